@@ -1,1 +1,11 @@
-//! placeholder
+//! The pure heart of a run: what is to be done (`spec`, `plan`) and who does it (`machine`).
+//!
+//! Plain data in, decisions out. No clock, no socket, no file, no random source; `clippy.toml` beside
+//! this crate's manifest keeps it so.
+
+pub mod ids;
+pub mod machine;
+pub mod plan;
+pub mod schedule;
+pub mod spec;
+pub mod stage;

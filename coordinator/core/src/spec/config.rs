@@ -1,0 +1,413 @@
+//! run.toml as a person writes it. Defaults are the published settings (METHOD.md); unknown keys are errors.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A whole run.toml.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    pub run: RunSection,
+    pub clip: ClipConfig,
+    pub source: SourceConfig,
+    /// The target domains, each a name and a sentence.
+    #[serde(rename = "domain")]
+    pub domains: Vec<DomainConfig>,
+    pub pretrain: PretrainConfig,
+    pub simulate: SimulateConfig,
+    pub adapt: AdaptConfig,
+    pub evaluate: EvaluateConfig,
+    pub checkpoint: CheckpointConfig,
+    pub deadline: DeadlineConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunSection {
+    /// Also the name of the run's directory.
+    pub name: String,
+    /// Folder that holds run directories.
+    pub directory: PathBuf,
+    pub seed: u64,
+    /// Logical ranks. Part of what the run computes; by default as many as workers first asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u32>,
+    /// CPU threads of one shard. Part of what the run computes; by default the host's cores divided by the shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads_per_shard: Option<u32>,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        Self { name: "ulda".into(), directory: "runs".into(), seed: 1, shards: None, threads_per_shard: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClipConfig {
+    /// OpenAI's `RN50.pt`, or the same state dict as safetensors.
+    pub checkpoint: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    #[default]
+    Cityscapes,
+    Gta5,
+    Acdc,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    pub layout: Layout,
+    pub root: PathBuf,
+    /// Split folder (cityscapes) or list file (gta5) to train on.
+    pub train: String,
+    /// Split folder or list file to validate on.
+    pub validation: String,
+    /// Width and height to which validation images are cropped around their centre; gta5 is published with 1914 × 1046.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub centre_crop: Option<[u32; 2]>,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self {
+            layout: Layout::Cityscapes,
+            root: PathBuf::new(),
+            train: "train".into(),
+            validation: "val".into(),
+            centre_crop: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainConfig {
+    pub name: String,
+    /// A sentence such as "driving at night".
+    pub prompt: String,
+}
+
+/// Colour jitter of stage 0: each factor is drawn from [1 − x, 1 + x].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JitterConfig {
+    pub brightness: f64,
+    pub contrast: f64,
+    pub saturation: f64,
+}
+
+impl Default for JitterConfig {
+    fn default() -> Self {
+        Self { brightness: 0.5, contrast: 0.5, saturation: 0.5 }
+    }
+}
+
+/// Stage 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainConfig {
+    /// A source checkpoint to start from instead; the stage is then skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
+    pub steps: u64,
+    /// Images per step, over all shards.
+    pub batch: u32,
+    /// Side of the square crop, in pixels.
+    pub crop: u32,
+    pub lr: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub poly_power: f64,
+    pub lr_floor: f64,
+    pub dropout: f64,
+    pub jitter: JitterConfig,
+    /// Probability of a horizontal flip.
+    pub flip: f64,
+    /// Width of the head's inner layers when it starts from scratch.
+    pub head_channels: u32,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self {
+            checkpoint: None,
+            steps: 200_000,
+            batch: 2,
+            crop: 768,
+            lr: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            poly_power: 0.9,
+            lr_floor: 1e-6,
+            dropout: 0.1,
+            jitter: JitterConfig::default(),
+            flip: 0.5,
+            head_channels: 256,
+        }
+    }
+}
+
+/// Stage 1. One step is one round: a batch per data shard with all its iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulateConfig {
+    /// Batches over all data shards.
+    pub batches: u64,
+    /// Images per batch.
+    pub batch: u32,
+    /// Side of the square crop, in pixels.
+    pub crop: u32,
+    /// Optimiser iterations per batch.
+    pub iterations: u32,
+    pub lr_pin: f64,
+    pub lr_projector: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub lambda_pixel: f64,
+    pub lambda_region: f64,
+    pub lambda_seg: f64,
+    pub lambda_intra: f64,
+    pub lambda_cross: f64,
+    pub temperature: f64,
+    pub projector_hidden: u32,
+    /// Side to which features are pooled before the CLIP branch; the attention pool must have been trained for it.
+    pub scene_pool: u32,
+    pub dropout: f64,
+    /// Batches worked on at once; they share projector gradients. By default 1.
+    pub data_shards: u32,
+    /// Groups over which the domains of one batch are spread; changes no number. By default as many as fit the shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_groups: Option<u32>,
+}
+
+impl Default for SimulateConfig {
+    fn default() -> Self {
+        Self {
+            batches: 100,
+            batch: 2,
+            crop: 768,
+            iterations: 100,
+            lr_pin: 1.0,
+            lr_projector: 1e-3,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            lambda_pixel: 0.5,
+            lambda_region: 1.0,
+            lambda_seg: 1.0,
+            lambda_intra: 0.0,
+            lambda_cross: 20.0,
+            temperature: 10.0,
+            projector_hidden: 512,
+            scene_pool: 56,
+            dropout: 0.1,
+            data_shards: 1,
+            prompt_groups: None,
+        }
+    }
+}
+
+/// Stage 2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdaptConfig {
+    pub steps: u64,
+    /// Images per step, over all shards.
+    pub batch: u32,
+    /// Side of the square crop, in pixels.
+    pub crop: u32,
+    pub lr_head: f64,
+    pub lr_rectifier: f64,
+    pub lr_scale: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub poly_power: f64,
+    pub lr_floor: f64,
+    pub dropout: f64,
+    /// The text-driven rectifier; off for PØDA.
+    pub rectifier: bool,
+    /// Start of the rectifier's per-channel scale β.
+    pub scale_init: f64,
+    /// Steps between validations on the source; 0 for never.
+    pub validate_every: u64,
+}
+
+impl Default for AdaptConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2_000,
+            batch: 8,
+            crop: 768,
+            lr_head: 0.01,
+            lr_rectifier: 1e-3,
+            lr_scale: 1e-4,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            poly_power: 0.9,
+            lr_floor: 1e-6,
+            dropout: 0.1,
+            rectifier: true,
+            scale_init: 0.01,
+            validate_every: 100,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// Example pictures per set in the report.
+    pub examples: u32,
+    #[serde(rename = "set")]
+    pub sets: Vec<EvaluationSetConfig>,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { examples: 4, sets: Vec::new() }
+    }
+}
+
+/// Labelled images the finished models are scored on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSetConfig {
+    pub name: String,
+    pub layout: Layout,
+    pub root: PathBuf,
+    /// Split folder (cityscapes, acdc) or list file (gta5).
+    #[serde(default = "validation_split")]
+    pub split: String,
+    /// fog, night, rain or snow (acdc only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Images of any other width and height are left out; fog is published with 1920 × 1080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_size: Option<[u32; 2]>,
+    /// Width and height of a crop around the centre; gta5 is published with 1914 × 1046.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centre_crop: Option<[u32; 2]>,
+}
+
+fn validation_split() -> String {
+    "val".into()
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Steps of pretrain and adapt between checkpoints; simulate writes one per round.
+    pub every: u64,
+    /// Newest checkpoints kept.
+    pub keep: u32,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 100, keep: 2 }
+    }
+}
+
+/// Longest waits, in seconds. Each error that comes of one names it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadlineConfig {
+    /// All workers have joined.
+    pub gather: f64,
+    /// A generation has formed: data plane connected, state in place.
+    pub form: f64,
+    /// One collective operation.
+    pub collective: f64,
+    /// Silence of a worker on its attend stream.
+    pub heartbeat: f64,
+    /// No step committed although all workers are alive.
+    pub progress: f64,
+    /// Workers leave after they were asked to stop.
+    pub drain: f64,
+}
+
+impl Default for DeadlineConfig {
+    fn default() -> Self {
+        Self { gather: 120.0, form: 120.0, collective: 300.0, heartbeat: 20.0, progress: 1800.0, drain: 30.0 }
+    }
+}
+
+/// Size that ACDC's fog images must have to be counted (METHOD.md, Evaluation).
+pub const PUBLISHED_FOG_SIZE: [u32; 2] = [1920, 1080];
+/// Centre crop of GTA5 in evaluation.
+pub const PUBLISHED_GTA5_CROP: [u32; 2] = [1914, 1046];
+
+/// One folder of images with what decides which of them count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetConfig {
+    pub layout: Layout,
+    pub root: PathBuf,
+    pub split: String,
+    pub condition: Option<String>,
+    pub only_size: Option<[u32; 2]>,
+    pub centre_crop: Option<[u32; 2]>,
+}
+
+impl SourceConfig {
+    /// Training images: whole, for random crops.
+    #[must_use]
+    pub fn training_set(&self) -> DatasetConfig {
+        DatasetConfig {
+            layout: self.layout,
+            root: self.root.clone(),
+            split: self.train.clone(),
+            condition: None,
+            only_size: None,
+            centre_crop: None,
+        }
+    }
+
+    /// Validation images, cropped as evaluation crops them.
+    #[must_use]
+    pub fn validation_set(&self) -> DatasetConfig {
+        let centre_crop = match self.layout {
+            Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
+            Layout::Cityscapes | Layout::Acdc => self.centre_crop,
+        };
+        DatasetConfig { split: self.validation.clone(), centre_crop, ..self.training_set() }
+    }
+}
+
+impl EvaluationSetConfig {
+    #[must_use]
+    pub fn dataset(&self) -> DatasetConfig {
+        let fog = self.layout == Layout::Acdc && self.condition.as_deref() == Some("fog");
+        DatasetConfig {
+            layout: self.layout,
+            root: self.root.clone(),
+            split: self.split.clone(),
+            condition: self.condition.clone(),
+            only_size: if fog { self.only_size.or(Some(PUBLISHED_FOG_SIZE)) } else { self.only_size },
+            centre_crop: match self.layout {
+                Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
+                Layout::Cityscapes | Layout::Acdc => self.centre_crop,
+            },
+        }
+    }
+}
+
+impl RunConfig {
+    /// Makes relative paths relative to `base`, the folder of the run.toml they were read from.
+    pub fn rebase(&mut self, base: &Path) {
+        let mut paths: Vec<&mut PathBuf> =
+            vec![&mut self.run.directory, &mut self.clip.checkpoint, &mut self.source.root];
+        paths.extend(self.pretrain.checkpoint.as_mut());
+        paths.extend(self.evaluate.sets.iter_mut().map(|set| &mut set.root));
+        for path in paths {
+            if !path.as_os_str().is_empty() {
+                *path = base.join(&*path);
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the user asks for: `RunConfig` is run.toml as written, `RunSpec` is the same after every value
+//! was resolved and checked. Only `RunSpec::resolve` makes one.
+
+mod config;
+mod resolve;
+
+pub use config::{
+    AdaptConfig, CheckpointConfig, ClipConfig, DatasetConfig, DeadlineConfig, DomainConfig, EvaluateConfig,
+    EvaluationSetConfig, JitterConfig, Layout, PretrainConfig, RunConfig, RunSection, SimulateConfig,
+    SourceConfig,
+};
+pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
