@@ -1,2 +1,16 @@
 //! What each shard does in each step: a pure function of the run's definition and the sizes of its
 //! data sets. Any worker can compute any part of it at any time.
+
+mod batches;
+mod lanes;
+mod sampling;
+mod split;
+mod stream;
+mod styles;
+
+pub use batches::{Batches, SampleAt};
+pub use lanes::{Lane, Lanes};
+pub use sampling::{SampleDraw, crop_origin, draw_sample};
+pub use split::slice;
+pub use stream::{Purpose, Stream, StreamKey};
+pub use styles::draw_styles;
