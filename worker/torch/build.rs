@@ -3,12 +3,38 @@
 
 use std::path::PathBuf;
 
+const SOURCES: [&str; 4] = [
+    "cpp/archive.cpp",
+    "cpp/autograd.cpp",
+    "cpp/batch_norm.cpp",
+    "cpp/runtime.cpp",
+];
+
 fn main() {
     println!("cargo:rerun-if-changed=cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let lib = PathBuf::from(
-        std::env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys, a direct dependency, names libtorch's folder"),
+        std::env::var("DEP_TCH_LIBTORCH_LIB")
+            .expect("torch-sys, a direct dependency, names libtorch's folder"),
     );
+    let include = lib
+        .parent()
+        .expect("libtorch's lib folder has a parent")
+        .join("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
+        // libtorch's headers dominate the time to compile; the shim itself has no hot loop.
+        .opt_level(1)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .files(SOURCES)
+        .compile("ulda_torch_shim");
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
     println!("cargo:lib={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

@@ -1,1 +1,21 @@
-//! placeholder
+//! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
+//! its own, hooks after a gradient is accumulated, TorchScript archives with their buffers, and the
+//! switches for determinism, precision and threads.
+//!
+//! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
+//! [`TorchError`]; a panic in a Rust callback becomes an error of the call that ran it. No file or
+//! socket is touched, except by [`archive::read`].
+//!
+//! [`cuda::load`] comes first in `main`: libtorch decides once per process whether CUDA exists.
+
+pub mod archive;
+pub mod cuda;
+mod error;
+mod ffi;
+pub mod grad;
+pub mod runtime;
+mod sync;
+
+pub use error::TorchError;
+pub use grad::{dropout, set_grad};
+pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};

@@ -1,0 +1,99 @@
+// Process and thread switches of libtorch that tch does not reach, and CUDA memory figures through
+// c10's device-generic API (no CUDA library at link time).
+#include "entry.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/InferenceMode.h>
+
+namespace {
+at::DeviceType device_type(int cuda) {
+  return cuda ? at::kCUDA : at::kCPU;
+}
+} // namespace
+
+extern "C" {
+
+int ulda_set_deterministic(int on) {
+  return ulda::guarded([&] {
+    at::globalContext().setDeterministicAlgorithms(on != 0, false);
+    at::globalContext().setDeterministicCuDNN(on != 0);
+    if (on) {
+      at::globalContext().setBenchmarkCuDNN(false);
+    }
+  });
+}
+
+int ulda_set_tf32(int on) {
+  return ulda::guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(on != 0);
+    at::globalContext().setAllowTF32CuDNN(on != 0);
+  });
+}
+
+int ulda_set_threads(int count) {
+  return ulda::guarded([&] {
+    TORCH_CHECK(count > 0, "thread count ", count, " is not positive");
+    at::set_num_threads(count);
+  });
+}
+
+int ulda_threads(int* count) {
+  return ulda::guarded([&] { *count = at::get_num_threads(); });
+}
+
+int ulda_autocast_enter(int cuda, int scalar_type, int* was_enabled, int* was_type) {
+  return ulda::guarded([&] {
+    auto device = device_type(cuda);
+    *was_enabled = at::autocast::is_autocast_enabled(device);
+    *was_type = static_cast<int>(at::autocast::get_autocast_dtype(device));
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(scalar_type));
+    at::autocast::set_autocast_enabled(device, true);
+    at::autocast::increment_nesting();
+  });
+}
+
+int ulda_autocast_leave(int cuda, int was_enabled, int was_type) {
+  return ulda::guarded([&] {
+    auto device = device_type(cuda);
+    if (at::autocast::decrement_nesting() == 0) {
+      at::autocast::clear_cache();
+    }
+    at::autocast::set_autocast_enabled(device, was_enabled != 0);
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(was_type));
+  });
+}
+
+int ulda_inference_enter(void** guard) {
+  return ulda::guarded([&] { *guard = new c10::InferenceMode(true); });
+}
+
+void ulda_inference_leave(void* guard) {
+  delete static_cast<c10::InferenceMode*>(guard);
+}
+
+int ulda_channels_last(void* input, void** output) {
+  return ulda::guarded([&] { *output = ulda::give(ulda::tensor(input).contiguous(at::MemoryFormat::ChannelsLast)); });
+}
+
+// figures: allocated, its peak, reserved, its peak, free, total (bytes), times out of memory.
+int ulda_cuda_memory(int index, int64_t figures[7]) {
+  return ulda::guarded([&] {
+    TORCH_CHECK(at::globalContext().hasCUDA(), "no CUDA: libtorch_cuda was not loaded or there is no driver");
+    auto device = static_cast<c10::DeviceIndex>(index);
+    auto* allocator = c10::getDeviceAllocator(at::kCUDA);
+    auto stats = allocator->getDeviceStats(device);
+    auto memory = allocator->getMemoryInfo(device);
+    figures[0] = stats.allocated_bytes[0].current;
+    figures[1] = stats.allocated_bytes[0].peak;
+    figures[2] = stats.reserved_bytes[0].current;
+    figures[3] = stats.reserved_bytes[0].peak;
+    figures[4] = static_cast<int64_t>(memory.first);
+    figures[5] = static_cast<int64_t>(memory.second);
+    figures[6] = stats.num_ooms;
+  });
+}
+
+} // extern "C"

@@ -1,0 +1,154 @@
+//! BatchNorm in training mode over the images of all shards of a step.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::fmt;
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use crate::{TorchError, ffi};
+
+/// Which half of a step an exchange belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    Forward,
+    Backward,
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        })
+    }
+}
+
+/// The all-gather that BatchNorm needs. All shards of a step call it in the same order of
+/// (layer, pass), with vectors of equal length.
+pub trait ShardSync: Send + Sync {
+    /// Number of shards of the step, at least 1.
+    fn shards(&self) -> usize;
+
+    /// Every shard's vector, concatenated in shard order: `shards() * mine.len()` numbers. The error
+    /// text ends up in the [`TorchError`] of the forward, or of `f_backward`.
+    fn gather(&self, layer: u32, pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String>;
+}
+
+/// The exchange of a step with one shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Solo;
+
+impl ShardSync for Solo {
+    fn shards(&self) -> usize {
+        1
+    }
+
+    fn gather(&self, _layer: u32, _pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+        Ok(mine.to_vec())
+    }
+}
+
+/// Statistics of one BatchNorm layer over all shards; the same bits on each of them.
+#[derive(Debug)]
+pub struct BatchStats {
+    /// [C], f32.
+    pub mean: Tensor,
+    /// [C], f32, divided by `count`.
+    pub var_biased: Tensor,
+    /// Values per channel, over all shards.
+    pub count: i64,
+}
+
+/// Normalises `x` [N, C, H, W] (f32) with the statistics of every shard's images together, then
+/// applies `weight` and `bias` [C]. Differentiable: the gradient of `x` is that of the whole batch;
+/// the gradients of `weight` and `bias` are this shard's part, to be summed with the others later.
+/// N may differ among shards and may be 0.
+///
+/// Equal inputs give equal bits, whatever process each shard runs in. Running buffers are the
+/// caller's, who has the statistics.
+///
+/// # Errors
+/// A wrong shape or kind, fewer than two values per channel over all shards, or the exchange failed.
+pub fn sync_batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    sync: &Arc<dyn ShardSync>,
+    layer: u32,
+) -> Result<(Tensor, BatchStats), TorchError> {
+    let mut y = std::ptr::null_mut();
+    let mut mean = std::ptr::null_mut();
+    let mut var = std::ptr::null_mut();
+    let mut count = 0.0;
+    let shared = Box::into_raw(Box::new(Arc::clone(sync)));
+    // SAFETY: the tensors outlive the call; `shared` belongs to the shim, which gives it to
+    // `release` exactly once; the out-pointers are valid.
+    let status = unsafe {
+        ffi::ulda_sync_batch_norm(
+            ffi::raw(x),
+            ffi::raw(weight),
+            ffi::raw(bias),
+            eps,
+            shared.cast(),
+            release,
+            gather,
+            sync.shards(),
+            layer,
+            &mut y,
+            &mut mean,
+            &mut var,
+            &mut count,
+        )
+    };
+    ffi::check("sync_batch_norm", status)?;
+    // SAFETY: on success the three tensors are set and ours.
+    let (y, mean, var_biased) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
+    Ok((
+        y,
+        BatchStats {
+            mean,
+            var_biased,
+            count: count as i64,
+        },
+    ))
+}
+
+unsafe extern "C" fn release(sync: *mut c_void) {
+    // SAFETY: `sync` came from `Box::into_raw` above and is released once.
+    drop(unsafe { Box::from_raw(sync.cast::<Arc<dyn ShardSync>>()) });
+}
+
+unsafe extern "C" fn gather(
+    sync: *mut c_void,
+    layer: u32,
+    backward: c_int,
+    mine: *const f64,
+    len: usize,
+    all: *mut f64,
+    error: *mut c_char,
+    error_len: usize,
+) -> c_int {
+    // SAFETY: the shim keeps `sync` alive, and `mine`, `all` and `error` have the lengths it says.
+    unsafe {
+        ffi::answer(error, error_len, || {
+            let sync = &*sync.cast::<Arc<dyn ShardSync>>();
+            let pass = if backward == 0 {
+                Pass::Forward
+            } else {
+                Pass::Backward
+            };
+            let gathered = sync.gather(layer, pass, std::slice::from_raw_parts(mine, len))?;
+            let expected = len * sync.shards();
+            if gathered.len() != expected {
+                return Err(format!(
+                    "exchange gave {} numbers, expected {expected}",
+                    gathered.len()
+                ));
+            }
+            std::ptr::copy_nonoverlapping(gathered.as_ptr(), all, expected);
+            Ok(())
+        })
+    }
+}

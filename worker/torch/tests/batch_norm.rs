@@ -1,0 +1,272 @@
+//! Synchronised BatchNorm against libtorch's own over one big batch.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use tch::{Device, Kind, Tensor};
+use ulda_torch::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};
+
+const EPS: f64 = 1e-5;
+
+/// An all-gather among threads.
+struct Ring {
+    shards: usize,
+    rank: usize,
+    rounds: Arc<Rounds>,
+    calls: Mutex<HashMap<(u32, Pass), usize>>,
+}
+
+#[derive(Default)]
+struct Rounds {
+    parts: Mutex<HashMap<(u32, Pass, usize), Vec<Option<Vec<f64>>>>>,
+    arrived: Condvar,
+}
+
+impl ShardSync for Ring {
+    fn shards(&self) -> usize {
+        self.shards
+    }
+
+    fn gather(&self, layer: u32, pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+        let round = {
+            let mut calls = self.calls.lock().unwrap();
+            let count = calls.entry((layer, pass)).or_insert(0);
+            *count += 1;
+            *count
+        };
+        let mut parts = self.rounds.parts.lock().unwrap();
+        let slots = parts
+            .entry((layer, pass, round))
+            .or_insert_with(|| vec![None; self.shards]);
+        slots[self.rank] = Some(mine.to_vec());
+        self.rounds.arrived.notify_all();
+        let key = (layer, pass, round);
+        let (parts, timeout) = self
+            .rounds
+            .arrived
+            .wait_timeout_while(parts, Duration::from_secs(20), |parts| {
+                parts[&key].iter().any(Option::is_none)
+            })
+            .unwrap();
+        if timeout.timed_out() {
+            return Err(format!("layer {layer}, {pass}: a shard did not come within 20 s"));
+        }
+        Ok(parts[&key].iter().flatten().flatten().copied().collect())
+    }
+}
+
+struct Problem {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    dy: Tensor,
+}
+
+impl Problem {
+    fn new(size: [i64; 4], offset: f64) -> Self {
+        tch::manual_seed(11);
+        let cpu = (Kind::Float, Device::Cpu);
+        Self {
+            x: Tensor::randn(size, cpu) * 3.0 + offset,
+            weight: Tensor::randn([size[1]], cpu),
+            bias: Tensor::randn([size[1]], cpu),
+            dy: Tensor::randn(size, cpu),
+        }
+    }
+
+    /// Output, gradients of x, weight, bias, and the running buffers after one update from (0, 1).
+    fn by_libtorch(&self) -> Vec<Tensor> {
+        let [x, weight, bias] = self.leaves(0, self.x.size()[0]);
+        let mean = Tensor::zeros_like(&weight);
+        let var = Tensor::ones_like(&weight);
+        let y = x.batch_norm(
+            Some(&weight),
+            Some(&bias),
+            Some(&mean),
+            Some(&var),
+            true,
+            0.1,
+            EPS,
+            false,
+        );
+        (&y * &self.dy).sum(Kind::Float).backward();
+        vec![
+            y.detach(),
+            x.grad(),
+            weight.grad(),
+            bias.grad(),
+            mean.detach(),
+            var.detach(),
+        ]
+    }
+
+    fn leaves(&self, from: i64, count: i64) -> [Tensor; 3] {
+        let x = self.x.narrow(0, from, count).copy().set_requires_grad(true);
+        [
+            x,
+            self.weight.copy().set_requires_grad(true),
+            self.bias.copy().set_requires_grad(true),
+        ]
+    }
+
+    /// The same by shards of the given numbers of images, each on its own thread.
+    fn by_shards(&self, images: &[i64]) -> Vec<Tensor> {
+        let rounds = Arc::new(Rounds::default());
+        let mut from = 0;
+        let parts: Vec<Vec<Tensor>> = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (rank, &count) in images.iter().enumerate() {
+                let rounds = Arc::clone(&rounds);
+                let [x, weight, bias] = self.leaves(from, count);
+                let dy = self.dy.narrow(0, from, count);
+                from += count;
+                threads.push(scope.spawn(move || {
+                    let sync: Arc<dyn ShardSync> = Arc::new(Ring {
+                        shards: images.len(),
+                        rank,
+                        rounds,
+                        calls: Mutex::default(),
+                    });
+                    let (y, stats) = sync_batch_norm(&x, &weight, &bias, EPS, &sync, 7).unwrap();
+                    (&y * dy).sum(Kind::Float).f_backward().unwrap();
+                    let BatchStats {
+                        mean,
+                        var_biased,
+                        count,
+                    } = stats;
+                    let unbiased = var_biased * (count as f64 / (count - 1) as f64);
+                    vec![
+                        y.detach(),
+                        x.grad(),
+                        weight.grad(),
+                        bias.grad(),
+                        mean * 0.1,
+                        unbiased * 0.1 + 0.9,
+                    ]
+                }));
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let column = |i: usize| {
+            parts
+                .iter()
+                .map(|part| part[i].shallow_clone())
+                .collect::<Vec<_>>()
+        };
+        let sum = |i: usize| column(i).into_iter().reduce(|a, b| a + b).unwrap();
+        for part in &parts {
+            assert_eq!(part[4], parts[0][4], "every shard has the same statistics");
+            assert_eq!(part[5], parts[0][5], "every shard has the same statistics");
+        }
+        vec![
+            Tensor::cat(&column(0), 0),
+            Tensor::cat(&column(1), 0),
+            sum(2),
+            sum(3),
+            parts[0][4].shallow_clone(),
+            parts[0][5].shallow_clone(),
+        ]
+    }
+}
+
+fn assert_close(ours: &[Tensor], theirs: &[Tensor], tolerance: f64) {
+    let names = [
+        "y",
+        "grad x",
+        "grad weight",
+        "grad bias",
+        "running mean",
+        "running var",
+    ];
+    for ((a, b), name) in ours.iter().zip(theirs).zip(names) {
+        let scale = b.abs().max().double_value(&[]).max(1.0);
+        let gap = (a - b).abs().max().double_value(&[]) / scale;
+        println!("{name}: {gap:.1e}");
+        assert!(gap <= tolerance, "{name} is off by {gap:e}");
+    }
+}
+
+#[test]
+fn one_shard_equals_libtorch() {
+    for size in [[4, 5, 7, 9], [2, 3, 1, 1], [2, 64, 16, 16]] {
+        let problem = Problem::new(size, 0.5);
+        assert_close(&problem.by_shards(&[size[0]]), &problem.by_libtorch(), 1e-5);
+    }
+}
+
+#[test]
+fn shards_equal_one_big_batch() {
+    let problem = Problem::new([6, 5, 7, 9], -2.0);
+    let whole = problem.by_libtorch();
+    for split in [&[3, 3][..], &[1, 5], &[1, 2, 3], &[4, 0, 2], &[0, 0, 6]] {
+        assert_close(&problem.by_shards(split), &whole, 1e-5);
+    }
+}
+
+#[test]
+fn the_pooled_branch_works_with_one_image_per_shard() {
+    let problem = Problem::new([3, 8, 1, 1], 0.0);
+    assert_close(&problem.by_shards(&[1, 1, 1]), &problem.by_libtorch(), 1e-4);
+}
+
+#[test]
+fn equal_inputs_give_equal_bits() {
+    let problem = Problem::new([6, 5, 7, 9], 1.0);
+    let (first, second) = (problem.by_shards(&[2, 4]), problem.by_shards(&[2, 4]));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_single_value_per_channel_is_refused() {
+    let problem = Problem::new([1, 4, 1, 1], 0.0);
+    let sync: Arc<dyn ShardSync> = Arc::new(Solo);
+    let error = sync_batch_norm(&problem.x, &problem.weight, &problem.bias, EPS, &sync, 3).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "libtorch: sync_batch_norm: batch norm layer 3 has 1 value(s) per channel over all shards, needs at least 2; \
+         hint: use a batch of 2 or more images"
+    );
+}
+
+/// Fails, or panics, in the pass it is told to.
+struct Broken(Pass, bool);
+
+impl ShardSync for Broken {
+    fn shards(&self) -> usize {
+        1
+    }
+
+    fn gather(&self, _layer: u32, pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+        if pass != self.0 {
+            return Ok(mine.to_vec());
+        }
+        assert!(!self.1, "the exchange panicked");
+        Err("worker 2 did not answer within 5s".to_owned())
+    }
+}
+
+#[test]
+fn a_failed_exchange_is_an_error_of_its_pass() {
+    let problem = Problem::new([2, 4, 3, 3], 0.0);
+    let [x, weight, bias] = problem.leaves(0, 2);
+    let forward: Arc<dyn ShardSync> = Arc::new(Broken(Pass::Forward, false));
+    let error = sync_batch_norm(&x, &weight, &bias, EPS, &forward, 1)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "libtorch: sync_batch_norm: batch norm layer 1, forward exchange among 1 shards: worker 2 did not answer within 5s"
+    );
+    for (panics, text) in [
+        (false, "worker 2 did not answer"),
+        (true, "callback panicked: the exchange panicked"),
+    ] {
+        let backward: Arc<dyn ShardSync> = Arc::new(Broken(Pass::Backward, panics));
+        let (y, _) = sync_batch_norm(&x, &weight, &bias, EPS, &backward, 1).unwrap();
+        let error = y.sum(Kind::Float).f_backward().unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Hooks, gradient slots, dropout, archives and switches.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tch::{Device, Kind, Tensor};
+use ulda_torch::grad::GradientHooks;
+use ulda_torch::runtime::{self, Autocast, InferenceMode};
+use ulda_torch::{archive, dropout, set_grad};
+
+const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+fn leaf(values: &[f32]) -> Tensor {
+    Tensor::from_slice(values).set_requires_grad(true)
+}
+
+#[test]
+fn hooks_see_every_gradient_last_layer_first_until_the_guard_goes() {
+    let parameters = [leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0])];
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let guard = GradientHooks::install(&parameters, move |index| {
+        log.lock().unwrap().push(index);
+        Ok(())
+    })
+    .unwrap();
+    let run = || {
+        ((&parameters[0] * 2.0).exp() * &parameters[1])
+            .sum(Kind::Float)
+            .f_backward()
+    };
+    run().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [1, 0]);
+    drop(guard);
+    run().unwrap();
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    assert_eq!(
+        Arc::strong_count(&seen),
+        1,
+        "the closure is dropped with its guard"
+    );
+}
+
+#[test]
+fn an_error_or_panic_of_a_hook_comes_out_of_backward() {
+    let parameters = [leaf(&[1.0])];
+    for (panics, text) in [(false, "bucket 3 is gone"), (true, "callback panicked: oh")] {
+        let _guard = GradientHooks::install(&parameters, move |_| {
+            assert!(!panics, "oh");
+            Err("bucket 3 is gone".to_owned())
+        })
+        .unwrap();
+        let error = (&parameters[0] * 2.0)
+            .sum(Kind::Float)
+            .f_backward()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn a_hook_on_a_tensor_without_gradient_is_refused() {
+    let error = GradientHooks::install(&[Tensor::zeros([2], CPU)], |_| Ok(()))
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "libtorch: gradient hook: parameter 0 is no leaf that requires a gradient"
+    );
+}
+
+#[test]
+fn gradients_accumulate_in_a_flat_buffer() {
+    let parameters = [leaf(&[1.0, 2.0]), leaf(&[3.0, 4.0, 5.0])];
+    let flat = Tensor::zeros([5], CPU);
+    let mut offset = 0;
+    for parameter in &parameters {
+        let count = parameter.numel() as i64;
+        set_grad(
+            parameter,
+            Some(&flat.narrow(0, offset, count).view_as(parameter).data()),
+        )
+        .unwrap();
+        offset += count;
+    }
+    let run =
+        || ((&parameters[0] * 2.0).sum(Kind::Float) + (&parameters[1] * 3.0).sum(Kind::Float)).backward();
+    run();
+    run();
+    assert_eq!(flat, Tensor::from_slice(&[4.0_f32, 4.0, 6.0, 6.0, 6.0]));
+    set_grad(&parameters[0], None).unwrap();
+    assert!(!parameters[0].grad().defined());
+}
+
+#[test]
+fn dropout_depends_on_its_seed_alone() {
+    let x = Tensor::ones([2, 8, 50, 50], CPU).set_requires_grad(true);
+    tch::manual_seed(3);
+    let untouched = Tensor::rand([4], CPU);
+    tch::manual_seed(3);
+    let first = dropout(&x, 0.1, 42).unwrap();
+    assert_eq!(
+        Tensor::rand([4], CPU),
+        untouched,
+        "the global generator is left alone"
+    );
+    let again = std::thread::scope(|scope| {
+        let x = x.shallow_clone();
+        let again = scope.spawn(move || {
+            runtime::set_threads(1).unwrap();
+            dropout(&x, 0.1, 42).unwrap()
+        });
+        again.join().unwrap()
+    });
+    assert_eq!(first, again);
+    assert_ne!(first, dropout(&x, 0.1, 43).unwrap());
+    let kept = first
+        .gt(0.0)
+        .to_kind(Kind::Float)
+        .mean(Kind::Float)
+        .double_value(&[]);
+    assert!((kept - 0.9).abs() < 0.01, "{kept}");
+    assert!((first.max().double_value(&[]) - 1.0 / 0.9).abs() < 1e-6);
+    first.sum(Kind::Float).backward();
+    assert_eq!(
+        x.grad(),
+        first.detach(),
+        "the gradient passes where the value did"
+    );
+    assert_eq!(dropout(&x, 0.0, 1).unwrap(), x);
+    assert_eq!(
+        dropout(&x, 1.5, 1).unwrap_err().to_string(),
+        "libtorch: dropout: dropout probability 1.5 is not in [0, 1)"
+    );
+}
+
+#[test]
+fn archives_give_parameters_buffers_and_integers() {
+    let golden = std::env::var_os("ULDA_GOLDEN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden"),
+        std::path::PathBuf::from,
+    );
+    let tensors = archive::read(&golden.join("tiny_clip.pt")).unwrap();
+    let find = |name: &str| &tensors.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!(find("visual.conv1.weight").size(), [4, 3, 3, 3]);
+    assert_eq!(find("visual.conv1.weight").kind(), Kind::Half);
+    assert_eq!(find("visual.bn1.running_var").size(), [4]);
+    assert_eq!(find("visual.bn1.num_batches_tracked").kind(), Kind::Int64);
+    assert_eq!(find("input_resolution").int64_value(&[]), 64);
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_an_error() {
+    let error = archive::read(Path::new("no/such/archive.pt"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("libtorch: archive: "), "{error}");
+    assert!(!error.contains("Exception raised from"), "{error}");
+}
+
+#[test]
+fn guards_and_switches_restore_what_was() {
+    let a = Tensor::rand([4, 4], CPU);
+    {
+        let _autocast = Autocast::enter(Device::Cpu, Kind::BFloat16).unwrap();
+        assert_eq!(a.matmul(&a).kind(), Kind::BFloat16);
+    }
+    assert_eq!(a.matmul(&a).kind(), Kind::Float);
+    assert!(Autocast::enter(Device::Cpu, Kind::Double).is_err());
+    let weight = leaf(&[1.0]);
+    {
+        let _inference = InferenceMode::enter().unwrap();
+        assert!(!(&weight * 2.0).requires_grad());
+    }
+    assert!((&weight * 2.0).requires_grad());
+    let x = Tensor::rand([1, 3, 4, 5], CPU);
+    let last = runtime::channels_last(&x).unwrap();
+    assert_eq!(last, x);
+    assert_eq!(last.stride(), [60, 1, 15, 3]);
+    runtime::set_tf32(false).unwrap();
+    runtime::set_deterministic(true).unwrap();
+    runtime::set_deterministic(false).unwrap();
+}
+
+#[test]
+fn threads_are_counted_per_thread() {
+    std::thread::spawn(|| {
+        runtime::set_threads(2).unwrap();
+        assert_eq!(runtime::threads().unwrap(), 2);
+        let other = std::thread::spawn(|| {
+            runtime::set_threads(1).unwrap();
+            runtime::threads().unwrap()
+        });
+        assert_eq!(other.join().unwrap(), 1);
+        assert_eq!(runtime::threads().unwrap(), 2);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn cuda_memory_without_cuda_is_an_error() {
+    if !tch::Cuda::is_available() {
+        let error = ulda_torch::cuda::memory(0).unwrap_err().to_string();
+        assert!(error.contains("no CUDA"), "{error}");
+    }
+}
