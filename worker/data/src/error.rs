@@ -1,0 +1,114 @@
+//! What can be wrong with one sample. Every variant names the file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::geometry::{Size, Window};
+
+/// Why a sample could not be read or does not suit the run.
+#[derive(Debug, Error)]
+pub enum SampleError {
+    #[error("`{}` does not exist\nhint: restore the file, or check that the data volume is mounted", path.display())]
+    Missing { path: PathBuf },
+    #[error("cannot read `{}`", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("`{}` is not a png file", path.display())]
+    NotPng { path: PathBuf },
+    #[error("`{}` has {bits} bits per channel, expected 8", path.display())]
+    BitDepth { path: PathBuf, bits: u8 },
+    #[error(
+        "label `{}` is a {colour} png, expected 8-bit grey or palette\n\
+         hint: use the `labelIds` files, not the colour ones", path.display()
+    )]
+    LabelColour { path: PathBuf, colour: &'static str },
+    #[error("`{}` claims {size} pixels, more than the {limit} pixels a file may hold", path.display())]
+    TooLarge { path: PathBuf, size: Size, limit: usize },
+    #[error("`{}` is cut short\nhint: copy the file again", path.display())]
+    Truncated { path: PathBuf },
+    #[error("`{}` is damaged\nhint: copy the file again", path.display())]
+    Damaged {
+        path: PathBuf,
+        source: png::DecodingError,
+    },
+    #[error("image `{}` is {image_size} but its label `{}` is {label_size}", image.display(), label.display())]
+    SizeMismatch {
+        image: PathBuf,
+        image_size: Size,
+        label: PathBuf,
+        label_size: Size,
+    },
+    #[error(
+        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}\n\
+         hint: expected a `labelIds` file, not train ids or colours", path.display()
+    )]
+    IllegalId {
+        path: PathBuf,
+        value: u8,
+        x: u32,
+        y: u32,
+        largest: u8,
+    },
+    #[error(
+        "image `{}` is {image}, smaller than the crop {crop}\n\
+         hint: set `{key}` to at most {}", path.display(), image.width.min(image.height)
+    )]
+    CropTooLarge {
+        path: PathBuf,
+        image: Size,
+        crop: Size,
+        key: &'static str,
+    },
+    #[error("crop {window} reaches outside image `{}`, which is {image}", path.display())]
+    WindowOutside {
+        path: PathBuf,
+        image: Size,
+        window: Window,
+    },
+    #[error("sample {index} asked for, but the data set below `{}` has {count}", root.display())]
+    NoSuchSample {
+        root: PathBuf,
+        index: usize,
+        count: usize,
+    },
+    #[error("decoding `{}` panicked: {message}", path.display())]
+    Panicked { path: PathBuf, message: String },
+    #[error("the job list of the prefetcher panicked: {message}")]
+    JobsPanicked { message: String },
+    #[error("waited {} s for `{}` to be read\nhint: check the storage it lies on", waited.as_secs_f64(), path.display())]
+    Stalled { path: PathBuf, waited: Duration },
+    #[error("cannot start decoder thread")]
+    Spawn { source: io::Error },
+}
+
+impl SampleError {
+    /// Wraps an I/O failure on `path`.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing {
+                path: path.to_owned(),
+            },
+            _ => Self::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+
+    /// Wraps a decoder failure on `path`.
+    pub(crate) fn png(path: &Path, source: png::DecodingError) -> Self {
+        match source {
+            png::DecodingError::IoError(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Truncated {
+                    path: path.to_owned(),
+                }
+            }
+            source => Self::Damaged {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}

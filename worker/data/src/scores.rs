@@ -1,0 +1,203 @@
+//! Segmentation scores from one confusion matrix summed over all images, never averaged per image or per worker.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::labels::CLASS_COUNT;
+
+/// Number of classes, and side of the matrix.
+pub const CLASSES: usize = CLASS_COUNT;
+const CELLS: usize = CLASSES * CLASSES;
+
+/// Why pixels could not be counted.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ScoresError {
+    #[error("{labels} label pixels but {predictions} predicted ones")]
+    Lengths { labels: usize, predictions: usize },
+    #[error("prediction {value} at pixel {pixel} is no class; classes are 0 to 18")]
+    Prediction { value: u8, pixel: usize },
+    #[error("a confusion matrix has 361 cells, not {cells}")]
+    Cells { cells: usize },
+}
+
+/// Pixel counts `[truth][prediction]` over the 19 train ids. Integers, so sums do not depend on their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+pub struct ConfusionMatrix {
+    cells: [u64; CELLS],
+}
+
+impl Default for ConfusionMatrix {
+    fn default() -> Self {
+        Self { cells: [0; CELLS] }
+    }
+}
+
+impl ConfusionMatrix {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts pixels. Those whose label is not a class (255) are dropped, whatever was predicted there.
+    ///
+    /// On an error nothing is counted.
+    pub fn add(&mut self, labels: &[u8], predictions: &[u8]) -> Result<(), ScoresError> {
+        if labels.len() != predictions.len() {
+            return Err(ScoresError::Lengths {
+                labels: labels.len(),
+                predictions: predictions.len(),
+            });
+        }
+        let mut counts = [0u64; CELLS];
+        for (pixel, (&label, &prediction)) in labels.iter().zip(predictions).enumerate() {
+            if usize::from(label) >= CLASSES {
+                continue;
+            }
+            if usize::from(prediction) >= CLASSES {
+                return Err(ScoresError::Prediction {
+                    value: prediction,
+                    pixel,
+                });
+            }
+            counts[usize::from(label) * CLASSES + usize::from(prediction)] += 1;
+        }
+        self.merge(&Self { cells: counts });
+        Ok(())
+    }
+
+    /// Adds another matrix's counts.
+    pub fn merge(&mut self, other: &ConfusionMatrix) {
+        for (cell, more) in self.cells.iter_mut().zip(other.cells) {
+            *cell += more;
+        }
+    }
+
+    /// Pixels of class `truth` predicted as `prediction`; both below 19.
+    pub fn count(&self, truth: usize, prediction: usize) -> u64 {
+        self.cells[truth * CLASSES + prediction]
+    }
+
+    /// Row by row, truth first.
+    pub fn cells(&self) -> &[u64; CELLS] {
+        &self.cells
+    }
+
+    pub fn from_cells(cells: [u64; CELLS]) -> Self {
+        Self { cells }
+    }
+
+    /// The scores of the pixels counted so far.
+    pub fn scores(&self) -> Scores {
+        let row = |class: usize| (0..CLASSES).map(|other| self.count(class, other)).sum::<u64>();
+        let column = |class: usize| (0..CLASSES).map(|other| self.count(other, class)).sum::<u64>();
+        let total: u64 = self.cells.iter().sum();
+        let hits: u64 = (0..CLASSES).map(|class| self.count(class, class)).sum();
+        let class_iou: [_; CLASSES] = std::array::from_fn(|class| {
+            let hit = self.count(class, class);
+            ratio(hit, row(class) + column(class) - hit)
+        });
+        let class_accuracy = std::array::from_fn(|class| ratio(self.count(class, class), row(class)));
+        let freq_weighted_accuracy = (0..CLASSES)
+            .filter_map(|class| Some(ratio(row(class), total)? * class_iou[class]?))
+            .sum();
+        Scores {
+            overall_accuracy: ratio(hits, total),
+            mean_accuracy: mean_of_known(&class_accuracy),
+            freq_weighted_accuracy,
+            mean_iou: mean_of_known(&class_iou),
+            class_iou,
+            class_accuracy,
+        }
+    }
+}
+
+impl TryFrom<Vec<u64>> for ConfusionMatrix {
+    type Error = ScoresError;
+
+    fn try_from(cells: Vec<u64>) -> Result<Self, ScoresError> {
+        let count = cells.len();
+        let cells = cells
+            .try_into()
+            .map_err(|_| ScoresError::Cells { cells: count })?;
+        Ok(Self { cells })
+    }
+}
+
+impl From<ConfusionMatrix> for Vec<u64> {
+    fn from(matrix: ConfusionMatrix) -> Self {
+        matrix.cells.to_vec()
+    }
+}
+
+/// Scores as the published evaluation defines them, each in 0..1; none where it divides zero by zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Share of pixels predicted right.
+    pub overall_accuracy: Option<f64>,
+    /// Mean of the class accuracies over the classes with true pixels.
+    pub mean_accuracy: Option<f64>,
+    /// IoU weighted by how often a class occurs ("FreqW Acc"); 0 if no pixel counts.
+    pub freq_weighted_accuracy: f64,
+    /// Mean of the class IoUs over the classes in truth or prediction.
+    pub mean_iou: Option<f64>,
+    /// Intersection over union; none for a class in neither truth nor prediction, 0 for one only predicted.
+    pub class_iou: [Option<f64>; CLASSES],
+    /// Share of a class's true pixels predicted right; none for a class without true pixels.
+    pub class_accuracy: [Option<f64>; CLASSES],
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn mean_of_known(values: &[Option<f64>]) -> Option<f64> {
+    let known: Vec<f64> = values.iter().copied().flatten().collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predicted_only_class_counts_as_zero() {
+        let mut matrix = ConfusionMatrix::new();
+        matrix.add(&[0, 0, 255, 0], &[0, 5, 99, 0]).unwrap();
+        let scores = matrix.scores();
+        assert_eq!(scores.class_iou[5], Some(0.0));
+        assert_eq!(scores.class_accuracy[5], None);
+        assert_eq!(scores.class_iou[1], None);
+        assert_eq!(scores.mean_iou, Some((2.0 / 3.0) / 2.0));
+        assert_eq!(scores.mean_accuracy, Some(2.0 / 3.0));
+    }
+
+    #[test]
+    fn bad_input_changes_nothing() {
+        let mut matrix = ConfusionMatrix::new();
+        let error = matrix.add(&[0, 1], &[0, 19]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "prediction 19 at pixel 1 is no class; classes are 0 to 18"
+        );
+        let error = matrix.add(&[0, 1], &[0]).unwrap_err();
+        assert_eq!(error.to_string(), "2 label pixels but 1 predicted ones");
+        assert_eq!(matrix, ConfusionMatrix::new());
+    }
+
+    #[test]
+    fn survives_json() {
+        let mut matrix = ConfusionMatrix::new();
+        matrix.add(&[3, 4, 18], &[3, 3, 18]).unwrap();
+        let text = serde_json::to_string(&matrix).unwrap();
+        assert_eq!(serde_json::from_str::<ConfusionMatrix>(&text).unwrap(), matrix);
+        assert!(
+            serde_json::from_str::<ConfusionMatrix>("[1,2]")
+                .unwrap_err()
+                .to_string()
+                .contains("361 cells, not 2")
+        );
+        let scores = matrix.scores();
+        let text = serde_json::to_string(&scores).unwrap();
+        assert_eq!(serde_json::from_str::<Scores>(&text).unwrap(), scores);
+    }
+}
