@@ -6,6 +6,5 @@
 pub mod ids;
 pub mod machine;
 pub mod plan;
-pub mod schedule;
 pub mod spec;
 pub mod stage;
