@@ -11,7 +11,7 @@ use crate::geometry::{Size, Window};
 /// Why a sample could not be read or does not suit the run.
 #[derive(Debug, Error)]
 pub enum SampleError {
-    #[error("`{}` does not exist\nhint: restore the file, or check that the data volume is mounted", path.display())]
+    #[error("`{}` does not exist\n  hint: restore the file, or check that the data volume is mounted", path.display())]
     Missing { path: PathBuf },
     #[error("cannot read `{}`", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -20,15 +20,15 @@ pub enum SampleError {
     #[error("`{}` has {bits} bits per channel, expected 8", path.display())]
     BitDepth { path: PathBuf, bits: u8 },
     #[error(
-        "label `{}` is a {colour} png, expected 8-bit grey or palette\n\
+        "label `{}` is a {colour} png, expected 8-bit grey or palette\n  \
          hint: use the `labelIds` files, not the colour ones", path.display()
     )]
     LabelColour { path: PathBuf, colour: &'static str },
     #[error("`{}` claims {size} pixels, more than the {limit} pixels a file may hold", path.display())]
     TooLarge { path: PathBuf, size: Size, limit: usize },
-    #[error("`{}` is cut short\nhint: copy the file again", path.display())]
+    #[error("`{}` is cut short\n  hint: copy the file again", path.display())]
     Truncated { path: PathBuf },
-    #[error("`{}` is damaged\nhint: copy the file again", path.display())]
+    #[error("`{}` is damaged\n  hint: copy the file again", path.display())]
     Damaged {
         path: PathBuf,
         source: png::DecodingError,
@@ -41,7 +41,7 @@ pub enum SampleError {
         label_size: Size,
     },
     #[error(
-        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}\n\
+        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}\n  \
          hint: expected a `labelIds` file, not train ids or colours", path.display()
     )]
     IllegalId {
@@ -52,7 +52,7 @@ pub enum SampleError {
         largest: u8,
     },
     #[error(
-        "image `{}` is {image}, smaller than the crop {crop}\n\
+        "image `{}` is {image}, smaller than the crop {crop}\n  \
          hint: set `{key}` to at most {}", path.display(), image.width.min(image.height)
     )]
     CropTooLarge {
@@ -77,7 +77,7 @@ pub enum SampleError {
     Panicked { path: PathBuf, message: String },
     #[error("the job list of the prefetcher panicked: {message}")]
     JobsPanicked { message: String },
-    #[error("waited {} s for `{}` to be read\nhint: check the storage it lies on", waited.as_secs_f64(), path.display())]
+    #[error("waited {} s for `{}` to be read\n  hint: check the storage it lies on", waited.as_secs_f64(), path.display())]
     Stalled { path: PathBuf, waited: Duration },
     #[error("cannot start decoder thread")]
     Spawn { source: io::Error },

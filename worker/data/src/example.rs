@@ -10,7 +10,7 @@ use crate::jitter::Jitter;
 use crate::transform::{Facing, Framing, normalise_facing};
 
 /// Name of the setting that a too large crop comes from.
-pub(crate) const CROP_KEY: &str = "crop_size";
+pub(crate) const CROP_KEY: &str = "crop";
 
 /// Which window of the image to take.
 #[derive(Debug, Clone, Copy, PartialEq)]

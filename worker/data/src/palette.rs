@@ -57,6 +57,8 @@ pub fn overlay(image: &Image, train_ids: &LabelMap, opacity: f32) -> Result<Imag
 }
 
 /// Pictures of one size side by side, `gap` white columns between them: image, truth, source-only, adapted.
+///
+/// No pictures make an empty one.
 pub fn strip(panels: &[&Image], gap: u32) -> Result<Image, WriteError> {
     let Some(first) = panels.first() else {
         return Ok(Image {

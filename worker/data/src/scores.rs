@@ -78,12 +78,16 @@ impl ConfusionMatrix {
     }
 
     /// Row by row, truth first.
-    pub fn cells(&self) -> &[u64; CELLS] {
+    pub fn counts(&self) -> &[u64; CELLS] {
         &self.cells
     }
 
-    pub fn from_cells(cells: [u64; CELLS]) -> Self {
-        Self { cells }
+    /// A matrix of 361 stored counts, in the order of [`ConfusionMatrix::counts`].
+    pub fn from_counts(counts: &[u64]) -> Result<Self, ScoresError> {
+        let cells = counts
+            .try_into()
+            .map_err(|_| ScoresError::Cells { cells: counts.len() })?;
+        Ok(Self { cells })
     }
 
     /// The scores of the pixels counted so far.

@@ -1,4 +1,5 @@
 //! Every mistake a user can make with a dataset gets its sentence.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod common;
 
@@ -46,7 +47,7 @@ fn missing_root() {
     let spec = spec(Layout::Cityscapes, Path::new("/no/such/place"), "train");
     assert_eq!(
         Dataset::open(&spec).unwrap_err().to_string(),
-        "data set folder `/no/such/place` does not exist\n\
+        "data set folder `/no/such/place` does not exist\n  \
          hint: correct `root`, or mount the data volume there"
     );
 }
@@ -57,7 +58,7 @@ fn missing_split_names_those_that_exist() {
     spec.split = "trian".to_owned();
     assert_eq!(
         refusal(&spec),
-        "folder `ROOT/leftImg8bit/trian` does not exist\nhint: beside it there is train"
+        "folder `ROOT/leftImg8bit/trian` does not exist\n  hint: beside it there is train"
     );
 }
 
@@ -67,7 +68,7 @@ fn missing_image_folder() {
     let spec = spec(Layout::Cityscapes, folder.path(), "train");
     assert_eq!(
         refusal(&spec),
-        "folder `ROOT/leftImg8bit/train` does not exist\n\
+        "folder `ROOT/leftImg8bit/train` does not exist\n  \
          hint: check `root` and that the archive is unpacked"
     );
 }
@@ -78,7 +79,7 @@ fn split_without_images() {
     fs::write(folder.path().join("leftImg8bit/train/aachen/readme.txt"), "").unwrap();
     assert_eq!(
         refusal(&spec),
-        "no folder below `ROOT/leftImg8bit/train` holds an image ending in `_leftImg8bit.png`\n\
+        "no folder below `ROOT/leftImg8bit/train` holds an image ending in `_leftImg8bit.png`\n  \
          hint: the split may not be unpacked"
     );
 }
@@ -110,7 +111,7 @@ fn missing_labels_are_counted() {
     assert_eq!(
         refusal(&spec),
         "no label `ROOT/gtFine/train/aachen/a_gtFine_labelIds.png` for image \
-         `ROOT/leftImg8bit/train/aachen/a_leftImg8bit.png` (and 1 more without label)\n\
+         `ROOT/leftImg8bit/train/aachen/a_leftImg8bit.png` (and 1 more without label)\n  \
          hint: unpack the annotations of this split; splits without public labels (test) cannot be used"
     );
 }
@@ -123,13 +124,13 @@ fn acdc_conditions() {
     let mut spec = spec(Layout::Acdc, folder.path(), "val");
     assert_eq!(
         refusal(&spec),
-        "acdc needs a `condition`\nhint: one of fog, night"
+        "acdc needs a `condition`\n  hint: one of fog, night"
     );
     spec.layout = Layout::Cityscapes;
     spec.condition = Some("fog".to_owned());
     assert_eq!(
         refusal(&spec),
-        "`condition` is for acdc only, not for the data set below `ROOT`\nhint: remove it"
+        "`condition` is for acdc only, not for the data set below `ROOT`\n  hint: remove it"
     );
 }
 
@@ -139,7 +140,7 @@ fn size_that_no_image_has() {
     spec.only_size = Some(Size::new(1920, 1080));
     assert_eq!(
         refusal(&spec),
-        "none of the 2 images of split `train` below `ROOT` is 1920x1080\n\
+        "none of the 2 images of split `train` below `ROOT` is 1920x1080\n  \
          hint: correct `only_size`, or drop it to keep all sizes"
     );
 }
@@ -163,13 +164,13 @@ fn list_files() {
     fs::write(&list, "00001.png\n\n00007.png\n").unwrap();
     assert_eq!(
         refusal(&spec),
-        "line 3 of `ROOT/train.txt` names image `ROOT/images/00007.png`, which does not exist\n\
+        "line 3 of `ROOT/train.txt` names image `ROOT/images/00007.png`, which does not exist\n  \
          hint: unpack all parts of gta5, or remove the line"
     );
     fs::write(&list, "00001.png\n00000.png\n00001.png\n").unwrap();
     assert_eq!(
         refusal(&spec),
-        "lines 1 and 3 of `ROOT/train.txt` both name `00001.png`\n\
+        "lines 1 and 3 of `ROOT/train.txt` both name `00001.png`\n  \
          hint: remove one, an image counts once per epoch"
     );
     fs::write(&list, "\n").unwrap();
@@ -182,7 +183,7 @@ fn list_files() {
     spec.split = "val".to_owned();
     assert_eq!(
         refusal(&spec),
-        "list file `ROOT/val` does not exist\n\
+        "list file `ROOT/val` does not exist\n  \
          hint: `split` of gta5 is a text file with one image name per line, absolute or below the root"
     );
 }
@@ -197,7 +198,7 @@ fn crops() {
         down: 0.5,
     };
     let too_large =
-        format!("image {image} is 8x6, smaller than the crop 7x7\nhint: set `crop_size` to at most 6");
+        format!("image {image} is 8x6, smaller than the crop 7x7\n  hint: set `crop` to at most 6");
     assert_eq!(
         load_refusal(
             &spec,
@@ -237,7 +238,7 @@ fn ids_beyond_the_table() {
     ids[30] = 255;
     write_grey(&label_of(folder.path(), "a"), SIZE, &ids);
     let sentence = "label `ROOT/gtFine/train/aachen/a_gtFine_labelIds.png` holds id 35 first at column 3, row 2; \
-                    the largest known id is 34\n\
+                    the largest known id is 34\n  \
                     hint: expected a `labelIds` file, not train ids or colours";
     assert_eq!(load_refusal(&spec, &Sampling::default()), sentence);
     // Whatever the crop: the answer may not depend on the draw.
@@ -298,12 +299,12 @@ fn an_audit_finds_everything() {
     let label = |base: &str| format!("`ROOT/gtFine/train/aachen/{base}_gtFine_labelIds.png`");
     let by_header = [
         format!(
-            "{} does not exist\nhint: restore the file, or check that the data volume is mounted",
+            "{} does not exist\n  hint: restore the file, or check that the data volume is mounted",
             label("a")
         ),
         format!("{} is not a png file", image("b")),
         format!(
-            "label {} is a rgb png, expected 8-bit grey or palette\n\
+            "label {} is a rgb png, expected 8-bit grey or palette\n  \
              hint: use the `labelIds` files, not the colour ones",
             label("c")
         ),
@@ -316,10 +317,13 @@ fn an_audit_finds_everything() {
     assert_eq!(deep.len(), 7, "{deep:#?}");
     assert_eq!(
         deep[4],
-        format!("{} is cut short\nhint: copy the file again", image("e"))
+        format!("{} is cut short\n  hint: copy the file again", image("e"))
     );
     assert!(
-        deep[5].starts_with(&format!("{} is damaged\nhint: copy the file again: ", image("f"))),
+        deep[5].starts_with(&format!(
+            "{} is damaged\n  hint: copy the file again: ",
+            image("f")
+        )),
         "{}",
         deep[5]
     );

@@ -1,4 +1,5 @@
 //! What [`ulda_data::load`] makes of crops, flips and centre crops, and what a fingerprint notices.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Datasets, normalised images, labels and scores against the numbers of the published implementation.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::collections::BTreeSet;
 use std::fs;

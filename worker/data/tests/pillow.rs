@@ -1,4 +1,5 @@
 //! Decoding and jitter against what Pillow made of the same files (recorded by `fixtures/make_fixtures.py`).
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

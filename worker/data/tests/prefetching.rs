@@ -1,4 +1,5 @@
 //! The prefetcher keeps order, bounds memory, and survives bad files, panics and being dropped.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod common;
 

@@ -10,19 +10,19 @@ use crate::geometry::Size;
 
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    #[error("data set folder `{}` does not exist\nhint: correct `root`, or mount the data volume there", root.display())]
+    #[error("data set folder `{}` does not exist\n  hint: correct `root`, or mount the data volume there", root.display())]
     RootMissing { root: PathBuf },
     #[error("folder `{}` does not exist{}", folder.display(), found_text(found))]
     FolderMissing { folder: PathBuf, found: Vec<String> },
     #[error("cannot read folder `{}`", folder.display())]
     FolderUnreadable { folder: PathBuf, source: io::Error },
     #[error(
-        "no folder below `{}` holds an image ending in `{suffix}`\n\
+        "no folder below `{}` holds an image ending in `{suffix}`\n  \
          hint: the split may not be unpacked", folder.display()
     )]
     EmptySplit { folder: PathBuf, suffix: &'static str },
     #[error(
-        "none of the {listed} images of split `{split}` below `{}` is {size}\n\
+        "none of the {listed} images of split `{split}` below `{}` is {size}\n  \
          hint: correct `only_size`, or drop it to keep all sizes", root.display()
     )]
     NoneOfSize {
@@ -31,19 +31,19 @@ pub enum DatasetError {
         size: Size,
         listed: usize,
     },
-    #[error("no label `{}` for image `{}`{}\nhint: {}", label.display(), image.display(), others_text(*others),
+    #[error("no label `{}` for image `{}`{}\n  hint: {}", label.display(), image.display(), others_text(*others),
         "unpack the annotations of this split; splits without public labels (test) cannot be used")]
     LabelMissing {
         image: PathBuf,
         label: PathBuf,
         others: usize,
     },
-    #[error("acdc needs a `condition`\nhint: one of {}", found.join(", "))]
+    #[error("acdc needs a `condition`\n  hint: one of {}", found.join(", "))]
     ConditionNeeded { found: Vec<String> },
-    #[error("`condition` is for acdc only, not for the data set below `{}`\nhint: remove it", root.display())]
+    #[error("`condition` is for acdc only, not for the data set below `{}`\n  hint: remove it", root.display())]
     ConditionUnused { root: PathBuf },
     #[error(
-        "list file `{}` does not exist\n\
+        "list file `{}` does not exist\n  \
          hint: `split` of gta5 is a text file with one image name per line, absolute or below the root", list.display()
     )]
     ListMissing { list: PathBuf },
@@ -52,7 +52,7 @@ pub enum DatasetError {
     #[error("list file `{}` names no image", list.display())]
     ListEmpty { list: PathBuf },
     #[error(
-        "line {line} of `{}` names image `{}`, which does not exist\n\
+        "line {line} of `{}` names image `{}`, which does not exist\n  \
          hint: unpack all parts of gta5, or remove the line", list.display(), image.display()
     )]
     ListedImageMissing {
@@ -61,7 +61,7 @@ pub enum DatasetError {
         image: PathBuf,
     },
     #[error(
-        "lines {first} and {second} of `{}` both name `{name}`\n\
+        "lines {first} and {second} of `{}` both name `{name}`\n  \
          hint: remove one, an image counts once per epoch", list.display()
     )]
     ListedTwice {
@@ -76,9 +76,9 @@ pub enum DatasetError {
 
 fn found_text(found: &[String]) -> String {
     if found.is_empty() {
-        "\nhint: check `root` and that the archive is unpacked".to_owned()
+        "\n  hint: check `root` and that the archive is unpacked".to_owned()
     } else {
-        format!("\nhint: beside it there is {}", found.join(", "))
+        format!("\n  hint: beside it there is {}", found.join(", "))
     }
 }
 
