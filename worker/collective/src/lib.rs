@@ -1,1 +1,43 @@
-//! placeholder
+//! The data plane between worker processes: collective operations over TCP, with results that do not depend on who serves what.
+//!
+//! A run has a fixed number of *shards*; a *worker* serves some of them, each on its own thread, as ranks of one collective. A
+//! [`DataPlane`] is the mesh of connections of one generation, formed through the process's [`Listener`] from a [`Membership`]; its
+//! [`Rank`]s are what the shards call ([`Collective`]).
+//!
+//! - **Same bits.** Sums are formed in ascending shard order, so the result is the same for any number of workers (`reduce.rs`).
+//! - **Nothing hangs.** Every wait has a deadline and a name. The first fault (a deadline, a closed connection, an abort) breaks the
+//!   plane, is told to all workers, wakes whoever waits, and is what all later calls return (`core.rs`).
+//! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and means the same run and
+//!   generation; the frames after it are neither encrypted nor signed (`handshake.rs`).
+//!
+//! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs` (connections), `wait.rs` (conditions).
+
+mod bytes;
+mod call;
+mod core;
+mod error;
+mod frame;
+mod group;
+mod handshake;
+mod link;
+mod listener;
+mod mailbox;
+mod membership;
+mod plane;
+mod pool;
+mod rank;
+mod reduce;
+mod spread;
+mod stats;
+mod tag;
+mod wait;
+
+pub use error::{AbortCause, CollectiveError, HandshakeError, MembershipError};
+pub use frame::FrameError;
+pub use group::{Group, Shard};
+pub use listener::{Listener, Refusal};
+pub use membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
+pub use plane::DataPlane;
+pub use rank::{Collective, Pending, Rank};
+pub use stats::Stats;
+pub use tag::{Op, Stage, Tag, TagKey};

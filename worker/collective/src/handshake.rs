@@ -1,0 +1,394 @@
+//! Two workers make sure of each other.
+//!
+//! ```text
+//! dialler                                                       acceptor
+//!   hello: magic, version, run, generation, from, to, nonce  →
+//!                                             ←  challenge: nonce, proof("acceptor", hello ‖ nonce)
+//!   proof("dialler", hello ‖ challenge)                      →
+//!                                                            ←  welcome
+//! ```
+//!
+//! A proof is BLAKE3 keyed with the run's secret over the words above; the secret never travels. Either side may answer with a refusal
+//! instead, which names its reason. Messages after the hello are: code (1 byte), length (2 bytes), body; integers little-endian.
+//! Invariant: every read and write has a deadline, and no length is believed beyond its bound.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::HandshakeError;
+use crate::membership::{Generation, Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
+
+const MAGIC: [u8; 8] = *b"ULDAPEER";
+const VERSION: u16 = 1;
+const BODY_BYTES: usize = 1024;
+const NONCE_BYTES: usize = 32;
+
+/// A connection and the moment by which the handshake on it must be over.
+pub(crate) struct Parlour {
+    stream: TcpStream,
+    start: Instant,
+    limit: Duration,
+}
+
+/// The first message.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello {
+    pub run: RunId,
+    pub generation: Generation,
+    pub from: WorkerIndex,
+    pub to: WorkerIndex,
+}
+
+impl Parlour {
+    pub fn new(stream: TcpStream, limit: Duration) -> Parlour {
+        Parlour {
+            stream,
+            start: Instant::now(),
+            limit,
+        }
+    }
+
+    fn left(&self) -> Result<Duration, HandshakeError> {
+        let left = self
+            .limit
+            .checked_sub(self.start.elapsed())
+            .filter(|left| !left.is_zero());
+        left.ok_or(HandshakeError::Silent { waited: self.limit })
+    }
+
+    fn read(&self, mut buffer: &mut [u8]) -> Result<(), HandshakeError> {
+        while !buffer.is_empty() {
+            let left = self.left()?;
+            let read = self
+                .stream
+                .set_read_timeout(Some(left))
+                .and_then(|()| (&self.stream).read(buffer));
+            match read {
+                Ok(0) => return Err(failed("connection closed")(ErrorKind::UnexpectedEof.into())),
+                Ok(read) => buffer = &mut buffer[read..],
+                Err(error) if is_delay(&error) => {}
+                Err(error) => return Err(failed("read from the other side")(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), HandshakeError> {
+        let left = self.left()?;
+        let written = self
+            .stream
+            .set_write_timeout(Some(left))
+            .and_then(|()| (&self.stream).write_all(bytes));
+        written.map_err(|error| match is_delay(&error) {
+            true => HandshakeError::Silent { waited: self.limit },
+            false => failed("write to the other side")(error),
+        })
+    }
+
+    fn say(&self, code: u8, body: &[u8]) -> Result<(), HandshakeError> {
+        let mut message = vec![code];
+        message.extend_from_slice(&(body.len() as u16).to_le_bytes());
+        message.extend_from_slice(body);
+        self.write(&message)
+    }
+
+    /// Reads a message and expects `code` with a body of `length` bytes.
+    fn hear(&self, code: u8, length: usize) -> Result<Vec<u8>, Heard> {
+        let mut head = [0; 3];
+        self.read(&mut head).map_err(Heard::Failed)?;
+        let body_bytes = usize::from(u16::from_le_bytes([head[1], head[2]]));
+        if body_bytes > BODY_BYTES {
+            return Err(Heard::Failed(HandshakeError::NotOurProtocol));
+        }
+        let mut body = vec![0; body_bytes];
+        self.read(&mut body).map_err(Heard::Failed)?;
+        match head[0] {
+            REFUSAL => Err(match decode_refusal(&body) {
+                Some(refusal) => Heard::Refusal(refusal),
+                None => Heard::Failed(HandshakeError::NotOurProtocol),
+            }),
+            got if got == code && body.len() == length => Ok(body),
+            _ => Err(Heard::Failed(HandshakeError::NotOurProtocol)),
+        }
+    }
+
+    /// Tells the other side why not. It may be gone, so nothing comes of an error.
+    pub fn refuse(&self, refusal: &HandshakeError) {
+        let _ = self.say(REFUSAL, &encode_refusal(refusal));
+    }
+
+    /// The connection, after the handshake.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Acceptor: reads the first message; also gives its bytes, the nonce at their end, for the proofs.
+    pub fn hear_hello(&self) -> Result<(Hello, Vec<u8>), HandshakeError> {
+        let mut head = [0; 12];
+        self.read(&mut head)?;
+        if head[..8] != MAGIC {
+            return Err(HandshakeError::NotOurProtocol);
+        }
+        let got = u16::from_le_bytes([head[8], head[9]]);
+        if got != VERSION {
+            return Err(HandshakeError::Version {
+                got,
+                current: VERSION,
+            });
+        }
+        let run_bytes = usize::from(u16::from_le_bytes([head[10], head[11]]));
+        if run_bytes > RUN_BYTES {
+            return Err(HandshakeError::NotOurProtocol);
+        }
+        let mut rest = vec![0; run_bytes + 16 + NONCE_BYTES];
+        self.read(&mut rest)?;
+        let mut fields = Fields(&rest);
+        let run = fields.text(run_bytes).ok_or(HandshakeError::NotOurProtocol)?;
+        let generation = Generation(fields.u64().ok_or(HandshakeError::NotOurProtocol)?);
+        let from = WorkerIndex(fields.u32().ok_or(HandshakeError::NotOurProtocol)?);
+        let to = WorkerIndex(fields.u32().ok_or(HandshakeError::NotOurProtocol)?);
+        let words = [&head[..], &rest].concat();
+        Ok((
+            Hello {
+                run: RunId(run),
+                generation,
+                from,
+                to,
+            },
+            words,
+        ))
+    }
+
+    /// Acceptor: proves itself and hears the dialler's proof. `hello` is the first message's bytes.
+    pub fn challenge(&self, secret: &Secret, hello: &[u8]) -> Result<(), HandshakeError> {
+        let nonce = nonce()?;
+        let mine = proof(secret, ACCEPTOR, &[hello, &nonce]);
+        let body = [&nonce[..], mine.as_bytes()].concat();
+        self.say(CHALLENGE, &body)?;
+        let theirs = self.hear(PROOF, 32).map_err(Heard::into_error)?;
+        let expected = proof(secret, DIALLER, &[hello, &body]);
+        match <[u8; 32]>::try_from(theirs) {
+            Ok(theirs) if expected == theirs => Ok(()),
+            _ => Err(HandshakeError::WrongSecret),
+        }
+    }
+
+    /// Acceptor: the last message.
+    pub fn welcome(&self) -> Result<(), HandshakeError> {
+        self.say(WELCOME, &[])
+    }
+
+    /// Dialler: the whole handshake.
+    pub fn introduce(&self, membership: &Membership, to: WorkerIndex) -> Result<(), Heard> {
+        let mut hello = MAGIC.to_vec();
+        hello.extend_from_slice(&VERSION.to_le_bytes());
+        hello.extend_from_slice(&(membership.run.0.len() as u16).to_le_bytes());
+        hello.extend_from_slice(membership.run.0.as_bytes());
+        hello.extend_from_slice(&membership.generation.0.to_le_bytes());
+        hello.extend_from_slice(&membership.me.0.to_le_bytes());
+        hello.extend_from_slice(&to.0.to_le_bytes());
+        hello.extend_from_slice(&nonce().map_err(Heard::Failed)?);
+        self.write(&hello).map_err(Heard::Failed)?;
+        let body = self.hear(CHALLENGE, NONCE_BYTES + 32)?;
+        let (nonce, theirs) = body.split_at(NONCE_BYTES);
+        let expected = proof(&membership.secret, ACCEPTOR, &[&hello, nonce]);
+        if !<[u8; 32]>::try_from(theirs).is_ok_and(|theirs| expected == theirs) {
+            self.refuse(&HandshakeError::WrongSecret);
+            return Err(Heard::Refusal(HandshakeError::WrongSecret));
+        }
+        let mine = proof(&membership.secret, DIALLER, &[&hello, &body]);
+        self.say(PROOF, mine.as_bytes()).map_err(Heard::Failed)?;
+        self.hear(WELCOME, 0).map(drop)
+    }
+}
+
+/// Why a dialler was not let in.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// By decision of one of the sides.
+    Refusal(HandshakeError),
+    /// By accident, or because something else listens there.
+    Failed(HandshakeError),
+}
+
+impl Heard {
+    fn into_error(self) -> HandshakeError {
+        match self {
+            Heard::Refusal(error) | Heard::Failed(error) => error,
+        }
+    }
+}
+
+const REFUSAL: u8 = 1;
+const CHALLENGE: u8 = 2;
+const PROOF: u8 = 3;
+const WELCOME: u8 = 4;
+const ACCEPTOR: &[u8] = b"ulda data plane acceptor";
+const DIALLER: &[u8] = b"ulda data plane dialler ";
+
+fn proof(secret: &Secret, side: &[u8], words: &[&[u8]]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(&secret.0);
+    hasher.update(side);
+    for word in words {
+        hasher.update(&(word.len() as u64).to_le_bytes());
+        hasher.update(word);
+    }
+    hasher.finalize()
+}
+
+fn nonce() -> Result<[u8; NONCE_BYTES], HandshakeError> {
+    let mut nonce = [0; NONCE_BYTES];
+    let source = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut nonce));
+    source.map_err(failed("read a nonce from `/dev/urandom`"))?;
+    Ok(nonce)
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> HandshakeError {
+    move |error| HandshakeError::Io {
+        what,
+        source: Arc::new(error),
+    }
+}
+
+fn is_delay(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+fn encode_refusal(refusal: &HandshakeError) -> Vec<u8> {
+    let mut body = Vec::new();
+    match refusal {
+        HandshakeError::Version { got, current } => {
+            body.push(1);
+            body.extend_from_slice(&got.to_le_bytes());
+            body.extend_from_slice(&current.to_le_bytes());
+        }
+        HandshakeError::WrongRun { got, current } => {
+            body.push(2);
+            for run in [got, current] {
+                body.extend_from_slice(&(run.0.len() as u16).to_le_bytes());
+                body.extend_from_slice(run.0.as_bytes());
+            }
+        }
+        HandshakeError::StaleGeneration { got, current } => {
+            body.push(3);
+            body.extend_from_slice(&got.0.to_le_bytes());
+            body.extend_from_slice(&current.0.to_le_bytes());
+        }
+        HandshakeError::NotYet { got } => {
+            body.push(4);
+            body.extend_from_slice(&got.0.to_le_bytes());
+        }
+        HandshakeError::WrongSecret => body.push(5),
+        HandshakeError::UnknownWorker { got, me, workers } => {
+            body.push(6);
+            for number in [got.0, me.0, *workers] {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        HandshakeError::WrongDestination { got, me } => {
+            body.push(7);
+            for worker in [got, me] {
+                body.extend_from_slice(&worker.0.to_le_bytes());
+            }
+        }
+        HandshakeError::AlreadyConnected { got } => {
+            body.push(8);
+            body.extend_from_slice(&got.0.to_le_bytes());
+        }
+        HandshakeError::Abandoned { got } => {
+            body.push(9);
+            body.extend_from_slice(&got.0.to_le_bytes());
+        }
+        HandshakeError::NotOurProtocol
+        | HandshakeError::Silent { .. }
+        | HandshakeError::Crowded { .. }
+        | HandshakeError::Absent { .. }
+        | HandshakeError::Unreachable { .. }
+        | HandshakeError::Refused { .. }
+        | HandshakeError::Io { .. } => body.push(10),
+    }
+    body
+}
+
+fn decode_refusal(body: &[u8]) -> Option<HandshakeError> {
+    let (code, rest) = body.split_first()?;
+    let mut fields = Fields(rest);
+    let refusal = match code {
+        1 => HandshakeError::Version {
+            got: fields.u16()?,
+            current: fields.u16()?,
+        },
+        2 => {
+            let mut run = || {
+                fields
+                    .u16()
+                    .and_then(|length| fields.text(length.into()))
+                    .map(RunId)
+            };
+            HandshakeError::WrongRun {
+                got: run()?,
+                current: run()?,
+            }
+        }
+        3 => HandshakeError::StaleGeneration {
+            got: Generation(fields.u64()?),
+            current: Generation(fields.u64()?),
+        },
+        4 => HandshakeError::NotYet {
+            got: Generation(fields.u64()?),
+        },
+        5 => HandshakeError::WrongSecret,
+        6 => HandshakeError::UnknownWorker {
+            got: WorkerIndex(fields.u32()?),
+            me: WorkerIndex(fields.u32()?),
+            workers: fields.u32()?,
+        },
+        7 => HandshakeError::WrongDestination {
+            got: WorkerIndex(fields.u32()?),
+            me: WorkerIndex(fields.u32()?),
+        },
+        8 => HandshakeError::AlreadyConnected {
+            got: WorkerIndex(fields.u32()?),
+        },
+        9 => HandshakeError::Abandoned {
+            got: Generation(fields.u64()?),
+        },
+        10 => HandshakeError::NotOurProtocol,
+        _ => return None,
+    };
+    Some(refusal)
+}
+
+/// Reads fields off the front; none when the bytes run out.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self, length: usize) -> Option<String> {
+        let (field, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        String::from_utf8(field.to_vec()).ok()
+    }
+}

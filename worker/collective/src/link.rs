@@ -1,0 +1,210 @@
+//! A connection to one peer.
+//!
+//! Any thread may write, one frame at a time; one thread reads and never writes to a socket while waiting for another, so two workers
+//! that write to each other never wait for each other. Invariant: once the plane is broken, the reader only drains.
+
+use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::error::{AbortCause, CollectiveError};
+use crate::frame::{HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
+use crate::group::Shard;
+use crate::mailbox::{Parcel, Place, Shape};
+use crate::membership::{Generation, WorkerIndex};
+use crate::wait::lock;
+
+/// Frames up to this size are read with one system call.
+const READ_AHEAD_BYTES: usize = 4096;
+/// Longest text of an abort frame.
+const CAUSE_BYTES: usize = 1024;
+
+/// The writing half, and the state, of a connection.
+pub(crate) struct Link {
+    peer: WorkerIndex,
+    stream: TcpStream,
+    writing: Mutex<()>,
+    departed: AtomicBool,
+}
+
+impl Link {
+    /// Takes over a connection that has shaken hands; a write waits at most `limit` for room.
+    pub fn new(peer: WorkerIndex, stream: TcpStream, limit: Duration) -> io::Result<Link> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(Some(limit))?;
+        Ok(Link {
+            peer,
+            stream,
+            writing: Mutex::new(()),
+            departed: AtomicBool::new(false),
+        })
+    }
+
+    /// A second handle, for the reader.
+    pub fn reading_half(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
+    /// Whether the peer has said goodbye.
+    pub fn departed(&self) -> bool {
+        self.departed.load(Ordering::Acquire)
+    }
+
+    /// Writes one frame.
+    pub fn send(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
+        let header = header.encode();
+        let mut parts = [IoSlice::new(&header), IoSlice::new(payload)];
+        let mut left = &mut parts[..];
+        let _writing = lock(&self.writing);
+        while left.iter().any(|part| !part.is_empty()) {
+            match (&self.stream).write_vectored(left) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a last, short frame if that is possible at once, and ends the writing direction.
+    pub fn send_last(&self, header: &Header, payload: &[u8]) {
+        let free = match self.writing.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if free.is_some() {
+            let mut frame = header.encode().to_vec();
+            frame.extend_from_slice(payload);
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: the descriptor is open as long as `self`, and the pointer and length are those of a live buffer.
+            unsafe { libc::send(self.stream.as_raw_fd(), frame.as_ptr().cast(), frame.len(), flags) };
+        }
+        // An error means that the connection is gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends both directions; whoever blocks on the socket wakes up.
+    pub fn shut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// An abort frame's header and payload.
+pub(crate) fn abort_frame(
+    generation: Generation,
+    origin: WorkerIndex,
+    cause: &AbortCause,
+) -> (Header, Vec<u8>) {
+    let mut end = cause.text.len().min(CAUSE_BYTES);
+    while !cause.text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut header = Header::control(Kind::Abort, generation, origin.0);
+    header.length = end as u32;
+    header.piece = cause.suspect.map_or(0, |worker| worker.0.saturating_add(1));
+    (header, cause.text.as_bytes()[..end].to_vec())
+}
+
+/// Reads frames of `peer` until its connection ends. Body of a thread.
+pub(crate) fn read_frames(core: &Arc<Core>, link: &Link, stream: TcpStream) {
+    let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
+    while core.fault().is_none() {
+        match read_frame(core, link, &mut stream) {
+            Ok(()) => {}
+            Err(Trouble::Closed) => {
+                if !link.departed() {
+                    core.fail(CollectiveError::PeerClosed {
+                        worker: link.peer,
+                        during: None,
+                    });
+                }
+                return;
+            }
+            Err(Trouble::Fault(error)) => {
+                core.fail(error);
+            }
+        }
+    }
+    // Unread bytes at the close would make the kernel discard the abort frame that this side has just written.
+    let mut scratch = vec![0; PIECE_BYTES];
+    while matches!(stream.read(&mut scratch), Ok(1..)) {}
+}
+
+enum Trouble {
+    Closed,
+    Fault(CollectiveError),
+}
+
+fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<TcpStream>) -> Result<(), Trouble> {
+    let worker = link.peer;
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).map_err(|_| Trouble::Closed)?;
+    let header = Header::decode(&header, core.membership.generation)
+        .map_err(|source| Trouble::Fault(CollectiveError::Frame { worker, source }))?;
+    let mut buffer = core.pool.take(header.length as usize);
+    stream
+        .read_exact(buffer.bytes_mut())
+        .map_err(|_| Trouble::Closed)?;
+    let bytes = HEADER_BYTES as u64 + u64::from(header.length);
+    core.counters.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+    match header.kind {
+        Kind::Whole | Kind::Contribution | Kind::Sum | Kind::Ready => {}
+        Kind::Abort => {
+            let cause = AbortCause {
+                suspect: header.piece.checked_sub(1).map(WorkerIndex),
+                text: String::from_utf8_lossy(buffer.bytes()).into_owned(),
+            };
+            let origin = WorkerIndex(header.from);
+            return Err(Trouble::Fault(CollectiveError::PeerAborted {
+                worker: origin,
+                cause,
+            }));
+        }
+        Kind::Bye => {
+            link.departed.store(true, Ordering::Release);
+            core.mailbox.wake();
+            return Ok(());
+        }
+    }
+    let from = Shard(header.from);
+    if core.membership.worker_of(from) != Some(worker) {
+        let source = crate::frame::FrameError::Speaker(from);
+        return Err(Trouble::Fault(CollectiveError::Frame { worker, source }));
+    }
+    let reduces = matches!(header.operation, Operation::ReduceF32 | Operation::ReduceU64);
+    let shape = Shape {
+        speaker: from,
+        operation: header.operation,
+        group: header.group,
+        total: reduces.then_some(header.total),
+    };
+    let place = Place {
+        kind: header.kind,
+        from,
+        piece: header.piece,
+    };
+    let parcel = Parcel {
+        buffer: Arc::new(buffer),
+        total: header.total,
+    };
+    core.mailbox
+        .deliver(header.tag, shape, place, parcel, Some(worker))
+        .map_err(Trouble::Fault)?;
+    let limit = core.deadlines.operation;
+    core.mailbox
+        .admit(worker, limit, || core.fault().is_some())
+        .map_err(|(unclaimed_bytes, waited)| {
+            Trouble::Fault(CollectiveError::RanAhead {
+                worker,
+                unclaimed_bytes,
+                waited,
+            })
+        })
+}

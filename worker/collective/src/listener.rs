@@ -1,0 +1,300 @@
+//! The door of a worker process: accepts connections for its whole life, for one generation after another.
+//!
+//! Each caller is received on a thread of its own, so that a stranger who says nothing keeps nobody else waiting. Callers for a
+//! generation this worker has not been told of are kept waiting a little, then asked to try again. Invariant: only authenticated
+//! connections of the generation being formed reach the plane.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::{CollectiveError, HandshakeError};
+use crate::handshake::{Hello, Parlour};
+use crate::membership::{Generation, Membership, WorkerIndex};
+use crate::wait::Gate;
+
+/// Handshakes under way at once.
+const PENDING: usize = 256;
+/// Refusals kept for whoever asks.
+const REFUSALS: usize = 64;
+/// How long a caller has for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// A connection that was not let in.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// Why it was refused.
+    pub cause: HandshakeError,
+}
+
+/// Accepts the data-plane connections of one process.
+pub struct Listener {
+    address: SocketAddr,
+    socket: TcpListener,
+    pub(crate) door: Arc<Gate<Door>>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// What the forming of a generation has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Forming,
+    Formed,
+    Abandoned,
+}
+
+/// The generation callers are let in for.
+pub(crate) struct Seat {
+    pub membership: Arc<Membership>,
+    pub phase: Phase,
+}
+
+#[derive(Default)]
+pub(crate) struct Door {
+    pub seat: Option<Seat>,
+    pub arrived: HashMap<WorkerIndex, TcpStream>,
+    /// What this worker's own dialling has come to.
+    pub dialled: HashMap<WorkerIndex, Result<TcpStream, HandshakeError>>,
+    refusals: VecDeque<Refusal>,
+    pending: usize,
+    closed: bool,
+}
+
+impl Door {
+    /// Whether `generation` of this membership is the one being formed.
+    pub fn forms(&self, membership: &Arc<Membership>) -> bool {
+        let seat = self.seat.as_ref();
+        seat.is_some_and(|seat| Arc::ptr_eq(&seat.membership, membership) && seat.phase == Phase::Forming)
+    }
+
+    /// The generation that has taken the place of `membership`.
+    pub fn current(&self, membership: &Membership) -> Generation {
+        self.seat
+            .as_ref()
+            .map_or(membership.generation, |seat| seat.membership.generation)
+    }
+
+    /// Whom a caller may speak to; none while that is not known yet.
+    fn receive(&self, hello: &Hello) -> Option<Result<Arc<Membership>, HandshakeError>> {
+        let seat = self.seat.as_ref()?;
+        let known = &seat.membership;
+        let got = hello.generation;
+        if hello.run != known.run {
+            let (got, current) = (hello.run.clone(), known.run.clone());
+            return Some(Err(HandshakeError::WrongRun { got, current }));
+        }
+        if got > known.generation {
+            return None;
+        }
+        if got < known.generation {
+            return Some(Err(HandshakeError::StaleGeneration {
+                got,
+                current: known.generation,
+            }));
+        }
+        if hello.to != known.me {
+            return Some(Err(HandshakeError::WrongDestination {
+                got: hello.to,
+                me: known.me,
+            }));
+        }
+        // The lower index dials the higher.
+        if hello.from >= known.me {
+            let workers = known.workers.len() as u32;
+            return Some(Err(HandshakeError::UnknownWorker {
+                got: hello.from,
+                me: known.me,
+                workers,
+            }));
+        }
+        Some(match seat.phase {
+            Phase::Forming => Ok(known.clone()),
+            Phase::Formed => Err(HandshakeError::AlreadyConnected { got: hello.from }),
+            Phase::Abandoned => Err(HandshakeError::Abandoned { got }),
+        })
+    }
+
+    fn note(&mut self, refusal: Refusal) {
+        if self.refusals.len() == REFUSALS {
+            self.refusals.pop_front();
+        }
+        self.refusals.push_back(refusal);
+    }
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 means any free port.
+    ///
+    /// # Errors
+    /// `Io` when the address cannot be had.
+    pub fn bind(address: impl ToSocketAddrs) -> Result<Listener, CollectiveError> {
+        Listener::bind_with(address, HANDSHAKE)
+    }
+
+    /// Like [`bind`](Listener::bind), and a caller has `handshake` to prove itself.
+    ///
+    /// # Errors
+    /// `Io` when the address cannot be had.
+    pub fn bind_with(address: impl ToSocketAddrs, handshake: Duration) -> Result<Listener, CollectiveError> {
+        let failed = |error| CollectiveError::io("listen for the data plane", error);
+        let socket = TcpListener::bind(address).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let accepting = socket.try_clone().map_err(failed)?;
+        let door = Arc::new(Gate::new(Door::default()));
+        let acceptor = thread::Builder::new().name("data-plane-door".into()).spawn({
+            let door = door.clone();
+            move || accept(&accepting, &door, handshake)
+        });
+        let acceptor = Some(acceptor.map_err(failed)?);
+        Ok(Listener {
+            address,
+            socket,
+            door,
+            acceptor,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The latest connections refused, oldest first; forgets them.
+    pub fn drain_refusals(&self) -> Vec<Refusal> {
+        self.door.lock().refusals.drain(..).collect()
+    }
+
+    /// Lets callers in for `membership` from now on.
+    pub(crate) fn seat(&self, membership: &Arc<Membership>) -> Result<(), HandshakeError> {
+        let got = membership.generation;
+        self.door.update(|door| {
+            if let Some(Seat {
+                membership: known, ..
+            }) = &door.seat
+                && known.run == membership.run
+                && known.generation >= got
+            {
+                return Err(HandshakeError::StaleGeneration {
+                    got,
+                    current: known.generation,
+                });
+            }
+            door.seat = Some(Seat {
+                membership: membership.clone(),
+                phase: Phase::Forming,
+            });
+            door.arrived.clear();
+            door.dialled.clear();
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.door.update(|door| door.closed = true);
+        // SAFETY: the descriptor is open as long as `self.socket`. On Linux this wakes the thread that accepts.
+        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
+        if let Some(acceptor) = self.acceptor.take() {
+            // A panic there has been reported on its own thread.
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
+    loop {
+        let caller = socket.accept();
+        if door.lock().closed {
+            return;
+        }
+        let (stream, address) = match caller {
+            Ok(caller) => caller,
+            Err(error) => {
+                // Out of descriptors, or the caller has hung up: others may still get through, after a breath.
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                ) {
+                    let (closed, _) = door.wait(Duration::from_millis(50), |door| door.closed.then_some(()));
+                    if closed.is_some() {
+                        return;
+                    }
+                }
+                continue;
+            }
+        };
+        let pending = door.update(|door| {
+            door.pending += 1;
+            door.pending
+        });
+        let received = (pending <= PENDING).then(|| {
+            let door = door.clone();
+            let name = "data-plane-caller".to_string();
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || receive(&door, stream, address, handshake))
+        });
+        if !matches!(received, Some(Ok(_))) {
+            door.update(|door| {
+                door.pending -= 1;
+                door.note(Refusal {
+                    address,
+                    cause: HandshakeError::Crowded { pending },
+                });
+            });
+        }
+    }
+}
+
+fn receive(door: &Gate<Door>, stream: TcpStream, address: SocketAddr, handshake: Duration) {
+    let parlour = Parlour::new(stream, handshake);
+    let outcome = converse(door, &parlour, handshake);
+    door.update(|door| door.pending -= 1);
+    match outcome {
+        Ok((membership, from)) => door.update(|door| {
+            if door.forms(&membership) {
+                door.arrived.insert(from, parlour.into_stream());
+            }
+        }),
+        Err(cause) => {
+            // Noted first: whoever hears of a refusal finds it here.
+            door.update(|door| {
+                door.note(Refusal {
+                    address,
+                    cause: cause.clone(),
+                })
+            });
+            parlour.refuse(&cause);
+        }
+    }
+}
+
+fn converse(
+    door: &Gate<Door>,
+    parlour: &Parlour,
+    handshake: Duration,
+) -> Result<(Arc<Membership>, WorkerIndex), HandshakeError> {
+    let start = Instant::now();
+    let (hello, words) = parlour.hear_hello()?;
+    // Half of the time is left for the rest of the conversation.
+    let patience = (handshake / 2).saturating_sub(start.elapsed());
+    let (received, _) = door.wait(patience, |door| match door.closed {
+        true => Some(Err(HandshakeError::NotYet {
+            got: hello.generation,
+        })),
+        false => door.receive(&hello),
+    });
+    let membership = received.unwrap_or(Err(HandshakeError::NotYet {
+        got: hello.generation,
+    }))?;
+    parlour.challenge(&membership.secret, &words)?;
+    parlour.welcome()?;
+    Ok((membership, hello.from))
+}

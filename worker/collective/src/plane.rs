@@ -1,0 +1,308 @@
+//! Forms, holds and closes the mesh of one generation.
+//!
+//! One connection per pair of workers; the lower index dials the higher. Invariant: `connect` returns within its deadline, and a
+//! dropped plane has no thread left that touches its sockets.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::core::Core;
+use crate::error::{AbortCause, CollectiveError, HandshakeError};
+use crate::group::Shard;
+use crate::handshake::{Heard, Parlour};
+use crate::link::{Link, read_frames};
+use crate::listener::{Door, Listener, Phase};
+use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
+use crate::rank::Rank;
+use crate::stats::Stats;
+use crate::wait::{Gate, lock};
+
+/// The first and the longest pause between two attempts to reach a peer.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// The connections of one generation.
+pub struct DataPlane {
+    core: Arc<Core>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl DataPlane {
+    /// Connects to all workers of `membership`; all of them must call this.
+    ///
+    /// # Errors
+    /// `Membership`, `Handshake`, `Io`. A refused stranger is not an error; see [`Listener::drain_refusals`]. A later call for a later
+    /// generation, from another thread, ends this one with `StaleGeneration`.
+    pub fn connect(
+        listener: &Listener,
+        membership: Membership,
+        deadlines: Deadlines,
+    ) -> Result<DataPlane, CollectiveError> {
+        membership.check()?;
+        let membership = Arc::new(membership);
+        listener.seat(&membership)?;
+        let start = Instant::now();
+        let formed = dial_all(listener, &membership, deadlines, start)
+            .and_then(|()| await_peers(&listener.door, &membership, deadlines.connect, start));
+        let phase = if formed.is_ok() {
+            Phase::Formed
+        } else {
+            Phase::Abandoned
+        };
+        listener.door.update(|door| {
+            if door.forms(&membership)
+                && let Some(seat) = &mut door.seat
+            {
+                seat.phase = phase;
+            }
+        });
+        DataPlane::start(Arc::unwrap_or_clone(membership), deadlines, formed?)
+    }
+
+    /// All `shards` in this process, without a socket; the same bits as any mesh.
+    ///
+    /// # Errors
+    /// `Membership` when `shards` is 0.
+    pub fn solo(shards: u32, deadlines: Deadlines) -> Result<DataPlane, CollectiveError> {
+        let membership = Membership {
+            run: RunId("solo".into()),
+            generation: Generation(0),
+            me: WorkerIndex(0),
+            workers: vec![WorkerPeer {
+                address: String::new(),
+            }],
+            shards: vec![WorkerIndex(0); shards as usize],
+            secret: Secret([0; 32]),
+        };
+        membership.check()?;
+        DataPlane::start(membership, deadlines, Vec::new())
+    }
+
+    fn start(
+        membership: Membership,
+        deadlines: Deadlines,
+        peers: Vec<(WorkerIndex, TcpStream)>,
+    ) -> Result<DataPlane, CollectiveError> {
+        let mut links: Vec<Option<Arc<Link>>> = membership.workers.iter().map(|_| None).collect();
+        let mut halves = Vec::new();
+        for (peer, stream) in peers {
+            let failed = |error| CollectiveError::io(format!("prepare the connection to {peer}"), error);
+            let link = Arc::new(Link::new(peer, stream, deadlines.operation).map_err(failed)?);
+            halves.push((peer, link.clone(), link.reading_half().map_err(failed)?));
+            links[peer.0 as usize] = Some(link);
+        }
+        let core = Arc::new(Core::new(membership, deadlines, links));
+        let mut plane = DataPlane {
+            core,
+            readers: Vec::new(),
+        };
+        for (peer, link, half) in halves {
+            let core = plane.core.clone();
+            let name = format!("data-plane-{}", peer.0);
+            let reader = thread::Builder::new()
+                .name(name)
+                .spawn(move || read_frames(&core, &link, half));
+            let failed = |error| CollectiveError::io(format!("start the reader of {peer}"), error);
+            plane.readers.push(reader.map_err(failed)?);
+        }
+        Ok(plane)
+    }
+
+    /// A handle for the thread that serves `shard`.
+    ///
+    /// # Errors
+    /// `NotServed` when another worker serves it, or none.
+    pub fn rank(&self, shard: Shard) -> Result<Rank, CollectiveError> {
+        let me = self.core.membership.me;
+        match self.core.membership.worker_of(shard) {
+            Some(worker) if worker == me => Ok(Rank::new(self.core.clone(), shard)),
+            _ => Err(CollectiveError::NotServed { shard, me }),
+        }
+    }
+
+    /// The membership it was formed for.
+    pub fn membership(&self) -> &Membership {
+        &self.core.membership
+    }
+
+    /// Breaks the plane on all workers; whoever waits returns at once. The first cause stays.
+    pub fn abort(&self, cause: AbortCause) {
+        self.core.fail(CollectiveError::Aborted { cause });
+    }
+
+    /// Why the plane is broken, if it is.
+    pub fn fault(&self) -> Option<CollectiveError> {
+        self.core.fault().cloned()
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Stats {
+        self.core.counters.snapshot()
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.core.fail(CollectiveError::Closed);
+        for link in self.core.links.iter().flatten() {
+            link.shut();
+        }
+        let running = std::mem::take(&mut *lock(&self.core.running));
+        for thread in self.readers.drain(..).chain(running) {
+            // A panic there has been reported on its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a thread for every worker above this one; what becomes of it arrives at the door.
+fn dial_all(
+    listener: &Listener,
+    membership: &Arc<Membership>,
+    deadlines: Deadlines,
+    start: Instant,
+) -> Result<(), CollectiveError> {
+    for peer in membership.me.0 + 1..membership.workers.len() as u32 {
+        let (door, membership, peer) = (listener.door.clone(), membership.clone(), WorkerIndex(peer));
+        let name = format!("data-plane-dial-{}", peer.0);
+        let dialler = thread::Builder::new().name(name).spawn(move || {
+            let Some(outcome) = dial(&door, &membership, peer, deadlines, start) else {
+                return;
+            };
+            door.update(|door| {
+                if door.forms(&membership) {
+                    door.dialled.insert(peer, outcome);
+                }
+            });
+        });
+        dialler.map_err(|error| CollectiveError::io(format!("start the dialler of {peer}"), error))?;
+    }
+    Ok(())
+}
+
+/// Tries to reach `peer` until the deadline; none when the generation is no longer being formed.
+fn dial(
+    door: &Gate<Door>,
+    membership: &Arc<Membership>,
+    peer: WorkerIndex,
+    deadlines: Deadlines,
+    start: Instant,
+) -> Option<Result<TcpStream, HandshakeError>> {
+    let address = membership.workers[peer.0 as usize].address.clone();
+    let mut pause = PAUSES.0;
+    loop {
+        let left = deadlines.connect.saturating_sub(start.elapsed());
+        let last = match attempt(membership, peer, &address, deadlines.handshake.min(left)) {
+            Ok(stream) => return Some(Ok(stream)),
+            Err(Heard::Refusal(HandshakeError::NotYet { got })) => HandshakeError::NotYet { got },
+            Err(Heard::Refusal(cause)) => {
+                let cause = Arc::new(cause);
+                return Some(Err(HandshakeError::Refused {
+                    worker: peer,
+                    address,
+                    cause,
+                }));
+            }
+            Err(Heard::Failed(cause)) => cause,
+        };
+        let waited = start.elapsed();
+        if waited + pause >= deadlines.connect {
+            let last = describe(&last);
+            return Some(Err(HandshakeError::Unreachable {
+                worker: peer,
+                address,
+                waited,
+                last,
+            }));
+        }
+        let (given_up, _) = door.wait(pause, |door| (!door.forms(membership)).then_some(()));
+        if given_up.is_some() {
+            return None;
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+fn attempt(
+    membership: &Membership,
+    peer: WorkerIndex,
+    address: &str,
+    limit: Duration,
+) -> Result<TcpStream, Heard> {
+    let start = Instant::now();
+    let failed = |what: &'static str| {
+        move |error| {
+            Heard::Failed(HandshakeError::Io {
+                what,
+                source: Arc::new(error),
+            })
+        }
+    };
+    let mut outcome = Err(failed("resolve the address")(std::io::ErrorKind::NotFound.into()));
+    for address in address.to_socket_addrs().map_err(failed("resolve the address"))? {
+        let left = limit
+            .saturating_sub(start.elapsed())
+            .max(Duration::from_millis(1));
+        outcome = TcpStream::connect_timeout(&address, left).map_err(failed("connect"));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let stream = outcome?;
+    stream.set_nodelay(true).map_err(failed("set up the socket"))?;
+    let parlour = Parlour::new(stream, limit.saturating_sub(start.elapsed()));
+    parlour.introduce(membership, peer)?;
+    Ok(parlour.into_stream())
+}
+
+fn describe(error: &HandshakeError) -> String {
+    match error {
+        HandshakeError::Io { what, source } => format!("{what}: {source}"),
+        other => other.to_string(),
+    }
+}
+
+/// Waits until every peer has arrived or been reached.
+fn await_peers(
+    door: &Gate<Door>,
+    membership: &Arc<Membership>,
+    limit: Duration,
+    start: Instant,
+) -> Result<Vec<(WorkerIndex, TcpStream)>, CollectiveError> {
+    let me = membership.me.0;
+    let lower: Vec<WorkerIndex> = (0..me).map(WorkerIndex).collect();
+    let higher: Vec<WorkerIndex> = (me + 1..membership.workers.len() as u32)
+        .map(WorkerIndex)
+        .collect();
+    // A dialler gives up at the same moment and knows better why.
+    let limit = limit.saturating_sub(start.elapsed()) + Duration::from_millis(50);
+    let (outcome, waited) = door.wait(limit, |door| {
+        if !door.forms(membership) {
+            let (got, current) = (membership.generation, door.current(membership));
+            return Some(Err(HandshakeError::StaleGeneration { got, current }));
+        }
+        if let Some(error) = door.dialled.values().find_map(|outcome| outcome.as_ref().err()) {
+            return Some(Err(error.clone()));
+        }
+        let complete = lower.iter().all(|peer| door.arrived.contains_key(peer))
+            && higher.iter().all(|peer| door.dialled.contains_key(peer));
+        if !complete {
+            return None;
+        }
+        let arrived = door.arrived.drain();
+        let reached = door
+            .dialled
+            .drain()
+            .filter_map(|(peer, stream)| Some((peer, stream.ok()?)));
+        Some(Ok(arrived.chain(reached).collect()))
+    });
+    let missing = || {
+        let door = door.lock();
+        let absent = lower.iter().find(|peer| !door.arrived.contains_key(peer));
+        let silent = higher.iter().find(|peer| !door.dialled.contains_key(peer));
+        let worker = absent.or(silent).copied().unwrap_or(membership.me);
+        HandshakeError::Absent { worker, waited }
+    };
+    Ok(outcome.unwrap_or_else(|| Err(missing()))?)
+}

@@ -1,0 +1,40 @@
+//! Counters of one plane.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What a plane has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes written to sockets, headers included.
+    pub sent_bytes: u64,
+    /// Bytes read from sockets, headers included.
+    pub received_bytes: u64,
+    /// Operations called, by all ranks together.
+    pub operations: u64,
+    /// Time ranks spent waiting for others, summed over ranks.
+    pub waited: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub sent_bytes: AtomicU64,
+    pub received_bytes: AtomicU64,
+    pub operations: AtomicU64,
+    pub waited_nanos: AtomicU64,
+}
+
+impl Counters {
+    pub fn waited(&self, waited: Duration) {
+        self.waited_nanos.fetch_add(waited.as_nanos() as u64, Relaxed);
+    }
+
+    pub fn snapshot(&self) -> Stats {
+        Stats {
+            sent_bytes: self.sent_bytes.load(Relaxed),
+            received_bytes: self.received_bytes.load(Relaxed),
+            operations: self.operations.load(Relaxed),
+            waited: Duration::from_nanos(self.waited_nanos.load(Relaxed)),
+        }
+    }
+}

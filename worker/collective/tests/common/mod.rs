@@ -1,0 +1,108 @@
+//! Meshes of several workers inside one process, each shard on a thread of its own.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::thread;
+use std::time::Duration;
+
+use ulda_collective::{
+    CollectiveError, DataPlane, Deadlines, Generation, Listener, Membership, Op, Rank, RunId, Secret, Shard,
+    Stage, Tag, WorkerIndex, WorkerPeer,
+};
+
+/// Long enough for a loaded machine; no test that passes waits for it.
+pub const PATIENT: Deadlines = Deadlines {
+    connect: Duration::from_secs(60),
+    handshake: Duration::from_secs(10),
+    operation: Duration::from_secs(60),
+};
+
+pub fn tag(step: u64, part: u32) -> Tag {
+    let op = Op {
+        code: 1,
+        name: "gradient bucket",
+    };
+    Tag {
+        stage: Stage {
+            code: 3,
+            name: "adapt",
+        },
+        step,
+        iteration: 0,
+        op,
+        part,
+    }
+}
+
+pub fn listener() -> Listener {
+    Listener::bind("127.0.0.1:0").unwrap()
+}
+
+/// The membership of worker `me`; shards are dealt in contiguous runs, as evenly as possible.
+pub fn membership(me: u32, listeners: &[&Listener], shards: u32) -> Membership {
+    let workers = listeners.len() as u32;
+    Membership {
+        run: RunId("rainy night".into()),
+        generation: Generation(7),
+        me: WorkerIndex(me),
+        workers: listeners
+            .iter()
+            .map(|listener| WorkerPeer {
+                address: listener.local_addr().to_string(),
+            })
+            .collect(),
+        shards: (0..shards)
+            .map(|shard| WorkerIndex(shard * workers / shards))
+            .collect(),
+        secret: Secret([42; 32]),
+    }
+}
+
+/// The planes of a mesh of `workers`, by worker.
+pub fn mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
+    let listeners: Vec<Listener> = (0..workers).map(|_| listener()).collect();
+    let refs: Vec<&Listener> = listeners.iter().collect();
+    thread::scope(|scope| {
+        let connecting: Vec<_> = (0..workers)
+            .map(|me| {
+                let membership = membership(me, &refs, shards);
+                let listener = refs[me as usize];
+                scope.spawn(move || DataPlane::connect(listener, membership, deadlines))
+            })
+            .collect();
+        connecting
+            .into_iter()
+            .map(|plane| plane.join().unwrap().unwrap())
+            .collect()
+    })
+}
+
+/// The ranks of all shards, by shard.
+pub fn ranks(planes: &[DataPlane]) -> Vec<Rank> {
+    let shards = planes[0].membership().shards.clone();
+    let rank = |(shard, worker): (usize, &WorkerIndex)| planes[worker.0 as usize].rank(Shard(shard as u32));
+    shards
+        .iter()
+        .enumerate()
+        .map(|place| rank(place).unwrap())
+        .collect()
+}
+
+/// Calls `body` on every shard's thread; the results by shard.
+pub fn everywhere<R: Send>(planes: &[DataPlane], body: impl Fn(&Rank) -> R + Sync) -> Vec<R> {
+    let ranks = ranks(planes);
+    thread::scope(|scope| {
+        let running: Vec<_> = ranks.iter().map(|rank| scope.spawn(|| body(rank))).collect();
+        running.into_iter().map(|result| result.join().unwrap()).collect()
+    })
+}
+
+/// The text of an error and of all its sources.
+pub fn chain(error: &CollectiveError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
