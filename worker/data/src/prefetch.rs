@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ type Jobs = Box<dyn Iterator<Item = Job> + Send>;
 /// Dropping it stops the threads after the decode they are in, without waiting for them.
 pub struct Prefetcher {
     shared: Arc<Shared>,
-    permits: Option<Sender<()>>,
+    permits: Sender<()>,
     results: Receiver<(u64, Outcome)>,
     early: BTreeMap<u64, Outcome>,
     due: u64,
@@ -41,7 +40,6 @@ pub struct Prefetcher {
 struct Shared {
     dataset: Arc<Dataset>,
     source: Mutex<Source>,
-    stopped: AtomicBool,
 }
 
 struct Source {
@@ -71,7 +69,6 @@ impl Prefetcher {
         let shared = Arc::new(Shared {
             dataset,
             source: Mutex::new(source),
-            stopped: AtomicBool::new(false),
         });
         let (permits, permit_queue) = bounded(capacity.get());
         for _ in 0..capacity.get() {
@@ -81,7 +78,7 @@ impl Prefetcher {
         let (result_sender, results) = unbounded();
         let prefetcher = Self {
             shared,
-            permits: Some(permits),
+            permits,
             results,
             early: BTreeMap::new(),
             due: 0,
@@ -128,10 +125,8 @@ impl Prefetcher {
     fn hand_out(&mut self, outcome: Outcome) -> Outcome {
         self.shared.lock_source().open.remove(&self.due);
         self.due += 1;
-        if let Some(permits) = &self.permits {
-            // Never blocks: one permit comes back for each that was taken.
-            permits.send(()).ok();
-        }
+        // Never blocks: one permit comes back for each that was taken.
+        self.permits.send(()).ok();
         outcome
     }
 
@@ -149,13 +144,6 @@ impl Iterator for Prefetcher {
 
     fn next(&mut self) -> Option<Outcome> {
         self.next_before(Instant::now() + self.patience)
-    }
-}
-
-impl Drop for Prefetcher {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
-        self.permits = None;
     }
 }
 
@@ -204,10 +192,6 @@ impl Source {
 
 fn decode_until_stopped(shared: &Shared, permits: &Receiver<()>, results: &Sender<(u64, Outcome)>) {
     while permits.recv().is_ok() {
-        // Permits left in the queue outlive the consumer, the flag tells.
-        if shared.stopped.load(Ordering::Relaxed) {
-            return;
-        }
         let Some((number, job)) = shared.lock_source().take() else {
             return;
         };
@@ -220,6 +204,7 @@ fn decode_until_stopped(shared: &Shared, permits: &Receiver<()>, results: &Sende
             })
         });
         if results.send((number, outcome)).is_err() {
+            // The prefetcher was dropped.
             return;
         }
     }

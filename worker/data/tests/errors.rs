@@ -103,6 +103,23 @@ fn stray_files_are_no_samples() {
 }
 
 #[test]
+fn samples_are_sorted_as_path_strings() {
+    let (folder, spec) = cityscapes(&["x"], SIZE);
+    for kind in ["leftImg8bit", "gtFine"] {
+        let split = folder.path().join(kind).join("train");
+        fs::create_dir(split.join("aachen-west")).unwrap();
+        for file in fs::read_dir(split.join("aachen")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), split.join("aachen-west").join(file.file_name())).unwrap();
+        }
+    }
+    let dataset = Dataset::open(&spec).unwrap();
+    assert_eq!(dataset.len(), 2);
+    // `-` comes before `/`, though as path components `aachen` comes before `aachen-west`.
+    assert!(dataset.samples[0].image.to_str().unwrap().contains("aachen-west"));
+}
+
+#[test]
 fn missing_labels_are_counted() {
     let (folder, spec) = cityscapes(&["a", "b", "c"], SIZE);
     for base in ["a", "c"] {
@@ -272,7 +289,7 @@ fn ids_beyond_the_table() {
 
 #[test]
 fn an_audit_finds_everything() {
-    let bases = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let bases = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
     let (folder, spec) = cityscapes(&bases, SIZE);
     let root = folder.path();
     fs::remove_file(label_of(root, "a")).unwrap();
@@ -289,6 +306,10 @@ fn an_audit_finds_everything() {
     let mut flipped = whole.clone();
     flipped[60] ^= 0x55;
     fs::write(image_of(root, "f"), flipped).unwrap();
+    let mut ending = whole.clone();
+    // The checksum of the last pixel chunk, just before the 12 bytes that end the file.
+    ending[whole.len() - 13] ^= 1;
+    fs::write(image_of(root, "i"), ending).unwrap();
     fs::write(
         label_of(root, "g"),
         fs::read(fixture("formats/grey16.png")).unwrap(),
@@ -314,19 +335,15 @@ fn an_audit_finds_everything() {
     assert_eq!(findings(&spec, Depth::Headers, None), by_header);
 
     let deep = findings(&spec, Depth::Pixels, None);
-    assert_eq!(deep.len(), 7, "{deep:#?}");
+    assert_eq!(deep.len(), 8, "{deep:#?}");
     assert_eq!(
         deep[4],
         format!("{} is cut short\n  hint: copy the file again", image("e"))
     );
-    assert!(
-        deep[5].starts_with(&format!(
-            "{} is damaged\n  hint: copy the file again: ",
-            image("f")
-        )),
-        "{}",
-        deep[5]
-    );
+    for (finding, base) in [(&deep[5], "f"), (&deep[7], "i")] {
+        let sentence = format!("{} is damaged\n  hint: copy the file again: ", image(base));
+        assert!(finding.starts_with(&sentence), "{finding}");
+    }
 }
 
 #[test]

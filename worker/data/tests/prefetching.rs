@@ -149,6 +149,25 @@ fn dropping_ends_the_threads() {
 }
 
 #[test]
+fn dropping_does_not_finish_the_window() {
+    let (_folder, spec) = numbered(1, Size::square(1500));
+    let dataset = Arc::new(Dataset::open(&spec).unwrap());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let jobs = std::iter::repeat_with(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        job(0)
+    });
+    let prefetcher = Prefetcher::new(Arc::clone(&dataset), jobs, count(1), count(30)).unwrap();
+    wait_until("the first job to be taken", || taken.load(Ordering::SeqCst) > 0);
+    drop(prefetcher);
+    wait_until("the decoder to let go of the dataset", || {
+        Arc::strong_count(&dataset) == 1
+    });
+    assert!(taken.load(Ordering::SeqCst) < 30);
+}
+
+#[test]
 fn a_file_that_never_arrives_is_named() {
     let (folder, spec) = numbered(2, Size::new(4, 4));
     let image = folder.path().join("images/00001.png");
