@@ -97,7 +97,8 @@ impl State {
 impl Exchange {
     /// Waits until all of `wanted` is there and takes it, in that order. Each parcel is handed out `readers` times.
     ///
-    /// `stop` is asked whenever something changed, with what is still missing; what it gives ends the wait. Also returns how long it took.
+    /// `stop` is asked with what is still missing, at first and when woken; what it gives ends the wait. What is there is taken even
+    /// from a broken plane: a peer that finished an operation and failed later has left its part. Also returns how long it took.
     ///
     /// # Errors
     /// What `stop` gives, or what is missing when `limit` has passed.
@@ -121,10 +122,10 @@ impl Exchange {
                     waiter.map(|(_, missing)| missing.clone()).unwrap_or_default()
                 }
             };
-            if let Some(cause) = stop(&missing) {
-                return Some(Err(cause));
-            }
             if !missing.is_empty() {
+                if let Some(cause) = stop(&missing) {
+                    return Some(Err(cause));
+                }
                 if ticket.is_none() {
                     state.waiters_so_far += 1;
                     ticket = Some(state.waiters_so_far);

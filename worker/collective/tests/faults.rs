@@ -1,0 +1,288 @@
+//! Nothing hangs: every fault reaches every rank, with names.
+
+mod common;
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENT, chain, everywhere, mesh, ranks, tag};
+use ulda_collective::{
+    AbortCause, Collective, CollectiveError, DataPlane, Deadlines, Group, Shard, Tag, WorkerIndex,
+};
+
+const LONG: usize = 500_000;
+/// Far below any deadline in use, far above what a loaded machine needs.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// Starts `call` on the given ranks' threads, then does `then`; what the calls gave, and how long after `then`.
+fn calls_then<R: Send>(
+    ranks: Vec<impl Collective + Send>,
+    call: impl Fn(&dyn Collective) -> R + Sync,
+    then: impl FnOnce(),
+) -> Vec<R> {
+    thread::scope(|scope| {
+        let call = &call;
+        let running: Vec<_> = ranks
+            .into_iter()
+            .map(|rank| scope.spawn(move || call(&rank)))
+            .collect();
+        then();
+        let start = Instant::now();
+        let results = running.into_iter().map(|result| result.join().unwrap()).collect();
+        assert!(start.elapsed() < AT_ONCE, "took {:?}", start.elapsed());
+        results
+    })
+}
+
+fn reduce(rank: &dyn Collective, tag: Tag, length: usize) -> Result<(), CollectiveError> {
+    rank.all_reduce(tag, &Group::all(rank.shards()), &mut vec![1.0; length])
+}
+
+/// Waits until `planes` have called `operations` in total.
+fn until_called(planes: &[DataPlane], operations: u64) {
+    let deadline = Instant::now() + AT_ONCE;
+    while planes.iter().map(|plane| plane.stats().operations).sum::<u64>() < operations {
+        assert!(Instant::now() < deadline);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_worker_that_goes_is_named_on_all_others() {
+    for length in [10, LONG] {
+        let mut planes = mesh(3, 3, PATIENT);
+        let leaver = planes.remove(1);
+        let staying: Vec<_> = [planes[0].rank(Shard(0)), planes[1].rank(Shard(2))]
+            .map(Result::unwrap)
+            .into();
+        let results = calls_then(
+            staying,
+            |rank| reduce(rank, tag(17, 3), length),
+            || {
+                until_called(&planes, 2);
+                drop(leaver);
+            },
+        );
+        for error in results.into_iter().map(Result::unwrap_err) {
+            assert_eq!(error.suspect(), Some(WorkerIndex(1)), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains("worker 1 closed its connection during adapt step 17: gradient bucket 3"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn after_the_first_fault_all_calls_return_it() {
+    let planes = mesh(2, 4, PATIENT);
+    let all = ranks(&planes);
+    all[2].abort(AbortCause {
+        suspect: Some(WorkerIndex(0)),
+        text: "loss is not finite".into(),
+    });
+    let first = planes[1].fault().unwrap();
+    assert_eq!(first.to_string(), "aborted: loss is not finite");
+    planes[1].abort(AbortCause::new("another"));
+    let again = all[3].barrier(tag(1, 1), &Group::all(4)).unwrap_err();
+    assert_eq!(again.to_string(), first.to_string());
+    let results = calls_then(ranks(&planes), |rank| reduce(rank, tag(1, 0), 5), || {});
+    assert_eq!(
+        results[0].as_ref().unwrap_err().to_string(),
+        "worker 1 aborted: loss is not finite"
+    );
+    assert_eq!(results[0].as_ref().unwrap_err().suspect(), Some(WorkerIndex(0)));
+    assert_eq!(results[3].as_ref().unwrap_err().to_string(), first.to_string());
+}
+
+#[test]
+fn an_abort_wakes_whoever_waits() {
+    for length in [10, LONG] {
+        let planes = mesh(3, 4, PATIENT);
+        let mut waiting = ranks(&planes);
+        let aborting = waiting.remove(2);
+        let results = calls_then(
+            waiting,
+            |rank| reduce(rank, tag(2, 0), length),
+            || {
+                until_called(&planes, 3);
+                aborting.abort(AbortCause::new("shard 2 ran out of memory"));
+            },
+        );
+        for error in results.into_iter().map(Result::unwrap_err) {
+            assert!(
+                error.to_string().contains("aborted: shard 2 ran out of memory"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_never_calls_is_named() {
+    let deadlines = Deadlines {
+        operation: Duration::from_millis(300),
+        ..PATIENT
+    };
+    for length in [10, LONG] {
+        let planes = mesh(2, 4, deadlines);
+        let mut calling = ranks(&planes);
+        let _idle = calling.remove(3);
+        let results = calls_then(calling, |rank| reduce(rank, tag(9, 1), length), || {});
+        for error in results.into_iter().map(Result::unwrap_err) {
+            assert!(
+                error
+                    .to_string()
+                    .contains("adapt step 9: gradient bucket 1: waited"),
+                "{error}"
+            );
+            assert!(error.to_string().contains("shard 3 (worker 1)"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_finished_worker_may_leave_while_others_work_on() {
+    let mut planes = mesh(3, 3, PATIENT);
+    everywhere(&planes, |rank| reduce(rank, tag(1, 0), LONG).unwrap());
+    drop(planes.remove(0));
+    let remaining: Vec<_> = [planes[0].rank(Shard(1)), planes[1].rank(Shard(2))]
+        .map(Result::unwrap)
+        .into();
+    let group = Group::of(1..3);
+    let results = calls_then(remaining, |rank| rank.barrier(tag(2, 0), &group), || {});
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let wide = planes[0].rank(Shard(1)).unwrap();
+    let error = reduce(&wide, tag(3, 0), 10).unwrap_err();
+    assert_eq!(error.suspect(), Some(WorkerIndex(0)), "{error}");
+}
+
+#[test]
+fn a_tag_names_one_operation() {
+    let planes = mesh(2, 2, PATIENT);
+    let results = everywhere(&planes, |rank| {
+        reduce(rank, tag(4, 2), 10).unwrap();
+        reduce(rank, tag(4, 2), 10).unwrap_err().to_string()
+    });
+    for text in results {
+        assert!(text.contains("adapt step 4: gradient bucket 2: shard"), "{text}");
+        assert!(text.contains("has used this tag before"), "{text}");
+    }
+}
+
+#[test]
+fn callers_that_disagree_are_told() {
+    type Call = fn(&dyn Collective) -> Result<(), CollectiveError>;
+    let length: Call = |rank| reduce(rank, tag(1, 0), 10 + rank.shard().0 as usize);
+    let long: Call = |rank| reduce(rank, tag(1, 0), 10 + LONG * rank.shard().0 as usize);
+    let operation: Call = |rank| match rank.shard() {
+        Shard(0) => reduce(rank, tag(1, 0), 0),
+        _ => rank.barrier(tag(1, 0), &Group::all(2)),
+    };
+    let group: Call = |rank| match rank.shard() {
+        Shard(0) => rank.barrier(tag(1, 0), &Group::all(2)),
+        _ => rank.barrier(tag(1, 0), &Group::reduce_to([Shard(0), Shard(1)], [Shard(1)])),
+    };
+    let disagreements = [
+        (length, "bytes, shard"),
+        (long, "bytes, shard"),
+        (operation, "different operations"),
+        (group, "different groups"),
+    ];
+    for (call, words) in disagreements {
+        for planes in [mesh(2, 2, PATIENT), vec![DataPlane::solo(2, PATIENT).unwrap()]] {
+            let results = everywhere(&planes, |rank| call(rank));
+            let errors: Vec<String> = results
+                .into_iter()
+                .filter_map(Result::err)
+                .map(|error| error.to_string())
+                .collect();
+            assert!(
+                !errors.is_empty() && errors.iter().all(|text| text.contains(words)),
+                "{errors:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn groups_are_checked() {
+    let planes = [DataPlane::solo(2, PATIENT).unwrap()];
+    let stranger = ranks(&planes)[1]
+        .barrier(tag(1, 0), &Group::of(0..1))
+        .unwrap_err();
+    assert_eq!(
+        stranger.to_string(),
+        "adapt step 1: gradient bucket 0: shard 1 calls with a group it is not in"
+    );
+    let planes = [DataPlane::solo(2, PATIENT).unwrap()];
+    let wide = ranks(&planes)[1].barrier(tag(1, 0), &Group::all(3)).unwrap_err();
+    assert!(
+        wide.to_string()
+            .ends_with("a group of shards the run does not have"),
+        "{wide}"
+    );
+    assert!(matches!(
+        planes[0].rank(Shard(2)),
+        Err(CollectiveError::NotServed { .. })
+    ));
+}
+
+#[test]
+fn a_plane_is_dropped_with_operations_in_flight() {
+    let planes = mesh(2, 2, PATIENT);
+    let rank = planes[0].rank(Shard(0)).unwrap();
+    let start = Instant::now();
+    let pending: Vec<_> = (0..4)
+        .map(|part| rank.start_all_reduce(tag(1, part), &Group::all(2), vec![1.0; LONG]))
+        .collect();
+    drop(planes);
+    for sum in pending {
+        sum.wait().unwrap_err();
+    }
+    assert!(matches!(
+        rank.barrier(tag(2, 0), &Group::all(2)),
+        Err(CollectiveError::Closed)
+    ));
+    assert!(start.elapsed() < AT_ONCE);
+}
+
+#[test]
+fn bytes_that_are_no_frame_break_the_plane_by_name() {
+    use std::io::Write;
+    // A relay between the two workers that slips in a few bytes of its own once told to.
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (low, high) = (common::listener(), common::listener());
+    let mut memberships = [0, 1].map(|me| common::membership(me, &[&low, &high], 2));
+    memberships[0].workers[1].address = door.local_addr().unwrap().to_string();
+    let target = high.local_addr();
+    thread::scope(|scope| {
+        let relay = scope.spawn(move || {
+            let (caller, _) = door.accept().unwrap();
+            let called = std::net::TcpStream::connect(target).unwrap();
+            for (mut from, mut to) in [(&caller, &called), (&called, &caller)]
+                .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+            {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+            called
+        });
+        let [first, second] = memberships;
+        let left = scope.spawn(|| DataPlane::connect(&low, first, PATIENT).unwrap());
+        let right = DataPlane::connect(&high, second, PATIENT).unwrap();
+        let planes = [left.join().unwrap(), right];
+        let mut wire = relay.join().unwrap();
+        let results = calls_then(
+            vec![planes[1].rank(Shard(1)).unwrap()],
+            |rank| reduce(rank, tag(1, 0), 10),
+            || wire.write_all(&[b'x'; 64]).unwrap(),
+        );
+        let text = chain(results[0].as_ref().unwrap_err());
+        assert!(
+            text.starts_with("damaged frame from worker 0: no frame starts here"),
+            "{text}"
+        );
+    });
+}
