@@ -1,1 +1,19 @@
-//! placeholder
+//! The networks of the method: CLIP's image and text towers, frozen; the DeepLabV3+ head, trained;
+//! and the checkpoints they come from. Shapes are NCHW; every tensor is f32 unless said otherwise.
+//!
+//! Reads files ([`Weights::read`]) and keeps one cache folder ([`TextBank`]); no other IO. Nothing here
+//! touches libtorch's global random generator: seeds are arguments ([`Seeded`]).
+
+pub mod clip;
+pub mod head;
+mod seeded;
+mod segmentation;
+pub mod text;
+pub mod weights;
+
+pub use clip::{Backbone, ClipConfig, ImageConfig, TextConfig, TextEncoder, Tokenizer};
+pub use head::{Head, HeadConfig, HeadStats, TrainMode};
+pub use seeded::Seeded;
+pub use segmentation::{SegmentationModel, upsample};
+pub use text::TextBank;
+pub use weights::{Weights, WeightsError, WeightsKind};

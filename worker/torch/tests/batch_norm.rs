@@ -19,9 +19,12 @@ struct Ring {
     calls: Mutex<HashMap<(u32, Pass), usize>>,
 }
 
+/// One place per shard.
+type Slots = Vec<Option<Vec<f64>>>;
+
 #[derive(Default)]
 struct Rounds {
-    parts: Mutex<HashMap<(u32, Pass, usize), Vec<Option<Vec<f64>>>>>,
+    parts: Mutex<HashMap<(u32, Pass, usize), Slots>>,
     arrived: Condvar,
 }
 

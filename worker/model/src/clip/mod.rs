@@ -1,0 +1,14 @@
+//! CLIP: configuration from the checkpoint, image tower, text tower, tokenizer.
+
+mod attention_pool;
+mod config;
+mod image;
+mod layers;
+mod text;
+mod tokenizer;
+
+pub use attention_pool::AttentionPool;
+pub use config::{ClipConfig, ImageConfig, PoolConfig, TextConfig};
+pub use image::{Backbone, BackboneError};
+pub use text::{EncodeError, TextEncoder};
+pub use tokenizer::{TokenizeError, Tokenizer};

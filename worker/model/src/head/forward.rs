@@ -1,0 +1,119 @@
+//! The head's arithmetic (DeepLabV3+ as in the authors' `_deeplab.py`).
+
+use std::sync::Arc;
+
+use tch::{Kind, Tensor};
+use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout};
+
+use crate::head::layer::{ASPP_PROJECT, ConvNorm, HIDDEN, LOW, PLACES, POOLED};
+use crate::head::state::Head;
+use crate::segmentation::upsample;
+
+/// How a training forward is done.
+#[derive(Clone)]
+pub struct TrainMode {
+    /// Exchange of BatchNorm sums with the step's other shards.
+    pub sync: Arc<dyn ShardSync>,
+    /// Dropout at the end of the ASPP: probability (0.1 as published) and seed of the mask.
+    pub dropout: Option<(f64, u64)>,
+}
+
+impl TrainMode {
+    /// One shard, no dropout.
+    pub fn solo() -> Self {
+        Self {
+            sync: Arc::new(Solo),
+            dropout: None,
+        }
+    }
+}
+
+/// Statistics of one training forward: per BatchNorm layer its published name and its statistics.
+#[derive(Debug)]
+pub struct HeadStats(pub Vec<(&'static str, BatchStats)>);
+
+impl Head {
+    /// Logits at the low-level size, on running statistics, without dropout.
+    /// `deep` [N, deep, h, w] and `low` [N, C₁, H, W] → [N, classes, H, W].
+    pub fn forward_eval(&self, deep: &Tensor, low: &Tensor) -> Tensor {
+        let Ok(logits) = self.compose(deep, low, |layer, x| Ok::<_, NeverFails>(layer.eval(x)), Ok);
+        logits
+    }
+
+    /// The same on batch statistics of all shards, with dropout; also gives the statistics, for
+    /// [`Head::commit_batch_stats`]. Running statistics do not change. N may be 0 if other shards have
+    /// images.
+    ///
+    /// # Errors
+    /// An exchange failed, or all shards together have one image only (BatchNorm of the pooled branch
+    /// needs two values per channel).
+    pub fn forward_train(
+        &self,
+        deep: &Tensor,
+        low: &Tensor,
+        mode: &TrainMode,
+    ) -> Result<(Tensor, HeadStats), TorchError> {
+        let mut stats = Vec::with_capacity(Self::BATCH_NORMS);
+        let layer = |layer: &ConvNorm, x: &Tensor| {
+            let (y, found) = layer.train(x, &mode.sync)?;
+            stats.push((layer.norm_name(), found));
+            Ok(y)
+        };
+        let end_of_aspp = |x: Tensor| match mode.dropout {
+            Some((p, seed)) => dropout(&x, p, seed),
+            None => Ok(x),
+        };
+        let logits = self.compose(deep, low, layer, end_of_aspp)?;
+        Ok((logits, HeadStats(stats)))
+    }
+
+    /// Updates the running statistics by one training forward, as PyTorch does during it: momentum 0.1,
+    /// unbiased variance, batch counter. Forwards are committed in the order the method defines.
+    pub fn commit_batch_stats(&mut self, stats: &HeadStats) {
+        for (name, found) in &stats.0 {
+            if let Some(layer) = self.layers.iter_mut().find(|layer| layer.norm_name() == *name) {
+                layer.commit(found);
+            }
+        }
+    }
+
+    fn compose<E>(
+        &self,
+        deep: &Tensor,
+        low: &Tensor,
+        mut layer: impl FnMut(&ConvNorm, &Tensor) -> Result<Tensor, E>,
+        end_of_aspp: impl FnOnce(Tensor) -> Result<Tensor, E>,
+    ) -> Result<Tensor, E> {
+        let layers = &self.layers;
+        let low = layer(&layers[LOW], low)?;
+        let size = deep.size();
+        let mut branches = Vec::with_capacity(5);
+        for branch in &layers[LOW + 1..POOLED] {
+            branches.push(layer(branch, deep)?);
+        }
+        let pooled = deep.mean_dim([2_i64, 3].as_slice(), true, Kind::Float);
+        // One pixel upsampled to any size is that pixel everywhere.
+        branches.push(layer(&layers[POOLED], &pooled)?.expand([-1, -1, size[2], size[3]], false));
+        let aspp = end_of_aspp(layer(&layers[ASPP_PROJECT], &Tensor::cat(&branches, 1))?)?;
+        let low_size = low.size();
+        let aspp = upsample(&aspp, [low_size[2], low_size[3]]);
+        let hidden = layer(&layers[HIDDEN], &Tensor::cat(&[low, aspp], 1))?;
+        Ok(hidden.conv2d(
+            &self.last_weight,
+            Some(&self.last_bias),
+            [1, 1],
+            [0, 0],
+            [1, 1],
+            1,
+        ))
+    }
+}
+
+impl ConvNorm {
+    fn norm_name(&self) -> &'static str {
+        PLACES[self.index()].norm
+    }
+}
+
+/// Error of the evaluation forward, which has none.
+enum NeverFails {}

@@ -1,0 +1,203 @@
+//! Convolution without bias, then BatchNorm: eight of them make up the head.
+
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+use ulda_torch::{BatchStats, ShardSync, TorchError, sync_batch_norm};
+
+use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig};
+use crate::seeded::Seeded;
+use crate::weights::Picker;
+
+/// Published names and geometry of one layer.
+pub struct Place {
+    pub conv: &'static str,
+    pub norm: &'static str,
+    kernel: i64,
+    dilation: i64,
+}
+
+const fn place(conv: &'static str, norm: &'static str, kernel: i64, dilation: i64) -> Place {
+    Place {
+        conv,
+        norm,
+        kernel,
+        dilation,
+    }
+}
+
+/// Index of each layer in [`PLACES`]; it is also the layer number of the BatchNorm exchange.
+pub const LOW: usize = 0;
+pub const POOLED: usize = 5;
+pub const ASPP_PROJECT: usize = 6;
+pub const HIDDEN: usize = 7;
+
+/// All layers, in the order of the published state dict.
+pub const PLACES: [Place; 8] = [
+    place("classifier.project.0", "classifier.project.1", 1, 1),
+    place("classifier.aspp.convs.0.0", "classifier.aspp.convs.0.1", 1, 1),
+    place("classifier.aspp.convs.1.0", "classifier.aspp.convs.1.1", 3, 6),
+    place("classifier.aspp.convs.2.0", "classifier.aspp.convs.2.1", 3, 12),
+    place("classifier.aspp.convs.3.0", "classifier.aspp.convs.3.1", 3, 18),
+    // The pooling itself is number 0 of this branch.
+    place("classifier.aspp.convs.4.1", "classifier.aspp.convs.4.2", 1, 1),
+    place("classifier.aspp.project.0", "classifier.aspp.project.1", 1, 1),
+    place("classifier.classifier.0", "classifier.classifier.1", 3, 1),
+];
+
+/// Weights and BatchNorm of one layer.
+#[derive(Debug)]
+pub struct ConvNorm {
+    index: usize,
+    weight: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    batches: Tensor,
+}
+
+impl ConvNorm {
+    pub fn take(picker: &mut Picker<'_>, index: usize, config: &HeadConfig) -> Self {
+        let Place { conv, norm, .. } = PLACES[index];
+        let shape = Self::shape(index, config);
+        let weight = picker.take(&format!("{conv}.weight"), &shape).copy();
+        let mut channel = |field: &str| picker.take(&format!("{norm}.{field}"), &shape[..1]).copy();
+        Self {
+            index,
+            weight,
+            gamma: channel("weight"),
+            beta: channel("bias"),
+            running_mean: channel("running_mean"),
+            running_var: channel("running_var"),
+            batches: picker
+                .take(&format!("{norm}.num_batches_tracked"), &[])
+                .to_kind(Kind::Int64)
+                .copy(),
+        }
+    }
+
+    pub fn new(seeded: &mut Seeded, index: usize, config: &HeadConfig) -> Self {
+        let shape = Self::shape(index, config);
+        let ones = || Tensor::ones(&shape[..1], tch::kind::FLOAT_CPU);
+        let zeros = || Tensor::zeros(&shape[..1], tch::kind::FLOAT_CPU);
+        Self {
+            index,
+            weight: seeded.kaiming(&shape),
+            gamma: ones(),
+            beta: zeros(),
+            running_mean: zeros(),
+            running_var: ones(),
+            batches: Tensor::zeros(&[] as &[i64], tch::kind::INT64_CPU),
+        }
+    }
+
+    fn shape(index: usize, config: &HeadConfig) -> [i64; 4] {
+        let (input, output) = match index {
+            LOW => (config.low, config.low_projection),
+            ASPP_PROJECT => (5 * config.aspp, config.aspp),
+            HIDDEN => (config.low_projection + config.aspp, config.hidden),
+            _ => (config.deep, config.aspp),
+        };
+        let kernel = PLACES[index].kernel;
+        [output, input, kernel, kernel]
+    }
+
+    pub fn parameters(&self) -> [(String, &Tensor); 3] {
+        let Place { conv, norm, .. } = PLACES[self.index];
+        [
+            (format!("{conv}.weight"), &self.weight),
+            (format!("{norm}.weight"), &self.gamma),
+            (format!("{norm}.bias"), &self.beta),
+        ]
+    }
+
+    pub fn buffers(&self) -> [(String, &Tensor); 3] {
+        let norm = PLACES[self.index].norm;
+        [
+            (format!("{norm}.running_mean"), &self.running_mean),
+            (format!("{norm}.running_var"), &self.running_var),
+            (format!("{norm}.num_batches_tracked"), &self.batches),
+        ]
+    }
+
+    pub fn map(&self, each: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self {
+            index: self.index,
+            weight: each(&self.weight),
+            gamma: each(&self.gamma),
+            beta: each(&self.beta),
+            running_mean: each(&self.running_mean),
+            running_var: each(&self.running_var),
+            batches: each(&self.batches),
+        }
+    }
+
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    pub fn device(&self) -> Device {
+        self.weight.device()
+    }
+
+    fn convolve(&self, x: &Tensor) -> Tensor {
+        let Place { kernel, dilation, .. } = PLACES[self.index];
+        let padding = kernel / 2 * dilation;
+        x.conv2d(
+            &self.weight,
+            None::<&Tensor>,
+            [1, 1],
+            [padding, padding],
+            [dilation, dilation],
+            1,
+        )
+    }
+
+    /// Convolution, BatchNorm on running statistics, ReLU.
+    pub fn eval(&self, x: &Tensor) -> Tensor {
+        let (gamma, beta) = (Some(&self.gamma), Some(&self.beta));
+        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+        self.convolve(x)
+            .batch_norm(
+                gamma,
+                beta,
+                mean,
+                var,
+                false,
+                BATCH_NORM_MOMENTUM,
+                BATCH_NORM_EPS,
+                false,
+            )
+            .relu()
+    }
+
+    /// Convolution, BatchNorm on the statistics of all shards' images, ReLU. Running statistics stay.
+    pub fn train(&self, x: &Tensor, sync: &Arc<dyn ShardSync>) -> Result<(Tensor, BatchStats), TorchError> {
+        // Under autocast the convolution gives half precision; statistics need f32.
+        let x = self.convolve(x).to_kind(Kind::Float);
+        let (mut y, stats) = sync_batch_norm(
+            &x,
+            &self.gamma,
+            &self.beta,
+            BATCH_NORM_EPS,
+            sync,
+            self.index as u32,
+        )?;
+        Ok((y.relu_(), stats))
+    }
+
+    /// Moves the running statistics towards one forward's: momentum 0.1, unbiased variance.
+    pub fn commit(&mut self, stats: &BatchStats) {
+        tch::no_grad(|| {
+            let count = stats.count as f64;
+            let keep = 1.0 - BATCH_NORM_MOMENTUM;
+            let mean = &self.running_mean * keep + &stats.mean * BATCH_NORM_MOMENTUM;
+            let unbiased = &stats.var_biased * (count / (count - 1.0));
+            let var = &self.running_var * keep + unbiased * BATCH_NORM_MOMENTUM;
+            self.running_mean.copy_(&mean);
+            self.running_var.copy_(&var);
+            self.batches.copy_(&(&self.batches + 1));
+        });
+    }
+}

@@ -1,0 +1,14 @@
+//! The DeepLabV3+ head, the part that is trained.
+
+mod forward;
+mod layer;
+mod state;
+
+pub use forward::{HeadStats, TrainMode};
+pub use state::{Head, HeadConfig};
+
+/// Momentum of the running statistics, PyTorch's default.
+pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// PyTorch's BatchNorm epsilon.
+pub const BATCH_NORM_EPS: f64 = 1e-5;

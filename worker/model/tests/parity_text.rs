@@ -1,0 +1,168 @@
+//! Tokenizer, text tower and template means against the recorded ones.
+
+use tch::{Device, Kind, Tensor};
+use ulda_golden::{Fixture, Report, Tolerance};
+use ulda_model::text::{CLASSES, TEMPLATES, embed_prompt, fill, region_prompt};
+use ulda_model::{TextEncoder, Weights};
+
+#[test]
+fn tokens_features_and_means_equal_the_recorded() {
+    let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
+    let encoder = TextEncoder::load(&weights, Device::Cpu).unwrap();
+    let golden = Fixture::load("text");
+    let json = golden.json();
+    let prompts: Vec<&str> = json["prompts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|prompt| prompt["prompt"].as_str().unwrap())
+        .collect();
+    let strings = |key: &str| -> Vec<String> {
+        json[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| value.as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(strings("templates"), TEMPLATES);
+    assert_eq!(strings("class_names"), CLASSES);
+    for (domain, template) in strings("domains").iter().zip(strings("region_templates")) {
+        assert_eq!(region_prompt("bus", domain), template.replace("{}", "bus"));
+    }
+
+    let mut report = Report::new("text");
+    let exact = Tolerance::Exact;
+    report.compare(
+        "token ids",
+        "tokens",
+        &encoder.tokenize(&prompts).unwrap(),
+        &golden.i64("tokens"),
+        exact,
+    );
+    let filled = fill(prompts[0]);
+    let ids = encoder.tokenize(&filled).unwrap();
+    report.compare(
+        "token ids",
+        "templates",
+        &ids,
+        &golden.i64("template_tokens_prompt0"),
+        exact,
+    );
+
+    let features = Tolerance::Absolute(2e-5);
+    let ours = encoder.encode(&prompts).unwrap();
+    report.compare(
+        "encode_text",
+        "encode_text",
+        &ours,
+        &golden.f32("encode_text"),
+        features,
+    );
+    let ours = encoder.encode(&filled).unwrap();
+    report.compare(
+        "encode_text",
+        "templates",
+        &ours,
+        &golden.f32("template_encode_text_prompt0"),
+        features,
+    );
+    let raw: Vec<Tensor> = prompts
+        .iter()
+        .map(|prompt| {
+            encoder
+                .encode(&fill(prompt))
+                .unwrap()
+                .mean_dim(0, false, Kind::Float)
+        })
+        .collect();
+    let raw = Tensor::stack(&raw, 0);
+    report.compare(
+        "encode_text",
+        "mean of templates",
+        &raw,
+        &golden.f32("template_mean_raw"),
+        features,
+    );
+
+    let means: Vec<Tensor> = prompts
+        .iter()
+        .map(|prompt| embed_prompt(&encoder, prompt).unwrap())
+        .collect();
+    let means = Tensor::stack(&means, 0);
+    for name in ["template_mean_normalised", "template_mean_normalised_stage2"] {
+        report.compare(
+            "normalised mean",
+            name,
+            &means,
+            &golden.f32(name),
+            Tolerance::Absolute(2e-6),
+        );
+    }
+    report.finish();
+    let wrong = (&means - golden.f32("wrong_normalise_then_mean"))
+        .abs()
+        .max()
+        .double_value(&[]);
+    assert!(wrong > 1e-4, "the wrong order of mean and norm would have passed");
+}
+
+#[test]
+fn the_bank_of_the_stage_fixtures_is_reproduced() {
+    let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
+    let golden = Fixture::load("stage1");
+    let json = Fixture::load("text").json();
+    let domains: Vec<&str> = json["domains"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|domain| domain.as_str().unwrap())
+        .collect();
+    let cache = tempfile::tempdir().unwrap();
+    let bank = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains).unwrap();
+    let mut report = Report::new("stage1 (text)");
+    let tolerance = Tolerance::Absolute(2e-6);
+    report.compare(
+        "text bank",
+        "text.scene",
+        &bank.scene,
+        &golden.f32("text.scene"),
+        tolerance,
+    );
+    for (image, classes) in golden.json()["classes_present_at_feature_resolution"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+    {
+        let classes: Vec<i64> = classes
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|class| class.as_i64().unwrap())
+            .collect();
+        let name = format!("text.region.{image}");
+        let ours = bank.region.index_select(1, &Tensor::from_slice(&classes));
+        report.compare("text bank", &name, &ours, &golden.f32(&name), tolerance);
+    }
+    report.finish();
+
+    let again = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains[..1]).unwrap();
+    assert_eq!(again.region.get(0), bank.region.get(0));
+    let mut files: Vec<_> = std::fs::read_dir(cache.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), domains.len(), "one file per prompt, no leftovers");
+    files.sort();
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let mended = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains[..1]).unwrap();
+    assert_eq!(
+        mended.scene.get(0),
+        bank.scene.get(0),
+        "a damaged file is computed afresh"
+    );
+}
