@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use ulda_data::labels::{IGNORE, to_train_id};
 use ulda_data::{
     Crop, Dataset, DatasetSpec, Image, Sampling, Size, Window, load, normalise, read_header, read_image,
-    write_rgb,
+    read_label_ids, write_rgb,
 };
 
 const SIZE: Size = Size::new(9, 7);
@@ -183,7 +183,35 @@ fn a_fingerprint_notices_changes_but_not_moves() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Damage gives an error or other pixels, never a panic.
+    #[test]
+    fn damaged_files_do_not_panic(
+        format in prop::sample::select(vec!["rgb", "palette4", "interlaced", "grey", "bilevel", "grey_alpha"]),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        length in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/formats");
+        let mut bytes = fs::read(format!("{fixtures}/{format}.png")).unwrap();
+        for (place, value) in hits {
+            // Past the signature, whose loss is an error of its own.
+            let at = 8 + place.index(bytes.len() - 8);
+            bytes[at] = value;
+        }
+        if cut {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("damaged.png");
+        fs::write(&path, bytes).unwrap();
+        for result in [read_image(&path).map(drop), read_label_ids(&path).map(drop)] {
+            if let Err(error) = result {
+                prop_assert!(error.to_string().contains("damaged.png"));
+            }
+        }
+    }
 
     #[test]
     fn what_is_written_is_read(width in 1u32..40, height in 1u32..20, seed in any::<u32>()) {
