@@ -1,0 +1,157 @@
+//! Stochastic gradient descent as PyTorch's, and the learning-rate schedule. Golden README items 30 and 39.
+
+use tch::{Tensor, no_grad};
+
+use crate::error::{MethodError, Result};
+
+/// Momentum and weight decay of SGD; no dampening, no Nesterov.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SgdSettings {
+    pub momentum: f64,
+    pub weight_decay: f64,
+}
+
+impl Default for SgdSettings {
+    fn default() -> SgdSettings {
+        SgdSettings {
+            momentum: 0.9,
+            weight_decay: 1e-4,
+        }
+    }
+}
+
+impl SgdSettings {
+    /// One update in place: d = gradient + decay · parameter; velocity = momentum · velocity + d;
+    /// parameter −= lr · velocity.
+    ///
+    /// A velocity of zeros makes the first velocity equal the first d, as PyTorch's first step does.
+    ///
+    /// # Errors
+    /// When the three tensors differ in shape.
+    pub fn step(
+        &self,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        velocity: &mut Tensor,
+        lr: f64,
+    ) -> Result<()> {
+        crate::error::expect_shape("gradient", gradient, &parameter.size())?;
+        crate::error::expect_shape("velocity", velocity, &parameter.size())?;
+        no_grad(|| {
+            let decayed = parameter.f_mul_scalar(self.weight_decay)?.f_add_(gradient)?;
+            let _ = velocity.f_mul_scalar_(self.momentum)?.f_add_(&decayed)?;
+            let _ = parameter.f_sub_(&velocity.f_mul_scalar(lr)?)?;
+            Ok(())
+        })
+    }
+}
+
+/// SGD over a few separate tensors; its velocity lives as long as it does (in stage 1: one batch).
+#[derive(Debug)]
+pub struct Sgd {
+    settings: SgdSettings,
+    lr: f64,
+    velocity: Vec<Tensor>,
+}
+
+impl Sgd {
+    /// Fresh state for `parameters`.
+    ///
+    /// # Errors
+    /// When libtorch is out of memory.
+    pub fn new(parameters: &[Tensor], lr: f64, settings: SgdSettings) -> Result<Sgd> {
+        let velocity = parameters
+            .iter()
+            .map(|parameter| Ok(parameter.detach().f_zeros_like()?))
+            .collect::<Result<_>>()?;
+        Ok(Sgd {
+            settings,
+            lr,
+            velocity,
+        })
+    }
+
+    /// Updates `parameters` (those of `new`, same order) in place.
+    ///
+    /// # Errors
+    /// When a gradient is missing or has another shape.
+    pub fn step(&mut self, parameters: &mut [Tensor], gradients: &[Tensor]) -> Result<()> {
+        if parameters.len() != self.velocity.len() || gradients.len() != self.velocity.len() {
+            return Err(MethodError::State {
+                name: "gradients".into(),
+                problem: format!("{} for {} parameters", gradients.len(), self.velocity.len()),
+            });
+        }
+        for ((parameter, gradient), velocity) in parameters.iter_mut().zip(gradients).zip(&mut self.velocity)
+        {
+            self.settings.step(parameter, gradient, velocity, self.lr)?;
+        }
+        Ok(())
+    }
+}
+
+/// Polynomial decay of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PolyDecay {
+    /// Learning rate of step 1.
+    pub base: f64,
+    /// Steps of the whole stage.
+    pub total: u64,
+    /// Published: 0.9.
+    pub power: f64,
+    /// Published: 1e-6.
+    pub floor: f64,
+}
+
+impl PolyDecay {
+    /// Published power and floor.
+    pub fn published(base: f64, total: u64) -> PolyDecay {
+        PolyDecay {
+            base,
+            total,
+            power: 0.9,
+            floor: 1e-6,
+        }
+    }
+
+    /// Learning rate of step `step`, counted from 1: base · (1 − (step − 1)/total)^power, never below the floor.
+    pub fn at(&self, step: u64) -> f64 {
+        let done = step.saturating_sub(1) as f64 / self.total.max(1) as f64;
+        (self.base * (1.0 - done).max(0.0).powf(self.power)).max(self.floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sgd_follows_the_hand_calculation() {
+        let mut parameter = vec![Tensor::from_slice(&[1.0f64])];
+        let mut sgd = Sgd::new(
+            &parameter,
+            0.5,
+            SgdSettings {
+                momentum: 0.9,
+                weight_decay: 0.1,
+            },
+        )
+        .unwrap();
+        let gradient = [Tensor::from_slice(&[2.0f64])];
+        sgd.step(&mut parameter, &gradient).unwrap();
+        assert!((parameter[0].double_value(&[0]) - (1.0 - 0.5 * 2.1)).abs() < 1e-15);
+        let before = 1.0 - 0.5 * 2.1;
+        let velocity = 0.9 * 2.1 + 2.0 + 0.1 * before;
+        sgd.step(&mut parameter, &gradient).unwrap();
+        assert!((parameter[0].double_value(&[0]) - (before - 0.5 * velocity)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn schedule_starts_at_base_and_ends_at_the_floor() {
+        let decay = PolyDecay::published(0.01, 8);
+        assert_eq!(decay.at(1), 0.01);
+        assert!((decay.at(2) - 0.008867623542572074).abs() < 1e-15);
+        assert_eq!(decay.at(9), 1e-6);
+        assert_eq!(decay.at(1000), 1e-6);
+    }
+}

@@ -1,0 +1,481 @@
+//! The style bank: (image, domain) → (μ, σ), what stage 1 makes and stage 2 draws from.
+//!
+//! In memory and as bytes in the safetensors format; files and their placement are the caller's. A bank names the
+//! backbone and the domains that it was made with, since its numbers mean nothing elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use crate::error::{Result, expect_shape};
+
+/// Name under which the header is kept in the file's metadata.
+const HEADER_KEY: &str = "ulda.style_bank";
+
+/// What a bank was made with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankHeader {
+    /// Digest of the CLIP weights.
+    pub backbone: String,
+    /// Low-level channels C₁.
+    pub channels: usize,
+    /// Domains in order; a style's domain number is an index into this list.
+    pub domains: Vec<BankDomain>,
+}
+
+/// One target domain of a bank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankDomain {
+    pub name: String,
+    pub prompt: String,
+}
+
+/// Style of one image for one domain; the σ are as stage 1 left them and may be negative.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BankStyle {
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+}
+
+/// Styles drawn for a batch.
+#[derive(Debug)]
+pub struct DrawnStyles {
+    /// [n, C₁, 1, 1].
+    pub mean: Tensor,
+    /// [n, C₁, 1, 1], used unclamped.
+    pub std: Tensor,
+    /// Domain number of each sample.
+    pub domains: Vec<usize>,
+}
+
+/// Why a bank cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StyleBankError {
+    #[error(
+        "style bank `{origin}` was made with another {what}: it has {found}, this run has {expected}; hint: run the simulate stage again"
+    )]
+    Mismatch {
+        origin: String,
+        what: &'static str,
+        found: String,
+        expected: String,
+    },
+    #[error("style bank `{origin}` is not readable: {reason}")]
+    Unreadable { origin: String, reason: String },
+    #[error("style of image `{image}`, domain {domain}: {problem}")]
+    BadStyle {
+        image: String,
+        domain: usize,
+        problem: String,
+    },
+    #[error("style {index} was drawn, but the bank has {len}")]
+    OutOfRange { index: usize, len: usize },
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileHeader {
+    bank: BankHeader,
+    images: Vec<String>,
+}
+
+/// All styles of a run, ordered by image name, then domain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StyleBank {
+    header: BankHeader,
+    styles: BTreeMap<(String, usize), BankStyle>,
+}
+
+impl StyleBank {
+    /// An empty bank.
+    pub fn new(header: BankHeader) -> StyleBank {
+        StyleBank {
+            header,
+            styles: BTreeMap::new(),
+        }
+    }
+
+    /// What the bank was made with.
+    pub fn header(&self) -> &BankHeader {
+        &self.header
+    }
+
+    /// Number of styles.
+    pub fn len(&self) -> usize {
+        self.styles.len()
+    }
+
+    /// Whether no style is in.
+    pub fn is_empty(&self) -> bool {
+        self.styles.is_empty()
+    }
+
+    /// Styles in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, usize, &BankStyle)> {
+        self.styles
+            .iter()
+            .map(|((image, domain), style)| (image.as_str(), *domain, style))
+    }
+
+    /// Adds or replaces the style of (`image`, `domain`).
+    ///
+    /// # Errors
+    /// When the domain number or the number of channels does not fit the header, or a number is not finite.
+    pub fn insert(&mut self, image: &str, domain: usize, style: BankStyle) -> Result<(), StyleBankError> {
+        let problem = if domain >= self.header.domains.len() {
+            Some(format!("the bank has {} domains", self.header.domains.len()))
+        } else if style.mean.len() != self.header.channels || style.std.len() != self.header.channels {
+            Some(format!(
+                "{} means and {} deviations for {} channels",
+                style.mean.len(),
+                style.std.len(),
+                self.header.channels
+            ))
+        } else if style
+            .mean
+            .iter()
+            .chain(&style.std)
+            .any(|value| !value.is_finite())
+        {
+            Some("a value is not finite".into())
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(StyleBankError::BadStyle {
+                image: image.into(),
+                domain,
+                problem,
+            });
+        }
+        self.styles.insert((image.to_string(), domain), style);
+        Ok(())
+    }
+
+    /// Adds all styles of `other`, which must have the same header.
+    ///
+    /// # Errors
+    /// When the headers differ.
+    pub fn merge(&mut self, other: StyleBank, origin: &str) -> Result<(), StyleBankError> {
+        other.check(&self.header, origin)?;
+        self.styles.extend(other.styles);
+        Ok(())
+    }
+
+    /// Refuses a bank of another backbone, channel count or list of domains; `origin` names it in the message.
+    ///
+    /// # Errors
+    /// The first difference, with both sides.
+    pub fn check(&self, expected: &BankHeader, origin: &str) -> Result<(), StyleBankError> {
+        let differs = |what, found: String, expected: String| {
+            Err(StyleBankError::Mismatch {
+                origin: origin.to_string(),
+                what,
+                found,
+                expected,
+            })
+        };
+        if self.header.backbone != expected.backbone {
+            return differs(
+                "backbone",
+                format!("`{}`", self.header.backbone),
+                format!("`{}`", expected.backbone),
+            );
+        }
+        if self.header.channels != expected.channels {
+            return differs(
+                "channel count",
+                self.header.channels.to_string(),
+                expected.channels.to_string(),
+            );
+        }
+        if self.header.domains != expected.domains {
+            return differs(
+                "list of domains",
+                listed(&self.header.domains),
+                listed(&expected.domains),
+            );
+        }
+        Ok(())
+    }
+
+    /// The styles at `indices` (positions in [`StyleBank::iter`]'s order) as tensors on `device`.
+    ///
+    /// # Errors
+    /// When an index is out of range or the device is not there.
+    pub fn gather(&self, indices: &[usize], device: Device) -> Result<DrawnStyles, StyleBankError> {
+        let (mut mean, mut std, mut domains) = (Vec::new(), Vec::new(), Vec::new());
+        let ordered: Vec<_> = self.styles.iter().collect();
+        for &index in indices {
+            let ((_, domain), style) = ordered.get(index).ok_or(StyleBankError::OutOfRange {
+                index,
+                len: self.styles.len(),
+            })?;
+            mean.extend_from_slice(&style.mean);
+            std.extend_from_slice(&style.std);
+            domains.push(*domain);
+        }
+        let shape = [indices.len() as i64, self.header.channels as i64, 1, 1];
+        let tensor = |values: &[f32]| {
+            Tensor::f_from_slice(values)
+                .and_then(|flat| flat.f_view(shape))
+                .and_then(|tensor| tensor.f_to_device(device))
+                .map_err(|error| StyleBankError::Unreadable {
+                    origin: "drawn styles".into(),
+                    reason: error.to_string(),
+                })
+        };
+        Ok(DrawnStyles {
+            mean: tensor(&mean)?,
+            std: tensor(&std)?,
+            domains,
+        })
+    }
+
+    /// The bank as a safetensors file: `mean` [M, C₁], `std` [M, C₁], `domain` [M], header and image names in the
+    /// metadata. Equal banks give equal bytes.
+    ///
+    /// # Errors
+    /// When the bank cannot be written in the format.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, StyleBankError> {
+        let unwritable = |reason: String| StyleBankError::Unreadable {
+            origin: "bank being written".into(),
+            reason,
+        };
+        let header = FileHeader {
+            bank: self.header.clone(),
+            images: self.styles.keys().map(|(image, _)| image.clone()).collect(),
+        };
+        let header = serde_json::to_string(&header).map_err(|error| unwritable(error.to_string()))?;
+        let floats = |pick: fn(&BankStyle) -> &[f32]| -> Vec<u8> {
+            self.styles
+                .values()
+                .flat_map(|style| pick(style).iter().flat_map(|value| value.to_le_bytes()))
+                .collect()
+        };
+        let (mean, std) = (floats(|style| &style.mean), floats(|style| &style.std));
+        let domains: Vec<u8> = self
+            .styles
+            .keys()
+            .flat_map(|(_, domain)| (*domain as i64).to_le_bytes())
+            .collect();
+        let (rows, channels) = (self.styles.len(), self.header.channels);
+        let view = |kind, shape, bytes| {
+            TensorView::new(kind, shape, bytes).map_err(|error| unwritable(error.to_string()))
+        };
+        let tensors = [
+            ("domain", view(Dtype::I64, vec![rows], &domains)?),
+            ("mean", view(Dtype::F32, vec![rows, channels], &mean)?),
+            ("std", view(Dtype::F32, vec![rows, channels], &std)?),
+        ];
+        let metadata = HashMap::from([(HEADER_KEY.to_string(), header)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|error| unwritable(error.to_string()))
+    }
+
+    /// Reads what [`StyleBank::to_bytes`] wrote; `origin` names the file in messages.
+    ///
+    /// # Errors
+    /// When the bytes are not a style bank or its parts do not fit together.
+    pub fn from_bytes(bytes: &[u8], origin: &str) -> Result<StyleBank, StyleBankError> {
+        let unreadable = |reason: String| StyleBankError::Unreadable {
+            origin: origin.to_string(),
+            reason,
+        };
+        let (_, metadata) =
+            SafeTensors::read_metadata(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(HEADER_KEY))
+            .ok_or_else(|| unreadable(format!("the file has no `{HEADER_KEY}` header")))?;
+        let header: FileHeader =
+            serde_json::from_str(header).map_err(|error| unreadable(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let (rows, channels) = (header.images.len(), header.bank.channels);
+        let take = |name: &str, kind: Dtype, shape: Vec<usize>| {
+            let tensor = file.tensor(name).map_err(|error| unreadable(error.to_string()))?;
+            if tensor.dtype() != kind || tensor.shape() != shape {
+                return Err(unreadable(format!(
+                    "`{name}` is {:?} {:?}, expected {kind:?} {shape:?}",
+                    tensor.dtype(),
+                    tensor.shape()
+                )));
+            }
+            Ok(tensor.data())
+        };
+        let mean = le_floats(take("mean", Dtype::F32, vec![rows, channels])?);
+        let std = le_floats(take("std", Dtype::F32, vec![rows, channels])?);
+        let domains = take("domain", Dtype::I64, vec![rows])?;
+        let mut bank = StyleBank::new(header.bank);
+        for (row, image) in header.images.iter().enumerate() {
+            let mut number = [0u8; 8];
+            number.copy_from_slice(&domains[row * 8..row * 8 + 8]);
+            let domain = usize::try_from(i64::from_le_bytes(number))
+                .map_err(|_| unreadable(format!("row {row} has a negative domain")))?;
+            let span = row * channels..(row + 1) * channels;
+            bank.insert(
+                image,
+                domain,
+                BankStyle {
+                    mean: mean[span.clone()].to_vec(),
+                    std: std[span].to_vec(),
+                },
+            )?;
+        }
+        Ok(bank)
+    }
+}
+
+impl BankStyle {
+    /// From one image's μ and σ, each [C₁, 1, 1] or [C₁].
+    ///
+    /// # Errors
+    /// When the tensors have no C₁ elements each.
+    pub fn from_tensors(mean: &Tensor, std: &Tensor) -> Result<BankStyle> {
+        let values = |tensor: &Tensor| -> Result<Vec<f32>> {
+            let flat = tensor
+                .detach()
+                .f_to_kind(tch::Kind::Float)?
+                .f_to_device(Device::Cpu)?
+                .f_flatten(0, -1)?;
+            Ok(Vec::<f32>::try_from(&flat)?)
+        };
+        expect_shape("style std", std, &mean.size())?;
+        Ok(BankStyle {
+            mean: values(mean)?,
+            std: values(std)?,
+        })
+    }
+}
+
+fn listed(domains: &[BankDomain]) -> String {
+    let names: Vec<String> = domains
+        .iter()
+        .map(|domain| format!("{} (\"{}\")", domain.name, domain.prompt))
+        .collect();
+    format!("[{}]", names.join(", "))
+}
+
+fn le_floats(bytes: &[u8]) -> Vec<f32> {
+    bytes
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(backbone: &str, prompts: &[(&str, &str)]) -> BankHeader {
+        let domains = prompts.iter().map(|(name, prompt)| BankDomain {
+            name: name.to_string(),
+            prompt: prompt.to_string(),
+        });
+        BankHeader {
+            backbone: backbone.into(),
+            channels: 2,
+            domains: domains.collect(),
+        }
+    }
+
+    fn filled() -> StyleBank {
+        let mut bank = StyleBank::new(header(
+            "abc",
+            &[("night", "driving at night"), ("fog", "driving in fog")],
+        ));
+        for (image, domain, value) in [("b.png", 1, 3.0f32), ("a.png", 0, 1.0), ("a.png", 1, 2.0)] {
+            let style = BankStyle {
+                mean: vec![value, -value],
+                std: vec![-0.5, value],
+            };
+            bank.insert(image, domain, style).unwrap();
+        }
+        bank
+    }
+
+    #[test]
+    fn bytes_round_trip_and_do_not_depend_on_insertion_order() {
+        let bank = filled();
+        let bytes = bank.to_bytes().unwrap();
+        let back = StyleBank::from_bytes(&bytes, "bank").unwrap();
+        assert_eq!(back, bank);
+        assert_eq!(back.to_bytes().unwrap(), bytes);
+        let names: Vec<_> = bank.iter().map(|(image, domain, _)| (image, domain)).collect();
+        assert_eq!(names, [("a.png", 0), ("a.png", 1), ("b.png", 1)]);
+    }
+
+    #[test]
+    fn gather_gives_rows_in_the_order_drawn() {
+        let drawn = filled().gather(&[2, 0], Device::Cpu).unwrap();
+        assert_eq!(drawn.domains, [1, 0]);
+        assert_eq!(drawn.mean.size(), [2, 2, 1, 1]);
+        assert_eq!(
+            Vec::<f32>::try_from(drawn.std.flatten(0, -1)).unwrap(),
+            [-0.5, 3.0, -0.5, 1.0]
+        );
+        let message = filled().gather(&[3], Device::Cpu).unwrap_err().to_string();
+        assert_eq!(message, "style 3 was drawn, but the bank has 3");
+    }
+
+    #[test]
+    fn another_backbone_or_other_domains_are_refused_with_both_sides() {
+        let bank = filled();
+        let message = bank
+            .check(&header("xyz", &[]), "runs/a/bank.safetensors")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "style bank `runs/a/bank.safetensors` was made with another backbone: it has `abc`, this run has `xyz`; \
+             hint: run the simulate stage again"
+        );
+        let other = header("abc", &[("night", "driving at night")]);
+        let message = bank.check(&other, "bank").unwrap_err().to_string();
+        assert!(
+            message
+                .contains("list of domains: it has [night (\"driving at night\"), fog (\"driving in fog\")]")
+        );
+        assert!(bank.check(bank.header(), "bank").is_ok());
+    }
+
+    #[test]
+    fn a_style_that_does_not_fit_is_refused() {
+        let mut bank = filled();
+        let style = BankStyle {
+            mean: vec![f32::NAN, 0.0],
+            std: vec![1.0, 1.0],
+        };
+        let message = bank.insert("c.png", 0, style).unwrap_err().to_string();
+        assert_eq!(message, "style of image `c.png`, domain 0: a value is not finite");
+        let style = BankStyle {
+            mean: vec![0.0],
+            std: vec![1.0, 1.0],
+        };
+        assert!(
+            bank.insert("c.png", 0, style.clone())
+                .unwrap_err()
+                .to_string()
+                .contains("1 means and 2 deviations")
+        );
+        assert!(
+            bank.insert("c.png", 7, style)
+                .unwrap_err()
+                .to_string()
+                .contains("the bank has 2 domains")
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let bytes = filled().to_bytes().unwrap();
+        let message = StyleBank::from_bytes(&bytes[..bytes.len() / 2], "half")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("style bank `half` is not readable: "),
+            "{message}"
+        );
+    }
+}
