@@ -37,6 +37,9 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(Some(limit))?;
+        if stream.peer_addr()?.ip() == stream.local_addr()?.ip() {
+            do_not_pace(&stream);
+        }
         Ok(Link {
             peer,
             stream,
@@ -93,6 +96,18 @@ impl Link {
     /// Ends both directions; whoever blocks on the socket wakes up.
     pub fn shut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Takes a connection within this machine off a pacing congestion control: BBR holds loopback to a third of its speed, and there is no
+/// path whose rate it could find out. Connections between machines keep the system's choice.
+fn do_not_pace(stream: &TcpStream) {
+    let name = b"reno";
+    let size = name.len() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and pointer and length are those of the name. An error leaves the system's choice.
+    unsafe {
+        let descriptor = stream.as_raw_fd();
+        libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), size);
     }
 }
 
