@@ -6,6 +6,7 @@
 
 pub mod clip;
 pub mod head;
+pub mod miniature;
 mod seeded;
 mod segmentation;
 pub mod text;

@@ -21,6 +21,13 @@ pub enum WeightsError {
     NotACheckpoint { path: PathBuf },
     #[error("checkpoint `{}` is cut short: {what}; hint: copy or download it again", .path.display())]
     Truncated { path: PathBuf, what: &'static str },
+    #[error("checkpoint `{}` is damaged in its entry `{entry}`; hint: copy or download it again", .path.display())]
+    Damaged {
+        path: PathBuf,
+        entry: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(
         "checkpoint `{}` is a pickle in PyTorch's old format (before 1.6), which is not read; \
          hint: load it in Python and `torch.save` it again", .path.display()

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use candle_core::DType;
 use tch::Tensor;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::weights::WeightsError;
 
@@ -40,18 +41,7 @@ pub fn recognise(path: &Path) -> Result<WeightsKind, WeightsError> {
     let mut head = Vec::new();
     (&mut file).take(9).read_to_end(&mut head).map_err(failed)?;
     if head.starts_with(b"PK\x03\x04") {
-        let directory = central_directory(&mut file, length).map_err(failed)?;
-        return match directory {
-            None => Err(WeightsError::Truncated {
-                path: path.to_owned(),
-                what: "it starts as a zip archive but has no directory at its end",
-            }),
-            Some(names) if contains(&names, b"/constants.pkl") => Ok(WeightsKind::TorchScript),
-            Some(names) if contains(&names, b"/data.pkl") => Ok(WeightsKind::Pickle),
-            Some(_) => Err(WeightsError::NotACheckpoint {
-                path: path.to_owned(),
-            }),
-        };
+        return archive_kind(path, file);
     }
     if let [0x80, 2..=5, ..] = head[..] {
         return Err(WeightsError::LegacyPickle {
@@ -76,43 +66,40 @@ pub fn recognise(path: &Path) -> Result<WeightsKind, WeightsError> {
     }
 }
 
-/// The bytes of a zip's central directory (which holds all names), or none if the file has no end
-/// record. PyTorch writes the 64-bit form of it.
-fn central_directory(file: &mut File, length: u64) -> std::io::Result<Option<Vec<u8>>> {
-    const LARGEST_TAIL: u64 = 22 + 20 + 56 + 65_535;
-    let start = length.saturating_sub(LARGEST_TAIL);
-    file.seek(SeekFrom::Start(start))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let u32_at = |at: usize| {
-        tail.get(at..at + 4)?
-            .first_chunk()
-            .map(|b| u64::from(u32::from_le_bytes(*b)))
-    };
-    let u64_at = |at: usize| {
-        tail.get(at..at + 8)?
-            .first_chunk()
-            .map(|b| u64::from_le_bytes(*b))
-    };
-    let find = |mark: &[u8]| tail.windows(4).rposition(|window| window == mark);
-    let place = match (find(b"PK\x06\x06"), find(b"PK\x05\x06")) {
-        (Some(at), Some(_)) => u64_at(at + 40).zip(u64_at(at + 48)),
-        (None, Some(at)) => u32_at(at + 12).zip(u32_at(at + 16)),
-        (_, None) => None,
-    };
-    match place {
-        Some((size, offset)) if offset.checked_add(size).is_some_and(|end| end <= length) => {
-            file.seek(SeekFrom::Start(offset))?;
-            let mut directory = Vec::new();
-            file.take(size).read_to_end(&mut directory)?;
-            Ok(Some(directory))
+/// Tells the two zipped formats apart by their entries, and checks the checksums of the stored ones
+/// (all tensors are; only code is compressed), since libtorch's own reader does not.
+fn archive_kind(path: &Path, file: File) -> Result<WeightsKind, WeightsError> {
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|_| WeightsError::Truncated {
+        path: path.to_owned(),
+        what: "it starts as a zip archive but has no directory at its end",
+    })?;
+    let has = |name: &str| archive.file_names().any(|entry| entry.ends_with(name));
+    let kind = match (has("/constants.pkl"), has("/data.pkl")) {
+        (true, _) => WeightsKind::TorchScript,
+        (false, true) => WeightsKind::Pickle,
+        (false, false) => {
+            return Err(WeightsError::NotACheckpoint {
+                path: path.to_owned(),
+            });
         }
-        _ => Ok(None),
+    };
+    for index in 0..archive.len() {
+        let name = archive.name_for_index(index).unwrap_or("?").to_owned();
+        let damaged = |source| WeightsError::Damaged {
+            path: path.to_owned(),
+            entry: name.clone(),
+            source,
+        };
+        let stored = archive
+            .by_index_raw(index)
+            .map(|entry| entry.compression() == CompressionMethod::Stored)
+            .map_err(|error| damaged(error.into()))?;
+        if stored {
+            let mut entry = archive.by_index(index).map_err(|error| damaged(error.into()))?;
+            std::io::copy(&mut entry, &mut std::io::sink()).map_err(damaged)?;
+        }
     }
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
+    Ok(kind)
 }
 
 pub fn read(path: &Path, kind: WeightsKind) -> Result<Vec<(String, Tensor)>, WeightsError> {

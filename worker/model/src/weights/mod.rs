@@ -5,6 +5,7 @@ mod format;
 mod picker;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tch::{Kind, Tensor};
@@ -14,12 +15,23 @@ pub use format::WeightsKind;
 pub use picker::Picker;
 
 /// The tensors of one checkpoint, on the CPU: floats as f32, integers as i64.
-#[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
     kind: WeightsKind,
     tensors: BTreeMap<String, Tensor>,
     digest: String,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Weights({}, {}, {} tensors)",
+            self.path.display(),
+            self.kind,
+            self.tensors.len()
+        )
+    }
 }
 
 impl Weights {
