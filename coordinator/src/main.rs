@@ -1,1 +1,16 @@
-fn main() {}
+//! The `coordinator` program: everything is in the library beside it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ulda_coordinator::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    match cli::run(Cli::parse()) {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            eprintln!("error: {stop}");
+            stop.exit.into()
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Everything that can be found wrong before the first step, found at once.
+
+mod data;
+mod finding;
+mod space;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ulda_core::spec::{RunSpec, SpecProblems};
+
+pub use finding::{Finding, Findings};
+pub use ulda_data::Depth;
+
+/// What to look at besides the run's own rules.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    pub depth: Depth,
+    /// `None`: workers come from elsewhere and check their own files.
+    pub worker_binary: Option<PathBuf>,
+    /// `None`: the address is bound already.
+    pub listen: Option<SocketAddr>,
+}
+
+/// All findings on a configuration that broke the run's own rules.
+#[must_use]
+pub fn of_problems(problems: SpecProblems) -> Findings {
+    Findings(
+        problems
+            .0
+            .into_iter()
+            .map(|problem| Finding {
+                key: problem.key,
+                what: problem.what,
+                hint: problem.hint,
+            })
+            .collect(),
+    )
+}
+
+/// Looks at data, disk, port, worker binary and, through the worker, checkpoints.
+pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
+    let mut findings = Vec::new();
+    findings.extend(space::findings(spec));
+    if let Some(address) = extent.listen
+        && let Err(cause) = crate::rpc::bind(address).await
+    {
+        findings.push(Finding::of_text("--listen", &cause.to_string()));
+    }
+    let (owned, depth) = (spec.clone(), extent.depth);
+    match tokio::task::spawn_blocking(move || data::findings(&owned, depth)).await {
+        Ok(found) => findings.extend(found),
+        Err(cause) => findings.push(Finding::of_text(
+            "data",
+            &format!("the audit ended early: {cause}"),
+        )),
+    }
+    match &extent.worker_binary {
+        Some(binary) => findings.extend(worker::findings(spec, binary).await),
+        None => findings.extend(clip_exists(&spec.config().clip.checkpoint)),
+    }
+    Findings(findings)
+}
+
+fn clip_exists(path: &Path) -> Option<Finding> {
+    (!path.is_file()).then(|| Finding {
+        key: "clip.checkpoint".into(),
+        what: format!("`{}` does not exist", path.display()),
+        hint: "name OpenAI's RN50.pt or a safetensors of the same names".into(),
+    })
+}

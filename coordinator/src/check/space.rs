@@ -1,0 +1,110 @@
+//! Whether the run's disk can take what the run will write.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ulda_core::spec::RunSpec;
+
+use super::finding::Finding;
+
+/// Journal, logs, report and example pictures.
+const BESIDES_BYTES: u64 = 64 << 20;
+/// Models of a finished run: source, adapted, best.
+const FINAL_MODELS: u64 = 3;
+/// A head and its momentum in float32, published width.
+const HEAD_BYTES: u64 = 130 << 20;
+/// μ and σ of 256 channels in float32.
+const STYLE_BYTES: u64 = 2 * 256 * 4;
+
+pub(super) fn findings(spec: &RunSpec) -> Option<Finding> {
+    let wanted = &spec.config().run.directory;
+    let Some(there) = nearest_existing(wanted) else {
+        return Some(Finding {
+            key: "run.directory".into(),
+            what: format!("no part of `{}` exists", wanted.display()),
+            hint: "name a folder on a mounted disk".into(),
+        });
+    };
+    if !may_write(&there) {
+        return Some(Finding {
+            key: "run.directory".into(),
+            what: format!("`{}` cannot be written to", there.display()),
+            hint: "name another folder, or change its permissions".into(),
+        });
+    }
+    free_bytes(&there).and_then(|free| too_little(&there, needed_bytes(spec), free))
+}
+
+fn too_little(folder: &Path, needed: u64, free: u64) -> Option<Finding> {
+    (free < needed).then(|| Finding {
+        key: "run.directory".into(),
+        what: format!(
+            "`{}` has {} MiB free, and the run needs about {} MiB",
+            folder.display(),
+            free >> 20,
+            needed >> 20
+        ),
+        hint: "free some, lower checkpoint.keep, or name a folder on another disk".into(),
+    })
+}
+
+/// Checkpoints are about as large as the backbone (the imported archive is float16 with text encoder, about
+/// the same bytes as the float32 backbone alone) and the head together.
+fn needed_bytes(spec: &RunSpec) -> u64 {
+    let config = spec.config();
+    let clip = std::fs::metadata(&config.clip.checkpoint).map_or(0, |file| file.len());
+    let head = HEAD_BYTES.saturating_mul(u64::from(config.pretrain.head_channels)) / 256;
+    let states = u64::from(config.checkpoint.keep).saturating_add(1);
+    let domains = config.domains.len() as u64;
+    let styles = config
+        .simulate
+        .batches
+        .saturating_mul(u64::from(config.simulate.batch))
+        .saturating_mul(domains);
+    (clip + head)
+        .saturating_mul(FINAL_MODELS)
+        .saturating_add(head.saturating_mul(states))
+        .saturating_add(styles.saturating_mul(STYLE_BYTES))
+        .saturating_add(BESIDES_BYTES)
+}
+
+fn nearest_existing(path: &Path) -> Option<PathBuf> {
+    path.ancestors()
+        .find(|ancestor| ancestor.is_dir())
+        .map(Path::to_owned)
+}
+
+fn may_write(folder: &Path) -> bool {
+    let Ok(path) = CString::new(folder.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: the path is a valid C string for the call's duration.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) == 0 }
+}
+
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statvfs is plain data for which all zeroes is a valid value.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a valid C string and `stat` is writable for the call's duration.
+    let told = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
+    (told == 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_space_is_told_in_mebibytes() {
+        let told = too_little(Path::new("/data/runs"), 900 << 20, 100 << 20).unwrap();
+        assert_eq!(
+            told.to_string(),
+            "`run.directory`: `/data/runs` has 100 MiB free, and the run needs about 900 MiB\n  \
+             hint: free some, lower checkpoint.keep, or name a folder on another disk"
+        );
+        assert_eq!(too_little(Path::new("/"), 1, 1), None);
+        assert!(free_bytes(Path::new("/")).is_some());
+    }
+}

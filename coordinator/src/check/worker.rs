@@ -1,0 +1,88 @@
+//! What the worker finds wrong with checkpoints, through `worker check`: only it can read tensors.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ulda_core::spec::RunSpec;
+
+use super::finding::Finding;
+use crate::exit::Exit;
+
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Runs `worker check` on the resolved configuration.
+pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
+    if !binary.is_file() {
+        return vec![Finding {
+            key: "--worker-binary".into(),
+            what: format!("worker binary `{}` does not exist", binary.display()),
+            hint: "build it with `make`, or name it with --worker-binary".into(),
+        }];
+    }
+    let folder = std::env::temp_dir();
+    let file = folder.join(format!("ulda-check-{}.toml", std::process::id()));
+    if let Err(cause) = std::fs::write(&file, spec.to_toml()) {
+        return vec![Finding::of_text(
+            "disk",
+            &format!("write `{}`: {cause}", file.display()),
+        )];
+    }
+    let found = run(binary, &file).await;
+    // Left behind, it would only be overwritten by the next check.
+    let _ = std::fs::remove_file(&file);
+    found
+}
+
+async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
+    let failed = |what: String, hint: &str| {
+        vec![Finding {
+            key: "worker".into(),
+            what: format!("`{} check` {what}", binary.display()),
+            hint: hint.into(),
+        }]
+    };
+    let output = tokio::process::Command::new(binary)
+        .arg("check")
+        .arg("--spec")
+        .arg(spec)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = match tokio::time::timeout(DEADLINE, output).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(cause)) => return failed(format!("cannot be started: {cause}"), "check --worker-binary"),
+        Err(_) => {
+            return failed(
+                format!("did not end within {} s", DEADLINE.as_secs()),
+                "is the disk with the checkpoints responding?",
+            );
+        }
+    };
+    let told = String::from_utf8_lossy(&output.stdout);
+    let findings: Vec<Finding> = told
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let as_agreed = match output.status.code() {
+        Some(0) => true,
+        Some(code) => code == i32::from(Exit::BadInput.code()) && !findings.is_empty(),
+        None => false,
+    };
+    if as_agreed {
+        return findings;
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no output")
+        .trim();
+    let mut all = findings;
+    all.extend(failed(
+        format!("ended with {}: {last}", output.status),
+        "run it by hand",
+    ));
+    all
+}

@@ -1,0 +1,204 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Edit;
+use crate::exit;
+use crate::observe::LogFormat;
+
+/// Trains one segmentation model for many weathers from labelled source images and a sentence per weather
+/// (ULDA, CVPR 2024).
+///
+/// Without a verb it trains: `coordinator --workers 2 --config run.toml`.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, after_help = exit::HELP, args_conflicts_with_subcommands = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub train: TrainArguments,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start a run (the default verb)
+    Train(TrainArguments),
+    /// Continue a run that was stopped or died, with any number of workers
+    Resume(ResumeArguments),
+    /// Write a commented run.toml with the published values
+    Init(InitArguments),
+    /// Find everything that is wrong with a run before any work: configuration, data, checkpoints, disk, port
+    Check(CheckArguments),
+    /// Show how far a run is, and why it is where it is
+    Status(StatusArguments),
+    /// Show the runs in a folder
+    List(ListArguments),
+    /// Ask the coordinator of a run to stop, and wait until it has left
+    Stop(StopArguments),
+    /// Build the report of a run anew
+    Report(ReportArguments),
+    /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
+    Predict(PredictArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArguments {
+    /// The run's configuration [default: run.toml, if there is one]
+    #[arg(long, short, value_name = "FILE", env = "ULDA_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Change one key, such as adapt.steps=500 or domain.0.prompt="driving at dusk"; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Edit::parse)]
+    pub sets: Vec<Edit>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServeArguments {
+    /// Address of the control plane; port 0 is any free one
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:0",
+        env = "ULDA_LISTEN"
+    )]
+    pub listen: SocketAddr,
+    /// The worker's binary [default: `worker` beside this one]
+    #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
+    pub worker_binary: Option<PathBuf>,
+    /// Start no workers; they come from elsewhere, to the address that is printed
+    #[arg(long)]
+    pub no_launch: bool,
+    /// What is written on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "auto", env = "ULDA_LOG_FORMAT")]
+    pub log: LogFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TrainArguments {
+    /// Worker processes
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value_t = 1,
+        env = "ULDA_WORKERS"
+    )]
+    pub workers: u32,
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    #[command(flatten)]
+    pub serve: ServeArguments,
+    /// Continue the run if its directory holds it already
+    #[arg(long)]
+    pub resume: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ResumeArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Worker processes [default: as many as last time]
+    #[arg(long, short = 'n', value_name = "N", env = "ULDA_WORKERS")]
+    pub workers: Option<u32>,
+    #[command(flatten)]
+    pub serve: ServeArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct InitArguments {
+    /// Where to write; `-` for standard output
+    #[arg(value_name = "PATH", default_value = "run.toml")]
+    pub path: PathBuf,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckArguments {
+    /// Worker processes the run is meant for
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value_t = 1,
+        env = "ULDA_WORKERS"
+    )]
+    pub workers: u32,
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    #[command(flatten)]
+    pub serve: ServeArguments,
+    /// Decode every image and label instead of their headers only
+    #[arg(long)]
+    pub pixels: bool,
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StatusArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ListArguments {
+    /// Folder that holds run directories
+    #[arg(value_name = "FOLDER", default_value = "runs")]
+    pub folder: PathBuf,
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StopArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Longest wait for the coordinator to leave, seconds [default: the run's drain deadline and 30 more]
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<f64>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReportArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PredictArguments {
+    /// Use the adapted model of this run
+    #[arg(long, value_name = "RUN", required_unless_present = "model", conflicts_with_all = ["model", "clip"])]
+    pub run: Option<PathBuf>,
+    /// Use this model
+    #[arg(long, value_name = "FILE", requires = "clip")]
+    pub model: Option<PathBuf>,
+    /// The CLIP checkpoint the model was trained with
+    #[arg(long, value_name = "FILE")]
+    pub clip: Option<PathBuf>,
+    /// Folder for the predictions
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The worker's binary [default: `worker` beside this one]
+    #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
+    pub worker_binary: Option<PathBuf>,
+    /// Images, or folders of images
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+}

@@ -1,0 +1,66 @@
+//! `coordinator check`.
+
+use ulda_core::spec::RunSpec;
+
+use super::arguments::{CheckArguments, OutputFormat};
+use super::common::{block_on, columns, configuration, host, print, print_json, worker_binary};
+use crate::check::{Depth, Extent, Findings, examine, of_problems};
+use crate::exit::{Exit, Stop};
+
+pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
+    let config = configuration(&arguments.config)?;
+    let name = config.run.name.clone();
+    let findings = match RunSpec::resolve(config, host(arguments.workers)) {
+        Err(problems) => of_problems(problems),
+        Ok(spec) => {
+            let serve = &arguments.serve;
+            let extent = Extent {
+                depth: if arguments.pixels {
+                    Depth::Pixels
+                } else {
+                    Depth::Headers
+                },
+                worker_binary: if serve.no_launch {
+                    None
+                } else {
+                    Some(worker_binary(serve.worker_binary.as_deref())?)
+                },
+                listen: Some(serve.listen),
+            };
+            block_on(examine(&spec, &extent))?
+        }
+    };
+    match arguments.output {
+        OutputFormat::Json => print_json(&findings)?,
+        OutputFormat::Table => print(&table(&findings, &name))?,
+    }
+    Ok(if findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::BadInput
+    })
+}
+
+fn table(findings: &Findings, name: &str) -> String {
+    if findings.is_empty() {
+        return format!("run `{name}`: nothing wrong was found\n");
+    }
+    let mut rows = vec![vec!["KEY".to_owned(), "WHAT IS WRONG".to_owned()]];
+    for finding in &findings.0 {
+        let mut lines = finding.what.lines();
+        rows.push(vec![
+            finding.key.clone(),
+            lines.next().unwrap_or_default().to_owned(),
+        ]);
+        rows.extend(lines.map(|line| vec![String::new(), line.trim().to_owned()]));
+        if !finding.hint.is_empty() {
+            rows.push(vec![String::new(), format!("hint: {}", finding.hint)]);
+        }
+    }
+    let plural = if findings.0.len() == 1 { "" } else { "s" };
+    format!(
+        "{}\nrun `{name}`: {} problem{plural} found\n",
+        columns(&rows),
+        findings.0.len()
+    )
+}

@@ -1,0 +1,35 @@
+//! The command line. Each verb is a module; this one only says what there is.
+
+mod arguments;
+mod check;
+mod common;
+mod init;
+mod list;
+mod predict;
+mod report;
+mod status;
+mod stop;
+mod train;
+
+pub use arguments::{Cli, Verb};
+
+use crate::exit::{Exit, Stop};
+
+/// Carries out a parsed command line.
+///
+/// # Errors
+/// The cause, with the exit code that belongs to it.
+pub fn run(cli: Cli) -> Result<Exit, Stop> {
+    match cli.verb {
+        None => train::train(&cli.train),
+        Some(Verb::Train(arguments)) => train::train(&arguments),
+        Some(Verb::Resume(arguments)) => train::resume(&arguments),
+        Some(Verb::Init(arguments)) => init::init(&arguments),
+        Some(Verb::Check(arguments)) => check::check(&arguments),
+        Some(Verb::Status(arguments)) => status::status(&arguments),
+        Some(Verb::List(arguments)) => list::list(&arguments),
+        Some(Verb::Stop(arguments)) => stop::stop(&arguments),
+        Some(Verb::Report(arguments)) => report::report(&arguments),
+        Some(Verb::Predict(arguments)) => predict::predict(&arguments),
+    }
+}

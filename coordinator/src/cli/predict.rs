@@ -1,0 +1,65 @@
+//! `coordinator predict`: hands over to `worker predict`, which owns the network.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::arguments::PredictArguments;
+use super::common::{run_directory, worker_binary};
+use crate::exit::{Exit, Stop};
+
+#[derive(Debug, thiserror::Error)]
+enum PredictError {
+    #[error(
+        "run `{}` has no adapted model yet: `{}` does not exist\n  hint: see how far it is with `coordinator status {}`",
+        run.display(), model.display(), run.display()
+    )]
+    NotFinished { run: PathBuf, model: PathBuf },
+    #[error("input `{}` does not exist", path.display())]
+    NoInput { path: PathBuf },
+    #[error("start worker `{}`\n  hint: build it with `make`, or name it with --worker-binary", path.display())]
+    Start { path: PathBuf, source: std::io::Error },
+}
+
+pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
+    let (model, clip) = match (&arguments.run, &arguments.model, &arguments.clip) {
+        (Some(run), _, _) => {
+            let directory = run_directory(run)?;
+            let model = directory.final_checkpoints().join("adapted.safetensors");
+            if !model.is_file() {
+                return Err(Stop::bad_input(PredictError::NotFinished {
+                    run: run.clone(),
+                    model,
+                }));
+            }
+            (
+                model,
+                directory.config().map_err(Stop::bad_input)?.clip.checkpoint,
+            )
+        }
+        (None, model, clip) => (
+            model.clone().unwrap_or_default(),
+            clip.clone().unwrap_or_default(),
+        ),
+    };
+    if let Some(path) = arguments.inputs.iter().find(|path| !path.exists()) {
+        return Err(Stop::bad_input(PredictError::NoInput { path: path.clone() }));
+    }
+    let binary = worker_binary(arguments.worker_binary.as_deref())?;
+    let mut command = Command::new(&binary);
+    command
+        .arg("predict")
+        .arg("--model")
+        .arg(model)
+        .arg("--clip")
+        .arg(clip)
+        .arg("--out")
+        .arg(&arguments.out);
+    command.args(&arguments.inputs);
+    // Nothing is left to do here: the worker takes this process's place, and with it signals and exit code.
+    Err(PredictError::Start {
+        path: binary,
+        source: command.exec(),
+    }
+    .into())
+}

@@ -1,0 +1,208 @@
+//! `coordinator` without a verb, `train` and `resume`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use indicatif::MultiProgress;
+use ulda_core::spec::{RunConfig, RunSpec};
+
+use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
+use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
+use crate::check::{Depth, Extent, examine, of_problems};
+use crate::exit::{Exit, Stop};
+use crate::journal::JournalReader;
+use crate::observe::{Bars, Lines, LogTarget, start_logging};
+use crate::report;
+use crate::rpc::{self, ServeError};
+use crate::run::{Audience, Ending, RunRequest, Signal, serve_run};
+use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
+
+/// A worker's exit code that says that configuration or input is wrong.
+const WORKER_BAD_INPUT: i32 = ulda_core::machine::BAD_INPUT;
+
+pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
+    let mut config = configuration(&arguments.config)?;
+    let directory = RunDirectory::of(&config);
+    let continues = arguments.resume && directory.holds_a_run();
+    if continues {
+        keep_resolved(&mut config, &directory.config().map_err(refused)?);
+    }
+    let spec = RunSpec::resolve(config, host(arguments.workers))
+        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
+    if let Some(refusal) = directory.conflict(&spec, continues).map_err(refused)? {
+        return Err(refused(refusal));
+    }
+    let depth = if continues { None } else { Some(Depth::Headers) };
+    go(&spec, &directory, arguments.workers, &arguments.serve, depth)
+}
+
+pub fn resume(arguments: &ResumeArguments) -> Result<Exit, Stop> {
+    let directory = run_directory(&arguments.run)?;
+    let workers = arguments
+        .workers
+        .unwrap_or_else(|| workers_of_last_time(&directory));
+    let spec = directory.spec(host(workers)).map_err(refused)?;
+    go(&spec, &directory, workers, &arguments.serve, None)
+}
+
+/// Values that a run.toml leaves to the host stay what they were when the run was created.
+fn keep_resolved(config: &mut RunConfig, there: &RunConfig) {
+    let run = &mut config.run;
+    run.shards = run.shards.or(there.run.shards);
+    run.threads_per_shard = run.threads_per_shard.or(there.run.threads_per_shard);
+    config.simulate.prompt_groups = config.simulate.prompt_groups.or(there.simulate.prompt_groups);
+}
+
+fn workers_of_last_time(directory: &RunDirectory) -> u32 {
+    let facts = JournalReader::open(&directory.journal_file()).and_then(|reader| reader.facts());
+    facts
+        .ok()
+        .and_then(|facts| facts.get("workers")?.parse().ok())
+        .unwrap_or(1)
+}
+
+/// What is wrong with a run directory, with the exit code that belongs to it.
+fn refused(cause: RunDirectoryError) -> Stop {
+    match cause {
+        RunDirectoryError::Served { .. } => Stop::unavailable(cause),
+        RunDirectoryError::Io { .. } | RunDirectoryError::NoSpace { .. } => cause.into(),
+        _ => Stop::bad_input(cause),
+    }
+}
+
+fn go(
+    spec: &RunSpec,
+    directory: &RunDirectory,
+    workers: u32,
+    serve: &ServeArguments,
+    depth: Option<Depth>,
+) -> Result<Exit, Stop> {
+    let people = serve.log.is_for_people(std::io::stderr().is_terminal());
+    let bars = MultiProgress::new();
+    start_logging(if people {
+        LogTarget::Above(bars.clone())
+    } else {
+        LogTarget::Json
+    });
+    let ending = block_on(prepare_and_serve(
+        spec,
+        directory,
+        workers,
+        serve,
+        depth,
+        people.then_some(bars),
+    ))??;
+    conclude(ending, directory)
+}
+
+async fn prepare_and_serve(
+    spec: &RunSpec,
+    directory: &RunDirectory,
+    workers: u32,
+    serve: &ServeArguments,
+    depth: Option<Depth>,
+    bars: Option<MultiProgress>,
+) -> Result<Ending, Stop> {
+    let binary = if serve.no_launch {
+        None
+    } else {
+        Some(worker_binary(serve.worker_binary.as_deref())?)
+    };
+    let listener = listen(serve, directory).await?;
+    if let Some(depth) = depth {
+        let extent = Extent {
+            depth,
+            worker_binary: binary.clone(),
+            listen: None,
+        };
+        let findings = examine(spec, &extent).await;
+        if !findings.is_empty() {
+            return Err(Stop::bad_input(findings));
+        }
+        directory.create(spec).map_err(refused)?;
+    }
+    let mut lock = directory.lock().map_err(refused)?;
+    lock.announce(&Server {
+        process_id: std::process::id(),
+        address: listener.local_addr()?.to_string(),
+    })?;
+    let audience: Box<dyn Audience> = match bars {
+        Some(bars) => Box::new(Bars::new(spec.course(), bars)),
+        None => Box::new(Lines::new(spec.course())),
+    };
+    let request = RunRequest {
+        spec: spec.clone(),
+        directory: directory.clone(),
+        workers,
+        listener,
+        worker_binary: binary,
+        worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
+        data_secret: directory.secret()?,
+    };
+    let ending = serve_run(request, audience).await?;
+    drop(lock);
+    Ok(ending)
+}
+
+/// Listens where asked. A run that is continued takes its former address if it can, so that workers that
+/// outlived their coordinator find the next one.
+async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<tokio::net::TcpListener, Stop> {
+    if serve.listen.port() == 0
+        && let Some(former) = directory.last_server()
+        && let Ok(address) = former.address.parse()
+        && let Ok(listener) = rpc::bind(address).await
+    {
+        return Ok(listener);
+    }
+    rpc::bind(serve.listen).await.map_err(|cause| match cause {
+        ServeError::Taken { .. } => Stop::unavailable(cause),
+        cause => Stop::bad_input(cause),
+    })
+}
+
+/// What is left to do when the run is over: the report, the scores, the exit code.
+fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match ending {
+        Ending::Finished { .. } => {
+            let data = report::write(directory)?;
+            print(&report::terminal_tables(&data))?;
+            eprintln!("report: {}", directory.report().join("index.html").display());
+            Ok(Exit::Done)
+        }
+        Ending::Stopped { by } => {
+            eprintln!(
+                "continue with `coordinator resume {}`",
+                shown(directory.root()).display()
+            );
+            Ok(match by {
+                Some(Signal::Interrupt) => Exit::Interrupted,
+                Some(Signal::Terminate) | None => Exit::Terminated,
+            })
+        }
+        Ending::Failed {
+            why,
+            exit_code,
+            causes,
+        } => {
+            let mut text = why;
+            for cause in causes {
+                text.push_str(&format!("\n{cause}"));
+            }
+            let exit = if exit_code == WORKER_BAD_INPUT {
+                Exit::BadInput
+            } else {
+                Exit::Failed
+            };
+            Err(Stop {
+                exit,
+                cause: anyhow::anyhow!(text),
+            })
+        }
+    }
+}
+
+/// Relative to the current directory where it lies below it.
+fn shown(path: &Path) -> std::path::PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).to_owned()
+}

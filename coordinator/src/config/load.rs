@@ -1,0 +1,296 @@
+//! Reads the layers and merges them.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+use ulda_core::spec::RunConfig;
+
+use super::edit::Edit;
+use super::schema::Schema;
+
+/// Everything a configuration is made of, lowest precedence first.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// A run.toml; without one the published defaults are the base.
+    pub file: Option<PathBuf>,
+    /// `ULDA_SECTION__KEY` variables.
+    pub environment: Vec<Edit>,
+    /// `--set`.
+    pub sets: Vec<Edit>,
+}
+
+impl Layers {
+    /// The variables of this process that name keys of a run.toml, in order of name.
+    #[must_use]
+    pub fn environment_edits() -> Vec<Edit> {
+        let mut edits: Vec<Edit> = std::env::vars_os()
+            .filter_map(|(name, value)| Edit::from_variable(name.to_str()?, value.to_str()?))
+            .collect();
+        edits.sort_by(|left, right| left.key.cmp(&right.key));
+        edits
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    Environment,
+    Set,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::Set => f.write_str("--set"),
+        }
+    }
+}
+
+/// One key that is wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub key: String,
+    pub what: String,
+    pub hint: String,
+    pub origin: Option<Origin>,
+}
+
+impl Problem {
+    #[must_use]
+    pub fn new(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            key: key.to_owned(),
+            what: what.into(),
+            hint: hint.into(),
+            origin: None,
+        }
+    }
+
+    fn from(mut self, origin: &Origin) -> Self {
+        self.origin = Some(origin.clone());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        write!(f, "`{}` {}\n  hint: {}", self.key, self.what, self.hint)
+    }
+}
+
+/// All keys that are wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "configuration `{}` does not exist\n  hint: write one with `coordinator init {}`, or name it with --config",
+        path.display(), path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error("read configuration `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("configuration `{}` is not TOML\n{}", path.display(), told.trim_end())]
+    Syntax { path: PathBuf, told: String },
+    #[error("{0}")]
+    Keys(Problems),
+    #[error(
+        "configuration cannot be read: {told}\n  hint: compare it with the output of `coordinator init -`"
+    )]
+    Shape { told: String },
+}
+
+/// Merges the layers into a configuration whose paths are absolute.
+///
+/// # Errors
+/// Names every unknown key and every wrong type of all layers at once.
+pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
+    let schema = Schema::of_run();
+    let mut problems = Vec::new();
+    let (mut tree, base) = match &layers.file {
+        None => (Table::new(), here.to_owned()),
+        Some(path) => {
+            let tree = read(path)?;
+            let origin = Origin::File(path.clone());
+            problems.extend(
+                schema
+                    .problems(&tree)
+                    .into_iter()
+                    .map(|problem| problem.from(&origin)),
+            );
+            (tree, here.join(path).parent().unwrap_or(here).to_owned())
+        }
+    };
+    for (origin, edits) in [
+        (Origin::Environment, &layers.environment),
+        (Origin::Set, &layers.sets),
+    ] {
+        for edit in edits {
+            if let Err(found) = edit.apply(&schema, &mut tree, here) {
+                problems.extend(found.into_iter().map(|problem| problem.from(&origin)));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(LoadError::Keys(Problems(problems)));
+    }
+    let unfinished = schema.problems(&tree);
+    if !unfinished.is_empty() {
+        return Err(LoadError::Keys(Problems(unfinished)));
+    }
+    let mut config: RunConfig = tree
+        .try_into()
+        .map_err(|cause: toml::de::Error| LoadError::Shape {
+            told: cause.message().to_owned(),
+        })?;
+    config.rebase(&base);
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<Table, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing {
+            path: path.to_owned(),
+        },
+        _ => LoadError::Read {
+            path: path.to_owned(),
+            source,
+        },
+    })?;
+    text.parse().map_err(|cause: toml::de::Error| LoadError::Syntax {
+        path: path.to_owned(),
+        told: cause.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TEMPLATE;
+
+    fn edits(list: &[&str]) -> Vec<Edit> {
+        list.iter().map(|text| Edit::parse(text).unwrap()).collect()
+    }
+
+    fn with_sets(list: &[&str]) -> Result<RunConfig, LoadError> {
+        load(
+            &Layers {
+                sets: edits(list),
+                ..Layers::default()
+            },
+            Path::new("/here"),
+        )
+    }
+
+    fn told(list: &[&str]) -> String {
+        with_sets(list).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn template_holds_every_key_and_the_defaults() {
+        let schema = Schema::of_run();
+        let template: Table = TEMPLATE.parse().unwrap();
+        assert_eq!(schema.problems(&template), []);
+        for key in schema.leaves() {
+            let name = key.rsplit('.').next().unwrap();
+            let there = TEMPLATE.lines().any(|line| {
+                line.trim_start_matches("# ")
+                    .split_once(" = ")
+                    .is_some_and(|(left, _)| left == name)
+            });
+            assert!(there, "`{key}` does not appear in the template");
+        }
+        let mut config: RunConfig = template.try_into().unwrap();
+        config.clip = Default::default();
+        config.source.root = Default::default();
+        config.domains.clear();
+        config.evaluate.sets.clear();
+        assert_eq!(config, RunConfig::default());
+    }
+
+    #[test]
+    fn sets_change_any_depth_and_relative_paths_start_here() {
+        let config = with_sets(&[
+            "adapt.steps=7",
+            "adapt.lr_head=1",
+            "pretrain.jitter.contrast=0.25",
+            "run.name=42",
+            "clip.checkpoint=weights/RN50.pt",
+            "domain[0].name=night",
+            "domain.0.prompt=driving at night",
+            "source.centre_crop=[64, 32]",
+        ])
+        .unwrap();
+        assert_eq!((config.adapt.steps, config.adapt.lr_head), (7, 1.0));
+        assert_eq!(config.pretrain.jitter.contrast, 0.25);
+        assert_eq!(config.run.name, "42");
+        assert_eq!(config.clip.checkpoint, Path::new("/here/weights/RN50.pt"));
+        assert_eq!(config.domains[0].prompt, "driving at night");
+        assert_eq!(config.source.centre_crop, Some([64, 32]));
+        assert_eq!(config.run.directory, Path::new("/here/runs"));
+    }
+
+    #[test]
+    fn sets_win_over_the_environment() {
+        let layers = Layers {
+            environment: vec![
+                Edit::from_variable("ULDA_ADAPT__STEPS", "3").unwrap(),
+                Edit::from_variable("ULDA_RUN__SEED", "9").unwrap(),
+            ],
+            sets: edits(&["adapt.steps=4"]),
+            ..Layers::default()
+        };
+        let config = load(&layers, Path::new("/")).unwrap();
+        assert_eq!((config.adapt.steps, config.run.seed), (4, 9));
+        assert_eq!(Edit::from_variable("ULDA_WORKERS", "3"), None);
+    }
+
+    #[test]
+    fn every_wrong_key_gets_a_sentence() {
+        assert_eq!(
+            told(&["adapt.stpes=7", "zebra=1", "adapt.zebra=2"]),
+            "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
+             --set: `zebra` is not a key of a run.toml\n  hint: the sections are adapt, checkpoint, clip, deadline, \
+             domain, evaluate, pretrain, run, simulate, source\n\
+             --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has batch, crop, dropout, lr_floor, \
+             lr_head, lr_rectifier, lr_scale, momentum, poly_power, rectifier, scale_init, steps, validate_every, weight_decay"
+        );
+        assert_eq!(
+            told(&[
+                "adapt.steps=many",
+                "adapt.rectifier=1",
+                "source.layout=cityscape",
+                "run.seed=-1"
+            ]),
+            "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 0 or more\n\
+             --set: `adapt.rectifier` is 1\n  hint: give true or false\n\
+             --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\" or \"acdc\"\n\
+             --set: `run.seed` is -1\n  hint: give a whole number of 0 or more"
+        );
+        assert_eq!(
+            told(&["domain.3.name=night"]),
+            "--set: `domain.3.name` has 0 items\n  hint: name an item that is there, counting from 0"
+        );
+        assert_eq!(
+            told(&["domain.0.name=night"]),
+            "`domain[0].prompt` is missing\n  hint: give a text in quotes"
+        );
+    }
+}

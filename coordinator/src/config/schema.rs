@@ -1,0 +1,238 @@
+//! Which keys a run.toml may hold and of which type, read off `RunConfig` itself.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig};
+
+use super::load::Problem;
+use super::nearest::nearest;
+
+/// What a key's value has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Whole,
+    Number,
+    Text,
+    Switch,
+    /// Width and height.
+    Size,
+    DataLayout,
+    /// A section that can occur many times; the number of its required keys.
+    List(&'static [&'static str]),
+    Section,
+}
+
+impl Kind {
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Whole => "a whole number of 0 or more",
+            Self::Number => "a number",
+            Self::Text => "a text in quotes",
+            Self::Switch => "true or false",
+            Self::Size => "[width, height] in pixels",
+            Self::DataLayout => "\"cityscapes\", \"gta5\" or \"acdc\"",
+            Self::List(_) => "a list of sections, written `[[…]]`",
+            Self::Section => "a section, written `[…]`",
+        }
+    }
+
+    fn accepts(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Whole, Value::Integer(number)) => *number >= 0,
+            (Self::Number, Value::Integer(_) | Value::Float(_))
+            | (Self::Text, Value::String(_))
+            | (Self::Switch, Value::Boolean(_))
+            | (Self::Section, Value::Table(_)) => true,
+            (Self::Size, Value::Array(sides)) => {
+                sides.len() == 2
+                    && sides
+                        .iter()
+                        .all(|side| side.as_integer().is_some_and(|n| u32::try_from(n).is_ok()))
+            }
+            (Self::DataLayout, Value::String(name)) => {
+                ["cityscapes", "gta5", "acdc"].contains(&name.as_str())
+            }
+            (Self::List(_), Value::Array(items)) => items.iter().all(Value::is_table),
+            _ => false,
+        }
+    }
+}
+
+/// All keys of a run.toml by dotted path; items of lists under the list's own path.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    keys: BTreeMap<String, Kind>,
+}
+
+impl Schema {
+    /// The schema of `RunConfig` as it is compiled in.
+    #[must_use]
+    pub fn of_run() -> Self {
+        let mut config = RunConfig::default();
+        config.run.shards = Some(1);
+        config.run.threads_per_shard = Some(1);
+        config.source.centre_crop = Some([1, 1]);
+        config.pretrain.checkpoint = Some("x".into());
+        config.simulate.prompt_groups = Some(1);
+        config.domains = vec![DomainConfig {
+            name: "x".into(),
+            prompt: "x".into(),
+        }];
+        config.evaluate.sets = vec![EvaluationSetConfig {
+            name: "x".into(),
+            layout: Layout::Acdc,
+            root: "x".into(),
+            split: "x".into(),
+            condition: Some("x".into()),
+            only_size: Some([1, 1]),
+            centre_crop: Some([1, 1]),
+        }];
+        let tree = Table::try_from(&config).expect("a run.toml's types all have a TOML form");
+        let mut schema = Self {
+            keys: BTreeMap::new(),
+        };
+        schema.collect("", &tree);
+        schema
+    }
+
+    fn collect(&mut self, prefix: &str, table: &Table) {
+        for (key, value) in table {
+            let path = join(prefix, key);
+            let kind = match value {
+                Value::Integer(_) => Kind::Whole,
+                Value::Float(_) => Kind::Number,
+                Value::Boolean(_) => Kind::Switch,
+                Value::String(_) if key == "layout" => Kind::DataLayout,
+                Value::String(_) | Value::Datetime(_) => Kind::Text,
+                Value::Table(inner) => {
+                    self.collect(&path, inner);
+                    Kind::Section
+                }
+                Value::Array(items) => match items.first() {
+                    Some(Value::Table(inner)) => {
+                        self.collect(&path, inner);
+                        Kind::List(if path == "domain" {
+                            &["name", "prompt"]
+                        } else {
+                            &["name", "layout", "root"]
+                        })
+                    }
+                    _ => Kind::Size,
+                },
+            };
+            self.keys.insert(path, kind);
+        }
+    }
+
+    /// Every key that holds a value, sections left out.
+    pub fn leaves(&self) -> impl Iterator<Item = &str> {
+        let leaf = |kind: &Kind| !matches!(kind, Kind::Section | Kind::List(_));
+        self.keys
+            .iter()
+            .filter(move |(_, kind)| leaf(kind))
+            .map(|(key, _)| key.as_str())
+    }
+
+    /// The kind of the key at `path`, whose list positions are left out.
+    #[must_use]
+    pub fn kind(&self, path: &str) -> Option<Kind> {
+        self.keys.get(path).copied()
+    }
+
+    /// The problem with a key that does not exist.
+    #[must_use]
+    pub fn unknown(&self, shown: &str, plain: &str) -> Problem {
+        let section = plain.rsplit_once('.').map_or("", |(section, _)| section);
+        let near = nearest(plain, self.keys.keys().map(String::as_str));
+        let hint = match near {
+            Some(near) => format!("the nearest known key is `{near}`"),
+            None if self.kind(section).is_some() => {
+                let own: Vec<&str> = self.members(section).collect();
+                format!("`{section}` has {}", own.join(", "))
+            }
+            None => format!(
+                "the sections are {}",
+                self.members("").collect::<Vec<_>>().join(", ")
+            ),
+        };
+        Problem::new(shown, "is not a key of a run.toml", hint)
+    }
+
+    fn members<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
+        self.keys.keys().filter_map(move |key| {
+            let rest = if section.is_empty() {
+                key
+            } else {
+                key.strip_prefix(section)?.strip_prefix('.')?
+            };
+            (!rest.contains('.')).then_some(rest)
+        })
+    }
+
+    /// All that is wrong with the keys and types of a whole tree.
+    #[must_use]
+    pub fn problems(&self, tree: &Table) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.walk("", "", tree, &mut problems);
+        problems
+    }
+
+    fn walk(&self, plain: &str, shown: &str, table: &Table, problems: &mut Vec<Problem>) {
+        for (key, value) in table {
+            self.check(&join(plain, key), &join(shown, key), value, problems);
+        }
+    }
+
+    /// All that is wrong with one value, which may be a section.
+    pub fn check(&self, plain: &str, shown: &str, value: &Value, problems: &mut Vec<Problem>) {
+        let Some(kind) = self.kind(plain) else {
+            problems.push(self.unknown(shown, plain));
+            return;
+        };
+        if !kind.accepts(value) {
+            problems.push(Problem::new(
+                shown,
+                format!("is {}", describe(value)),
+                format!("give {}", kind.wanted()),
+            ));
+            return;
+        }
+        match (kind, value) {
+            (Kind::Section, Value::Table(inner)) => self.walk(plain, shown, inner, problems),
+            (Kind::List(required), Value::Array(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    let Value::Table(inner) = item else { continue };
+                    let shown = format!("{shown}[{index}]");
+                    self.walk(plain, &shown, inner, problems);
+                    for name in required.iter().filter(|name| !inner.contains_key(**name)) {
+                        let kind = self.kind(&join(plain, name)).unwrap_or(Kind::Text);
+                        let hint = format!("give {}", kind.wanted());
+                        problems.push(Problem::new(&join(&shown, name), "is missing", hint));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
+    }
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("the text \"{text}\""),
+        Value::Integer(number) => format!("{number}"),
+        Value::Float(number) => format!("{number}"),
+        Value::Boolean(switch) => format!("{switch}"),
+        Value::Datetime(moment) => format!("the date {moment}"),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Table(_) => "a section".to_owned(),
+    }
+}

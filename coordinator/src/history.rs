@@ -1,0 +1,178 @@
+//! A run's journal, read for people: how it stands and why. Used by `status`, `list` and the report.
+
+use serde::Serialize;
+use ulda_core::machine::{Record, Resume, fold};
+use ulda_core::spec::RunSpec;
+use ulda_core::stage::{Course, Cursor};
+
+use crate::journal::{JournalError, JournalReader};
+use crate::run_directory::RunDirectory;
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Standing {
+    /// A coordinator serves it now.
+    Running {
+        why: String,
+    },
+    Finished {
+        digest: String,
+    },
+    Stopped,
+    Failed {
+        why: String,
+    },
+    /// No coordinator serves it, and none said goodbye.
+    Interrupted,
+    /// Created, and nothing happened yet.
+    New,
+}
+
+impl Standing {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running { .. } => "running",
+            Self::Finished { .. } => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed { .. } => "failed",
+            Self::Interrupted => "interrupted",
+            Self::New => "new",
+        }
+    }
+
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Running { why } | Self::Failed { why } => why,
+            Self::Finished { .. } => "all stages are done",
+            Self::Stopped => "it was asked to stop; `coordinator resume` continues it",
+            Self::Interrupted => "its coordinator is gone; `coordinator resume` continues it",
+            Self::New => "no coordinator has taken it up",
+        }
+    }
+}
+
+/// What the records of a journal come to.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub standing: Standing,
+    pub committed: Option<Cursor>,
+    pub generation: u64,
+    pub term: u64,
+    pub resume: Resume,
+    /// Milliseconds since 1970.
+    pub began_at: Option<i64>,
+    pub last_at: Option<i64>,
+}
+
+impl History {
+    /// Reads the run in `directory` through its open journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn read(directory: &RunDirectory, journal: &JournalReader) -> Result<Self, JournalError> {
+        let rows = journal.records()?;
+        let records: Vec<Record> = rows
+            .iter()
+            .filter_map(|row| serde_json::from_str(&row.json).ok())
+            .collect();
+        let resume = fold(&records).unwrap_or_default();
+        Ok(Self {
+            standing: standing(&records, directory.server().is_some()),
+            committed: resume.committed.as_ref().map(|state| state.cursor),
+            generation: resume.generation,
+            term: resume.term,
+            began_at: rows.first().map(|row| row.at_millis),
+            last_at: rows.last().map(|row| row.at_millis),
+            resume,
+        })
+    }
+
+    /// Steps done of all steps of the run; all of them when it is finished.
+    #[must_use]
+    pub fn share_done(&self, spec: &RunSpec) -> f64 {
+        if matches!(self.standing, Standing::Finished { .. }) {
+            return 1.0;
+        }
+        let course = spec.course();
+        let total: u64 = course.stages().iter().map(|length| length.steps).sum();
+        let done = self.committed.map_or(0, |cursor| steps_before(&course, cursor));
+        if total == 0 {
+            0.0
+        } else {
+            done as f64 / total as f64
+        }
+    }
+}
+
+/// Steps of the whole run that lie before `cursor`.
+fn steps_before(course: &Course, cursor: Cursor) -> u64 {
+    let earlier = course
+        .stages()
+        .iter()
+        .filter(|length| length.stage < cursor.stage);
+    earlier.map(|length| length.steps).sum::<u64>() + cursor.step.min(course.steps(cursor.stage))
+}
+
+fn standing(records: &[Record], served: bool) -> Standing {
+    let Some(last_start) = records
+        .iter()
+        .rposition(|record| matches!(record, Record::RunStarted { .. }))
+    else {
+        return Standing::New;
+    };
+    let mut generation = 0;
+    let mut why = "gathering workers".to_owned();
+    for record in &records[last_start..] {
+        match record {
+            Record::Finished { digest } => {
+                return Standing::Finished {
+                    digest: digest.to_string(),
+                };
+            }
+            Record::Failed { reason, .. } => {
+                return Standing::Failed {
+                    why: reason.to_string(),
+                };
+            }
+            Record::Stopped => return Standing::Stopped,
+            Record::GenerationFormed {
+                generation: formed,
+                formation,
+            } => {
+                generation = formed.0;
+                why = format!(
+                    "generation {generation} forms with {} workers",
+                    formation.members.len()
+                );
+            }
+            Record::GenerationStarted { .. } => why = format!("generation {generation} trains"),
+            Record::GenerationAbandoned {
+                generation,
+                why: cause,
+            } => {
+                why = format!("{generation} was abandoned: {cause}");
+            }
+            Record::RunStarted { .. }
+            | Record::WorkerJoined { .. }
+            | Record::Committed { .. }
+            | Record::WorkerLost { .. }
+            | Record::Restarted { .. } => {}
+        }
+    }
+    if let Some(Record::Finished { digest }) = records
+        .iter()
+        .find(|record| matches!(record, Record::Finished { .. }))
+    {
+        return Standing::Finished {
+            digest: digest.to_string(),
+        };
+    }
+    if served {
+        Standing::Running { why }
+    } else {
+        Standing::Interrupted
+    }
+}

@@ -1,0 +1,25 @@
+//! What is known about a run and must survive the coordinator: an SQLite file in the run directory.
+//!
+//! One [`Journal`] per run writes (it owns the connection on a thread of its own); any number of
+//! [`JournalReader`]s read at the same time, in this process or another. Invariant: what [`Journal::commit`]
+//! returned `Ok` for is on disk.
+
+mod entry;
+mod reader;
+mod schema;
+mod writer;
+
+pub use entry::{Entry, Level, Place};
+pub use reader::{
+    CheckpointRow, EvaluationRow, EventRow, JournalReader, MetricPoint, PhaseRow, ProcessRow, RecordRow,
+    StageRow,
+};
+pub use writer::{Journal, JournalError};
+
+/// Milliseconds since 1970, by the host's clock. For people; nothing is decided by it.
+#[must_use]
+pub fn wall_millis() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,283 @@
+//! The one writer of a journal.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction, params};
+use tokio::sync::{mpsc, oneshot};
+use ulda_data::ConfusionMatrix;
+
+use super::entry::Entry;
+use super::schema::{FORMAT, format_of, open_for_writing};
+use super::wall_millis;
+
+/// Longest wait for one commit to reach the disk.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why the journal cannot be used. After a failed write the coordinator stops: it must not speak of what is
+/// not written down.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("open journal `{}`", path.display())]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("journal `{}` has format {found}, this version reads {FORMAT}\n  hint: use the version that wrote it", path.display())]
+    Format { path: PathBuf, found: i64 },
+    #[error("`{}` is not a journal\n  hint: restore it, or remove the run directory", path.display())]
+    NotAJournal { path: PathBuf },
+    #[error("no space left to write journal `{}`\n  hint: free some and continue with `coordinator resume`", path.display())]
+    DiskFull { path: PathBuf },
+    #[error("write journal `{}`", path.display())]
+    Write { path: PathBuf, source: rusqlite::Error },
+    #[error("read journal `{}`", path.display())]
+    Read { path: PathBuf, source: rusqlite::Error },
+    #[error("coordinator waited {} s for the journal `{}` to reach the disk", waited.as_secs(), path.display())]
+    Late { path: PathBuf, waited: Duration },
+    #[error("the journal's thread ended before the coordinator")]
+    Closed,
+    #[error("start the journal's thread")]
+    Spawn { source: std::io::Error },
+}
+
+impl JournalError {
+    pub(super) fn of_write(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull { path },
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotAJournal { path },
+            _ => Self::Write { path, source },
+        }
+    }
+
+    pub(super) fn of_read(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotAJournal { path },
+            _ => Self::Read { path, source },
+        }
+    }
+}
+
+struct Batch {
+    entries: Vec<Entry>,
+    done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// The writing end. Entries are noted at once and reach the disk together with the next commit.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    noted: Vec<Entry>,
+    batches: Option<mpsc::Sender<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Journal {
+    /// Opens or creates the journal at `path`.
+    ///
+    /// # Errors
+    /// The file is not a journal, is of another format, or cannot be written.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let connection = open_for_writing(path).map_err(|source| match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => JournalError::DiskFull {
+                path: path.to_owned(),
+            },
+            Some(ErrorCode::NotADatabase) => JournalError::NotAJournal {
+                path: path.to_owned(),
+            },
+            _ => JournalError::Open {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+        let found = format_of(&connection).map_err(|source| JournalError::of_read(path, source))?;
+        if found != FORMAT {
+            return Err(JournalError::Format {
+                path: path.to_owned(),
+                found,
+            });
+        }
+        let (batches, inbox) = mpsc::channel(8);
+        let owned = path.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || write_batches(connection, &owned, inbox))
+            .map_err(|source| JournalError::Spawn { source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            noted: Vec::new(),
+            batches: Some(batches),
+            thread: Some(thread),
+        })
+    }
+
+    /// Remembers an entry for the next commit.
+    pub fn note(&mut self, entry: Entry) {
+        self.noted.push(entry);
+    }
+
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        !self.noted.is_empty()
+    }
+
+    /// Puts all noted entries on disk in one transaction. Returns when they are there.
+    ///
+    /// # Errors
+    /// They are not: the process must stop.
+    pub async fn commit(&mut self) -> Result<(), JournalError> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        let (done, written) = oneshot::channel();
+        let batch = Batch {
+            entries: std::mem::take(&mut self.noted),
+            done,
+        };
+        let batches = self.batches.as_ref().ok_or(JournalError::Closed)?;
+        let wait = async {
+            batches.send(batch).await.map_err(|_| JournalError::Closed)?;
+            written.await.map_err(|_| JournalError::Closed)?
+        };
+        tokio::time::timeout(COMMIT_DEADLINE, wait)
+            .await
+            .map_err(|_| JournalError::Late {
+                path: self.path.clone(),
+                waited: COMMIT_DEADLINE,
+            })?
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            // The thread ends as soon as its inbox closes; it never panics over an entry.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_batches(mut connection: Connection, path: &Path, mut inbox: mpsc::Receiver<Batch>) {
+    while let Some(batch) = inbox.blocking_recv() {
+        let written = write_batch(&mut connection, &batch.entries)
+            .map_err(|source| JournalError::of_write(path, source));
+        // A coordinator that no longer waits has nothing to learn from the answer.
+        let _ = batch.done.send(written);
+    }
+    // Leaves a journal that opens on a read-only disk; a failure costs nothing but that.
+    let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+}
+
+fn write_batch(connection: &mut Connection, entries: &[Entry]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let at = wall_millis();
+    for entry in entries {
+        write_entry(&transaction, entry, at)?;
+    }
+    transaction.commit()
+}
+
+fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlite::Result<()> {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        transaction.prepare_cached(sql)?.execute(values).map(|_| ())
+    };
+    match entry {
+        Entry::Record { json } => run("INSERT INTO records (at, json) VALUES (?, ?)", params![at, json]),
+        Entry::Metric { place, name, value } => run(
+            "INSERT OR REPLACE INTO metrics (name, stage, step, value, at) VALUES (?, ?, ?, ?, ?)",
+            params![name, place.stage.name(), signed(place.step), finite(*value), at],
+        ),
+        Entry::Phase {
+            stage,
+            slot,
+            name,
+            amount,
+        } => run(
+            "INSERT INTO phases (stage, slot, name, amount) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+            params![stage.name(), slot, name, finite(*amount).unwrap_or(0.0)],
+        ),
+        Entry::Checkpoint {
+            path,
+            place,
+            digest,
+            size_bytes,
+        } => run(
+            "INSERT OR REPLACE INTO checkpoints (path, stage, step, digest, size_bytes, at) VALUES (?, ?, ?, ?, ?, ?)",
+            params![
+                path,
+                place.stage.name(),
+                signed(place.step),
+                digest,
+                signed(*size_bytes),
+                at
+            ],
+        ),
+        Entry::Evaluation {
+            model,
+            set,
+            place,
+            images,
+            confusion,
+            seconds,
+        } => {
+            let mean = ConfusionMatrix::try_from(confusion.clone())
+                .ok()
+                .and_then(|matrix| matrix.scores().mean_iou);
+            let confusion = serde_json::to_string(confusion).unwrap_or_default();
+            run(
+                "INSERT OR REPLACE INTO evaluations
+                 (model, set_name, stage, step, images, confusion, mean_iou, seconds, at)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    model,
+                    set,
+                    place.stage.name(),
+                    signed(place.step),
+                    signed(*images),
+                    confusion,
+                    mean,
+                    seconds,
+                    at
+                ],
+            )
+        }
+        Entry::StageDone {
+            stage,
+            seconds,
+            digest,
+        } => run(
+            "INSERT OR REPLACE INTO stages (stage, seconds, digest, at) VALUES (?, ?, ?, ?)",
+            params![stage.name(), seconds, digest, at],
+        ),
+        Entry::Event { level, slot, text } => run(
+            "INSERT INTO events (at, level, slot, text) VALUES (?, ?, ?, ?)",
+            params![at, level.name(), slot, text],
+        ),
+        Entry::Process {
+            slot,
+            attempt,
+            process_id,
+            started_ticks,
+        } => run(
+            "INSERT OR REPLACE INTO processes (slot, attempt, process_id, started_ticks, at) VALUES (?, ?, ?, ?, ?)",
+            params![slot, attempt, process_id, signed(*started_ticks), at],
+        ),
+        Entry::ProcessGone { slot } => run("DELETE FROM processes WHERE slot = ?", params![slot]),
+        Entry::Fact { key, value } => run(
+            "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)",
+            params![key, value],
+        ),
+    }
+}
+
+/// SQLite's integers are signed; no count here comes near their end.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// SQLite has no NaN: a loss that is not finite is kept as NULL and shown as such.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

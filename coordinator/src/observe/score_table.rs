@@ -1,0 +1,93 @@
+//! The table at the end of a run, in the style of mmsegmentation's logs.
+
+use std::fmt::Write as _;
+
+use ulda_data::{Scores, labels::CLASSES};
+
+/// Per-class IoU and accuracy of one set for one or two models, then aAcc, mIoU, mAcc, in percent.
+///
+/// `models` are (name, scores), the reference first.
+#[must_use]
+pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
+    let mut header = vec!["Class".to_owned()];
+    for (name, _) in models {
+        header.push(format!("IoU {name}"));
+        header.push(format!("Acc {name}"));
+    }
+    let rows: Vec<Vec<String>> = CLASSES
+        .iter()
+        .enumerate()
+        .map(|(class, of)| {
+            let mut row = vec![of.name.to_owned()];
+            for (_, scores) in models {
+                row.push(percent(scores.class_iou[class]));
+                row.push(percent(scores.class_accuracy[class]));
+            }
+            row
+        })
+        .collect();
+    let mut text = format!("per class results, {set}:\n");
+    frame(&mut text, &header, &rows);
+    let summary: Vec<Vec<String>> = models
+        .iter()
+        .map(|(name, scores)| {
+            vec![
+                (*name).to_owned(),
+                percent(scores.overall_accuracy),
+                percent(scores.mean_iou),
+                percent(scores.mean_accuracy),
+            ]
+        })
+        .collect();
+    text.push_str("summary:\n");
+    frame(
+        &mut text,
+        &["Model", "aAcc", "mIoU", "mAcc"].map(str::to_owned),
+        &summary,
+    );
+    text
+}
+
+/// Percent with two decimals, as the papers print it; "nan" where there is none.
+pub(crate) fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "nan".to_owned(), |share| format!("{:.2}", share * 100.0))
+}
+
+fn frame(text: &mut String, header: &[String], rows: &[Vec<String>]) {
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| {
+            rows.iter()
+                .chain([&header.to_vec()])
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let rule: String = widths
+        .iter()
+        .map(|width| format!("+{}", "-".repeat(width + 2)))
+        .collect::<String>()
+        + "+\n";
+    let line = |row: &[String]| -> String {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| {
+                if column == 0 {
+                    format!("| {cell:<width$} ")
+                } else {
+                    format!("| {cell:>width$} ")
+                }
+            })
+            .collect();
+        cells.concat() + "|\n"
+    };
+    text.push_str(&rule);
+    text.push_str(&line(header));
+    text.push_str(&rule);
+    for row in rows {
+        let _ = write!(text, "{}", line(row));
+    }
+    text.push_str(&rule);
+}

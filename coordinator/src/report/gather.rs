@@ -1,0 +1,313 @@
+//! Everything a report tells, as values.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use ulda_core::spec::{DomainConfig, Host};
+use ulda_core::stage::{Cursor, Stage};
+use ulda_data::{ConfusionMatrix, Scores};
+
+use super::ReportError;
+use crate::history::{History, Standing};
+use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow};
+use crate::run_directory::RunDirectory;
+
+/// The model names of a report, in the order in which they are shown.
+const MODELS: [&str; 3] = ["source-only", "adapted", "adapted-best"];
+/// The model name of scores taken while training.
+const VALIDATION: &str = "validation";
+
+/// A whole report.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportData {
+    pub run: String,
+    pub standing: Standing,
+    /// The CLIP weights are a miniature with seeded weights: nothing here says how good the method is.
+    pub untrained_clip: bool,
+    pub began_at: Option<i64>,
+    pub last_at: Option<i64>,
+    pub domains: Vec<DomainConfig>,
+    pub sets: Vec<SetScores>,
+    pub validation: Vec<Validation>,
+    pub curves: BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>,
+    pub stages: Vec<StageTime>,
+    pub examples: Vec<Example>,
+    pub shards: u32,
+    pub workers: Option<String>,
+    /// What identifies the run's inputs and outputs, by name.
+    pub digests: BTreeMap<String, String>,
+    pub versions: BTreeMap<String, String>,
+    /// The resolved run.toml.
+    pub config_toml: String,
+}
+
+/// All models on one evaluation set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SetScores {
+    pub set: String,
+    pub images: u64,
+    pub models: Vec<ModelScores>,
+}
+
+impl SetScores {
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&ModelScores> {
+        self.models.iter().find(|model| model.model == name)
+    }
+
+    /// mIoU of a model above that of the source-only one.
+    #[must_use]
+    pub fn gain(&self, name: &str) -> Option<f64> {
+        Some(self.model(name)?.scores.mean_iou? - self.model("source-only")?.scores.mean_iou?)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelScores {
+    pub model: String,
+    pub scores: Scores,
+    pub confusion: Vec<u64>,
+}
+
+/// Scores on the source while training.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Validation {
+    pub place: Cursor,
+    pub set: String,
+    pub mean_iou: Option<f64>,
+}
+
+/// Where the time of a stage went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageTime {
+    pub stage: Stage,
+    pub steps: u64,
+    /// Wall time, once the stage is done.
+    pub seconds: Option<f64>,
+    pub digest: Option<String>,
+    pub images: f64,
+    /// Over all workers, longest first.
+    pub phases: Vec<PhaseTime>,
+}
+
+impl StageTime {
+    #[must_use]
+    pub fn images_per_second(&self) -> Option<f64> {
+        self.seconds
+            .filter(|seconds| *seconds > 0.0 && self.images > 0.0)
+            .map(|seconds| self.images / seconds)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseTime {
+    pub name: String,
+    pub seconds: f64,
+}
+
+/// A picture made by the worker: image, truth, source-only, adapted, side by side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Example {
+    pub set: String,
+    pub file: PathBuf,
+}
+
+/// `checkpoints/final/manifest.json`, as far as a report needs it.
+#[derive(Debug, Default, Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    clip: ClipManifest,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
+    versions: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ClipManifest {
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    untrained: bool,
+}
+
+/// Reads the run in `directory`.
+///
+/// # Errors
+/// The run.toml or the journal cannot be read.
+pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
+    let spec = directory.spec(Host { workers: 1, cores: 1 })?;
+    let journal = JournalReader::open(&directory.journal_file())?;
+    let history = History::read(directory, &journal)?;
+    let facts = journal.facts()?;
+    let evaluations = journal.evaluations()?;
+    let manifest = manifest(&directory.final_checkpoints().join("manifest.json"));
+    let config = spec.config();
+    let names: Vec<&str> = config.evaluate.sets.iter().map(|set| set.name.as_str()).collect();
+    let lengths: Vec<(Stage, u64)> = spec
+        .course()
+        .stages()
+        .iter()
+        .map(|length| (length.stage, length.steps))
+        .collect();
+    Ok(ReportData {
+        run: config.run.name.clone(),
+        untrained_clip: manifest.clip.untrained,
+        began_at: history.began_at,
+        last_at: history.last_at,
+        domains: config.domains.clone(),
+        sets: set_scores(&names, &evaluations),
+        validation: validation(&evaluations),
+        curves: journal.curves()?,
+        stages: stage_times(&lengths, &journal.stages()?, &journal.phases()?),
+        examples: examples(&directory.examples(), &names),
+        shards: spec.shards(),
+        workers: facts.get("workers").cloned(),
+        digests: digests(&manifest, &history.standing, &facts),
+        versions: versions(&manifest, &facts),
+        config_toml: spec.to_toml(),
+        standing: history.standing,
+    })
+}
+
+fn manifest(path: &Path) -> Manifest {
+    std::fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+fn set_scores(names: &[&str], evaluations: &[EvaluationRow]) -> Vec<SetScores> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let models: Vec<(u64, ModelScores)> = MODELS
+                .iter()
+                .filter_map(|model| {
+                    let row = evaluations
+                        .iter()
+                        .rfind(|row| row.set == *name && row.model == *model)?;
+                    let scores = ConfusionMatrix::try_from(row.confusion.clone()).ok()?.scores();
+                    let confusion = row.confusion.clone();
+                    Some((
+                        row.images,
+                        ModelScores {
+                            model: (*model).to_owned(),
+                            scores,
+                            confusion,
+                        },
+                    ))
+                })
+                .collect();
+            let images = models.first()?.0;
+            Some(SetScores {
+                set: (*name).to_owned(),
+                images,
+                models: models.into_iter().map(|(_, model)| model).collect(),
+            })
+        })
+        .collect()
+}
+
+fn validation(evaluations: &[EvaluationRow]) -> Vec<Validation> {
+    let rows = evaluations.iter().filter(|row| row.model == VALIDATION);
+    rows.map(|row| Validation {
+        place: row.place,
+        set: row.set.clone(),
+        mean_iou: row.mean_iou,
+    })
+    .collect()
+}
+
+fn stage_times(lengths: &[(Stage, u64)], done: &[StageRow], phases: &[PhaseRow]) -> Vec<StageTime> {
+    lengths
+        .iter()
+        .map(|(stage, steps)| {
+            let row = done.iter().find(|row| row.stage == *stage);
+            let mut seconds: BTreeMap<&str, f64> = BTreeMap::new();
+            let mut images = 0.0;
+            for phase in phases.iter().filter(|phase| phase.stage == *stage) {
+                if phase.name == "images" {
+                    images += phase.amount;
+                } else {
+                    *seconds.entry(&phase.name).or_default() += phase.amount;
+                }
+            }
+            let mut phases: Vec<PhaseTime> = seconds
+                .into_iter()
+                .map(|(name, seconds)| PhaseTime {
+                    name: name.to_owned(),
+                    seconds,
+                })
+                .collect();
+            phases.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+            StageTime {
+                stage: *stage,
+                steps: *steps,
+                seconds: row.map(|row| row.seconds),
+                digest: row.map(|row| row.digest.clone()),
+                images,
+                phases,
+            }
+        })
+        .collect()
+}
+
+fn examples(folder: &Path, names: &[&str]) -> Vec<Example> {
+    let mut examples = Vec::new();
+    for name in names {
+        let entries = std::fs::read_dir(folder.join(name)).into_iter().flatten();
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "png"));
+        files.sort();
+        examples.extend(files.into_iter().map(|file| Example {
+            set: (*name).to_owned(),
+            file,
+        }));
+    }
+    examples
+}
+
+fn digests(
+    manifest: &Manifest,
+    standing: &Standing,
+    facts: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut digests = BTreeMap::new();
+    if let Standing::Finished { digest } = standing {
+        digests.insert("final state".to_owned(), digest.clone());
+    }
+    for (name, digest) in [
+        ("final models", &manifest.digest),
+        ("clip checkpoint", &manifest.clip.digest),
+    ] {
+        if !digest.is_empty() {
+            digests.insert(name.to_owned(), digest.clone());
+        }
+    }
+    if let Some(digest) = facts.get("spec digest") {
+        digests.insert("resolved run.toml".to_owned(), digest.clone());
+    }
+    digests.extend(
+        manifest
+            .files
+            .iter()
+            .map(|(name, digest)| (name.clone(), digest.clone())),
+    );
+    digests
+}
+
+fn versions(manifest: &Manifest, facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut versions = manifest.versions.clone();
+    versions.insert(
+        "coordinator".into(),
+        facts
+            .get("coordinator version")
+            .cloned()
+            .unwrap_or_else(|| "unknown".into()),
+    );
+    versions
+}

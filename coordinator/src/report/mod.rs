@@ -1,0 +1,45 @@
+//! What a run leaves for people: `report/index.html` (opens offline), `report.json`, `scores.csv`, and the score
+//! tables on the terminal. Built from the journal and the run directory alone, at any time.
+
+mod gather;
+mod tables;
+
+use std::path::PathBuf;
+
+pub use gather::{Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, Validation, gather};
+pub use tables::{scores_csv, terminal_tables};
+
+use crate::journal::JournalError;
+use crate::run_directory::{RunDirectory, RunDirectoryError, write_whole};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Directory(#[from] RunDirectoryError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("create `{}`", path.display())]
+    Create { path: PathBuf, source: std::io::Error },
+    #[error("write the report as JSON")]
+    Json { source: serde_json::Error },
+    #[error("write the scores as CSV")]
+    Csv { source: csv::Error },
+}
+
+/// Gathers the report of a run and writes all its files.
+///
+/// # Errors
+/// The run cannot be read or the files cannot be written.
+pub fn write(directory: &RunDirectory) -> Result<ReportData, ReportError> {
+    let data = gather(directory)?;
+    let folder = directory.report();
+    std::fs::create_dir_all(&folder).map_err(|source| ReportError::Create {
+        path: folder.clone(),
+        source,
+    })?;
+    let json = serde_json::to_vec_pretty(&data).map_err(|source| ReportError::Json { source })?;
+    write_whole(&folder.join("report.json"), &json)?;
+    write_whole(&folder.join("scores.csv"), &scores_csv(&data)?)?;
+    Ok(data)
+}

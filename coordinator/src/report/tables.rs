@@ -1,0 +1,64 @@
+//! Scores as tables: for the terminal and as CSV.
+
+use ulda_data::labels::CLASSES;
+
+use super::ReportError;
+use super::gather::ReportData;
+use crate::observe::score_table;
+
+/// One table per evaluation set, source-only beside adapted; and a word on untrained weights.
+#[must_use]
+pub fn terminal_tables(data: &ReportData) -> String {
+    let mut text = String::new();
+    for set in &data.sets {
+        let models: Vec<_> = set
+            .models
+            .iter()
+            .map(|model| (model.model.as_str(), &model.scores))
+            .collect();
+        text.push_str(&score_table(&set.set, &models));
+        text.push('\n');
+    }
+    if data.untrained_clip {
+        text.push_str(
+            "note: the CLIP weights are an untrained miniature; these scores say nothing about the method\n",
+        );
+    }
+    text
+}
+
+/// One line per model, set and class, then aAcc, mIoU and mAcc; shares in 0..1, empty where undefined.
+///
+/// # Errors
+/// Never for the values a report holds; the writer's error is passed on.
+pub fn scores_csv(data: &ReportData) -> Result<Vec<u8>, ReportError> {
+    let csv = |source| ReportError::Csv { source };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer
+        .write_record(["model", "set", "class", "iou", "accuracy"])
+        .map_err(csv)?;
+    let text = |share: Option<f64>| share.map_or_else(String::new, |share| share.to_string());
+    for set in &data.sets {
+        for model in &set.models {
+            let scores = &model.scores;
+            let mut line = |class: &str, iou: String, accuracy: String| {
+                writer
+                    .write_record([model.model.as_str(), &set.set, class, &iou, &accuracy])
+                    .map_err(csv)
+            };
+            for (index, class) in CLASSES.iter().enumerate() {
+                line(
+                    class.name,
+                    text(scores.class_iou[index]),
+                    text(scores.class_accuracy[index]),
+                )?;
+            }
+            line("mIoU", text(scores.mean_iou), String::new())?;
+            line("mAcc", String::new(), text(scores.mean_accuracy))?;
+            line("aAcc", String::new(), text(scores.overall_accuracy))?;
+        }
+    }
+    writer
+        .into_inner()
+        .map_err(|cause| csv(cause.into_error().into()))
+}

@@ -1,0 +1,123 @@
+//! One worker's attend stream.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Status, Streaming};
+use ulda_core::ids::{Generation, WorkerId};
+use ulda_proto::v1;
+
+use super::refusal::Refusal;
+use super::service::Door;
+use super::wire::{Ask, Attachment, Fact};
+
+/// Directives a worker has not read yet; more mean that it is stuck.
+const UNREAD_DIRECTIVES: usize = 64;
+
+/// What a stream needs to know of its surroundings.
+pub(super) struct Stage {
+    pub attachment: Attachment,
+    pub asks: mpsc::Sender<Ask>,
+    pub closing: CancellationToken,
+    /// Longest wait for the first message, which says who attends.
+    pub silence: Duration,
+}
+
+/// Lets the worker in and pumps its messages to the owner until the stream ends.
+pub(super) async fn open(
+    door: &Door,
+    stage: Stage,
+    mut messages: Streaming<v1::Attendance>,
+    tasks: &TaskTracker,
+) -> Result<impl tokio_stream::Stream<Item = Result<v1::Directive, Status>> + use<>, Refusal> {
+    let first = tokio::time::timeout(stage.silence, messages.next())
+        .await
+        .map_err(|_| Refusal::Silent {
+            what: "first message on its attend stream",
+            waited: stage.silence,
+        })?;
+    let first = match first {
+        Some(Ok(message)) => message,
+        Some(Err(status)) => {
+            return Err(Refusal::Malformed {
+                field: "attendance",
+                told: status.message().to_owned(),
+            });
+        }
+        None => {
+            return Err(Refusal::Malformed {
+                field: "attendance",
+                told: "ended before its first message".into(),
+            });
+        }
+    };
+    let worker = WorkerId(first.worker);
+    let (directives, inbox) = mpsc::channel(UNREAD_DIRECTIVES);
+    let (attachment, generation) = (stage.attachment, Generation(first.generation));
+    door.answered("Attend", |reply| Ask::Attend {
+        worker,
+        attachment,
+        generation,
+        directives,
+        reply,
+    })
+    .await?;
+    tasks.spawn(pump(stage, worker, first, messages));
+    Ok(ReceiverStream::new(inbox).map(Ok))
+}
+
+async fn pump(
+    stage: Stage,
+    worker: WorkerId,
+    first: v1::Attendance,
+    mut messages: Streaming<v1::Attendance>,
+) {
+    let attachment = stage.attachment;
+    let mut next = Some(first);
+    let why = loop {
+        let message = match next.take() {
+            Some(message) => message,
+            None => {
+                let event = tokio::select! {
+                    biased;
+                    () = stage.closing.cancelled() => break "the coordinator is ending".to_owned(),
+                    event = messages.next() => event,
+                };
+                match event {
+                    Some(Ok(message)) => message,
+                    Some(Err(status)) => break format!("stream broke: {}", status.message()),
+                    None => break "stream ended".to_owned(),
+                }
+            }
+        };
+        let Some(fact) = message.fact else { continue };
+        match Fact::try_from(fact) {
+            Ok(fact) => {
+                let generation = Generation(message.generation);
+                let ask = Ask::Attended {
+                    worker,
+                    attachment,
+                    generation,
+                    fact,
+                };
+                if stage.asks.send(ask).await.is_err() {
+                    return;
+                }
+            }
+            Err(refusal) => break format!("sent a message that makes no sense: {refusal}"),
+        }
+    };
+    // The owner is gone when this fails, and with it everyone who could care.
+    let _ = stage
+        .asks
+        .send(Ask::Detached {
+            worker,
+            attachment,
+            why,
+        })
+        .await;
+}

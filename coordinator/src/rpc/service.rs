@@ -1,0 +1,179 @@
+//! The gRPC server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use ulda_proto::v1;
+use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+
+use super::VERSION;
+use super::attend::{self, Stage};
+use super::refusal::Refusal;
+use super::wire::{Ask, Attachment, Introduction, Notice};
+
+/// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+
+/// Why the control plane cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("address {address} is taken\n  hint: give another port with --listen, or 0 for any free one")]
+    Taken { address: SocketAddr },
+    #[error("listen on {address}")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("serve the control plane")]
+    Serve { source: tonic::transport::Error },
+}
+
+/// Takes the address for the control plane.
+///
+/// # Errors
+/// It is taken or is not this host's.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ServeError::Taken { address },
+            _ => ServeError::Bind { address, source },
+        })
+}
+
+/// What the workers' calls meet: hands each to the owner of the run.
+#[derive(Clone, Debug)]
+pub struct Door {
+    run: Arc<str>,
+    asks: mpsc::Sender<Ask>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    silence: Duration,
+    attachments: Arc<AtomicU64>,
+}
+
+impl Door {
+    /// `silence` is the longest wait for a worker's first message on its attend stream.
+    #[must_use]
+    pub fn new(
+        run: &str,
+        asks: mpsc::Sender<Ask>,
+        closing: CancellationToken,
+        tasks: TaskTracker,
+        silence: Duration,
+    ) -> Self {
+        Self {
+            run: run.into(),
+            asks,
+            closing,
+            tasks,
+            silence,
+            attachments: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    pub(super) async fn answered<T>(
+        &self,
+        what: &'static str,
+        ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let wait = async {
+            self.asks.send(ask(reply)).await.map_err(|_| Refusal::Ending)?;
+            answer.await.map_err(|_| Refusal::Ending)?
+        };
+        tokio::time::timeout(ANSWER_DEADLINE, wait)
+            .await
+            .map_err(|_| Refusal::Late {
+                what,
+                waited: ANSWER_DEADLINE,
+            })?
+    }
+
+    fn admit(&self, request: &v1::JoinRequest) -> Result<(), Refusal> {
+        if request.run != *self.run {
+            return Err(Refusal::AnotherRun {
+                asked: request.run.clone(),
+                ours: self.run.to_string(),
+            });
+        }
+        if request.version != VERSION {
+            return Err(Refusal::AnotherVersion {
+                theirs: request.version.clone(),
+                ours: VERSION.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Serves until `door` closes, then lets calls in flight end.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(listener: TcpListener, door: Door) -> Result<(), ServeError> {
+    let closing = door.closing.clone();
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .add_service(CoordinatorServer::new(door))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            closing.cancelled_owned(),
+        )
+        .await
+        .map_err(|source| ServeError::Serve { source })
+}
+
+#[tonic::async_trait]
+impl Coordinator for Door {
+    type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::Directive, Status>> + Send>>;
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
+        let request = request.into_inner();
+        self.admit(&request)?;
+        let who = Introduction::try_from(request)?;
+        let welcome = self.answered("Join", |reply| Ask::Join { who, reply }).await?;
+        Ok(Response::new(welcome.into()))
+    }
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<v1::Attendance>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let attachment = Attachment(self.attachments.fetch_add(1, Ordering::Relaxed));
+        let stage = Stage {
+            attachment,
+            asks: self.asks.clone(),
+            closing: self.closing.clone(),
+            silence: self.silence,
+        };
+        let directives = attend::open(self, stage, request.into_inner(), &self.tasks).await?;
+        Ok(Response::new(Box::pin(directives)))
+    }
+
+    async fn report(&self, request: Request<v1::ReportRequest>) -> Result<Response<v1::ReportReply>, Status> {
+        let request = request.into_inner();
+        let fact = request.fact.ok_or(Refusal::Malformed {
+            field: "fact",
+            told: "is missing".into(),
+        })?;
+        let notice = Notice::try_from(fact)?;
+        let worker = ulda_core::ids::WorkerId(request.worker);
+        self.answered("Report", |reply| Ask::Report {
+            worker,
+            notice,
+            reply,
+        })
+        .await?;
+        Ok(Response::new(v1::ReportReply {}))
+    }
+}

@@ -1,0 +1,652 @@
+//! The machine's events in, its orders out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::sync::oneshot;
+use ulda_core::ids::{Generation, Slot, WorkerId};
+use ulda_core::machine::{
+    Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
+};
+use ulda_core::stage::{Course, Cursor, Stage};
+
+use super::news::{Audience, News};
+use super::streams::{Sent, Streams};
+use super::training_command::{WorkerLaunch, worker_command};
+use crate::journal::{Entry, Journal, JournalError, Level};
+use crate::launch::{self, FirstCause, LocalLauncher, ProcessExit};
+use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, Welcome};
+
+/// Why serving a run had to end although the machine did not say so.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Serve(#[from] crate::rpc::ServeError),
+    #[error("the control plane ended before the run")]
+    ControlPlaneGone,
+    #[error("a record of the state machine has no JSON form")]
+    Record { source: serde_json::Error },
+    #[error("journal record {seq} cannot be read; hint: it was written by another version", seq = .index + 1)]
+    OldRecord { index: usize, source: serde_json::Error },
+    #[error("listen for signals")]
+    Signals { source: std::io::Error },
+}
+
+/// What every worker is told when it joins.
+#[derive(Clone, Debug)]
+pub(super) struct Briefing {
+    pub spec_toml: String,
+    pub run_directory: String,
+    pub heartbeat_millis: u64,
+    pub term: u64,
+    pub data_secret: Vec<u8>,
+}
+
+/// The machine with its hands.
+pub(super) struct Driver {
+    pub machine: Machine,
+    pub journal: Journal,
+    pub launcher: LocalLauncher,
+    /// `None`: workers come from elsewhere.
+    pub launch: Option<WorkerLaunch>,
+    pub course: Course,
+    pub briefing: Briefing,
+    pub audience: Box<dyn Audience>,
+    streams: Streams,
+    tickets: BTreeMap<Ticket, oneshot::Sender<Result<Welcome, Refusal>>>,
+    next_ticket: u64,
+    slots: BTreeMap<WorkerId, Slot>,
+    told: Option<Verdict>,
+    /// A record waits for the next commit.
+    unwritten_record: bool,
+    pub first_causes: BTreeMap<u32, FirstCause>,
+}
+
+impl Driver {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        machine: Machine,
+        journal: Journal,
+        launcher: LocalLauncher,
+        launch: Option<WorkerLaunch>,
+        course: Course,
+        briefing: Briefing,
+        audience: Box<dyn Audience>,
+    ) -> Self {
+        Self {
+            machine,
+            journal,
+            launcher,
+            launch,
+            course,
+            briefing,
+            audience,
+            streams: Streams::default(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            slots: BTreeMap::new(),
+            told: None,
+            unwritten_record: false,
+            first_causes: BTreeMap::new(),
+        }
+    }
+
+    /// Hands one fact to the machine and carries out what it orders. `Some` when the run is over.
+    pub async fn feed(&mut self, now: Tick, event: Event) -> Result<Option<Outcome>, RunError> {
+        self.machine.handle(now, event);
+        self.carry_out(now).await
+    }
+
+    /// Carries out all orders, and those that come of carrying them out.
+    pub async fn carry_out(&mut self, now: Tick) -> Result<Option<Outcome>, RunError> {
+        let mut ended = None;
+        loop {
+            let mut consequences = VecDeque::new();
+            for effect in self.machine.drain_effects() {
+                if let Some(outcome) = self.carry_out_one(effect, &mut consequences).await? {
+                    ended = Some(outcome);
+                }
+            }
+            if consequences.is_empty() {
+                break;
+            }
+            for event in consequences {
+                self.machine.handle(now, event);
+            }
+        }
+        self.tell_verdict();
+        Ok(ended)
+    }
+
+    async fn carry_out_one(
+        &mut self,
+        effect: Effect,
+        consequences: &mut VecDeque<Event>,
+    ) -> Result<Option<Outcome>, RunError> {
+        if let Effect::Journal(record) = effect {
+            self.note_record(&record)?;
+            return Ok(None);
+        }
+        self.commit_record().await?;
+        match effect {
+            Effect::Journal(_) => {}
+            Effect::Welcome { ticket, worker, slot } => self.welcome(ticket, worker, slot),
+            Effect::Refuse {
+                asker: Asker::Join(ticket),
+                reason,
+            } => {
+                if let Some(reply) = self.tickets.remove(&ticket) {
+                    // A worker that hung up needs no answer.
+                    let _ = reply.send(Err(Refusal::Machine {
+                        told: reason.to_string(),
+                    }));
+                }
+            }
+            Effect::Refuse {
+                asker: Asker::Worker(worker),
+                reason,
+            } => {
+                tracing::debug!(worker = worker.0, %reason, "stream refused");
+                self.streams.close(worker);
+            }
+            Effect::Direct {
+                worker,
+                generation,
+                directive,
+            } => {
+                tracing::debug!(
+                    worker = worker.0,
+                    generation = generation.0,
+                    ?directive,
+                    "directed"
+                );
+                if self.streams.send(worker, generation, &directive) == Sent::Unread {
+                    let why = "it does not read its orders".to_owned();
+                    consequences.push_back(Event::WorkerDetached { worker, why });
+                }
+            }
+            Effect::Launch { slot, attempt } => consequences.extend(self.start(slot, attempt)),
+            Effect::Kill { slot } => self.launcher.kill(slot.0),
+            Effect::End(outcome) => return Ok(Some(outcome)),
+        }
+        Ok(None)
+    }
+
+    fn note_record(&mut self, record: &Record) -> Result<(), RunError> {
+        let json = serde_json::to_string(record).map_err(|source| RunError::Record { source })?;
+        tracing::debug!(record = %json, "journal");
+        self.journal.note(Entry::Record { json });
+        self.unwritten_record = true;
+        match record {
+            Record::WorkerJoined {
+                worker, slot, device, ..
+            } => {
+                self.slots.insert(*worker, *slot);
+                self.tell(News::Joined {
+                    slot: *slot,
+                    worker: *worker,
+                    device: device.clone(),
+                });
+            }
+            Record::WorkerLost { worker, slot, why } => {
+                let text = format!("{worker} is lost: {why}");
+                self.journal.note(Entry::Event {
+                    level: Level::Warn,
+                    slot: Some(slot.0),
+                    text,
+                });
+                self.tell(News::Lost {
+                    slot: *slot,
+                    worker: *worker,
+                    why: why.to_string(),
+                });
+            }
+            Record::GenerationAbandoned { generation, why } => {
+                let text = format!("{generation} abandoned: {why}");
+                self.journal.note(Entry::Event {
+                    level: Level::Warn,
+                    slot: None,
+                    text,
+                });
+            }
+            Record::RunStarted { .. }
+            | Record::GenerationFormed { .. }
+            | Record::GenerationStarted { .. }
+            | Record::Committed { .. }
+            | Record::Restarted { .. }
+            | Record::Finished { .. }
+            | Record::Failed { .. }
+            | Record::Stopped => {}
+        }
+        Ok(())
+    }
+
+    async fn commit_record(&mut self) -> Result<(), RunError> {
+        if self.unwritten_record {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Puts on disk whatever was noted.
+    pub async fn flush(&mut self) -> Result<(), RunError> {
+        self.unwritten_record = false;
+        Ok(self.journal.commit().await?)
+    }
+
+    fn welcome(&mut self, ticket: Ticket, worker: WorkerId, slot: Slot) {
+        self.slots.insert(worker, slot);
+        let welcome = Welcome {
+            worker,
+            spec_toml: self.briefing.spec_toml.clone(),
+            run_directory: self.briefing.run_directory.clone(),
+            heartbeat_millis: self.briefing.heartbeat_millis,
+            coordinator_term: self.briefing.term,
+            data_secret: self.briefing.data_secret.clone(),
+        };
+        if let Some(reply) = self.tickets.remove(&ticket) {
+            // A worker that hung up never attends; the machine has a deadline for that.
+            let _ = reply.send(Ok(welcome));
+        }
+    }
+
+    fn start(&mut self, slot: Slot, attempt: u32) -> Option<Event> {
+        let launch = self.launch.as_ref()?;
+        if self.launcher.runs(slot.0) {
+            self.launcher.kill(slot.0);
+        }
+        match self
+            .launcher
+            .start(slot.0, attempt, &worker_command(launch, slot.0))
+        {
+            Ok(started) => {
+                let launch::ProcessIdentity {
+                    process_id,
+                    started_ticks,
+                } = started.identity;
+                self.journal.note(Entry::Process {
+                    slot: slot.0,
+                    attempt,
+                    process_id,
+                    started_ticks,
+                });
+                self.tell(News::Launched {
+                    slot,
+                    attempt,
+                    process_id,
+                });
+                None
+            }
+            Err(cause) => {
+                let exit = ExitKind::NotStarted(error_line(&cause));
+                Some(Event::ProcessEnded {
+                    slot,
+                    attempt,
+                    exit,
+                    last_words: None,
+                })
+            }
+        }
+    }
+
+    /// A process that was started here ended.
+    pub async fn process_ended(
+        &mut self,
+        now: Tick,
+        outcome: launch::Outcome,
+    ) -> Result<Option<Outcome>, RunError> {
+        if self.launcher.forget(&outcome) {
+            self.journal.note(Entry::ProcessGone { slot: outcome.slot });
+        }
+        let well = outcome.exit == ProcessExit::Code(0);
+        if !well && !self.machine.phase().is_over() {
+            let text = outcome.cause.to_string();
+            self.journal.note(Entry::Event {
+                level: Level::Error,
+                slot: Some(outcome.slot),
+                text,
+            });
+            self.first_causes
+                .entry(outcome.slot)
+                .or_insert_with(|| outcome.cause.clone());
+            self.tell(News::WorkerDied(outcome.cause.clone()));
+        }
+        let last_words = (!well && !outcome.cause.lines.is_empty()).then(|| outcome.cause.lines.join("; "));
+        let exit = exit_kind(outcome.exit);
+        self.feed(
+            now,
+            Event::ProcessEnded {
+                slot: Slot(outcome.slot),
+                attempt: outcome.attempt,
+                exit,
+                last_words,
+            },
+        )
+        .await
+    }
+
+    /// A call of a worker.
+    pub async fn asked(&mut self, now: Tick, ask: Ask) -> Result<Option<Outcome>, RunError> {
+        match ask {
+            Ask::Join { who, reply } => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.tickets.insert(ticket, reply);
+                let Introduction {
+                    slot,
+                    data_address,
+                    device,
+                    process_id,
+                } = who;
+                tracing::debug!(slot = slot.0, process_id, %device, "join asked");
+                let ended = self
+                    .feed(
+                        now,
+                        Event::JoinAsked {
+                            ticket,
+                            slot,
+                            data_address,
+                            device,
+                        },
+                    )
+                    .await?;
+                if let Some(unanswered) = self.tickets.remove(&ticket) {
+                    let _ = unanswered.send(Err(Refusal::Ending));
+                }
+                Ok(ended)
+            }
+            Ask::Attend {
+                worker,
+                attachment,
+                generation,
+                directives,
+                reply,
+            } => {
+                self.streams.open(worker, attachment, directives);
+                let ended = self
+                    .feed(now, Event::WorkerAttached { worker, generation })
+                    .await?;
+                let answer = if self.streams.attends(worker) {
+                    Ok(())
+                } else {
+                    Err(Refusal::UnknownWorker { worker: worker.0 })
+                };
+                // A stream whose worker hung up is seen to end by its pump.
+                let _ = reply.send(answer);
+                Ok(ended)
+            }
+            Ask::Attended {
+                worker,
+                attachment,
+                generation,
+                fact,
+            } => {
+                if !self.streams.is_current(worker, attachment) {
+                    return Ok(None);
+                }
+                self.attended(now, worker, generation, fact).await
+            }
+            Ask::Detached {
+                worker,
+                attachment,
+                why,
+            } => {
+                if !self.streams.is_current(worker, attachment) {
+                    return Ok(None);
+                }
+                self.streams.close(worker);
+                self.feed(now, Event::WorkerDetached { worker, why }).await
+            }
+            Ask::Report {
+                worker,
+                notice,
+                reply,
+            } => {
+                self.reported(worker, notice);
+                self.flush().await?;
+                let _ = reply.send(Ok(()));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn attended(
+        &mut self,
+        now: Tick,
+        worker: WorkerId,
+        generation: Generation,
+        fact: Fact,
+    ) -> Result<Option<Outcome>, RunError> {
+        let event = match fact {
+            Fact::Heartbeat => Event::HeartbeatHeard { worker, generation },
+            Fact::Ready { state } => Event::WorkerReady {
+                worker,
+                generation,
+                state,
+            },
+            Fact::Formed { state } => Event::WorkerFormed {
+                worker,
+                generation,
+                state,
+            },
+            Fact::Progress { state, measures } => {
+                let Some(state) = state else {
+                    self.measured(worker, None, measures);
+                    return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
+                };
+                self.measured(worker, Some(state.cursor), measures);
+                Event::ProgressMade {
+                    worker,
+                    generation,
+                    state,
+                }
+            }
+            Fact::Broke {
+                cause,
+                waiting_for,
+                state,
+            } => Event::GenerationBroke {
+                worker,
+                generation,
+                cause,
+                waiting_for,
+                state,
+            },
+            Fact::Finished { digest } => Event::WorkerFinished {
+                worker,
+                generation,
+                digest: ulda_core::machine::Digest(digest),
+            },
+            Fact::Failed { cause, exit_code } => Event::WorkerFailed {
+                worker,
+                cause,
+                exit_code,
+            },
+        };
+        self.feed(now, event).await
+    }
+
+    /// Writes down and tells what a worker measured on the way to `cursor`.
+    fn measured(&mut self, worker: WorkerId, cursor: Option<Cursor>, measures: Measures) {
+        let Some(slot) = self.slots.get(&worker).copied() else {
+            return;
+        };
+        let Some(place) = cursor
+            .or_else(|| self.course.start())
+            .map(|cursor| self.measured_at(cursor))
+        else {
+            return;
+        };
+        let (losses, rates) = (&measures.losses, &measures.learning_rates);
+        let named = losses
+            .iter()
+            .map(|loss| ("loss", loss))
+            .chain(rates.iter().map(|rate| ("lr", rate)));
+        for (kind, measured) in named {
+            let name = format!("{kind}.{}", measured.name);
+            self.journal.note(Entry::Metric {
+                place,
+                name,
+                value: measured.value,
+            });
+        }
+        for phase in &measures.phase_seconds {
+            self.journal.note(Entry::Phase {
+                stage: place.stage,
+                slot: slot.0,
+                name: phase.name.clone(),
+                amount: phase.value,
+            });
+        }
+        if measures.images > 0 {
+            let amount = measures.images as f64;
+            self.journal.note(Entry::Phase {
+                stage: place.stage,
+                slot: slot.0,
+                name: "images".into(),
+                amount,
+            });
+        }
+        self.tell(News::Progress {
+            slot,
+            stage: place.stage,
+            steps_done: place.step,
+            measures,
+        });
+    }
+
+    /// The stage a step belongs to that led to `cursor`: the start of a stage was reached by the one before.
+    fn measured_at(&self, cursor: Cursor) -> Cursor {
+        if cursor.step > 0 {
+            return cursor;
+        }
+        let before = self
+            .course
+            .stages()
+            .iter()
+            .rev()
+            .find(|length| length.stage < cursor.stage);
+        before.map_or(cursor, |length| Cursor {
+            stage: length.stage,
+            step: length.steps,
+        })
+    }
+
+    fn reported(&mut self, worker: WorkerId, notice: Notice) {
+        tracing::debug!(worker = worker.0, "reported");
+        match notice {
+            Notice::Checkpoint {
+                path,
+                place,
+                digest,
+                size_bytes,
+            } => {
+                self.tell(News::Checkpoint {
+                    path: path.clone(),
+                    place,
+                    size_bytes,
+                });
+                self.journal.note(Entry::Checkpoint {
+                    path,
+                    place,
+                    digest,
+                    size_bytes,
+                });
+            }
+            Notice::Evaluation {
+                model,
+                set,
+                confusion,
+                images,
+                place,
+                seconds,
+            } => {
+                self.tell(News::Evaluated {
+                    model: model.clone(),
+                    set: set.clone(),
+                    place,
+                    images,
+                    confusion: confusion.clone(),
+                });
+                self.journal.note(Entry::Evaluation {
+                    model,
+                    set,
+                    place,
+                    images,
+                    confusion,
+                    seconds,
+                });
+            }
+            Notice::StageDone {
+                stage,
+                seconds,
+                digest,
+            } => self.stage_done(stage, seconds, digest),
+        }
+    }
+
+    fn stage_done(&mut self, stage: Stage, seconds: f64, digest: String) {
+        self.tell(News::StageDone { stage, seconds });
+        self.journal.note(Entry::StageDone {
+            stage,
+            seconds,
+            digest,
+        });
+    }
+
+    /// Asks the machine to stop.
+    pub async fn stop(
+        &mut self,
+        now: Tick,
+        stopping: Stopping,
+        why: &str,
+    ) -> Result<Option<Outcome>, RunError> {
+        self.tell(News::Stopping { why: why.to_owned() });
+        self.journal.note(Entry::Event {
+            level: Level::Info,
+            slot: None,
+            text: format!("stop asked: {why}"),
+        });
+        self.feed(
+            now,
+            Event::StopAsked {
+                stopping,
+                why: why.to_owned(),
+            },
+        )
+        .await
+    }
+
+    pub fn tell(&mut self, news: News) {
+        self.audience.hear(&news);
+    }
+
+    fn tell_verdict(&mut self) {
+        let verdict = self.machine.verdict();
+        if self.told.as_ref() != Some(&verdict) {
+            self.told = Some(verdict.clone());
+            self.tell(News::Verdict(verdict));
+        }
+    }
+}
+
+fn exit_kind(exit: ProcessExit) -> ExitKind {
+    match exit {
+        ProcessExit::Code(code) => ExitKind::Code(code),
+        ProcessExit::Signal(signal) => ExitKind::Signal(signal),
+        ProcessExit::Unseen => ExitKind::Signal(libc::SIGKILL),
+    }
+}
+
+/// An error with its causes on one line.
+fn error_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

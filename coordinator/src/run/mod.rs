@@ -1,0 +1,15 @@
+//! A run being served: the one task that owns the state machine, and what it does with the machine's orders.
+//!
+//! Decides nothing the machine decides. Invariants: a record is on disk before any order that follows it goes
+//! out; when this ends, no process that was started here is left; every wait has a deadline.
+
+mod drive;
+mod news;
+mod owner;
+mod streams;
+mod training_command;
+
+pub use drive::RunError;
+pub use news::{Audience, News};
+pub use owner::{Ending, RunRequest, Signal, serve_run};
+pub use training_command::{WorkerLaunch, worker_command};

@@ -1,0 +1,464 @@
+//! The loop that owns a run: waits for the next event, gives it to the driver, until the run is over.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use ulda_core::ids::Slot;
+use ulda_core::machine::{
+    Event, ExitKind, Launching, Machine, Outcome, Record, Resume, Rules, Stopping, Tick, fold,
+};
+use ulda_core::spec::RunSpec;
+
+use super::drive::{Briefing, Driver, RunError};
+use super::news::{Audience, News};
+use super::training_command::WorkerLaunch;
+use crate::journal::{Entry, Journal, JournalReader, ProcessRow};
+use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
+use crate::rpc::{self, Ask, Door};
+use crate::run_directory::RunDirectory;
+
+/// How long noted measurements may wait for the disk.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Calls that wait for the owner.
+const UNHEARD_CALLS: usize = 1024;
+/// Workers of a run that failed or whose journal is broken get this long to leave.
+const LEAVE_AFTER_FAILURE: Duration = Duration::from_secs(3);
+
+/// A run to serve.
+#[derive(Debug)]
+pub struct RunRequest {
+    pub spec: RunSpec,
+    pub directory: RunDirectory,
+    pub workers: u32,
+    pub listener: TcpListener,
+    /// `None`: workers come from elsewhere.
+    pub worker_binary: Option<std::path::PathBuf>,
+    pub worker_log_filter: String,
+    pub data_secret: Vec<u8>,
+}
+
+/// How a run that was served came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Finished {
+        digest: String,
+    },
+    Stopped {
+        by: Option<Signal>,
+    },
+    Failed {
+        why: String,
+        exit_code: i32,
+        causes: Vec<FirstCause>,
+    },
+}
+
+/// Signals that end a coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+impl Signal {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "asked to terminate",
+        }
+    }
+}
+
+enum Happened {
+    Signalled(Signal),
+    ProcessEnded(launch::Outcome),
+    Asked(Ask),
+    FlushDue,
+    Woke,
+    ControlPlaneGone,
+}
+
+/// Serves the run until it is over or cannot be served. No process that this started or adopted is left.
+///
+/// # Errors
+/// The journal or the control plane failed.
+pub async fn serve_run(request: RunRequest, audience: Box<dyn Audience>) -> Result<Ending, RunError> {
+    let (signals, mut signalled) = mpsc::channel(4);
+    listen_for_signals(signals)?;
+    serve(request, audience, &mut signalled).await
+}
+
+async fn serve(
+    request: RunRequest,
+    audience: Box<dyn Audience>,
+    signalled: &mut mpsc::Receiver<Signal>,
+) -> Result<Ending, RunError> {
+    let mut journal = Journal::open(&request.directory.journal_file())?;
+    let (resume, processes) = past(&request.directory)?;
+    let term = resume.as_ref().map_or(1, |resume| resume.term + 1);
+    for (key, value) in facts(&request.spec, request.workers) {
+        journal.note(Entry::Fact {
+            key: key.into(),
+            value,
+        });
+    }
+    journal.commit().await?;
+
+    let address = request.listener.local_addr().map_err(|source| {
+        RunError::Serve(rpc::ServeError::Bind {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            source,
+        })
+    })?;
+    let launching = if request.worker_binary.is_some() {
+        Launching::Here
+    } else {
+        Launching::Elsewhere
+    };
+    let rules = Rules::of(&request.spec, request.workers, launching);
+    let drain = rules.deadlines.drain;
+    let heartbeat = rules.deadlines.heartbeat;
+    let launch = request.worker_binary.map(|binary| WorkerLaunch {
+        binary,
+        run: request.spec.config().run.name.clone(),
+        coordinator: address,
+        threads: request.spec.threads_per_shard(),
+        directory: request.directory.clone(),
+        log_filter: request.worker_log_filter.clone(),
+    });
+
+    let clock = Clock::new();
+    let (ended_sender, mut ended) = mpsc::channel(64);
+    let mut launcher = LocalLauncher::new(ended_sender);
+    let gone = adopt(
+        &mut launcher,
+        &processes,
+        resume.as_ref(),
+        &request.directory,
+        launch.is_some(),
+    );
+    let machine = Machine::new(rules, term, clock.now(), resume);
+    let briefing = Briefing {
+        spec_toml: request.spec.to_toml(),
+        run_directory: request.directory.root().to_string_lossy().into_owned(),
+        heartbeat_millis: u64::try_from((heartbeat / 5).as_millis())
+            .unwrap_or(u64::MAX)
+            .max(50),
+        term,
+        data_secret: request.data_secret,
+    };
+    let mut driver = Driver::new(
+        machine,
+        journal,
+        launcher,
+        launch,
+        request.spec.course(),
+        briefing,
+        audience,
+    );
+    driver.tell(News::Serving {
+        run: request.spec.config().run.name.clone(),
+        address: address.to_string(),
+        directory: request.directory.root().to_owned(),
+    });
+
+    let (asks_sender, mut asks) = mpsc::channel(UNHEARD_CALLS);
+    let closing = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let door = Door::new(
+        &request.spec.config().run.name,
+        asks_sender,
+        closing.clone(),
+        tasks.clone(),
+        heartbeat,
+    );
+    let mut server = tokio::spawn(rpc::serve(request.listener, door));
+
+    let mut inputs = Inputs {
+        signalled,
+        ended: &mut ended,
+        asks: &mut asks,
+        server: &mut server,
+        clock: &clock,
+    };
+    let result = until_over(&mut driver, &mut inputs, gone).await;
+    let ending = close(&mut driver, &mut inputs, &result, drain).await;
+
+    closing.cancel();
+    tasks.close();
+    drop(asks);
+    // The streams' tasks end with the token; a client that keeps its connection open must not keep us.
+    let _ = tokio::time::timeout(Duration::from_secs(2), async {
+        tasks.wait().await;
+        let _ = (&mut server).await;
+    })
+    .await;
+    server.abort();
+    let flushed = driver.flush().await;
+    let (by, outcome) = result?;
+    flushed?;
+    ending?;
+    Ok(ending_of(
+        outcome,
+        by,
+        driver.first_causes.into_values().collect(),
+    ))
+}
+
+struct Inputs<'a> {
+    signalled: &'a mut mpsc::Receiver<Signal>,
+    ended: &'a mut mpsc::Receiver<launch::Outcome>,
+    asks: &'a mut mpsc::Receiver<Ask>,
+    server: &'a mut tokio::task::JoinHandle<Result<(), rpc::ServeError>>,
+    clock: &'a Clock,
+}
+
+async fn until_over(
+    driver: &mut Driver,
+    inputs: &mut Inputs<'_>,
+    gone: Vec<Event>,
+) -> Result<(Option<Signal>, Outcome), RunError> {
+    let mut first_signal = None;
+    let now = inputs.clock.now();
+    if let Some(outcome) = driver.carry_out(now).await? {
+        return Ok((first_signal, outcome));
+    }
+    for event in gone {
+        if let Some(outcome) = driver.feed(now, event).await? {
+            return Ok((first_signal, outcome));
+        }
+    }
+    let mut flush = tokio::time::interval(FLUSH_EVERY);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let wake = driver
+            .machine
+            .poll_timeout()
+            .map(|(tick, _)| inputs.clock.instant(tick));
+        let happened = tokio::select! {
+            biased;
+            Some(signal) = inputs.signalled.recv() => Happened::Signalled(signal),
+            Some(outcome) = inputs.ended.recv() => Happened::ProcessEnded(outcome),
+            Some(ask) = inputs.asks.recv() => Happened::Asked(ask),
+            _ = flush.tick() => Happened::FlushDue,
+            () = sleep_until(wake) => Happened::Woke,
+            _ = &mut *inputs.server => Happened::ControlPlaneGone,
+        };
+        let now = inputs.clock.now();
+        let ended = match happened {
+            Happened::Signalled(signal) => {
+                let again = first_signal.replace(signal).is_some();
+                let stopping = if again { Stopping::Now } else { Stopping::Drain };
+                if again {
+                    driver.launcher.signal_all(libc::SIGKILL);
+                    driver.tell(News::Stopped);
+                    return Ok((first_signal, Outcome::Stopped));
+                }
+                driver.stop(now, stopping, signal.why()).await?
+            }
+            Happened::ProcessEnded(outcome) => driver.process_ended(now, outcome).await?,
+            Happened::Asked(ask) => driver.asked(now, ask).await?,
+            Happened::FlushDue => {
+                driver.flush().await?;
+                None
+            }
+            Happened::Woke => driver.feed(now, Event::Woke).await?,
+            Happened::ControlPlaneGone => return Err(RunError::ControlPlaneGone),
+        };
+        if let Some(outcome) = ended {
+            return Ok((first_signal, outcome));
+        }
+    }
+}
+
+/// Sees every process out: those of a finished or stopped run leave by themselves, within the drain deadline.
+async fn close(
+    driver: &mut Driver,
+    inputs: &mut Inputs<'_>,
+    result: &Result<(Option<Signal>, Outcome), RunError>,
+    drain: Duration,
+) -> Result<(), RunError> {
+    let patience = match result {
+        Ok((_, Outcome::Finished { .. } | Outcome::Stopped)) => drain,
+        Ok((_, Outcome::Failed { .. })) | Err(_) => LEAVE_AFTER_FAILURE,
+    };
+    match result {
+        Ok((_, Outcome::Finished { digest })) => driver.tell(News::Finished {
+            digest: digest.to_string(),
+        }),
+        Ok((_, Outcome::Stopped)) => driver.tell(News::Stopped),
+        Ok((_, Outcome::Failed { reason, .. })) => driver.tell(News::Failed {
+            why: reason.to_string(),
+        }),
+        Err(cause) => driver.tell(News::Failed {
+            why: cause.to_string(),
+        }),
+    }
+    let deadline = Instant::now() + patience;
+    let mut healthy = result.is_ok();
+    while driver.launcher.count() > 0 && Instant::now() < deadline {
+        let happened = tokio::select! {
+            biased;
+            Some(_) = inputs.signalled.recv() => break,
+            Some(outcome) = inputs.ended.recv() => Happened::ProcessEnded(outcome),
+            Some(ask) = inputs.asks.recv(), if healthy => Happened::Asked(ask),
+            () = tokio::time::sleep_until(deadline) => break,
+        };
+        let now = inputs.clock.now();
+        let handled = match happened {
+            Happened::ProcessEnded(outcome) if healthy => {
+                driver.process_ended(now, outcome).await.map(|_| ())
+            }
+            Happened::ProcessEnded(outcome) => {
+                driver.launcher.forget(&outcome);
+                Ok(())
+            }
+            Happened::Asked(ask) => driver.asked(now, ask).await.map(|_| ()),
+            Happened::Signalled(_) | Happened::FlushDue | Happened::Woke | Happened::ControlPlaneGone => {
+                Ok(())
+            }
+        };
+        if let Err(cause) = handled {
+            tracing::error!("{cause}");
+            healthy = false;
+        }
+    }
+    let stubborn = driver.launcher.end_all(LEAVE_AFTER_FAILURE).await;
+    if !stubborn.is_empty() {
+        tracing::warn!(slots = ?stubborn, "workers did not leave and were killed");
+    }
+    Ok(())
+}
+
+fn ending_of(outcome: Outcome, by: Option<Signal>, causes: Vec<FirstCause>) -> Ending {
+    match outcome {
+        Outcome::Finished { digest } => Ending::Finished {
+            digest: digest.to_string(),
+        },
+        Outcome::Stopped => Ending::Stopped { by },
+        Outcome::Failed {
+            reason, exit_code, ..
+        } => Ending::Failed {
+            why: reason.to_string(),
+            exit_code,
+            causes,
+        },
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the journal tells of the run so far.
+fn past(directory: &RunDirectory) -> Result<(Option<Resume>, Vec<ProcessRow>), RunError> {
+    let reader = JournalReader::open(&directory.journal_file())?;
+    let records: Vec<Record> = reader
+        .records()?
+        .iter()
+        .enumerate()
+        .map(|(index, row)| {
+            serde_json::from_str(&row.json).map_err(|source| RunError::OldRecord { index, source })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((fold(&records), reader.processes()?))
+}
+
+/// Takes over what an earlier coordinator left running; what is gone becomes a fact for the machine. Without
+/// a launcher, processes are none of ours.
+fn adopt(
+    launcher: &mut LocalLauncher,
+    processes: &[ProcessRow],
+    resume: Option<&Resume>,
+    directory: &RunDirectory,
+    launches: bool,
+) -> Vec<Event> {
+    if !launches {
+        return Vec::new();
+    }
+    for row in processes {
+        let identity = ProcessIdentity {
+            process_id: row.process_id,
+            started_ticks: row.started_ticks,
+        };
+        let started = Started {
+            slot: row.slot,
+            attempt: row.attempt,
+            identity,
+        };
+        launcher.adopt(started, &directory.worker_log(row.slot));
+    }
+    let known = resume.map(|resume| resume.workers.values()).into_iter().flatten();
+    known
+        .filter(|worker| !launcher.runs(worker.slot.0))
+        .map(|worker| Event::ProcessEnded {
+            slot: Slot(worker.slot.0),
+            attempt: worker.attempt,
+            exit: ExitKind::Signal(libc::SIGKILL),
+            last_words: Some("its process was gone when the coordinator came back".into()),
+        })
+        .collect()
+}
+
+fn facts(spec: &RunSpec, workers: u32) -> Vec<(&'static str, String)> {
+    vec![
+        ("run", spec.config().run.name.clone()),
+        (
+            "spec digest",
+            blake3::hash(spec.to_toml().as_bytes()).to_hex().to_string(),
+        ),
+        ("coordinator version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("workers", workers.to_string()),
+    ]
+}
+
+fn listen_for_signals(signals: mpsc::Sender<Signal>) -> Result<(), RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    for (kind, what) in [
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::terminate(), Signal::Terminate),
+    ] {
+        let mut stream = signal(kind).map_err(|source| RunError::Signals { source })?;
+        let signals = signals.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                if signals.send(what).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// The machine's clock: milliseconds since this coordinator took up the run.
+struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Tick {
+        Tick(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// When the machine wants to be woken, bounded to a day ahead for the timer's sake. One millisecond is
+    /// added because ticks are rounded down.
+    fn instant(&self, tick: Tick) -> Instant {
+        let wait = tick.since(self.now()).min(Duration::from_secs(86_400));
+        Instant::now() + wait + Duration::from_millis(1)
+    }
+}

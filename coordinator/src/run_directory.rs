@@ -1,0 +1,362 @@
+//! The folder of one run: where everything lies, who may serve it, and how it is created.
+//!
+//! `<run.directory>/<run.name>/` holds `run.toml` (resolved), `journal.sqlite`, `logs/`, `checkpoints/`,
+//! `styles/`, `examples/`, `report/`. A coordinator that serves it holds an exclusive lock on `run.lock`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+use ulda_core::spec::{Host, RunConfig, RunSpec, SpecProblems};
+
+use crate::config::{Difference, differences};
+
+/// A run's folder. Holding one says nothing about what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDirectory {
+    root: PathBuf,
+}
+
+/// Who serves a run, as written into `run.lock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    pub process_id: u32,
+    /// host:port of the control plane.
+    pub address: String,
+}
+
+/// The lock on a run; released when dropped.
+#[derive(Debug)]
+pub struct RunLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// Why a run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirectoryError {
+    #[error("`{}` is not a run directory: it holds no run.toml\n  hint: `coordinator list` shows the runs", path.display())]
+    NotARun { path: PathBuf },
+    #[error("{what} `{}`", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "no space left for `{}`\n  hint: free some, or set run.directory to another disk", path.display()
+    )]
+    NoSpace { path: PathBuf },
+    #[error("`{}` is damaged: {told}\n  hint: restore it, or remove the run directory", path.display())]
+    Damaged { path: PathBuf, told: String },
+    #[error("`{}` no longer suits this version\n{problems}", path.display())]
+    Outdated { path: PathBuf, problems: SpecProblems },
+    #[error(
+        "run directory `{}` holds another run:\n{}\n  hint: give this run its own run.name, continue the other with \
+         `coordinator resume {}`, or remove the directory",
+        path.display(), list(differences), path.display()
+    )]
+    AnotherRun {
+        path: PathBuf,
+        differences: Vec<Difference>,
+    },
+    #[error(
+        "run directory `{}` already holds this run\n  hint: continue it with `coordinator resume {}`, or give a new \
+         run its own run.name",
+        path.display(), path.display()
+    )]
+    AlreadyThere { path: PathBuf },
+    #[error(
+        "`{}` is not empty and holds no run\n  hint: choose another run.name or run.directory", path.display()
+    )]
+    Foreign { path: PathBuf },
+    #[error(
+        "run `{}` is served by another coordinator{}\n  hint: look at it with `coordinator status {}`, or end it with \
+         `coordinator stop {}`",
+        path.display(), who(server), path.display(), path.display()
+    )]
+    Served { path: PathBuf, server: Option<Server> },
+}
+
+fn list(differences: &[Difference]) -> String {
+    const SHOWN: usize = 8;
+    let mut lines: Vec<String> = differences
+        .iter()
+        .take(SHOWN)
+        .map(|difference| format!("  {difference}"))
+        .collect();
+    if differences.len() > SHOWN {
+        lines.push(format!("  and {} more", differences.len() - SHOWN));
+    }
+    lines.join("\n")
+}
+
+fn who(server: &Option<Server>) -> String {
+    server.as_ref().map_or_else(String::new, |server| {
+        format!(" (process {}, {})", server.process_id, server.address)
+    })
+}
+
+impl RunDirectory {
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where the run of this configuration lies.
+    #[must_use]
+    pub fn of(config: &RunConfig) -> Self {
+        Self::at(config.run.directory.join(&config.run.name))
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    #[must_use]
+    pub fn spec_file(&self) -> PathBuf {
+        self.root.join("run.toml")
+    }
+
+    #[must_use]
+    pub fn journal_file(&self) -> PathBuf {
+        self.root.join("journal.sqlite")
+    }
+
+    #[must_use]
+    pub fn worker_log(&self, slot: u32) -> PathBuf {
+        self.root.join("logs").join(format!("worker-{slot}.log"))
+    }
+
+    #[must_use]
+    pub fn final_checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints/final")
+    }
+
+    #[must_use]
+    pub fn examples(&self) -> PathBuf {
+        self.root.join("examples")
+    }
+
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("run.lock")
+    }
+
+    fn secret_file(&self) -> PathBuf {
+        self.root.join("data-plane.key")
+    }
+
+    /// Whether a run was ever created here.
+    #[must_use]
+    pub fn holds_a_run(&self) -> bool {
+        self.spec_file().is_file()
+    }
+
+    /// What keeps `spec` from being served here: another run, foreign files, or, unless it is to be
+    /// continued, this run itself.
+    ///
+    /// # Errors
+    /// What lies there cannot be read.
+    pub fn conflict(
+        &self,
+        spec: &RunSpec,
+        continues: bool,
+    ) -> Result<Option<RunDirectoryError>, RunDirectoryError> {
+        let path = self.root.clone();
+        if !self.holds_a_run() {
+            let foreign = fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some());
+            return Ok(foreign.then_some(RunDirectoryError::Foreign { path }));
+        }
+        let there = self.spec_table()?;
+        let here: Table = spec
+            .to_toml()
+            .parse()
+            .map_err(|cause: toml::de::Error| self.damaged(cause.message()))?;
+        let differences = differences(&there, &here);
+        Ok(match (differences.is_empty(), continues) {
+            (false, _) => Some(RunDirectoryError::AnotherRun { path, differences }),
+            (true, false) => Some(RunDirectoryError::AlreadyThere { path }),
+            (true, true) => None,
+        })
+    }
+
+    /// Creates the folder for a new run.
+    ///
+    /// # Errors
+    /// Another run or foreign files are in the way, or the disk refuses.
+    pub fn create(&self, spec: &RunSpec) -> Result<(), RunDirectoryError> {
+        if let Some(refusal) = self.conflict(spec, false)? {
+            return Err(refusal);
+        }
+        for folder in ["logs", "checkpoints", "styles", "examples"] {
+            let path = self.root.join(folder);
+            fs::create_dir_all(&path).map_err(|source| io_error("create", &path, source))?;
+        }
+        self.secret()?;
+        let text = format!(
+            "# Resolved when the run was created; not to be edited.\n{}",
+            spec.to_toml()
+        );
+        write_whole(&self.spec_file(), text.as_bytes())
+    }
+
+    fn damaged(&self, told: &str) -> RunDirectoryError {
+        RunDirectoryError::Damaged {
+            path: self.spec_file(),
+            told: told.to_owned(),
+        }
+    }
+
+    fn spec_table(&self) -> Result<Table, RunDirectoryError> {
+        let path = self.spec_file();
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => RunDirectoryError::NotARun {
+                path: self.root.clone(),
+            },
+            _ => io_error("read", &path, source),
+        })?;
+        text.parse()
+            .map_err(|cause: toml::de::Error| self.damaged(cause.message()))
+    }
+
+    /// The resolved configuration of the run that lies here.
+    ///
+    /// # Errors
+    /// No run, or a run.toml that cannot be read.
+    pub fn config(&self) -> Result<RunConfig, RunDirectoryError> {
+        self.spec_table()?
+            .try_into()
+            .map_err(|cause: toml::de::Error| self.damaged(cause.message()))
+    }
+
+    /// The resolved specification of the run that lies here.
+    ///
+    /// # Errors
+    /// No run, or a run.toml that cannot be read.
+    pub fn spec(&self, host: Host) -> Result<RunSpec, RunDirectoryError> {
+        RunSpec::resolve(self.config()?, host).map_err(|problems| RunDirectoryError::Outdated {
+            path: self.spec_file(),
+            problems,
+        })
+    }
+
+    /// Takes the run for this process.
+    ///
+    /// # Errors
+    /// Another coordinator serves it.
+    pub fn lock(&self) -> Result<RunLock, RunDirectoryError> {
+        let path = self.lock_file();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|source| io_error("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { file, path }),
+            Err(TryLockError::WouldBlock) => Err(RunDirectoryError::Served {
+                path: self.root.clone(),
+                server: self.last_server(),
+            }),
+            Err(TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
+        }
+    }
+
+    /// The coordinator that serves the run now, if one does.
+    #[must_use]
+    pub fn server(&self) -> Option<Server> {
+        let file = File::open(self.lock_file()).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => self.last_server(),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
+    /// The coordinator that served the run last.
+    #[must_use]
+    pub fn last_server(&self) -> Option<Server> {
+        let mut text = String::new();
+        File::open(self.lock_file())
+            .ok()?
+            .read_to_string(&mut text)
+            .ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// The 32 bytes that key the data plane's handshake; made at the first call and kept for the run's life,
+    /// so that workers of before and after a coordinator's restart understand each other.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn secret(&self) -> Result<Vec<u8>, RunDirectoryError> {
+        let path = self.secret_file();
+        match fs::read(&path) {
+            Ok(secret) if secret.len() == 32 => return Ok(secret),
+            Ok(_) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io_error("read", &path, source)),
+        }
+        let mut secret = vec![0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut source| source.read_exact(&mut secret))
+            .map_err(|source| io_error("read", Path::new("/dev/urandom"), source))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(&path)
+            .and_then(|mut file| file.write_all(&secret).and_then(|()| file.sync_all()))
+            .map_err(|source| io_error("write", &path, source))?;
+        Ok(secret)
+    }
+}
+
+impl RunLock {
+    /// Tells readers of the run directory who serves it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn announce(&mut self, server: &Server) -> Result<(), RunDirectoryError> {
+        let text = serde_json::to_string(server).expect("plain fields have a JSON form");
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .and_then(|()| self.file.sync_all())
+            .map_err(|source| io_error("write", &self.path, source))
+    }
+}
+
+/// Writes beside and renames, so that nobody ever reads half a file.
+///
+/// # Errors
+/// The disk refuses; no space is told apart.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunDirectoryError> {
+    let beside = path.with_extension("tmp");
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|source| io_error("write", path, source))
+}
+
+fn io_error(what: &'static str, path: &Path, source: io::Error) -> RunDirectoryError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => RunDirectoryError::NoSpace {
+            path: path.to_owned(),
+        },
+        _ => RunDirectoryError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
