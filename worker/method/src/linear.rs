@@ -50,3 +50,22 @@ impl Linear {
         Ok(x.f_linear(&self.weight, Some(&self.bias))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_seed_same_values_and_the_output_is_affine() {
+        let draw = |seed| Linear::new(16, 8, &mut Seeded::new(seed), Device::Cpu).unwrap();
+        assert!(draw(3).weight.equal(&draw(3).weight));
+        assert!(!draw(3).weight.equal(&draw(4).weight));
+        let layer = draw(9);
+        let zero = Tensor::zeros([2, 16], (tch::Kind::Float, Device::Cpu));
+        assert!(layer.forward(&zero).unwrap().get(1).equal(&layer.bias));
+        let message = Linear::from_values(&layer.weight, &layer.weight)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(message, "`linear bias` has shape [8, 16], expected [8]");
+    }
+}
