@@ -1,7 +1,8 @@
 //! Times all-reduces between processes on this machine.
 //!
-//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER]` starts that many copies of itself for each number (2,4,8 by default) and
-//! prints the median time of an all-reduce over all shards, by buffer size. It has no exit status other than 0 but for failures.
+//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER]` starts that many copies of itself for each
+//! number (2,4,8 by default) and prints the median time of an all-reduce over all shards, by buffer size.
+//! It has no exit status other than 0 but for failures.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};

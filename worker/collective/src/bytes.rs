@@ -1,7 +1,8 @@
 //! Numbers as wire bytes, and the additions of a reduction.
 //!
-//! The wire is little-endian; so are all hosts this crate builds for, which lets a buffer be sent where it lies. Invariant: every sum is
-//! formed as `accumulated + next`, so the order of additions is the order of the calls.
+//! The wire is little-endian; so are all hosts this crate builds for, which lets a buffer be sent where it
+//! lies. Invariant: every sum is formed as `accumulated + next`, so the order of additions is the order of
+//! the calls.
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("ulda-collective sends buffers in memory order and needs a little-endian target");
@@ -34,7 +35,8 @@ macro_rules! element {
             const REDUCE: Operation = $operation;
 
             fn as_bytes(numbers: &[Self]) -> &[u8] {
-                // SAFETY: the numbers are plain, without padding; any of their bytes is a valid u8, and the lifetime is that of `numbers`.
+                // SAFETY: the numbers are plain, without padding; any of their bytes is a valid u8, and the
+                // lifetime is that of `numbers`.
                 unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
             }
 

@@ -1,7 +1,7 @@
 //! One rank's part in one operation: whom it speaks to, and how it takes what others said.
 //!
-//! Invariant: payloads for shards of this worker go through memory, and a worker gets a payload once however many of its shards want
-//! it.
+//! Invariant: payloads for shards of this worker go through memory, and a worker gets a payload once
+//! however many of its shards want it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,8 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Runs `body` as rank `me`'s part in the operation; `total` is the length in bytes all ranks must agree on.
+    /// Runs `body` as rank `me`'s part in the operation; `total` is the length in bytes all ranks must
+    /// agree on.
     ///
     /// # Errors
     /// The plane's fault. Whatever goes wrong breaks the plane.

@@ -1,6 +1,7 @@
 //! What all ranks and readers of one plane share.
 //!
-//! Invariant: the first fault is kept and is what every later call returns; setting it tells the peers and wakes all local waiters.
+//! Invariant: the first fault is kept and is what every later call returns; setting it tells the peers and
+//! wakes all local waiters.
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;

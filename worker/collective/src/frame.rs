@@ -20,7 +20,8 @@
 //! | 56..60 | group      | fingerprint of the group                                          |
 //! | 60..64 | check      | FNV-1a of the 60 bytes before                                     |
 //!
-//! Invariant: a header is believed only when its check, kind, length and generation hold; nothing is allocated before.
+//! Invariant: a header is believed only when its check, kind, length and generation hold; nothing is
+//! allocated before.
 
 use thiserror::Error;
 

@@ -15,7 +15,8 @@ impl fmt::Display for Shard {
 
 /// The shards that give and the shards that get in one operation.
 ///
-/// Both lists are ascending and free of repetitions. Every shard in either list calls the operation, with an equal group.
+/// Both lists are ascending and free of repetitions. Every shard in either list calls the operation, with
+/// an equal group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Group {
     contributors: Vec<Shard>,

@@ -8,9 +8,10 @@
 //!                                                            ←  welcome
 //! ```
 //!
-//! A proof is BLAKE3 keyed with the run's secret over the words above; the secret never travels. Either side may answer with a refusal
-//! instead, which names its reason. Messages after the hello are: code (1 byte), length (2 bytes), body; integers little-endian.
-//! Invariant: every read and write has a deadline, and no length is believed beyond its bound.
+//! A proof is BLAKE3 keyed with the run's secret over the words above; the secret never travels. Either
+//! side may answer with a refusal instead, which names its reason. Messages after the hello are: code (1
+//! byte), length (2 bytes), body; integers little-endian. Invariant: every read and write has a deadline,
+//! and no length is believed beyond its bound.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,16 +1,21 @@
-//! The data plane between worker processes: collective operations over TCP, with results that do not depend on who serves what.
+//! The data plane between worker processes: collective operations over TCP, with results that do not depend
+//! on who serves what.
 //!
-//! A run has a fixed number of *shards*; a *worker* serves some of them, each on its own thread, as ranks of one collective. A
-//! [`DataPlane`] is the mesh of connections of one generation, formed through the process's [`Listener`] from a [`Membership`]; its
-//! [`Rank`]s are what the shards call ([`Collective`]).
+//! A run has a fixed number of *shards*; a *worker* serves some of them, each on its own thread, as ranks
+//! of one collective. A [`DataPlane`] is the mesh of connections of one generation, formed through the
+//! process's [`Listener`] from a [`Membership`]; its [`Rank`]s are what the shards call ([`Collective`]).
 //!
-//! - **Same bits.** Sums are formed in ascending shard order, so the result is the same for any number of workers (`reduce.rs`).
-//! - **Nothing hangs.** Every wait has a deadline and a name. The first fault (a deadline, a closed connection, an abort) breaks the
-//!   plane, is told to all workers, wakes whoever waits, and is what all later calls return (`core.rs`).
-//! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and means the same run and
-//!   generation; the frames after it are neither encrypted nor signed (`handshake.rs`).
+//! - **Same bits.** Sums are formed in ascending shard order, so the result is the same for any number of
+//!   workers (`reduce.rs`).
+//! - **Nothing hangs.** Every wait has a deadline and a name. The first fault (a deadline, a closed
+//!   connection, an abort) breaks the plane, is told to all workers, wakes whoever waits, and is what all
+//!   later calls return (`core.rs`).
+//! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and
+//!   means the same run and generation; the frames after it are neither encrypted nor signed
+//!   (`handshake.rs`).
 //!
-//! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs` (connections), `wait.rs` (conditions).
+//! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs`
+//! (connections), `wait.rs` (conditions).
 
 mod bytes;
 mod call;

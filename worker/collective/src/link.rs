@@ -1,7 +1,8 @@
 //! A connection to one peer.
 //!
-//! Any thread may write, one frame at a time; one thread reads and never writes to a socket while waiting for another, so two workers
-//! that write to each other never wait for each other. Invariant: once the plane is broken, the reader only drains.
+//! Any thread may write, one frame at a time; one thread reads and never writes to a socket while waiting
+//! for another, so two workers that write to each other never wait for each other. Invariant: once the
+//! plane is broken, the reader only drains.
 
 use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -86,7 +87,8 @@ impl Link {
             let mut frame = header.encode().to_vec();
             frame.extend_from_slice(payload);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: the descriptor is open as long as `self`, and the pointer and length are those of a live buffer.
+            // SAFETY: the descriptor is open as long as `self`, and the pointer and length are those of a
+            // live buffer.
             unsafe { libc::send(self.stream.as_raw_fd(), frame.as_ptr().cast(), frame.len(), flags) };
         }
         // An error means that the connection is gone already.
@@ -99,15 +101,23 @@ impl Link {
     }
 }
 
-/// Takes a connection within this machine off a pacing congestion control: BBR holds loopback to a third of its speed, and there is no
-/// path whose rate it could find out. Connections between machines keep the system's choice.
+/// Takes a connection within this machine off a pacing congestion control: BBR holds loopback to a third of
+/// its speed, and there is no path whose rate it could find out. Connections between machines keep the
+/// system's choice.
 fn do_not_pace(stream: &TcpStream) {
     let name = b"reno";
     let size = name.len() as libc::socklen_t;
-    // SAFETY: the descriptor is open, and pointer and length are those of the name. An error leaves the system's choice.
+    // SAFETY: the descriptor is open, and pointer and length are those of the name. An error leaves the
+    // system's choice.
     unsafe {
         let descriptor = stream.as_raw_fd();
-        libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_ptr().cast(), size);
+        libc::setsockopt(
+            descriptor,
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_ptr().cast(),
+            size,
+        );
     }
 }
 
@@ -147,7 +157,8 @@ pub(crate) fn read_frames(core: &Arc<Core>, link: &Link, stream: TcpStream) {
             }
         }
     }
-    // Unread bytes at the close would make the kernel discard the abort frame that this side has just written.
+    // Unread bytes at the close would make the kernel discard the abort frame that this side has just
+    // written.
     let mut scratch = vec![0; PIECE_BYTES];
     while matches!(stream.read(&mut scratch), Ok(1..)) {}
 }

@@ -1,8 +1,8 @@
 //! The door of a worker process: accepts connections for its whole life, for one generation after another.
 //!
-//! Each caller is received on a thread of its own, so that a stranger who says nothing keeps nobody else waiting. Callers for a
-//! generation this worker has not been told of are kept waiting a little, then asked to try again. Invariant: only authenticated
-//! connections of the generation being formed reach the plane.
+//! Each caller is received on a thread of its own, so that a stranger who says nothing keeps nobody else
+//! waiting. Callers for a generation this worker has not been told of are kept waiting a little, then asked
+//! to try again. Invariant: only authenticated connections of the generation being formed reach the plane.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -199,7 +199,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.door.update(|door| door.closed = true);
-        // SAFETY: the descriptor is open as long as `self.socket`. On Linux this wakes the thread that accepts.
+        // SAFETY: the descriptor is open as long as `self.socket`. On Linux this wakes the thread that
+        // accepts.
         unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
         if let Some(acceptor) = self.acceptor.take() {
             // A panic there has been reported on its own thread.
@@ -217,7 +218,8 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
         let (stream, address) = match caller {
             Ok(caller) => caller,
             Err(error) => {
-                // Out of descriptors, or the caller has hung up: others may still get through, after a breath.
+                // Out of descriptors, or the caller has hung up: others may still get through, after a
+                // breath.
                 if !matches!(
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted

@@ -1,8 +1,9 @@
 //! Where frames wait for the ranks that want them.
 //!
-//! One [`Exchange`] per tag, made by whatever comes first, a frame or a call, and gone when every local member of the group has
-//! finished. Invariants: a waiter is woken once all it wants is there, not before; frames for operations that nobody here has called
-//! yet are counted per sender, so that a sender far ahead can be held back.
+//! One [`Exchange`] per tag, made by whatever comes first, a frame or a call, and gone when every local
+//! member of the group has finished. Invariants: a waiter is woken once all it wants is there, not before;
+//! frames for operations that nobody here has called yet are counted per sender, so that a sender far ahead
+//! can be held back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -95,10 +96,12 @@ impl State {
 }
 
 impl Exchange {
-    /// Waits until all of `wanted` is there and takes it, in that order. Each parcel is handed out `readers` times.
+    /// Waits until all of `wanted` is there and takes it, in that order. Each parcel is handed out
+    /// `readers` times.
     ///
-    /// `stop` is asked with what is still missing, at first and when woken; what it gives ends the wait. What is there is taken even
-    /// from a broken plane: a peer that finished an operation and failed later has left its part. Also returns how long it took.
+    /// `stop` is asked with what is still missing, at first and when woken; what it gives ends the wait.
+    /// What is there is taken even from a broken plane: a peer that finished an operation and failed later
+    /// has left its part. Also returns how long it took.
     ///
     /// # Errors
     /// What `stop` gives, or what is missing when `limit` has passed.
@@ -266,7 +269,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Waits until `worker` is no longer too far ahead, `stop` says so, or `limit` has passed; then its unclaimed bytes.
+    /// Waits until `worker` is no longer too far ahead, `stop` says so, or `limit` has passed; then its
+    /// unclaimed bytes.
     pub fn admit(
         &self,
         worker: WorkerIndex,

@@ -39,7 +39,8 @@ impl fmt::Display for WorkerIndex {
     }
 }
 
-/// What the workers of a run know and strangers do not; it keys the proofs of the handshake and never travels.
+/// What the workers of a run know and strangers do not; it keys the proofs of the handshake and never
+/// travels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);
 

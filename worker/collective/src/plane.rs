@@ -1,7 +1,7 @@
 //! Forms, holds and closes the mesh of one generation.
 //!
-//! One connection per pair of workers; the lower index dials the higher. Invariant: `connect` returns within its deadline, and a
-//! dropped plane has no thread left that touches its sockets.
+//! One connection per pair of workers; the lower index dials the higher. Invariant: `connect` returns
+//! within its deadline, and a dropped plane has no thread left that touches its sockets.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -32,8 +32,9 @@ impl DataPlane {
     /// Connects to all workers of `membership`; all of them must call this.
     ///
     /// # Errors
-    /// `Membership`, `Handshake`, `Io`. A refused stranger is not an error; see [`Listener::drain_refusals`]. A later call for a later
-    /// generation, from another thread, ends this one with `StaleGeneration`.
+    /// `Membership`, `Handshake`, `Io`. A refused stranger is not an error; see
+    /// [`Listener::drain_refusals`]. A later call for a later generation, from another thread, ends this
+    /// one with `StaleGeneration`.
     pub fn connect(
         listener: &Listener,
         membership: Membership,

@@ -12,8 +12,8 @@ use crate::{reduce, spread};
 
 /// Operations between the shards of a run.
 ///
-/// All shards of a group call the same operation with equal tags and groups. Every call returns: with the result, or with the first
-/// cause that broke the plane, within its deadlines.
+/// All shards of a group call the same operation with equal tags and groups. Every call returns: with the
+/// result, or with the first cause that broke the plane, within its deadlines.
 pub trait Collective {
     /// The shard this handle speaks for.
     fn shard(&self) -> Shard;
@@ -21,9 +21,10 @@ pub trait Collective {
     /// Number of shards of the run.
     fn shards(&self) -> u32;
 
-    /// Sums `buffer` over the group's contributors, in ascending shard order: `((c0 + c1) + c2) + …` in f32, whatever the number of
-    /// workers. The result lands in every receiver's buffer. A receiver that does not contribute passes a buffer of the right length,
-    /// whose content is ignored; the buffer of a contributor that does not receive is left as it is.
+    /// Sums `buffer` over the group's contributors, in ascending shard order: `((c0 + c1) + c2) + …` in
+    /// f32, whatever the number of workers. The result lands in every receiver's buffer. A receiver that
+    /// does not contribute passes a buffer of the right length, whose content is ignored; the buffer of a
+    /// contributor that does not receive is left as it is.
     ///
     /// # Errors
     /// The plane's fault; `LengthMismatch` when the buffers differ in length.
@@ -44,7 +45,8 @@ pub trait Collective {
     /// The plane's fault.
     fn all_gather(&self, tag: Tag, group: &Group, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError>;
 
-    /// Copies the root's `buffer` to all members of the group, whose own is replaced. The root waits until they call.
+    /// Copies the root's `buffer` to all members of the group, whose own is replaced. The root waits until
+    /// they call.
     ///
     /// # Errors
     /// The plane's fault.

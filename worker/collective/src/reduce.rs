@@ -1,9 +1,11 @@
 //! All-reduce, summed in ascending shard order.
 //!
-//! Short buffers take one hop: every contributor speaks to every receiver, and each receiver sums. Long ones are cut into pieces,
-//! dealt in turn to the receivers; the owner of a piece sums it and tells the other receivers. Pieces flow in rounds of one per owner,
-//! with the sending some rounds ahead of the summing and that ahead of the collecting, so that what is summed is still in the cache.
-//! Invariant: pieces, owners and the order of additions follow from the group and the length alone, never from workers or time.
+//! Short buffers take one hop: every contributor speaks to every receiver, and each receiver sums. Long
+//! ones are cut into pieces, dealt in turn to the receivers; the owner of a piece sums it and tells the
+//! other receivers. Pieces flow in rounds of one per owner, with the sending some rounds ahead of the
+//! summing and that ahead of the collecting, so that what is summed is still in the cache. Invariant:
+//! pieces, owners and the order of additions follow from the group and the length alone, never from workers
+//! or time.
 
 use crate::bytes::Element;
 use crate::call::Call;
@@ -59,7 +61,8 @@ fn one_hop<E: Element>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), Collecti
     }
 }
 
-/// Takes the contributions of all others to `numbers` and adds them up in shard order, this rank's own in its place.
+/// Takes the contributions of all others to `numbers` and adds them up in shard order, this rank's own in
+/// its place.
 fn sum<E: Element>(
     call: &Call<'_>,
     kind: Kind,

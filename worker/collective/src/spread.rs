@@ -1,8 +1,9 @@
 //! All-gather, broadcast and barrier.
 //!
-//! A buffer travels in pieces of at most [`PIECE_BYTES`], at least one even when it is empty, each telling the length of the whole. A
-//! broadcast starts once the receiving workers have said that they are ready, so that no state of hundreds of megabytes piles up at
-//! one that is not. Invariant: what is allocated grows with what has arrived, not with what a frame promises.
+//! A buffer travels in pieces of at most [`PIECE_BYTES`], at least one even when it is empty, each telling
+//! the length of the whole. A broadcast starts once the receiving workers have said that they are ready, so
+//! that no state of hundreds of megabytes piles up at one that is not. Invariant: what is allocated grows
+//! with what has arrived, not with what a frame promises.
 
 use crate::call::Call;
 use crate::core::Core;
@@ -54,7 +55,8 @@ fn take_all(call: &Call<'_>, from: Shard, bytes: &mut Vec<u8>) -> Result<(), Col
     Ok(())
 }
 
-/// Rank `me`'s part in a gather: every contributor's bytes in shard order, or nothing for a rank that only gives.
+/// Rank `me`'s part in a gather: every contributor's bytes in shard order, or nothing for a rank that only
+/// gives.
 ///
 /// # Errors
 /// The plane's fault; see [`CollectiveError`].

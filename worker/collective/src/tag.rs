@@ -1,7 +1,8 @@
 //! Names of operations.
 //!
-//! A [`Tag`] names one collective operation of one generation, equally on all ranks. Its codes travel in every frame, its words only in
-//! messages. Invariant: a rank uses a tag once; [`TagLedger`] remembers the tags of its latest steps.
+//! A [`Tag`] names one collective operation of one generation, equally on all ranks. Its codes travel in
+//! every frame, its words only in messages. Invariant: a rank uses a tag once; [`TagLedger`] remembers the
+//! tags of its latest steps.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -93,8 +94,8 @@ impl fmt::Display for TagKey {
 
 /// The tags one shard has used in its latest steps.
 ///
-/// A run has millions of tags; a tag that comes back does so through a mistake in the present or the preceding step, so older steps are
-/// forgotten.
+/// A run has millions of tags; a tag that comes back does so through a mistake in the present or the
+/// preceding step, so older steps are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct TagLedger {
     steps: VecDeque<((u8, u64), HashSet<TagKey>)>,

@@ -1,13 +1,14 @@
 //! The only place that blocks on a condition.
 //!
-//! Invariant: every wait has a deadline. Blocking on sockets is in `link.rs` and `handshake.rs`, with timeouts on
-//! the sockets or, for the thread that reads a peer, until the socket is shut down; and one who waits for an
-//! operation that runs on another thread relies on that operation's deadlines (`rank.rs`).
+//! Invariant: every wait has a deadline. Blocking on sockets is in `link.rs` and `handshake.rs`, with
+//! timeouts on the sockets or, for the thread that reads a peer, until the socket is shut down; and one who
+//! waits for an operation that runs on another thread relies on that operation's deadlines (`rank.rs`).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Locks, also where a panicking thread left the lock: the state is still whole, as no invariant spans a call of foreign code.
+/// Locks, also where a panicking thread left the lock: the state is still whole, as no invariant spans a
+/// call of foreign code.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -32,7 +33,8 @@ impl<T> Gate<T> {
         lock(&self.state)
     }
 
-    /// Wakes all waiters. The lock is taken in between, so that a waiter which has just looked is asleep by then.
+    /// Wakes all waiters. The lock is taken in between, so that a waiter which has just looked is asleep by
+    /// then.
     pub fn wake(&self) {
         drop(self.lock());
         self.changed.notify_all();

@@ -1,8 +1,10 @@
 //! Nothing hangs: every fault reaches every rank, with names.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod common;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,8 @@ const LONG: usize = 500_000;
 /// Far below any deadline in use, far above what a loaded machine needs.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// Starts `call` on the given ranks' threads, then does `then`; what the calls gave, and how long after `then`.
+/// Starts `call` on the given ranks' threads, then does `then`; what the calls gave, and how long after
+/// `then`.
 fn calls_then<R: Send>(
     ranks: Vec<impl Collective + Send>,
     call: impl Fn(&dyn Collective) -> R + Sync,
@@ -249,40 +252,58 @@ fn a_plane_is_dropped_with_operations_in_flight() {
     assert!(start.elapsed() < AT_ONCE);
 }
 
-#[test]
-fn bytes_that_are_no_frame_break_the_plane_by_name() {
-    use std::io::Write;
-    // A relay between the two workers that slips in a few bytes of its own once told to.
+/// The planes of two workers whose connection runs through this process, and the relay's socket to the second. After
+/// `budget` bytes the relay stops reading what the first sends, but keeps the connection.
+fn relayed(budget: u64, deadlines: Deadlines) -> ([DataPlane; 2], TcpStream) {
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let (low, high) = (common::listener(), common::listener());
-    let mut memberships = [0, 1].map(|me| common::membership(me, &[&low, &high], 2));
-    memberships[0].workers[1].address = door.local_addr().unwrap().to_string();
+    let [mut first, second] = [0, 1].map(|me| common::membership(me, &[&low, &high], 2));
+    first.workers[1].address = door.local_addr().unwrap().to_string();
     let target = high.local_addr();
-    thread::scope(|scope| {
-        let relay = scope.spawn(move || {
-            let (caller, _) = door.accept().unwrap();
-            let called = std::net::TcpStream::connect(target).unwrap();
-            for (mut from, mut to) in [(&caller, &called), (&called, &caller)]
-                .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
-            {
-                thread::spawn(move || std::io::copy(&mut from, &mut to));
-            }
-            called
-        });
-        let [first, second] = memberships;
-        let left = scope.spawn(|| DataPlane::connect(&low, first, PATIENT).unwrap());
-        let right = DataPlane::connect(&high, second, PATIENT).unwrap();
-        let planes = [left.join().unwrap(), right];
-        let mut wire = relay.join().unwrap();
-        let results = calls_then(
-            vec![planes[1].rank(Shard(1)).unwrap()],
-            |rank| reduce(rank, tag(1, 0), 10),
-            || wire.write_all(&[b'x'; 64]).unwrap(),
-        );
-        let text = chain(results[0].as_ref().unwrap_err());
-        assert!(
-            text.starts_with("damaged frame from worker 0: no frame starts here"),
-            "{text}"
-        );
+    let relay = thread::spawn(move || {
+        let (caller, _) = door.accept().unwrap();
+        let called = TcpStream::connect(target).unwrap();
+        let (from, mut to) = (caller.try_clone().unwrap(), called.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from.take(budget), &mut to));
+        let (mut from, mut to) = (called.try_clone().unwrap(), caller);
+        thread::spawn(move || std::io::copy(&mut from, &mut to));
+        called
     });
+    let left = thread::spawn(move || DataPlane::connect(&low, first, deadlines).unwrap());
+    let right = DataPlane::connect(&high, second, deadlines).unwrap();
+    ([left.join().unwrap(), right], relay.join().unwrap())
+}
+
+#[test]
+fn bytes_that_are_no_frame_break_the_plane_by_name() {
+    let (planes, mut wire) = relayed(u64::MAX, PATIENT);
+    let results = calls_then(
+        vec![planes[1].rank(Shard(1)).unwrap()],
+        |rank| reduce(rank, tag(1, 0), 10),
+        || wire.write_all(&[b'x'; 64]).unwrap(),
+    );
+    let text = chain(results[0].as_ref().unwrap_err());
+    assert!(
+        text.starts_with("damaged frame from worker 0: no frame starts here"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_worker_that_stops_reading_is_named() {
+    let deadlines = Deadlines {
+        operation: Duration::from_millis(300),
+        ..PATIENT
+    };
+    // The handshake's two messages from the dialling side.
+    let handshake = 12 + "rainy night".len() as u64 + 16 + 32 + 35;
+    let (planes, _wire) = relayed(handshake, deadlines);
+    let results = calls_then(
+        vec![planes[0].rank(Shard(0)).unwrap()],
+        |rank| reduce(rank, tag(1, 0), 40_000_000),
+        || {},
+    );
+    let error = results[0].as_ref().unwrap_err();
+    assert_eq!(error.suspect(), Some(WorkerIndex(1)), "{error}");
+    assert!(error.to_string().contains("shard 1 (worker 1)"), "{error}");
 }

@@ -1,4 +1,5 @@
 //! Who gets into a mesh, and what the others hear.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod common;
 

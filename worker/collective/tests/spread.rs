@@ -1,4 +1,5 @@
 //! Gather, broadcast, barrier.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod common;
 
