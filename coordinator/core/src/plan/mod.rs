@@ -10,7 +10,7 @@ mod styles;
 
 pub use batches::{Batches, SampleAt};
 pub use lanes::{Lane, Lanes};
-pub use sampling::{SampleDraw, crop_origin, draw_sample};
+pub use sampling::{SampleDraw, draw_sample};
 pub use split::slice;
 pub use stream::{Purpose, Stream, StreamKey};
 pub use styles::draw_styles;

@@ -39,24 +39,9 @@ pub fn draw_sample(seed: u64, stage: Stage, sample: SampleAt, jitter: JitterConf
     SampleDraw { crop, flip, jitter, jitter_order }
 }
 
-/// First pixel of a crop of `crop` pixels within `side` pixels, or `None` if it does not fit.
-#[must_use]
-pub fn crop_origin(side: u32, crop: u32, fraction: f64) -> Option<u32> {
-    let places = side.checked_sub(crop)? + 1;
-    Some(((fraction * f64::from(places)) as u32).min(places - 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crops_reach_both_borders_and_stay_inside() {
-        assert_eq!(crop_origin(10, 4, 0.0), Some(0));
-        assert_eq!(crop_origin(10, 4, 0.999_999), Some(6));
-        assert_eq!(crop_origin(10, 10, 0.7), Some(0));
-        assert_eq!(crop_origin(3, 4, 0.0), None);
-    }
 
     #[test]
     fn a_sample_is_drawn_anew_in_each_epoch() {

@@ -1,0 +1,13 @@
+//! The worker's side of the control plane: joins the run, attends to the coordinator, reports.
+//!
+//! One async task owns the connection; the trainer talks to it through channels and never waits for
+//! an RPC. Orders come out of one channel in the order the coordinator gave them, facts go into another.
+
+mod facts;
+mod orders;
+mod reports;
+mod session;
+
+pub use facts::{Fact, Progress, Report, StateClaim};
+pub use orders::{Form, Order};
+pub use session::{Agent, AgentError, Introduction, Joined};

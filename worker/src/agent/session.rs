@@ -1,0 +1,357 @@
+//! The connection to the coordinator.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use ulda_core::ids::Generation;
+use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_proto::v1;
+use ulda_proto::v1::coordinator_client::CoordinatorClient;
+
+use super::facts::{Fact, Report, heartbeat};
+use super::orders::Order;
+use super::reports;
+
+/// Longest wait for one connection attempt or one answer.
+const RPC_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a worker looks for its coordinator before it gives up, at the start and later.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_millis(300);
+/// Longest wait for the last facts to leave when the worker ends.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
+const OUTBOX: usize = 64;
+
+/// How a worker presents itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// `http://host:port` of the coordinator.
+    pub coordinator: String,
+    pub run: String,
+    pub slot: u32,
+    pub data_address: String,
+    pub device: String,
+}
+
+/// What a worker learns on joining.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    pub worker: u64,
+    pub spec: RunSpec,
+    pub run_directory: PathBuf,
+    pub secret: [u8; 32],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("`{0}` is not a coordinator's address; hint: it looks like http://10.0.0.1:7070")]
+    Address(String),
+    #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
+    Unreachable { address: String, waited: Duration, last: String },
+    #[error("the coordinator refused this worker: {0}")]
+    Refused(String),
+    #[error("the coordinator's answer is unusable: {0}")]
+    BadReply(String),
+    #[error("the agent's runtime cannot start")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// The trainer's end of the control plane. Dropping it says farewell and waits, within a deadline, until all was delivered.
+pub struct Agent {
+    pub orders: Receiver<Order>,
+    facts: Option<mpsc::UnboundedSender<Fact>>,
+    reports: Option<mpsc::UnboundedSender<(Generation, Report)>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Agent {
+    /// Joins the run and starts attending. Heartbeats flow from here on.
+    ///
+    /// # Errors
+    /// When no coordinator answers in time, or it refuses.
+    pub fn start(introduction: &Introduction) -> Result<(Self, Joined), AgentError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("agent")
+            .enable_all()
+            .build()
+            .map_err(AgentError::Runtime)?;
+        let (client, reply) = runtime.block_on(join(introduction))?;
+        let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
+        let joined = Joined::from_wire(reply)?;
+        let (order_sender, orders) = crossbeam_channel::unbounded();
+        let (facts, fact_inbox) = mpsc::unbounded_channel();
+        let (reports, report_inbox) = mpsc::unbounded_channel();
+        let session = Session {
+            client: client.clone(),
+            worker: joined.worker,
+            heartbeat_every,
+            orders: order_sender,
+            facts: fact_inbox,
+            generation: 0,
+            ready: None,
+            standing: None,
+        };
+        let tasks = vec![
+            runtime.spawn(session.attend()),
+            runtime.spawn(reports::deliver(client, joined.worker, report_inbox)),
+        ];
+        Ok((Self { orders, facts: Some(facts), reports: Some(reports), tasks, runtime: Some(runtime) }, joined))
+    }
+
+    pub fn tell(&self, fact: Fact) {
+        if let Some(facts) = &self.facts {
+            // The session may be gone, which is told by an order.
+            let _ = facts.send(fact);
+        }
+    }
+
+    pub fn report(&self, generation: Generation, report: Report) {
+        if let Some(reports) = &self.reports {
+            let _ = reports.send((generation, report));
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.facts = None;
+        self.reports = None;
+        let Some(runtime) = self.runtime.take() else { return };
+        let tasks = std::mem::take(&mut self.tasks);
+        runtime.block_on(async {
+            let all = async {
+                for task in tasks {
+                    let _ = task.await;
+                }
+            };
+            if tokio::time::timeout(FAREWELL_DEADLINE, all).await.is_err() {
+                tracing::warn!(seconds = FAREWELL_DEADLINE.as_secs(), "last reports were not delivered in time");
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+impl Joined {
+    fn from_wire(reply: v1::JoinReply) -> Result<Self, AgentError> {
+        let bad = |what: String| AgentError::BadReply(what);
+        let config: RunConfig = toml::from_str(&reply.spec_toml).map_err(|error| bad(error.to_string()))?;
+        // Nothing is left open in a resolved run.toml, so the host given here decides nothing.
+        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|error| bad(error.to_string()))?;
+        let secret = <[u8; 32]>::try_from(reply.data_secret.as_slice())
+            .map_err(|_| bad(format!("data secret of {} bytes, expected 32", reply.data_secret.len())))?;
+        Ok(Self { worker: reply.worker, spec, run_directory: reply.run_directory.into(), secret })
+    }
+}
+
+async fn join(introduction: &Introduction) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), AgentError> {
+    let address = &introduction.coordinator;
+    let endpoint = Endpoint::from_shared(address.clone())
+        .map_err(|_| AgentError::Address(address.clone()))?
+        .connect_timeout(RPC_DEADLINE)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10));
+    let started = Instant::now();
+    loop {
+        let problem = match try_join(&endpoint, introduction).await {
+            Ok(joined) => return Ok(joined),
+            Err(Attempt::Refused(why)) => return Err(AgentError::Refused(why)),
+            Err(Attempt::Again(problem)) => problem,
+        };
+        let waited = started.elapsed();
+        if waited > SEARCH_DEADLINE {
+            return Err(AgentError::Unreachable { address: address.clone(), waited, last: problem });
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+enum Attempt {
+    Again(String),
+    Refused(String),
+}
+
+async fn try_join(
+    endpoint: &Endpoint,
+    introduction: &Introduction,
+) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), Attempt> {
+    let channel = endpoint.connect().await.map_err(|error| Attempt::Again(with_sources(&error)))?;
+    let mut client = CoordinatorClient::new(channel);
+    let request = v1::JoinRequest {
+        run: introduction.run.clone(),
+        slot: introduction.slot,
+        data_address: introduction.data_address.clone(),
+        device: introduction.device.clone(),
+        process_id: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let answer = tokio::time::timeout(RPC_DEADLINE, client.join(request)).await;
+    match answer {
+        Err(_) => Err(Attempt::Again(format!("no answer to join within {} s", RPC_DEADLINE.as_secs()))),
+        Ok(Ok(reply)) => Ok((client, reply.into_inner())),
+        Ok(Err(status)) if is_passing(&status) => Err(Attempt::Again(status.to_string())),
+        Ok(Err(status)) => Err(Attempt::Refused(status.message().to_owned())),
+    }
+}
+
+fn is_passing(status: &tonic::Status) -> bool {
+    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled)
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// Owner of the attend stream.
+struct Session {
+    client: CoordinatorClient<Channel>,
+    worker: u64,
+    heartbeat_every: Duration,
+    orders: Sender<Order>,
+    facts: mpsc::UnboundedReceiver<Fact>,
+    generation: u64,
+    /// Repeated on every further stream, in this order.
+    ready: Option<Fact>,
+    standing: Option<Fact>,
+}
+
+enum Ended {
+    Farewell,
+    Lost(String),
+    Refused(String),
+}
+
+impl Session {
+    async fn attend(mut self) {
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            self.order(Order::Orphaned { why: "signals cannot be listened to".to_owned() });
+            return;
+        };
+        let mut unsent = None;
+        let mut lost_since: Option<Instant> = None;
+        loop {
+            let attended_from = Instant::now();
+            match self.attend_once(&mut terminate, &mut unsent).await {
+                Ended::Farewell => return,
+                Ended::Refused(why) => return self.order(Order::Orphaned { why }),
+                Ended::Lost(why) => {
+                    if attended_from.elapsed() > RPC_DEADLINE {
+                        lost_since = None;
+                    }
+                    let since = *lost_since.get_or_insert_with(|| {
+                        tracing::warn!(why, "coordinator lost; training goes on");
+                        Instant::now()
+                    });
+                    if since.elapsed() > SEARCH_DEADLINE {
+                        let waited = since.elapsed().as_secs();
+                        return self.order(Order::Orphaned { why: format!("coordinator unreachable for {waited} s: {why}") });
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn attend_once(&mut self, terminate: &mut Signal, unsent: &mut Option<Fact>) -> Ended {
+        let (outbox, inbox) = mpsc::channel(OUTBOX);
+        let opening = [heartbeat(self.worker, self.generation)].into_iter();
+        let remembered = [&self.ready, &self.standing].into_iter().flatten().cloned();
+        for wire in opening.chain(remembered.map(|fact| fact.into_wire(self.worker))) {
+            // The outbox is empty and has room for all of them.
+            let _ = outbox.try_send(wire);
+        }
+        let opening = tokio::time::timeout(RPC_DEADLINE, self.client.attend(ReceiverStream::new(inbox))).await;
+        let mut directives = match opening {
+            Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
+            Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.to_string()),
+            Ok(Err(status)) => return Ended::Refused(status.message().to_owned()),
+            Ok(Ok(reply)) => reply.into_inner(),
+        };
+        let mut beat = tokio::time::interval(self.heartbeat_every);
+        loop {
+            if let Some(fact) = unsent.take() {
+                let wire = fact.clone().into_wire(self.worker);
+                if !matches!(tokio::time::timeout(RPC_DEADLINE, outbox.send(wire)).await, Ok(Ok(()))) {
+                    *unsent = Some(fact);
+                    return Ended::Lost("attend stream takes no more facts".to_owned());
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => self.terminated(),
+                directive = directives.message() => match directive {
+                    Ok(Some(directive)) => self.directive(directive),
+                    Ok(None) => return Ended::Lost("the coordinator closed the stream".to_owned()),
+                    Err(status) => return Ended::Lost(status.to_string()),
+                },
+                fact = self.facts.recv() => match fact {
+                    Some(fact) => {
+                        self.remember(&fact);
+                        *unsent = Some(fact);
+                    }
+                    None => {
+                        drop(outbox);
+                        return Self::drained(directives).await;
+                    }
+                },
+                _ = beat.tick() => {
+                    let _ = outbox.try_send(heartbeat(self.worker, self.generation));
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, fact: &Fact) {
+        if matches!(fact, Fact::Ready { .. }) {
+            self.ready = Some(fact.clone());
+        } else if fact.is_standing() {
+            self.standing = Some(fact.clone());
+        }
+    }
+
+    /// The stream's end is the coordinator's word that it has read all that came before.
+    async fn drained(mut directives: tonic::Streaming<v1::Directive>) -> Ended {
+        let end = async { while let Ok(Some(_)) = directives.message().await {} };
+        let _ = tokio::time::timeout(Duration::from_secs(3), end).await;
+        Ended::Farewell
+    }
+
+    fn directive(&mut self, directive: v1::Directive) {
+        let stops = matches!(directive.order, Some(v1::directive::Order::Stop(_)));
+        if directive.generation < self.generation && !stops {
+            tracing::warn!(got = directive.generation, current = self.generation, "directive of an older generation refused");
+            return;
+        }
+        self.generation = self.generation.max(directive.generation);
+        match Order::from_wire(directive, self.worker) {
+            Ok(order) => self.order(order),
+            Err(error) => tracing::error!(%error, "directive not understood"),
+        }
+    }
+
+    fn terminated(&self) {
+        static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        if ASKED.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            tracing::warn!("second SIGTERM: leaving at once");
+            std::process::exit(143);
+        }
+        self.order(Order::Stop { drain: true, why: "SIGTERM".to_owned() });
+    }
+
+    fn order(&self, order: Order) {
+        // The trainer may have ended already.
+        let _ = self.orders.send(order);
+    }
+}

@@ -1,0 +1,302 @@
+//! The folder of checkpoints of one run.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ulda_core::stage::{Cursor, Stage};
+
+use super::manifest::{ClipOrigin, FORMAT, FileEntry, Manifest};
+use crate::state::{RunState, StateError};
+
+const STATE_FILE: &str = "state.safetensors";
+const MANIFEST_FILE: &str = "manifest.json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("{action} `{}`", path.display())]
+    Io { action: &'static str, path: PathBuf, #[source] source: io::Error },
+    #[error("`{}` is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("`{}` belongs to run `{found}`, not `{expected}`; hint: give this run another directory", path.display())]
+    OtherRun { path: PathBuf, found: String, expected: String },
+    #[error("`{}` cannot be read as a run state", path.display())]
+    State { path: PathBuf, #[source] source: StateError },
+    #[error("state could not be written as safetensors")]
+    Encode(#[source] StateError),
+}
+
+/// A checkpoint that was read, and those that were passed over on the way to it.
+pub struct Found {
+    pub state: RunState,
+    pub path: PathBuf,
+    pub passed_over: Vec<CheckpointError>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckpointStore {
+    folder: PathBuf,
+    run: String,
+    clip: ClipOrigin,
+    keep: usize,
+}
+
+impl CheckpointStore {
+    #[must_use]
+    pub fn new(folder: PathBuf, run: String, clip: ClipOrigin, keep: u32) -> Self {
+        Self { folder, run, clip, keep: keep as usize }
+    }
+
+    /// Writes the state under its position and removes all but the newest `keep`.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was there before stays.
+    pub fn write(&self, state: &RunState, digest: &str) -> Result<(PathBuf, u64), CheckpointError> {
+        let bytes = state.to_bytes().map_err(CheckpointError::Encode)?;
+        let size = bytes.len() as u64;
+        let name = format!("{}-{:08}", state.cursor.stage, state.cursor.step);
+        let path = self.write_folder(&name, state.cursor, digest, &BTreeMap::from([(STATE_FILE.to_owned(), bytes)]))?;
+        self.prune()?;
+        Ok((path, size))
+    }
+
+    /// Writes `files` and their manifest into the folder `name`, replacing one of that name.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_folder(
+        &self,
+        name: &str,
+        cursor: Cursor,
+        digest: &str,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<PathBuf, CheckpointError> {
+        let path = self.folder.join(name);
+        let beside = self.folder.join(format!(".{name}.writing"));
+        remove_folder(&beside)?;
+        create_folder(&beside)?;
+        let mut entries = BTreeMap::new();
+        for (file, bytes) in files {
+            write_synced(&beside.join(file), bytes)?;
+            let entry = FileEntry { blake3: blake3::hash(bytes).to_hex().to_string(), size_bytes: bytes.len() as u64 };
+            entries.insert(file.clone(), entry);
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            run: self.run.clone(),
+            cursor,
+            digest: digest.to_owned(),
+            clip: self.clip.clone(),
+            files: entries,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");
+        write_synced(&beside.join(MANIFEST_FILE), &json)?;
+        sync_folder(&beside)?;
+        remove_folder(&path)?;
+        fs::rename(&beside, &path).map_err(io_error("rename into place", &path))?;
+        sync_folder(&self.folder)?;
+        Ok(path)
+    }
+
+    /// The newest whole checkpoint, or `None` where there is none.
+    ///
+    /// # Errors
+    /// When a checkpoint belongs to another run, or the folder cannot be listed.
+    pub fn newest(&self) -> Result<(Option<Found>, Vec<CheckpointError>), CheckpointError> {
+        let mut passed_over = Vec::new();
+        for (_, path) in self.list()?.into_iter().rev() {
+            match self.read(&path) {
+                Ok(state) => return Ok((Some(Found { state, path, passed_over }), Vec::new())),
+                Err(error @ CheckpointError::OtherRun { .. }) => return Err(error),
+                Err(error) => passed_over.push(error),
+            }
+        }
+        Ok((None, passed_over))
+    }
+
+    fn read(&self, path: &Path) -> Result<RunState, CheckpointError> {
+        let manifest = read_manifest(path)?;
+        if manifest.run != self.run {
+            return Err(CheckpointError::OtherRun {
+                path: path.to_owned(),
+                found: manifest.run,
+                expected: self.run.clone(),
+            });
+        }
+        if manifest.clip != self.clip {
+            let what = "it was made with other CLIP weights than clip.checkpoint names".to_owned();
+            return Err(CheckpointError::Damaged { path: path.to_owned(), what });
+        }
+        let file = path.join(STATE_FILE);
+        let bytes = read_checked(&file, manifest.files.get(STATE_FILE))?;
+        let state =
+            RunState::from_bytes(&bytes).map_err(|source| CheckpointError::State { path: file.clone(), source })?;
+        let digest = state.digest();
+        if digest != manifest.digest {
+            let what = format!("its tensors have digest {digest}, the manifest says {}", manifest.digest);
+            return Err(CheckpointError::Damaged { path: file, what });
+        }
+        Ok(state)
+    }
+
+    /// Resume checkpoints, oldest first.
+    fn list(&self) -> Result<Vec<(Cursor, PathBuf)>, CheckpointError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("list", &self.folder)(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io_error("list", &self.folder))?;
+            if let Some(cursor) = entry.file_name().to_str().and_then(parse_name) {
+                found.push((cursor, entry.path()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn prune(&self) -> Result<(), CheckpointError> {
+        let list = self.list()?;
+        for (_, path) in list.iter().take(list.len().saturating_sub(self.keep)) {
+            remove_folder(path)?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_name(name: &str) -> Option<Cursor> {
+    let (stage, step) = name.split_once('-')?;
+    Some(Cursor { stage: stage.parse::<Stage>().ok()?, step: step.parse().ok()? })
+}
+
+/// # Errors
+/// When the folder has no readable manifest of a known format.
+pub fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
+    let path = folder.join(MANIFEST_FILE);
+    let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+    let damaged = |what: String| CheckpointError::Damaged { path: path.clone(), what };
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(damaged(format!("its format is {}, this program reads {FORMAT}", manifest.format)));
+    }
+    Ok(manifest)
+}
+
+fn read_checked(path: &Path, entry: Option<&FileEntry>) -> Result<Vec<u8>, CheckpointError> {
+    let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
+    let entry = entry.ok_or_else(|| damaged("the manifest does not list it".to_owned()))?;
+    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    if bytes.len() as u64 != entry.size_bytes {
+        return Err(damaged(format!("it has {} bytes, the manifest says {}", bytes.len(), entry.size_bytes)));
+    }
+    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+        return Err(damaged("its bytes do not have the manifest's digest".to_owned()));
+    }
+    Ok(bytes)
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CheckpointError + 'a {
+    move |source| CheckpointError::Io { action, path: path.to_owned(), source }
+}
+
+fn create_folder(path: &Path) -> Result<(), CheckpointError> {
+    fs::create_dir_all(path).map_err(io_error("create folder", path))
+}
+
+fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut file = File::create(path).map_err(io_error("create", path))?;
+    file.write_all(bytes).map_err(io_error("write", path))?;
+    file.sync_all().map_err(io_error("sync", path))
+}
+
+fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error("sync folder", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Tensor;
+
+    use super::*;
+
+    fn clip() -> ClipOrigin {
+        ClipOrigin { digest: "c".into(), untrained: true }
+    }
+
+    fn store(folder: &Path) -> CheckpointStore {
+        CheckpointStore::new(folder.join("checkpoints"), "a".into(), clip(), 2)
+    }
+
+    fn state(step: u64) -> RunState {
+        let mut state = RunState::new(Cursor { stage: Stage::Adapt, step });
+        state.tensors.insert("w".into(), Tensor::from_slice(&[step as f32, 1.0]));
+        state
+    }
+
+    fn write(store: &CheckpointStore, step: u64) -> PathBuf {
+        let state = state(step);
+        store.write(&state, &state.digest()).unwrap().0
+    }
+
+    #[test]
+    fn the_newest_is_read_and_the_oldest_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        assert!(store.newest().unwrap().0.is_none());
+        let first = write(&store, 1);
+        write(&store, 2);
+        write(&store, 10);
+        assert!(!first.exists());
+        assert_eq!(store.newest().unwrap().0.unwrap().state.cursor.step, 10);
+    }
+
+    #[test]
+    fn torn_cut_and_flipped_files_are_passed_over_for_the_one_before() {
+        for damage in [cut as fn(&Path), flip, drop_manifest] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store(folder.path());
+            write(&store, 1);
+            damage(&write(&store, 2));
+            let found = store.newest().unwrap().0.unwrap();
+            assert_eq!(found.state.cursor.step, 1);
+            assert_eq!(found.passed_over.len(), 1, "loudly");
+        }
+    }
+
+    fn cut(path: &Path) {
+        let file = path.join(STATE_FILE);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    }
+
+    fn flip(path: &Path) {
+        let file = path.join(STATE_FILE);
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+
+    fn drop_manifest(path: &Path) {
+        fs::remove_file(path.join(MANIFEST_FILE)).unwrap();
+    }
+
+    #[test]
+    fn another_runs_checkpoint_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&store(folder.path()), 1);
+        let other = CheckpointStore::new(folder.path().join("checkpoints"), "b".into(), clip(), 2);
+        let error = other.newest().err().unwrap().to_string();
+        assert!(error.contains("belongs to run `a`, not `b`"), "{error}");
+    }
+}

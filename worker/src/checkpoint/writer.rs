@@ -1,0 +1,75 @@
+//! Writes checkpoints while training goes on.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use ulda_core::stage::Cursor;
+
+use super::store::{CheckpointError, CheckpointStore};
+use crate::state::RunState;
+
+/// A checkpoint that is on disk.
+#[derive(Debug)]
+pub struct Written {
+    pub path: PathBuf,
+    pub cursor: Cursor,
+    pub digest: String,
+    pub size_bytes: u64,
+}
+
+/// One thread that writes, one checkpoint at a time; a second one waits its turn, a third blocks its sender.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    states: Option<SyncSender<RunState>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CheckpointWriter {
+    /// Outcomes go to `outcomes`.
+    #[must_use]
+    pub fn start(store: CheckpointStore, outcomes: Sender<Result<Written, CheckpointError>>) -> Self {
+        let (states, inbox) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || write_all(&store, &inbox, &outcomes))
+            .expect("a thread can be started");
+        Self { states: Some(states), thread: Some(thread) }
+    }
+
+    /// Hands over a state that no one else will change.
+    pub fn write(&self, state: RunState) {
+        if let Some(states) = &self.states {
+            // The thread ends only when this writer is dropped.
+            let _ = states.send(state);
+        }
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        self.states = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(
+    store: &CheckpointStore,
+    states: &Receiver<RunState>,
+    outcomes: &Sender<Result<Written, CheckpointError>>,
+) {
+    for state in states {
+        let digest = state.digest();
+        let outcome = store.write(&state, &digest).map(|(path, size_bytes)| Written {
+            path,
+            cursor: state.cursor,
+            digest,
+            size_bytes,
+        });
+        if outcomes.send(outcome).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `worker check`: what only libtorch can tell about a run's inputs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::inspect::{Finding, inspect};
+use crate::trainer::exit;
+
+#[derive(Args)]
+pub struct Check {
+    /// Resolved run.toml
+    #[arg(long)]
+    spec: PathBuf,
+}
+
+impl Check {
+    pub fn run(self) -> ExitCode {
+        let findings = inspect(&self.spec);
+        for Finding { key, what, hint } in &findings {
+            println!("{}", serde_json::json!({ "key": key, "what": what, "hint": hint }));
+        }
+        if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::BAD_INPUT) }
+    }
+}

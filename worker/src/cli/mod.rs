@@ -1,0 +1,48 @@
+//! Command line of the worker. People mostly meet it through the coordinator, which starts it.
+
+mod check;
+mod join;
+mod log;
+mod miniature;
+mod predict;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "worker",
+    version,
+    about = "Serves shards of a ULDA run on libtorch",
+    after_help = "Exit codes: 0 done or told to stop · 1 failed · 2 wrong usage · 75 the coordinator is gone · 78 bad configuration or data"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Join a run and serve it until its end.
+    Join(join::Join),
+    /// Load everything a run needs and print what is wrong, one JSON object per line.
+    Check(check::Check),
+    /// Segment images with a finished model.
+    Predict(predict::Predict),
+    /// Write a miniature CLIP with seeded, untrained weights in OpenAI's layout, for demos and tests.
+    MiniatureClip(miniature::MiniatureClip),
+}
+
+/// Parses the command line and does what it asks. `cuda` says whether libtorch's CUDA library was found.
+#[must_use]
+pub fn main(cuda: bool) -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start();
+    match arguments.verb {
+        Verb::Join(join) => join.run(cuda),
+        Verb::Check(check) => check.run(),
+        Verb::Predict(predict) => predict.run(),
+        Verb::MiniatureClip(miniature) => miniature.run(),
+    }
+}

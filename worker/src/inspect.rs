@@ -1,0 +1,110 @@
+//! Finds what is wrong with a run's checkpoints, prompts and style bank, before any work.
+
+use std::path::Path;
+
+use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_model::{Backbone, Head, TextEncoder, Weights};
+
+/// One thing wrong, as the coordinator's table shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub key: String,
+    pub what: String,
+    pub hint: String,
+}
+
+impl Finding {
+    /// Splits the hint that an error's text may carry off from it.
+    fn new(key: &str, error: &dyn std::error::Error) -> Self {
+        let text = crate::with_causes(error);
+        let (what, hint) = text.split_once("hint:").unwrap_or((&text, ""));
+        let tidy = |part: &str| part.trim().trim_end_matches([';', ':']).trim().to_owned();
+        Self { key: key.to_owned(), what: tidy(what), hint: tidy(hint) }
+    }
+}
+
+/// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
+#[must_use]
+pub fn inspect(path: &Path) -> Vec<Finding> {
+    let spec = match read_spec(path) {
+        Ok(spec) => spec,
+        Err(what) => return vec![Finding { key: path.display().to_string(), what, hint: String::new() }],
+    };
+    let mut findings = Vec::new();
+    let config = spec.config();
+    let clip = note(&mut findings, "clip.checkpoint", Weights::read(&config.clip.checkpoint));
+    let backbone = clip.as_ref().and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
+    if let Some(weights) = &clip {
+        inspect_prompts(&mut findings, &spec, weights);
+    }
+    if let Some(backbone) = &backbone {
+        inspect_scene_pool(&mut findings, &spec, backbone);
+    }
+    if let Some(path) = &config.pretrain.checkpoint {
+        inspect_source(&mut findings, path, backbone.as_ref());
+    }
+    findings
+}
+
+fn read_spec(path: &Path) -> Result<RunSpec, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let config: RunConfig = toml::from_str(&text).map_err(|error| error.to_string())?;
+    RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|problems| problems.to_string())
+}
+
+fn note<T, E: std::error::Error>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, E>) -> Option<T> {
+    outcome.map_err(|error| findings.push(Finding::new(key, &error))).ok()
+}
+
+fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weights) {
+    let Some(encoder) = note(findings, "clip.checkpoint", TextEncoder::load(weights, tch::Device::Cpu)) else { return };
+    for (index, domain) in spec.config().domains.iter().enumerate() {
+        let longest = ulda_model::text::CLASSES.iter().map(|class| ulda_model::text::region_prompt(class, &domain.prompt));
+        for prompt in std::iter::once(domain.prompt.clone()).chain(longest) {
+            if let Err(error) = encoder.tokenize(&ulda_model::text::fill(&prompt)) {
+                findings.push(Finding::new(&format!("domain[{index}].prompt"), &error));
+                break;
+            }
+        }
+    }
+}
+
+fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone) {
+    let pool = i64::from(spec.config().simulate.scene_pool);
+    let Some(attention) = &backbone.config().pool else {
+        findings.push(Finding {
+            key: "clip.checkpoint".to_owned(),
+            what: "has no attention pool, which the scene loss needs".to_owned(),
+            hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
+        });
+        return;
+    };
+    let side = attention.resolution / 4;
+    if side != pool {
+        findings.push(Finding {
+            key: "simulate.scene_pool".to_owned(),
+            what: format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
+            hint: format!("set it to {side}"),
+        });
+    }
+}
+
+fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
+    const KEY: &str = "pretrain.checkpoint";
+    let Some(weights) = note(findings, KEY, Weights::read(path)) else { return };
+    let backbone = note(findings, KEY, Backbone::load(&weights));
+    note(findings, KEY, Head::load(&weights));
+    if let (Some(source), Some(clip)) = (backbone, clip)
+        && source.config().low_channels() != clip.config().low_channels()
+    {
+        findings.push(Finding {
+            key: KEY.to_owned(),
+            what: format!(
+                "has {} low-level channels, clip.checkpoint has {}",
+                source.config().low_channels(),
+                clip.config().low_channels()
+            ),
+            hint: "use a source checkpoint trained on the same CLIP model".to_owned(),
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! Segments images with a finished model and paints the result.
+
+use std::path::{Path, PathBuf};
+
+use tch::Device;
+use ulda_data::palette::{overlay, write_coloured, write_label_ids};
+use ulda_data::{SampleError, WriteError, normalise, read_image, write_rgb};
+use ulda_model::{Backbone, Head, Weights, WeightsError};
+
+use crate::stages::{Predictor, StageError};
+
+/// Share of the class colour in an overlay.
+const OVERLAY_OPACITY: f32 = 0.5;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("`{}` does not exist; hint: give PNG images or folders that hold some", .0.display())]
+    Missing(PathBuf),
+    #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
+    NoImages(String),
+    #[error("{action} `{}`", path.display())]
+    Io { action: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    #[error("`{}` and `{}` would both be written as `{name}`; hint: predict them into different folders", first.display(), second.display())]
+    SameName { name: String, first: PathBuf, second: PathBuf },
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error(transparent)]
+    Picture(#[from] WriteError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
+/// A whole segmentation model, as finished runs and published source checkpoints hold it.
+pub struct Model {
+    backbone: Backbone,
+    head: Head,
+    device: Device,
+}
+
+impl Model {
+    /// # Errors
+    /// When the file is no segmentation model (`backbone.*` and `classifier.*`).
+    pub fn read(path: &Path, device: Device) -> Result<Self, PredictError> {
+        let weights = Weights::read(path)?;
+        let backbone = Backbone::load(&weights)?.to_device(device);
+        let head = Head::load(&weights)?.to_device(device);
+        Ok(Self { backbone, head, device })
+    }
+
+    /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`.
+    ///
+    /// # Errors
+    /// When the image is unreadable or the disk refuses.
+    pub fn predict(&self, image: &Path, out: &Path) -> Result<(), PredictError> {
+        let picture = read_image(image)?;
+        let predictor = Predictor::new(&self.backbone, &normalise(&picture), picture.size, self.device)?;
+        let classes = predictor.classes(&self.head)?;
+        let name = stem(image);
+        write_coloured(&out.join(format!("{name}_color.png")), &classes)?;
+        write_label_ids(&out.join(format!("{name}_labelIds.png")), &classes)?;
+        write_rgb(&out.join(format!("{name}_overlay.png")), &overlay(&picture, &classes, OVERLAY_OPACITY)?)?;
+        Ok(())
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The PNG files that `inputs` name: files as they are, folders with all below them, in order.
+///
+/// # Errors
+/// When an input does not exist, nothing is found, or two images would have the same output names.
+pub fn collect_images(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, PredictError> {
+    let mut images = Vec::new();
+    for input in inputs {
+        if input.is_dir() {
+            collect_below(input, &mut images)?;
+        } else if input.is_file() {
+            images.push(input.clone());
+        } else {
+            return Err(PredictError::Missing(input.clone()));
+        }
+    }
+    if images.is_empty() {
+        let listed: Vec<String> = inputs.iter().map(|input| format!("`{}`", input.display())).collect();
+        return Err(PredictError::NoImages(listed.join(", ")));
+    }
+    let mut named = std::collections::BTreeMap::new();
+    for image in &images {
+        if let Some(first) = named.insert(stem(image), image.clone()) {
+            return Err(PredictError::SameName { name: stem(image), first, second: image.clone() });
+        }
+    }
+    Ok(images)
+}
+
+fn collect_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), PredictError> {
+    let io = |source| PredictError::Io { action: "list", path: folder.to_owned(), source };
+    let mut entries: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        entries.push(entry.map_err(io)?.path());
+    }
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect_below(&path, images)?;
+        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+            images.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What a worker loads once and all its shards share: frozen weights and data sets.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tch::{Device, Tensor};
+use ulda_core::spec::{DatasetConfig, Layout, RunSpec};
+use ulda_data::{Dataset, DatasetError, DatasetSpec, Size};
+use ulda_model::clip::BackboneError;
+use ulda_model::{Backbone, Head, Weights, WeightsError};
+
+use crate::checkpoint::ClipOrigin;
+use crate::state::{RunState, StateError};
+
+/// Name of the folder, beside the run directories, that keeps text embeddings.
+const TEXT_CACHE: &str = "text-cache";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    #[error("clip.checkpoint")]
+    Clip(#[source] WeightsError),
+    #[error("pretrain.checkpoint")]
+    Source(#[source] WeightsError),
+    #[error("pretrain.checkpoint `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}; hint: use a source checkpoint trained on the same CLIP model", path.display())]
+    OtherBackbone { path: PathBuf, found: i64, expected: i64 },
+    #[error("{key}")]
+    Dataset { key: String, #[source] source: DatasetError },
+    #[error("the run's beginning cannot be put together")]
+    State(#[from] StateError),
+    #[error("this run has no stage with steps; hint: set pretrain.steps, simulate.batches and adapt.steps")]
+    NothingToDo,
+}
+
+/// Loaded weights and listed data sets. Networks are shallow: every clone looks at the same frozen tensors.
+pub struct Resources {
+    pub run_directory: PathBuf,
+    pub text_cache: PathBuf,
+    pub device: Device,
+    pub clip_origin: ClipOrigin,
+    /// CLIP's image tower, for low-level features and the scene loss.
+    pub clip: Backbone,
+    /// The backbone under the segmentation head: CLIP's, or that of the source checkpoint.
+    pub segmentation: Backbone,
+    pub train: Arc<Dataset>,
+    pub validation: Arc<Dataset>,
+    /// Evaluation sets by name, in the order of the run.toml.
+    pub sets: Vec<(String, Arc<Dataset>)>,
+    clip_weights: Arc<Mutex<Weights>>,
+    source_head: Option<Head>,
+    /// Tensors of `segmentation` under their published names, `backbone.*`.
+    pub backbone_state: BTreeMap<String, Tensor>,
+}
+
+impl Resources {
+    /// # Errors
+    /// When a checkpoint or a data set cannot be used; the error begins with its key in run.toml.
+    pub fn load(spec: &RunSpec, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
+        let config = spec.config();
+        let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
+        let clip = Backbone::load(&weights).map_err(ResourceError::Clip)?.to_device(device);
+        let (segmentation, source_head, backbone_state) = match &config.pretrain.checkpoint {
+            None => (clip.clone(), None, backbone_tensors(&weights)),
+            Some(path) => {
+                let source = Weights::read(path).map_err(ResourceError::Source)?;
+                let backbone = Backbone::load(&source).map_err(ResourceError::Source)?.to_device(device);
+                let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
+                if found != expected {
+                    return Err(ResourceError::OtherBackbone { path: path.clone(), found, expected });
+                }
+                let head = Head::load(&source).map_err(ResourceError::Source)?;
+                (backbone, Some(head), backbone_tensors(&source))
+            }
+        };
+        let origin = ClipOrigin {
+            digest: weights.digest().to_owned(),
+            untrained: ulda_model::miniature::is_miniature(&weights),
+        };
+        let mut sets = Vec::with_capacity(config.evaluate.sets.len());
+        for set in &config.evaluate.sets {
+            sets.push((set.name.clone(), open(&format!("evaluate.set `{}`", set.name), &set.dataset())?));
+        }
+        let parent = run_directory.parent().unwrap_or(run_directory);
+        Ok(Self {
+            run_directory: run_directory.to_owned(),
+            text_cache: parent.join(TEXT_CACHE),
+            device,
+            clip_origin: origin,
+            clip,
+            segmentation,
+            train: open("source.train", &config.source.training_set())?,
+            validation: open("source.validation", &config.source.validation_set())?,
+            sets,
+            clip_weights: Arc::new(Mutex::new(weights)),
+            source_head,
+            backbone_state,
+        })
+    }
+
+    /// A handle for another thread.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            run_directory: self.run_directory.clone(),
+            text_cache: self.text_cache.clone(),
+            device: self.device,
+            clip_origin: self.clip_origin.clone(),
+            clip: self.clip.clone(),
+            segmentation: self.segmentation.clone(),
+            train: Arc::clone(&self.train),
+            validation: Arc::clone(&self.validation),
+            sets: self.sets.clone(),
+            clip_weights: Arc::clone(&self.clip_weights),
+            source_head: self.source_head.as_ref().map(Head::shallow_clone),
+            backbone_state: self.backbone_state.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+        }
+    }
+
+    /// All tensors of the CLIP checkpoint; one thread at a time.
+    #[must_use]
+    pub fn clip_weights(&self) -> MutexGuard<'_, Weights> {
+        self.clip_weights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Size E of CLIP's embeddings.
+    ///
+    /// # Errors
+    /// When the checkpoint has no attention pool.
+    pub fn embedding_width(&self) -> Result<i64, BackboneError> {
+        self.clip.config().pool.as_ref().map(|pool| pool.embed).ok_or(BackboneError::NoPool)
+    }
+
+    /// The state before the first step.
+    ///
+    /// # Errors
+    /// When the run has no steps.
+    pub fn beginning(&self, spec: &RunSpec) -> Result<RunState, ResourceError> {
+        let mut state = RunState::new(spec.course().start().ok_or(ResourceError::NothingToDo)?);
+        if let Some(head) = &self.source_head {
+            state.set_section(crate::stages::names::SOURCE, head.state());
+        }
+        Ok(state)
+    }
+}
+
+/// The image tower's tensors without the attention pool, named as segmentation checkpoints name them.
+fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
+    let names = weights.names().filter_map(|name| {
+        let bare = name.strip_prefix("visual.").or_else(|| name.strip_prefix("backbone."))?;
+        (!bare.starts_with("attnpool.")).then(|| (format!("backbone.{bare}"), name))
+    });
+    names.filter_map(|(published, name)| Some((published, weights.get(name)?))).collect()
+}
+
+fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {
+    let dataset = Dataset::open(&dataset_spec(config));
+    dataset.map(Arc::new).map_err(|source| ResourceError::Dataset { key: key.to_owned(), source })
+}
+
+/// The reader's form of a data set of run.toml.
+#[must_use]
+pub fn dataset_spec(config: &DatasetConfig) -> DatasetSpec {
+    let size = |[width, height]: [u32; 2]| Size::new(width, height);
+    DatasetSpec {
+        layout: match config.layout {
+            Layout::Cityscapes => ulda_data::Layout::Cityscapes,
+            Layout::Gta5 => ulda_data::Layout::Gta5,
+            Layout::Acdc => ulda_data::Layout::Acdc,
+        },
+        root: config.root.clone(),
+        split: config.split.clone(),
+        condition: config.condition.clone(),
+        only_size: config.only_size.map(size),
+        centre_crop: config.centre_crop.map(size),
+    }
+}

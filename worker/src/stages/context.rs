@@ -1,0 +1,89 @@
+//! What every stage of one shard is given.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+use ulda_core::plan::{Purpose, Stream, StreamKey};
+use ulda_core::spec::RunSpec;
+use ulda_core::stage::{Cursor, Stage};
+
+use super::StageError;
+use crate::agent::{Progress, Report};
+use crate::link::Link;
+use crate::resources::Resources;
+use crate::state::RunState;
+
+/// What a shard's thread tells its worker.
+pub enum Event {
+    Progress { cursor: Cursor, progress: Progress },
+    /// A state worth a checkpoint.
+    Snapshot(RunState),
+    Report(Report),
+}
+
+/// Asks threads that are deep in a step to give it up.
+#[derive(Debug, Default)]
+pub struct Interrupt {
+    raised: AtomicBool,
+    why: Mutex<String>,
+}
+
+impl Interrupt {
+    /// The first reason stays.
+    pub fn raise(&self, why: &str) {
+        let mut kept = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.raised.swap(true, Ordering::SeqCst) {
+            why.clone_into(&mut kept);
+        }
+    }
+
+    /// # Errors
+    /// When it was raised.
+    pub fn check(&self) -> Result<(), StageError> {
+        if self.raised.load(Ordering::SeqCst) {
+            let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(StageError::Interrupted(why.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// One shard's surroundings.
+pub struct Context {
+    pub spec: Arc<RunSpec>,
+    pub link: Link,
+    pub resources: Resources,
+    pub events: Sender<Event>,
+    pub interrupt: Arc<Interrupt>,
+    /// Whether this shard speaks for its worker: the lowest one it serves.
+    pub speaks: bool,
+}
+
+impl Context {
+    /// Whether this shard speaks for the run: writes checkpoints, pictures and reports.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.link.shard() == 0
+    }
+
+    pub fn tell(&self, event: Event) {
+        // The worker may have given the generation up; then nobody needs the event.
+        let _ = self.events.send(event);
+    }
+
+    /// Tells what the shard is busy with between steps.
+    pub fn activity(&self, cursor: Cursor, activity: impl Into<String>) {
+        if self.speaks {
+            let progress = Progress { activity: activity.into(), ..Progress::default() };
+            self.tell(Event::Progress { cursor, progress });
+        }
+    }
+
+    /// A seed for libtorch or the method, keyed by what it is for.
+    #[must_use]
+    pub fn seed(&self, purpose: Purpose, stage: Stage, major: u64, minor: u64) -> u64 {
+        let seed = self.spec.config().run.seed;
+        Stream::new(StreamKey { seed, purpose, stage, major, minor }).next_u64()
+    }
+}

@@ -1,0 +1,87 @@
+//! Walks one shard through the stages that are left.
+
+use std::time::Instant;
+
+use ulda_core::stage::{Course, Cursor, Stage};
+
+use super::adapt::Adapt;
+use super::context::{Context, Event};
+use super::evaluate::Evaluate;
+use super::pretrain::Pretrain;
+use super::simulate::Simulate;
+use super::{Extent, StageError, StageRun};
+use crate::agent::Report;
+use crate::state::RunState;
+
+/// Works from `state` to the end of the run. Always gives back the last complete state, also beside an error.
+pub fn run(context: &Context, mut state: RunState) -> (RunState, Result<(), StageError>) {
+    let course = context.spec.course();
+    while !ended(&course, state.cursor) {
+        if let Err(error) = run_stage(context, &course, &mut state) {
+            return (state, Err(error));
+        }
+    }
+    (state, Ok(()))
+}
+
+/// Whether nothing is left to do at `cursor`.
+#[must_use]
+pub fn ended(course: &Course, cursor: Cursor) -> bool {
+    cursor.step >= course.steps(cursor.stage)
+}
+
+/// Position after the step at `cursor`; the last stage's end where the run ends.
+fn following(course: &Course, cursor: Cursor) -> Cursor {
+    course.after(cursor).unwrap_or(Cursor { step: cursor.step + 1, ..cursor })
+}
+
+fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result<(), StageError> {
+    let stage = state.cursor.stage;
+    let started = Instant::now();
+    let mut run = begin(context, state)?;
+    while state.cursor.stage == stage && !ended(course, state.cursor) {
+        let outcome = context.interrupt.check().and_then(|()| run.step(state.cursor.step));
+        let progress = match outcome {
+            Ok(progress) => progress,
+            Err(error) => {
+                run.save(state, Extent::Midway)?;
+                return Err(error);
+            }
+        };
+        state.cursor = following(course, state.cursor);
+        let over = state.cursor.stage != stage || ended(course, state.cursor);
+        if over {
+            run.save(state, Extent::Complete)?;
+        }
+        if context.speaks {
+            context.tell(Event::Progress { cursor: state.cursor, progress });
+        }
+        if context.leads() && (over || checkpoint_due(context, state.cursor)) {
+            if !over {
+                run.save(state, Extent::Midway)?;
+            }
+            context.tell(Event::Snapshot(state.deep_clone()));
+        }
+    }
+    if context.leads() {
+        let seconds = started.elapsed().as_secs_f64();
+        context.tell(Event::Report(Report::StageDone { stage, seconds, digest: state.digest() }));
+    }
+    Ok(())
+}
+
+fn begin<'a>(context: &'a Context, state: &RunState) -> Result<Box<dyn StageRun + 'a>, StageError> {
+    Ok(match state.cursor.stage {
+        Stage::Pretrain => Box::new(Pretrain::begin(context, state)?),
+        Stage::Simulate => Box::new(Simulate::begin(context, state)?),
+        Stage::Adapt => Box::new(Adapt::begin(context, state)?),
+        Stage::Evaluate => Box::new(Evaluate::begin(context, state)?),
+    })
+}
+
+fn checkpoint_due(context: &Context, cursor: Cursor) -> bool {
+    match cursor.stage {
+        Stage::Simulate | Stage::Evaluate => true,
+        Stage::Pretrain | Stage::Adapt => cursor.step % context.spec.config().checkpoint.every == 0,
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a stage cannot go on.
+
+use ulda_collective::CollectiveError;
+use ulda_data::{DatasetError, SampleError};
+
+use crate::link::ReductionError;
+use crate::state::StateError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+    #[error(transparent)]
+    Reduction(#[from] ReductionError),
+    #[error(transparent)]
+    Method(#[from] ulda_method::MethodError),
+    #[error(transparent)]
+    Weights(#[from] ulda_model::WeightsError),
+    #[error(transparent)]
+    Backbone(#[from] ulda_model::clip::BackboneError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    StyleBank(#[from] ulda_method::stylebank::StyleBankError),
+    #[error("{stage}: the run's state has no {what}; hint: the stage before it did not finish, start the run anew")]
+    Unprepared { stage: &'static str, what: &'static str },
+    #[error("the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or raise simulate.batches")]
+    FewStyles { styles: usize, batch: usize },
+    #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
+    FeedEnded { root: String },
+    #[error("{what}")]
+    Shape { what: String },
+    #[error("write `{}`", path.display())]
+    Write { path: std::path::PathBuf, #[source] source: std::io::Error },
+    #[error(transparent)]
+    Picture(#[from] ulda_data::WriteError),
+    #[error(transparent)]
+    Scores(#[from] ulda_data::ScoresError),
+    #[error(transparent)]
+    Text(#[from] ulda_model::text::TextError),
+    #[error("libtorch refused an operation")]
+    Torch(#[from] tch::TchError),
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+}
+
+impl StageError {
+    /// Whether the user's input is at fault, rather than a machine or this program.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Sample(_) | Self::Dataset(_) | Self::Weights(_) | Self::FewStyles { .. } | Self::StyleBank(_) | Self::Text(_)
+        )
+    }
+
+    /// The text with all its causes.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        crate::with_causes(self)
+    }
+}

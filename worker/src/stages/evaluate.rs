@@ -1,0 +1,163 @@
+//! Scoring the finished models on the evaluation sets. Images are dealt over the shards; integer confusion matrices
+//! are summed, so the scores do not depend on how many there are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ulda_core::stage::{Cursor, Stage};
+use ulda_data::palette::{coloured, strip};
+use ulda_data::{ConfusionMatrix, Dataset, Example, Image, LabelMap, Sampling, load, write_rgb};
+use ulda_model::Head;
+
+use super::context::{Context, Event};
+use super::predict::Predictor;
+use super::supervised::head_from;
+use super::{Extent, StageError, StageRun, names};
+use crate::agent::{Progress, Report};
+use crate::link::{At, Op};
+use crate::state::RunState;
+
+/// Pixels between the panels of an example strip.
+const STRIP_GAP: u32 = 4;
+/// Least time between two notes on how far a set has come.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// A data set to score, and which of several in its step it is.
+#[derive(Clone, Copy)]
+pub struct Images<'a> {
+    pub dataset: &'a Arc<Dataset>,
+    pub part: u32,
+}
+
+/// Confusion matrices of `heads`, over the images of all shards. `look` sees each image that this shard scored, its
+/// place in the data set, and the classes that each head predicts.
+///
+/// # Errors
+/// When an image is unreadable or the collective broke.
+pub fn score(
+    context: &Context,
+    cursor: Cursor,
+    images: Images<'_>,
+    heads: &[&Head],
+    mut look: impl FnMut(usize, &Example, &[LabelMap]) -> Result<(), StageError>,
+) -> Result<Vec<ConfusionMatrix>, StageError> {
+    let resources = &context.resources;
+    let (shard, shards) = (context.link.shard() as usize, context.link.shards() as usize);
+    let mut matrices = vec![ConfusionMatrix::new(); heads.len()];
+    let mut noted = Instant::now();
+    for index in (shard..images.dataset.len()).step_by(shards) {
+        context.interrupt.check()?;
+        let example = load(images.dataset, index, &Sampling::default())?;
+        let predictor = Predictor::new(&resources.segmentation, &example.image, example.size, resources.device)?;
+        let mut predicted = Vec::with_capacity(heads.len());
+        for (head, matrix) in heads.iter().zip(&mut matrices) {
+            let classes = predictor.classes(head)?;
+            matrix.add(&example.label, &classes.ids)?;
+            predicted.push(classes);
+        }
+        look(index, &example, &predicted)?;
+        if noted.elapsed() >= NOTE_EVERY {
+            noted = Instant::now();
+            context.activity(cursor, format!("image {} of {}", index + 1, images.dataset.len()));
+        }
+    }
+    let mut counts: Vec<u64> = matrices.iter().flat_map(|matrix| matrix.counts().iter().copied()).collect();
+    let at = At::step(cursor.stage, cursor.step);
+    context.link.sum(at, Op::Confusion, images.part, &mut counts)?;
+    let cells = counts.len() / heads.len().max(1);
+    counts.chunks(cells.max(1)).map(|cells| Ok(ConfusionMatrix::from_counts(cells)?)).collect()
+}
+
+pub struct Evaluate<'a> {
+    context: &'a Context,
+    models: Vec<(&'static str, Head)>,
+    /// Counts of every model by set, as they go into the state.
+    confusion: std::collections::BTreeMap<String, std::collections::BTreeMap<String, Vec<u64>>>,
+}
+
+impl<'a> Evaluate<'a> {
+    /// # Errors
+    /// When the state has no source-only or adapted head.
+    pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
+        let device = context.resources.device;
+        let mut models = Vec::new();
+        for (name, section) in [("source-only", names::SOURCE), ("adapted", names::ADAPTED), ("adapted-best", names::BEST)] {
+            let tensors = state.section(section);
+            if !tensors.is_empty() {
+                models.push((name, head_from(tensors, device)?));
+            } else if section != names::BEST {
+                return Err(StageError::Unprepared { stage: "evaluate", what: "source-only or adapted head" });
+            }
+        }
+        let confusion = state.fact(names::CONFUSION).unwrap_or_default();
+        Ok(Self { context, models, confusion })
+    }
+
+    /// Draws image | truth | source-only | adapted for a few images spread over the set.
+    fn draw(&self, set: &str, index: usize, images: usize, example: &Example, predicted: &[LabelMap]) -> Result<(), StageError> {
+        let examples = (self.context.spec.config().evaluate.examples as usize).min(images);
+        let Some(number) = (0..examples).find(|number| number * images / examples == index) else { return Ok(()) };
+        let picture = picture_of(example);
+        let truth = coloured(&LabelMap { size: example.size, ids: example.label.clone() });
+        let panels: Vec<Image> = predicted.iter().take(2).map(coloured).collect();
+        let mut row = vec![&picture, &truth];
+        row.extend(&panels);
+        let folder: PathBuf = self.context.resources.run_directory.join("examples").join(set);
+        std::fs::create_dir_all(&folder).map_err(|source| StageError::Write { path: folder.clone(), source })?;
+        write_rgb(&folder.join(format!("{number:02}.png")), &strip(&row, STRIP_GAP)?)?;
+        Ok(())
+    }
+}
+
+/// The example's image before normalisation.
+fn picture_of(example: &Example) -> Image {
+    let area = example.size.pixels();
+    let mut rgb = vec![0u8; 3 * area];
+    for channel in 0..3 {
+        let (mean, deviation) = (ulda_data::CLIP_MEAN[channel], ulda_data::CLIP_STD[channel]);
+        for (pixel, value) in example.image[channel * area..(channel + 1) * area].iter().enumerate() {
+            rgb[pixel * 3 + channel] = ((value * deviation + mean) * 255.0).round().clamp(0.0, 255.0) as u8;
+        }
+    }
+    Image { size: example.size, rgb }
+}
+
+impl StageRun for Evaluate<'_> {
+    fn step(&mut self, step: u64) -> Result<Progress, StageError> {
+        let started = Instant::now();
+        let cursor = Cursor { stage: Stage::Evaluate, step };
+        let (name, dataset) = &self.context.resources.sets[step as usize];
+        let heads: Vec<&Head> = self.models.iter().map(|(_, head)| head).collect();
+        let images = Images { dataset, part: 0 };
+        let matrices = score(self.context, cursor, images, &heads, |index, example, predicted| {
+            self.draw(name, index, dataset.len(), example, predicted)
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut by_model = std::collections::BTreeMap::new();
+        for ((model, _), matrix) in self.models.iter().zip(&matrices) {
+            by_model.insert((*model).to_owned(), matrix.counts().to_vec());
+            if self.context.leads() {
+                self.context.tell(Event::Report(Report::Evaluation {
+                    model,
+                    set: name.clone(),
+                    confusion: matrix.counts().to_vec(),
+                    images: dataset.len() as u64,
+                    at: cursor,
+                    seconds: seconds / self.models.len() as f64,
+                }));
+            }
+        }
+        self.confusion.insert(name.clone(), by_model);
+        Ok(Progress {
+            phase_seconds: vec![("forward", seconds)],
+            images: if self.context.leads() { dataset.len() as u64 } else { 0 },
+            ..Progress::default()
+        })
+    }
+
+    fn save(&self, state: &mut RunState, _extent: Extent) -> Result<(), StageError> {
+        state.set_fact(names::CONFUSION, &self.confusion);
+        Ok(())
+    }
+}

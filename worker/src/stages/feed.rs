@@ -1,0 +1,143 @@
+//! Examples as tensors, decoded ahead of their step.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor};
+use ulda_core::plan::{Batches, SampleAt, draw_sample, slice};
+use ulda_core::spec::JitterConfig;
+use ulda_core::stage::Stage;
+use ulda_data::{Adjustment, Crop, Dataset, Example, Jitter, Job, Prefetcher, Sampling, Size};
+
+use super::StageError;
+
+/// Steps decoded ahead of the one being trained.
+const STEPS_AHEAD: usize = 3;
+
+/// Random choices that a stage makes for its training images.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmentation {
+    pub crop: u32,
+    pub flip: f64,
+    /// `None` leaves colours alone.
+    pub jitter: Option<JitterConfig>,
+}
+
+/// Which part of a stage's images a shard reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    pub stage: Stage,
+    pub seed: u64,
+    /// Images per batch.
+    pub batch: u32,
+    /// Parts that a batch is cut into, and which of them this is.
+    pub parts: u32,
+    pub part: u32,
+    /// Batch of the first step, and batches from one step to the next.
+    pub first: u64,
+    pub stride: u64,
+}
+
+/// Images and labels of one step of one shard.
+pub struct Batch {
+    /// [n, 3, H, W].
+    pub images: Tensor,
+    /// [n, H, W], u8 train ids.
+    pub labels: Tensor,
+    /// Time that the step waited for it.
+    pub waited: Duration,
+}
+
+/// A bounded stream of a shard's batches.
+pub struct Feed {
+    prefetcher: Prefetcher,
+    images_per_step: usize,
+    dataset: Arc<Dataset>,
+    device: Device,
+}
+
+impl Feed {
+    /// Starts decoding.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(
+        dataset: &Arc<Dataset>,
+        portion: Portion,
+        augmentation: Augmentation,
+        device: Device,
+    ) -> Result<Self, StageError> {
+        let range = slice(portion.batch as usize, portion.parts as usize, portion.part as usize);
+        let images_per_step = range.len();
+        let mut batches = Batches::new(portion.seed, portion.stage, dataset.len(), portion.batch);
+        let jobs = (0..).flat_map(move |turn| {
+            let batch = batches.batch(portion.first + turn * portion.stride);
+            let jobs = batch[range.clone()].iter().map(|&sample| job(portion, augmentation, sample));
+            jobs.collect::<Vec<_>>()
+        });
+        let capacity = NonZeroUsize::new(images_per_step * STEPS_AHEAD).unwrap_or(NonZeroUsize::MIN);
+        let prefetcher = Prefetcher::new(Arc::clone(dataset), jobs, NonZeroUsize::MIN, capacity)?;
+        Ok(Self { prefetcher, images_per_step, dataset: Arc::clone(dataset), device })
+    }
+
+    /// The next step's images.
+    ///
+    /// # Errors
+    /// When a sample is missing or damaged; the error names its file.
+    pub fn next(&mut self) -> Result<Batch, StageError> {
+        let started = Instant::now();
+        let mut examples = Vec::with_capacity(self.images_per_step);
+        for _ in 0..self.images_per_step {
+            let ended = || StageError::FeedEnded { root: self.dataset.root().display().to_string() };
+            examples.push(self.prefetcher.next().ok_or_else(ended)??);
+        }
+        let (images, labels) = stack(&examples, self.device)?;
+        Ok(Batch { images, labels, waited: started.elapsed() })
+    }
+}
+
+/// Images [n, 3, H, W] and labels [n, H, W] of examples of one size.
+///
+/// # Errors
+/// When the sizes differ.
+pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), StageError> {
+    let size = examples.first().map_or(Size::new(0, 0), |example| example.size);
+    let (height, width) = (i64::from(size.height), i64::from(size.width));
+    let mut images = Vec::with_capacity(examples.len());
+    let mut labels = Vec::with_capacity(examples.len());
+    for example in examples {
+        if example.size != size {
+            let what = format!("image `{}` is {}, others of its batch {size}", example.name, example.size);
+            return Err(StageError::Shape { what });
+        }
+        images.push(Tensor::f_from_slice(&example.image)?.f_view([3, height, width])?);
+        labels.push(Tensor::f_from_slice(&example.label)?.f_view([height, width])?);
+    }
+    if examples.is_empty() {
+        return Ok((
+            Tensor::f_zeros([0, 3, height, width], (Kind::Float, device))?,
+            Tensor::f_zeros([0, height, width], (Kind::Uint8, device))?,
+        ));
+    }
+    Ok((Tensor::f_stack(&images, 0)?.f_to_device(device)?, Tensor::f_stack(&labels, 0)?.f_to_device(device)?))
+}
+
+fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {
+    let draw = draw_sample(portion.seed, portion.stage, sample, augmentation.jitter.unwrap_or_default());
+    let jitter = augmentation.jitter.map(|_| Jitter {
+        brightness: draw.jitter[0] as f32,
+        contrast: draw.jitter[1] as f32,
+        saturation: draw.jitter[2] as f32,
+        order: draw.jitter_order.map(|index| match index {
+            0 => Adjustment::Brightness,
+            1 => Adjustment::Contrast,
+            _ => Adjustment::Saturation,
+        }),
+    });
+    let crop = Crop::Drawn { size: Size::square(augmentation.crop), across: draw.crop[0], down: draw.crop[1] };
+    Job {
+        sample: sample.index,
+        sampling: Sampling { crop: Some(crop), jitter, flip: draw.flip < augmentation.flip },
+    }
+}

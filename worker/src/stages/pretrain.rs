@@ -1,0 +1,78 @@
+//! Stage 0: the source-only head (METHOD.md).
+
+use ulda_core::plan::Purpose;
+use ulda_core::stage::Stage;
+use ulda_method::adapt::trainables;
+use ulda_method::optim::{PolyDecay, SgdSettings};
+use ulda_method::pretrain::pretrain_step;
+use ulda_method::trainable::TrainableSet;
+use ulda_model::{Head, HeadConfig};
+
+use super::context::Context;
+use super::feed::Augmentation;
+use super::supervised::{Course, Supervised, head_from, load_momentum};
+use super::{Extent, StageError, StageRun, names};
+use crate::agent::Progress;
+use crate::state::RunState;
+
+pub struct Pretrain<'a> {
+    context: &'a Context,
+    head: Head,
+    set: TrainableSet,
+    supervised: Supervised<'a>,
+}
+
+impl<'a> Pretrain<'a> {
+    /// # Errors
+    /// When the state's tensors do not make a head.
+    pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
+        let config = &context.spec.config().pretrain;
+        let device = context.resources.device;
+        let saved = state.section(names::HEAD);
+        let head = if saved.is_empty() {
+            let backbone = context.resources.segmentation.config();
+            let channels = i64::from(config.head_channels);
+            let published = HeadConfig::published(backbone.deep_channels(), backbone.low_channels());
+            let widths = HeadConfig { aspp: channels, hidden: channels, ..published };
+            Head::new(widths, context.seed(Purpose::Initialisation, Stage::Pretrain, 0, 0)).to_device(device)
+        } else {
+            head_from(saved, device)?
+        };
+        head.trainable(true);
+        let sgd = SgdSettings { momentum: config.momentum, weight_decay: config.weight_decay };
+        let mut set = trainables(&head, None, sgd)?;
+        load_momentum(&mut set, state)?;
+        let decay = PolyDecay { base: config.lr, total: config.steps, power: config.poly_power, floor: config.lr_floor };
+        let course = Course {
+            stage: Stage::Pretrain,
+            batch: config.batch,
+            dropout: config.dropout,
+            rates: vec![("head", decay)],
+        };
+        let augmentation = Augmentation { crop: config.crop, flip: config.flip, jitter: Some(config.jitter) };
+        let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
+        Ok(Self { context, head, set, supervised })
+    }
+}
+
+impl StageRun for Pretrain<'_> {
+    fn step(&mut self, step: u64) -> Result<Progress, StageError> {
+        let backbone = &self.context.resources.segmentation;
+        self.supervised.step(step, &mut self.head, &mut self.set, |head, batch, context| {
+            pretrain_step(backbone, head, batch, context)
+        })
+    }
+
+    fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
+        state.clear_section(names::HEAD);
+        state.clear_section(names::MOMENTUM);
+        match extent {
+            Extent::Midway => {
+                state.set_section(names::HEAD, self.head.state());
+                state.set_section(names::MOMENTUM, self.set.named_velocity()?);
+            }
+            Extent::Complete => state.set_section(names::SOURCE, self.head.state()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! What pretrain and adapt share: batches, the reduction of gradients over shards, the update.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tch::Tensor;
+use ulda_collective::{Group, Shard};
+use ulda_core::plan::Purpose;
+use ulda_core::stage::Stage;
+use ulda_method::Phases;
+use ulda_method::losses::segmentation::valid_pixels;
+use ulda_method::optim::PolyDecay;
+use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
+use ulda_method::trainable::TrainableSet;
+use ulda_model::{Head, Weights, WeightsKind};
+
+use super::context::Context;
+use super::feed::{Augmentation, Batch, Feed, Portion};
+use super::StageError;
+use crate::agent::Progress;
+use crate::link::{At, GradientReduction, NormSync, Op};
+use crate::state::{RunState, StateError, read_tensors, write_tensors};
+
+/// Settings that differ between the two stages.
+pub struct Course {
+    pub stage: Stage,
+    pub batch: u32,
+    pub dropout: f64,
+    /// One schedule per parameter group.
+    pub rates: Vec<(&'static str, PolyDecay)>,
+}
+
+/// One shard's share of a supervised stage.
+pub struct Supervised<'a> {
+    context: &'a Context,
+    course: Course,
+    /// Shards that have images; the others follow along.
+    active: u32,
+    feed: Option<Feed>,
+    reduction: GradientReduction,
+}
+
+impl<'a> Supervised<'a> {
+    /// # Errors
+    /// When decoding cannot be started.
+    pub fn new(
+        context: &'a Context,
+        course: Course,
+        set: &TrainableSet,
+        augmentation: Augmentation,
+        first_step: u64,
+    ) -> Result<Self, StageError> {
+        let active = context.link.shards().min(course.batch);
+        let shard = context.link.shard();
+        let portion = Portion {
+            stage: course.stage,
+            seed: context.spec.config().run.seed,
+            batch: course.batch,
+            parts: active,
+            part: shard,
+            first: first_step,
+            stride: 1,
+        };
+        let feed = if shard < active {
+            Some(Feed::new(&context.resources.train, portion, augmentation, context.resources.device)?)
+        } else {
+            None
+        };
+        let reduction = GradientReduction::new(&context.link, set, active);
+        Ok(Self { context, course, active, feed, reduction })
+    }
+
+    /// One step: `forward` computes this shard's loss and gradients from its images.
+    ///
+    /// # Errors
+    /// When the images, the computation or the collective fail; nothing was updated then.
+    pub fn step(
+        &mut self,
+        step: u64,
+        head: &mut Head,
+        set: &mut TrainableSet,
+        forward: impl FnOnce(&Head, &ShardBatch<'_>, &StepContext) -> ulda_method::Result<ShardStep>,
+    ) -> Result<Progress, StageError> {
+        let at = At::step(self.course.stage, step);
+        set.zero_gradient()?;
+        let mut waited = Duration::ZERO;
+        let mut phases = Phases::default();
+        let (flight, mine) = match &mut self.feed {
+            None => (self.reduction.listen(at)?, None),
+            Some(feed) => {
+                let batch = feed.next()?;
+                waited = batch.waited;
+                let step_context = Self::exchange_counts(self.context, &self.course, at, self.active, &batch)?;
+                let flight = self.reduction.overlap(set, at)?;
+                let shard_batch = ShardBatch { images: &batch.images, labels: &batch.labels };
+                let done = forward(head, &shard_batch, &step_context)?;
+                phases.add(&done.phases);
+                (flight, Some(done))
+            }
+        };
+        let reducing = std::time::Instant::now();
+        let gradient = self.reduction.wait(flight)?;
+        let loss = self.total_loss(at, mine.as_ref())?;
+        let followed = if mine.is_none() { Some(self.follow_buffers(at)?) } else { None };
+        phases.reduce += reducing.elapsed();
+
+        let optimising = std::time::Instant::now();
+        let rates: Vec<f64> = self.course.rates.iter().map(|(_, decay)| decay.at(step + 1)).collect();
+        set.apply(&gradient, &rates)?;
+        match (&mine, followed) {
+            (Some(step), _) => head.commit_batch_stats(&step.batch_stats),
+            (None, Some(buffers)) => copy_buffers(head, &buffers)?,
+            (None, None) => {}
+        }
+        phases.optimise += optimising.elapsed();
+        self.lead_buffers(at, head)?;
+        Ok(self.progress(loss, &rates, phases, waited))
+    }
+
+    fn exchange_counts(
+        context: &Context,
+        course: &Course,
+        at: At,
+        active: u32,
+        batch: &Batch,
+    ) -> Result<StepContext, StageError> {
+        let group = Group::of(0..active);
+        let mine = valid_pixels(&batch.labels)?;
+        let counts = context.link.gather(at, Op::ValidPixels, &group, &mine.to_le_bytes())?;
+        let valid = counts.iter().map(|bytes| i64::from_le_bytes(bytes.as_slice().try_into().unwrap_or_default())).sum();
+        let shard = u64::from(context.link.shard());
+        Ok(StepContext {
+            sync: Arc::new(NormSync::new(&context.link, at, active)),
+            valid_pixels: valid,
+            images: i64::from(course.batch),
+            dropout: course.dropout,
+            dropout_seed: context.seed(Purpose::Dropout, course.stage, at.step, shard),
+        })
+    }
+
+    /// The shares of the active shards, summed in shard order.
+    fn total_loss(&self, at: At, mine: Option<&ShardStep>) -> Result<f64, StageError> {
+        let link = &self.context.link;
+        let group = Group::reduce_to((0..self.active).map(Shard), (0..link.shards()).map(Shard));
+        let share = mine.map_or(0.0, |step| step.loss);
+        let all = link.gather(at, Op::Loss, &group, &share.to_le_bytes())?;
+        let share_of = |bytes: &Vec<u8>| bytes.as_slice().try_into().map_or(f64::NAN, f64::from_le_bytes);
+        Ok(all.iter().map(share_of).sum())
+    }
+
+    /// Shards without images see no batch statistics; shard 0 sends them the buffers that come of them.
+    fn idle_group(&self) -> Option<Group> {
+        let shards = self.context.link.shards();
+        (self.active < shards).then(|| Group::reduce_to([Shard(0)], (self.active..shards).map(Shard)))
+    }
+
+    fn follow_buffers(&self, at: At) -> Result<BTreeMap<String, Tensor>, StageError> {
+        let Some(group) = self.idle_group() else { return Ok(BTreeMap::new()) };
+        let all = self.context.link.gather(at, Op::IdleBuffers, &group, &[])?;
+        Ok(read_tensors(all.first().map_or(&[], Vec::as_slice))?)
+    }
+
+    fn lead_buffers(&self, at: At, head: &Head) -> Result<(), StageError> {
+        let (Some(group), true) = (self.idle_group(), self.context.leads()) else { return Ok(()) };
+        let bytes = write_tensors(&head.buffers().into_iter().collect(), HashMap::new())?;
+        if let Err(error) = self.context.link.gather(at, Op::IdleBuffers, &group, &bytes) {
+            // The step is applied here, so it counts; the next operation will fail for the same cause.
+            tracing::debug!(%error, "buffers did not reach the idle shards");
+        }
+        Ok(())
+    }
+
+    fn progress(&self, loss: f64, rates: &[f64], phases: Phases, waited: Duration) -> Progress {
+        let names = self.course.rates.iter().map(|(name, _)| *name);
+        Progress {
+            losses: vec![("seg", loss)],
+            learning_rates: names.zip(rates.iter().copied()).collect(),
+            phase_seconds: phase_seconds(&phases, waited),
+            images: if self.context.leads() { u64::from(self.course.batch) } else { 0 },
+            activity: String::new(),
+        }
+    }
+}
+
+/// Phases under the names that metrics and reports use.
+pub fn phase_seconds(phases: &Phases, waited: Duration) -> Vec<(&'static str, f64)> {
+    vec![
+        ("data", waited.as_secs_f64()),
+        ("forward", phases.forward.as_secs_f64()),
+        ("backward", phases.backward.as_secs_f64()),
+        ("reduce", phases.reduce.as_secs_f64()),
+        ("optimise", phases.optimise.as_secs_f64()),
+    ]
+}
+
+fn copy_buffers(head: &Head, buffers: &BTreeMap<String, Tensor>) -> Result<(), StageError> {
+    for (name, mut mine) in head.buffers() {
+        let theirs = buffers.get(&name).ok_or(StateError::Missing(name))?;
+        tch::no_grad(|| mine.f_copy_(theirs))?;
+    }
+    Ok(())
+}
+
+/// A head from a section of the run's state.
+///
+/// # Errors
+/// When its tensors do not make a head.
+pub fn head_from(section: BTreeMap<String, Tensor>, device: tch::Device) -> Result<Head, StageError> {
+    let origin = std::path::Path::new("run state");
+    let weights = Weights::from_tensors(origin, WeightsKind::Safetensors, section.into_iter().collect())?;
+    Ok(Head::load(&weights)?.to_device(device))
+}
+
+/// Momentum of `set` from a state, or zeros where the stage starts.
+///
+/// # Errors
+/// When a state has momentum that does not fit.
+pub fn load_momentum(set: &mut TrainableSet, state: &RunState) -> Result<(), StageError> {
+    let saved = state.section(super::names::MOMENTUM);
+    if !saved.is_empty() {
+        set.load_velocity(|name| saved.get(name).map(Tensor::shallow_clone))?;
+    }
+    Ok(())
+}

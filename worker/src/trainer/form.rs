@@ -1,0 +1,115 @@
+//! Forming a generation: the data plane stands, and all members have the same state.
+
+use ulda_collective::{CollectiveError, DataPlane, Group, Membership, Shard, WorkerIndex, WorkerPeer};
+use ulda_core::stage::Stage;
+
+use super::{Trainer, TrainerError, claim};
+use crate::agent::{Form, StateClaim};
+use crate::link::{At, Link, Op};
+use crate::state::{RunState, StateError};
+
+/// Why a generation could not be formed.
+#[derive(Debug, thiserror::Error)]
+pub enum FormError {
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+    #[error("{0} gives this worker no shard")]
+    NoShard(ulda_core::ids::Generation),
+    #[error("state received from another worker")]
+    Received(#[source] StateError),
+    #[error("no member holds the state at {0}, from which the generation was to start")]
+    NoHolder(ulda_core::stage::Cursor),
+    #[error("workers start from different states: {0}")]
+    Disagree(String),
+    #[error(transparent)]
+    Own(TrainerError),
+}
+
+/// A data plane that stands, with the state in place.
+pub struct Formed {
+    pub plane: DataPlane,
+    pub shards: Vec<Shard>,
+    pub state: RunState,
+}
+
+impl Trainer {
+    /// Connects the data plane and gets the state in place, from a holder if need be.
+    pub(super) fn form(&self, form: &Form) -> Result<Formed, FormError> {
+        let membership = self.membership(form);
+        let shards = membership.shards_of(membership.me);
+        let speaker = *shards.first().ok_or(FormError::NoShard(form.generation))?;
+        let speakers = speakers(&membership);
+        let plane = DataPlane::connect(&self.listener, membership, self.deadlines())?;
+        let link = Link::new(plane.rank(speaker)?);
+        let state = self.agree(form, &link, &speakers)?;
+        check_digests(&link, &speakers, &state)?;
+        Ok(Formed { plane, shards, state })
+    }
+
+    fn membership(&self, form: &Form) -> Membership {
+        Membership {
+            run: self.run.clone(),
+            generation: ulda_collective::Generation(form.generation.0),
+            me: WorkerIndex(form.me as u32),
+            workers: form.addresses.iter().map(|address| WorkerPeer { address: address.clone() }).collect(),
+            shards: form.shard_owner.iter().map(|&owner| WorkerIndex(owner as u32)).collect(),
+            secret: self.secret.clone(),
+        }
+    }
+
+    /// The state the generation starts from: this worker's own, a holder's, or the run's beginning.
+    fn agree(&self, form: &Form, link: &Link, speakers: &Group) -> Result<RunState, FormError> {
+        let own = |error| FormError::Own(TrainerError::State(error));
+        let Some(wanted) = &form.state else {
+            let beginning = self.resources.beginning(&self.spec);
+            return beginning.map_err(|error| FormError::Own(TrainerError::Resources(error)));
+        };
+        let mine = self.state.as_ref().filter(|state| matches(state, wanted));
+        let everyone = link.gather(FORMING, Op::StateHolders, speakers, &[u8::from(mine.is_some())])?;
+        let holds: Vec<bool> = everyone.iter().map(|flag| flag.first() == Some(&1)).collect();
+        let first = holds.iter().position(|&holds| holds).ok_or(FormError::NoHolder(wanted.cursor))?;
+        if holds.iter().all(|&holds| holds) {
+            return mine.map(RunState::deep_clone).ok_or(FormError::NoHolder(wanted.cursor));
+        }
+        let root = speakers.contributors()[first];
+        let mut bytes = match mine {
+            Some(state) if root.0 == link.shard() => state.to_bytes().map_err(own)?,
+            Some(_) | None => Vec::new(),
+        };
+        link.broadcast(FORMING, Op::StateHandOver, speakers, root.0, &mut bytes)?;
+        match mine {
+            Some(state) => Ok(state.deep_clone()),
+            None => {
+                tracing::info!(bytes = bytes.len(), from = %root, at = %wanted.cursor, "state received");
+                RunState::from_bytes(&bytes).map_err(FormError::Received)
+            }
+        }
+    }
+}
+
+/// Tags of forming; no step of training has this number.
+const FORMING: At = At { stage: Stage::Pretrain, step: u64::MAX, iteration: 0 };
+
+/// The lowest shard of each worker.
+fn speakers(membership: &Membership) -> Group {
+    let workers = (0..membership.workers.len() as u32).map(WorkerIndex);
+    let lowest: Vec<Shard> = workers.filter_map(|worker| membership.shards_of(worker).first().copied()).collect();
+    Group::reduce_to(lowest.clone(), lowest)
+}
+
+fn matches(state: &RunState, wanted: &StateClaim) -> bool {
+    state.cursor == wanted.cursor && (wanted.digest.is_empty() || state.digest() == wanted.digest)
+}
+
+fn check_digests(link: &Link, speakers: &Group, state: &RunState) -> Result<(), FormError> {
+    let mine = claim(state);
+    let text = format!("{} {}", mine.cursor, mine.digest);
+    let all = link.gather(FORMING, Op::StateCheck, speakers, text.as_bytes())?;
+    if all.iter().all(|other| other == text.as_bytes()) {
+        return Ok(());
+    }
+    let shards = speakers.contributors().iter();
+    let listed: Vec<String> =
+        shards.zip(&all).map(|(shard, text)| format!("{shard} has {}", String::from_utf8_lossy(text))).collect();
+    Err(FormError::Disagree(listed.join(", ")))
+}

@@ -1,0 +1,241 @@
+//! One generation from *form* to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select, unbounded};
+use ulda_collective::{AbortCause, CollectiveError};
+use ulda_core::ids::Generation;
+
+use super::form::{FormError, Formed};
+use super::shards::{Outcome, Shards};
+use super::{Trainer, TrainerError, claim, finish};
+use crate::agent::{Fact, Form, Order, Report, StateClaim};
+use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
+use crate::stages::{Event, Interrupt, StageError};
+
+/// How a generation ended for this worker.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It broke or was fenced off, by a fence of the number given; another generation may follow.
+    Abandoned { fenced: Option<Generation> },
+    /// The run is over.
+    Finished,
+    Stopped { drain: bool, why: String },
+}
+
+/// What the trainer hears while it waits.
+enum Heard {
+    Order(Order),
+    Event(Event),
+    Written(Result<Written, CheckpointError>),
+    AllShardsLeft,
+}
+
+impl Trainer {
+    pub(super) fn serve_generation(&mut self, form: &Form) -> Result<Left, TrainerError> {
+        let generation = form.generation;
+        let formed = match self.form(form) {
+            Ok(formed) => formed,
+            Err(FormError::Own(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%generation, error = crate::with_causes(&error), "generation not formed");
+                self.tell_broke(generation, crate::with_causes(&error), Vec::new());
+                return Ok(Left::Abandoned { fenced: None });
+            }
+        };
+        self.agent.tell(Fact::Formed { generation, state: claim(&formed.state) });
+        match self.await_go(generation) {
+            None => self.train(generation, formed),
+            Some(left) => {
+                self.state = Some(formed.state);
+                drop(formed.plane);
+                if let Ok(Left::Abandoned { fenced }) = &left {
+                    self.tell_broke(fenced.unwrap_or(generation), "left before training".to_owned(), Vec::new());
+                }
+                left
+            }
+        }
+    }
+
+    /// `None` when the order to train has come.
+    fn await_go(&self, generation: Generation) -> Option<Result<Left, TrainerError>> {
+        let patience = Duration::from_secs_f64(self.spec.config().deadline.form);
+        loop {
+            match self.agent.orders.recv_timeout(patience) {
+                Ok(Order::Go { generation: told }) if told == generation => return None,
+                Ok(Order::Go { .. }) => {}
+                Ok(Order::Fence { generation: told, .. }) if told < generation => {}
+                Ok(Order::Fence { generation: told, why }) => {
+                    tracing::info!(%generation, why, "fenced before training");
+                    return Some(Ok(Left::Abandoned { fenced: Some(told) }));
+                }
+                Ok(Order::Stop { drain, why }) => return Some(Ok(Left::Stopped { drain, why })),
+                Ok(Order::Orphaned { why }) => return Some(Err(TrainerError::Orphaned(why))),
+                Ok(Order::Form(_)) | Err(_) => {
+                    tracing::warn!(%generation, seconds = patience.as_secs(), "waited for the order to train in vain");
+                    return Some(Ok(Left::Abandoned { fenced: None }));
+                }
+            }
+        }
+    }
+
+    fn train(&mut self, generation: Generation, formed: Formed) -> Result<Left, TrainerError> {
+        let Formed { plane, shards, state } = formed;
+        let plane = Arc::new(plane);
+        tracing::info!(%generation, at = %state.cursor, shards = shards.len(), "training");
+        let (events, event_inbox) = unbounded();
+        let (written, written_inbox) = std::sync::mpsc::channel();
+        let (written_sender, written_receiver) = unbounded();
+        // The writer speaks a std channel; selecting wants a crossbeam one.
+        let relay = std::thread::spawn(move || written_inbox.into_iter().try_for_each(|outcome| written_sender.send(outcome)));
+        let writer = CheckpointWriter::start(self.store.clone(), written);
+        let interrupt = Arc::new(Interrupt::default());
+        let running = Shards::start(self, &plane, &shards, state, &events, &interrupt)?;
+        drop(events);
+
+        let mut left = None;
+        loop {
+            match self.listen(&event_inbox, &written_receiver) {
+                Heard::Event(event) => self.pass_on(generation, event, &writer),
+                Heard::Written(outcome) => self.note_checkpoint(generation, outcome),
+                Heard::AllShardsLeft => break,
+                Heard::Order(order) => {
+                    if let Some(reason) = self.leaves(generation, order) {
+                        let why = reason.as_ref().map_or_else(ToString::to_string, why_of);
+                        interrupt.raise(&why);
+                        plane.abort(AbortCause::new(why));
+                        left.get_or_insert(reason);
+                    }
+                }
+            }
+        }
+        let outcome = running.join()?;
+        drop(writer);
+        let _ = relay.join();
+        for outcome in written_receiver.try_iter() {
+            self.note_checkpoint(generation, outcome);
+        }
+        drop(plane);
+        self.conclude(generation, outcome, left)
+    }
+
+    fn listen(&self, events: &Receiver<Event>, written: &Receiver<Result<Written, CheckpointError>>) -> Heard {
+        select! {
+            recv(self.agent.orders) -> order => match order {
+                Ok(order) => Heard::Order(order),
+                Err(_) => Heard::Order(Order::Orphaned { why: "the agent ended".to_owned() }),
+            },
+            recv(events) -> event => event.map_or(Heard::AllShardsLeft, Heard::Event),
+            recv(written) -> outcome => match outcome {
+                Ok(outcome) => Heard::Written(outcome),
+                Err(_) => events.recv().map_or(Heard::AllShardsLeft, Heard::Event),
+            },
+        }
+    }
+
+    /// Whether an order ends this generation here.
+    fn leaves(&self, generation: Generation, order: Order) -> Option<Result<Left, TrainerError>> {
+        match order {
+            Order::Go { .. } => None,
+            Order::Fence { generation: told, .. } if told < generation => None,
+            Order::Form(form) if form.generation <= generation => None,
+            Order::Fence { generation: told, why } => {
+                tracing::info!(%generation, why, "fenced");
+                Some(Ok(Left::Abandoned { fenced: Some(told) }))
+            }
+            Order::Form(form) => {
+                tracing::warn!(%generation, next = %form.generation, "another generation is formed without a fence");
+                Some(Ok(Left::Abandoned { fenced: None }))
+            }
+            Order::Stop { drain, why } => Some(Ok(Left::Stopped { drain, why })),
+            Order::Orphaned { why } => Some(Err(TrainerError::Orphaned(why))),
+        }
+    }
+
+    fn pass_on(&self, generation: Generation, event: Event, writer: &CheckpointWriter) {
+        match event {
+            Event::Progress { cursor, progress } => {
+                let state = StateClaim { cursor, digest: String::new() };
+                self.agent.tell(Fact::Progress { generation, state, progress });
+            }
+            Event::Snapshot(state) => writer.write(state),
+            Event::Report(report) => self.agent.report(generation, report),
+        }
+    }
+
+    fn note_checkpoint(&self, generation: Generation, outcome: Result<Written, CheckpointError>) {
+        match outcome {
+            Ok(written) => {
+                tracing::debug!(path = %written.path.display(), "checkpoint written");
+                let state = StateClaim { cursor: written.cursor, digest: written.digest };
+                self.agent.report(generation, Report::Checkpoint { path: written.path, state, size_bytes: written.size_bytes });
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::with_causes(&error), "checkpoint not written; training goes on");
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        generation: Generation,
+        outcome: Outcome,
+        left: Option<Result<Left, TrainerError>>,
+    ) -> Result<Left, TrainerError> {
+        self.state = Some(outcome.state);
+        if let Some(left) = left {
+            if let Ok(Left::Abandoned { fenced }) = &left {
+                self.tell_broke(fenced.unwrap_or(generation), "fenced by the coordinator".to_owned(), Vec::new());
+            }
+            return left;
+        }
+        match outcome.failure {
+            None => {
+                let state = self.state.as_ref().expect("set above");
+                let digest = state.digest();
+                if outcome.leads {
+                    finish::write_final(&self.store, &self.resources, state, &digest)?;
+                }
+                self.agent.tell(Fact::Finished { generation, digest });
+                Ok(Left::Finished)
+            }
+            Some(Failure::Collective(error)) => {
+                tracing::warn!(%generation, %error, "generation broke");
+                let waiting_for = match &error {
+                    CollectiveError::Timeout { waiting_for, .. } => waiting_for.iter().map(|(shard, _)| shard.0).collect(),
+                    _ => Vec::new(),
+                };
+                self.tell_broke(generation, error.to_string(), waiting_for);
+                Ok(Left::Abandoned { fenced: None })
+            }
+            Some(Failure::Own(error)) => Err(TrainerError::Stage(error)),
+        }
+    }
+
+    pub(super) fn tell_broke(&self, generation: Generation, cause: String, waiting_for: Vec<u32>) {
+        let state = match &self.state {
+            Some(state) => Some(claim(state)),
+            None => self.spec.course().start().map(|cursor| StateClaim { cursor, digest: String::new() }),
+        };
+        if let Some(state) = state {
+            self.agent.tell(Fact::Broke { generation, cause, waiting_for, state });
+        }
+    }
+}
+
+/// Why the shards of a generation stopped before the run's end.
+pub enum Failure {
+    /// The collective broke, through whoever's fault.
+    Collective(CollectiveError),
+    /// This worker cannot go on.
+    Own(StageError),
+}
+
+fn why_of(left: &Left) -> String {
+    match left {
+        Left::Abandoned { .. } => "the coordinator ended the generation".to_owned(),
+        Left::Finished => "the run is over".to_owned(),
+        Left::Stopped { why, .. } => why.clone(),
+    }
+}

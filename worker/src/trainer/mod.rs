@@ -1,0 +1,223 @@
+//! Turns the coordinator's orders into generations of training threads.
+//!
+//! One thread owns the worker's state between generations and hands copies to the shards' threads within one. Tensors
+//! never enter async code. Invariant: `state` is always a complete state, the most advanced this worker has seen.
+
+mod finish;
+mod form;
+mod generation;
+mod shards;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ulda_collective::{Deadlines, Listener};
+use ulda_core::ids::Generation;
+use ulda_core::spec::RunSpec;
+
+use crate::agent::{Agent, Fact, Order, StateClaim};
+use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::resources::{ResourceError, Resources};
+use crate::stages::StageError;
+use crate::state::{RunState, StateError};
+
+pub use generation::Left;
+
+/// Exit codes of the worker, as the coordinator reads them.
+pub mod exit {
+    pub const FAILED: u8 = 1;
+    /// Told to stop; the run may go on without this worker.
+    pub const STOPPED: u8 = 0;
+    /// The coordinator is gone.
+    pub const ORPHANED: u8 = 75;
+    /// Configuration or data must be mended by a person.
+    pub const BAD_INPUT: u8 = 78;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainerError {
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error("the coordinator is gone: {0}")]
+    Orphaned(String),
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    #[error("a shard's thread panicked; hint: its message stands above in this worker's log")]
+    Panicked,
+}
+
+impl TrainerError {
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Resources(ResourceError::State(_)) => exit::FAILED,
+            Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
+            Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
+            Self::Orphaned(_) => exit::ORPHANED,
+            Self::Checkpoint(_) | Self::State(_) | Self::Stage(_) | Self::Thread(_) | Self::Panicked => exit::FAILED,
+        }
+    }
+}
+
+/// One worker's life in a run.
+pub struct Trainer {
+    agent: Agent,
+    spec: Arc<RunSpec>,
+    resources: Resources,
+    listener: Listener,
+    run: ulda_collective::RunId,
+    secret: ulda_collective::Secret,
+    store: CheckpointStore,
+    state: Option<RunState>,
+}
+
+/// What a trainer is built from besides its agent.
+pub struct Setup {
+    pub spec: RunSpec,
+    pub run_directory: PathBuf,
+    pub run: String,
+    pub secret: [u8; 32],
+    pub listener: Listener,
+    pub device: tch::Device,
+}
+
+impl Trainer {
+    /// Loads weights and data, looks for a checkpoint, and serves the run until its end.
+    #[must_use]
+    pub fn run(agent: Agent, setup: Setup) -> ExitCode {
+        match Self::prepare(&agent, setup) {
+            Err(error) => fail(&agent, Generation::NONE, &error),
+            Ok(parts) => parts.into_trainer(agent).serve(),
+        }
+    }
+
+    fn prepare(agent: &Agent, setup: Setup) -> Result<Parts, TrainerError> {
+        tch::set_num_threads(i32::try_from(setup.spec.threads_per_shard()).unwrap_or(i32::MAX));
+        let resources = Resources::load(&setup.spec, &setup.run_directory, setup.device)?;
+        let keep = setup.spec.config().checkpoint.keep;
+        let folder = setup.run_directory.join("checkpoints");
+        let store = CheckpointStore::new(folder, setup.run.clone(), resources.clip_origin.clone(), keep);
+        let (found, damaged) = store.newest()?;
+        let passed_over = found.as_ref().map_or(&damaged, |found| &found.passed_over);
+        for error in passed_over {
+            tracing::warn!(error = crate::with_causes(error), "checkpoint passed over");
+        }
+        let state = found.map(|found| {
+            tracing::info!(path = %found.path.display(), at = %found.state.cursor, "checkpoint read");
+            found.state
+        });
+        let claim = state.as_ref().map(claim);
+        agent.tell(Fact::Ready { state: claim });
+        Ok(Parts { setup, resources, store, state })
+    }
+
+    fn serve(mut self) -> ExitCode {
+        let mut generation = Generation::NONE;
+        loop {
+            let Ok(order) = self.agent.orders.recv() else {
+                let error = TrainerError::Orphaned("the agent ended".to_owned());
+                return fail(&self.agent, generation, &error);
+            };
+            let left = match order {
+                Order::Form(form) => {
+                    generation = form.generation;
+                    self.serve_generation(&form)
+                }
+                Order::Go { .. } => continue,
+                Order::Fence { generation: told, why } => {
+                    self.tell_broke(told, format!("fenced: {why}"), Vec::new());
+                    continue;
+                }
+                Order::Stop { drain, why } => Ok(Left::Stopped { drain, why }),
+                Order::Orphaned { why } => Err(TrainerError::Orphaned(why)),
+            };
+            match left {
+                Ok(Left::Abandoned { .. }) => {}
+                Ok(Left::Finished) => {
+                    tracing::info!("run finished");
+                    self.await_stop();
+                    return ExitCode::SUCCESS;
+                }
+                Ok(Left::Stopped { drain, why }) => {
+                    tracing::info!(why, "stopping");
+                    if drain {
+                        self.keep_state();
+                    }
+                    return ExitCode::from(exit::STOPPED);
+                }
+                Err(error) => return fail(&self.agent, generation, &error),
+            }
+        }
+    }
+
+    /// After its last step a worker stays until the coordinator has heard all others.
+    fn await_stop(&self) {
+        let patience = Duration::from_secs_f64(self.spec.config().deadline.drain);
+        while let Ok(order) = self.agent.orders.recv_timeout(patience) {
+            if matches!(order, Order::Stop { .. } | Order::Orphaned { .. }) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves the state on disk, so that the run can be resumed from where it stands.
+    fn keep_state(&self) {
+        let Some(state) = &self.state else { return };
+        match self.store.write(state, &state.digest()) {
+            Ok((path, _)) => tracing::info!(path = %path.display(), at = %state.cursor, "checkpoint written"),
+            Err(error) => tracing::error!(error = crate::with_causes(&error), "last checkpoint not written"),
+        }
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let deadline = &self.spec.config().deadline;
+        Deadlines {
+            connect: Duration::from_secs_f64(deadline.form),
+            operation: Duration::from_secs_f64(deadline.collective),
+            ..Deadlines::default()
+        }
+    }
+}
+
+struct Parts {
+    setup: Setup,
+    resources: Resources,
+    store: CheckpointStore,
+    state: Option<RunState>,
+}
+
+impl Parts {
+    fn into_trainer(self, agent: Agent) -> Trainer {
+        let Self { setup, resources, store, state } = self;
+        Trainer {
+            agent,
+            spec: Arc::new(setup.spec),
+            resources,
+            listener: setup.listener,
+            run: ulda_collective::RunId(setup.run),
+            secret: ulda_collective::Secret(setup.secret),
+            store,
+            state,
+        }
+    }
+}
+
+fn claim(state: &RunState) -> StateClaim {
+    StateClaim { cursor: state.cursor, digest: state.digest() }
+}
+
+fn fail(agent: &Agent, generation: Generation, error: &TrainerError) -> ExitCode {
+    let cause = crate::with_causes(error);
+    let exit_code = error.exit_code();
+    tracing::error!(exit_code, "{cause}");
+    agent.tell(Fact::Failed { generation, cause, exit_code: i32::from(exit_code) });
+    ExitCode::from(exit_code)
+}
