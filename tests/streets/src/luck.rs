@@ -1,5 +1,7 @@
 //! Random numbers by key, and noise by position. No state is shared: a scene's numbers depend on its key alone.
 
+use crate::vector::Grid;
+
 /// A stream of random numbers (SplitMix64), keyed so that any scene can be made alone.
 #[derive(Clone, Debug)]
 pub struct Luck {
@@ -79,9 +81,8 @@ pub fn speck(x: i32, y: i32, salt: u32) -> f32 {
 
 /// Smooth value noise in 0..1 with features of size 1.
 pub fn noise(x: f32, y: f32, salt: u32) -> f32 {
-    let (fx, fy) = (x.floor(), y.floor());
-    let (ix, iy) = (fx as i32, fy as i32);
-    let (tx, ty) = (x - fx, y - fy);
+    let (ix, iy) = (x.cell(), y.cell());
+    let (tx, ty) = (x - ix as f32, y - iy as f32);
     let (sx, sy) = (tx * tx * (3.0 - 2.0 * tx), ty * ty * (3.0 - 2.0 * ty));
     let near = speck(ix, iy, salt) * (1.0 - sx) + speck(ix.wrapping_add(1), iy, salt) * sx;
     let far = speck(ix, iy.wrapping_add(1), salt) * (1.0 - sx)

@@ -3,7 +3,7 @@
 use crate::draw::building::Facade;
 use crate::luck::{clouds, noise, speck};
 use crate::sheet::{Outline, Sheet};
-use crate::vector::{Rgb, V3, paint, ramp, stripe, v3};
+use crate::vector::{Grid, Rgb, V3, paint, ramp, stripe, v3};
 use crate::world::World;
 
 /// What a patch is made of.
@@ -35,6 +35,8 @@ pub enum Material {
     Lamp { colour: Rgb, day: f32, night: f32 },
     /// The face of a sign, `half` metres to each side.
     Sign { face: SignFace, half: f32 },
+    /// Posters pasted side by side.
+    Posters { colour: Rgb, salt: u32 },
     /// Far houses or hills.
     Distance { colour: Rgb, windows: bool, salt: u32 },
 }
@@ -105,7 +107,7 @@ pub fn surface(world: &World, sheet: &Sheet, at: V3, footprint: f32, night: f32)
             );
         }
         Material::Tiles { colour } => {
-            let rows = 1.0 - 0.35 * stripe(v.rem_euclid(0.32), 0.0, 0.05, footprint);
+            let rows = 1.0 - 0.35 * stripe(v.wrap(0.32), 0.0, 0.05, footprint);
             out.albedo = colour * (rows * (0.75 + 0.5 * clouds(u * 0.9, v * 0.9, 5)));
         }
         Material::Leaves { colour, salt } => {
@@ -121,11 +123,12 @@ pub fn surface(world: &World, sheet: &Sheet, at: V3, footprint: f32, night: f32)
             } else {
                 -toward
             };
-            let clump = noise(u * 2.4, v * 2.4, salt) * 0.55
-                + fine(u * 6.5, v * 6.5, salt ^ 9, footprint * 6.5) * 0.45;
+            let leaf = fine(u * 17.0, v * 17.0, salt ^ 5, footprint * 17.0) - 0.5;
+            let twig = fine(u * 6.5, v * 6.5, salt ^ 9, footprint * 6.5);
+            let clump = (noise(u * 2.4, v * 2.4, salt) * 0.5 + twig * 0.5 + leaf * 0.45).max(0.0);
             out.normal =
                 (sheet.across * (x + clump - 0.5) + sheet.along * (y + 0.35) + toward * bulge).unit();
-            out.albedo = colour * (0.35 + 1.25 * clump * clump + 0.25 * y);
+            out.albedo = colour * (0.30 + 1.35 * clump * clump.abs() + 0.25 * y).max(0.12);
         }
         Material::Bark { radius } => {
             out.normal = rounded(sheet, u, radius);
@@ -138,12 +141,12 @@ pub fn surface(world: &World, sheet: &Sheet, at: V3, footprint: f32, night: f32)
         }
         Material::Brick { colour } => out.albedo = bricks(u, v, colour, footprint),
         Material::Concrete { colour } => {
-            let joint = stripe(u.rem_euclid(2.5), 0.0, 0.03, footprint);
+            let joint = stripe(u.wrap(2.5), 0.0, 0.03, footprint);
             let damp = ramp(0.5, 0.0, v) * 0.25;
             out.albedo = colour * ((0.8 + 0.35 * clouds(u * 1.1, v * 1.1, 21) - damp) * (1.0 - 0.5 * joint));
         }
         Material::Bars { colour, behind, gap } => {
-            let bar = stripe(u.rem_euclid(gap), gap * 0.5, gap * 0.17, footprint);
+            let bar = stripe(u.wrap(gap), gap * 0.5, gap * 0.17, footprint);
             let rails = stripe(v, 0.2, 0.03, footprint).max(stripe(v, 0.95, 0.04, footprint));
             out.albedo = (behind * (0.4 + 0.8 * noise(u * 3.0, v * 3.0, 4))).mix(colour, bar.max(rails));
         }
@@ -161,6 +164,10 @@ pub fn surface(world: &World, sheet: &Sheet, at: V3, footprint: f32, night: f32)
             out.gloss = 0.1;
             out.holds_snow = false;
         }
+        Material::Posters { colour, salt } => {
+            out.normal = rounded(sheet, u, 0.6);
+            out.albedo = posters(u, v, colour, salt, footprint);
+        }
         Material::Distance {
             colour,
             windows,
@@ -168,10 +175,10 @@ pub fn surface(world: &World, sheet: &Sheet, at: V3, footprint: f32, night: f32)
         } => {
             out.albedo = colour * (0.75 + 0.5 * clouds(u * 0.12, v * 0.12, salt));
             if windows {
-                let pane = stripe(u.rem_euclid(3.0), 1.5, 0.7, footprint)
-                    * stripe(v.rem_euclid(3.2), 1.6, 0.8, footprint);
+                let pane =
+                    stripe(u.wrap(3.0), 1.5, 0.7, footprint) * stripe(v.wrap(3.2), 1.6, 0.8, footprint);
                 out.albedo = out.albedo.mix(colour * 0.45, pane);
-                if speck((u / 3.0).floor() as i32, (v / 3.2).floor() as i32, salt) < 0.3 {
+                if speck((u / 3.0).cell(), (v / 3.2).cell(), salt) < 0.3 {
                     out.glow = v3(1.0, 0.75, 0.4) * (pane * night * 0.5);
                 }
             }
@@ -203,10 +210,10 @@ pub fn fine(x: f32, y: f32, salt: u32, footprint: f32) -> f32 {
 pub fn bricks(u: f32, v: f32, colour: Rgb, footprint: f32) -> Rgb {
     let fade = ramp(0.14, 0.04, footprint);
     let row = (v / 0.083).floor();
-    let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { 0.125 };
+    let shift = if row.wrap(2.0) < 1.0 { 0.0 } else { 0.125 };
     let column = ((u + shift) / 0.25).floor();
-    let mortar = stripe(v.rem_euclid(0.083), 0.0, 0.008, footprint).max(stripe(
-        (u + shift).rem_euclid(0.25),
+    let mortar = stripe(v.wrap(0.083), 0.0, 0.008, footprint).max(stripe(
+        (u + shift).wrap(0.25),
         0.0,
         0.008,
         footprint,
@@ -214,6 +221,29 @@ pub fn bricks(u: f32, v: f32, colour: Rgb, footprint: f32) -> Rgb {
     let tone = 0.75 + 0.5 * (0.5 + (speck(column as i32, row as i32, 31) - 0.5) * fade);
     (colour * (tone * (0.85 + 0.3 * clouds(u * 0.6, v * 0.6, 17))))
         .mix(paint(0.66, 0.63, 0.58), mortar * fade * 0.7)
+}
+
+/// Bills of 0.55 by 0.8 m in many colours, with a title and lines of print.
+fn posters(u: f32, v: f32, paste: Rgb, salt: u32, footprint: f32) -> Rgb {
+    let (column, row) = ((u / 0.55).floor(), (v / 0.8).floor());
+    let (x, y) = (u - column * 0.55, v - row * 0.8);
+    let tone = |part: u32| speck(column as i32, row as i32, salt ^ part);
+    let bill = v3(tone(1), tone(2) * 0.8, tone(3) * 0.7) * 0.6 + v3(0.04, 0.04, 0.04);
+    let ink = if bill.luminance() > 0.25 {
+        v3(0.03, 0.03, 0.05)
+    } else {
+        v3(0.75, 0.72, 0.65)
+    };
+    let sheet = stripe(x, 0.275, 0.25, footprint) * stripe(y, 0.4, 0.37, footprint);
+    let title = stripe(y, 0.66, 0.05, footprint) * stripe(x, 0.275, 0.06 + 0.14 * tone(4), footprint);
+    let print = stripe(y.wrap(0.09), 0.045, 0.018, footprint)
+        * stripe(y, 0.17, 0.09, footprint)
+        * stripe(x, 0.275, 0.19, footprint);
+    let picture = stripe(y, 0.43, 0.12, footprint) * stripe(x, 0.275, 0.1 + 0.08 * tone(5), footprint);
+    let shown = bill
+        .mix(bill * 0.4 + v3(tone(6), tone(7), tone(8)) * 0.3, picture)
+        .mix(ink, title.max(print));
+    paste.mix(shown, sheet)
 }
 
 /// The normal of a round post whose sheet faces the eye.
@@ -271,7 +301,7 @@ fn sign_colour(face: SignFace, u: f32, v: f32) -> Rgb {
             }
         }
         SignFace::Stop => {
-            if v.abs() < 0.22 && u.abs() < 0.7 && (u * 5.0).rem_euclid(1.0) < 0.6 {
+            if v.abs() < 0.22 && u.abs() < 0.7 && (u * 5.0).wrap(1.0) < 0.6 {
                 white
             } else {
                 red

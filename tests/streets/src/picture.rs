@@ -6,6 +6,7 @@ use crate::finish::{bloom, develop, halos, outlines};
 use crate::label::Label;
 use crate::material::Material;
 use crate::shade::Light;
+use crate::sheet::Sheet;
 use crate::vector::{Rgb, V3};
 use crate::weather::{Atmosphere, falling};
 use crate::world::World;
@@ -26,8 +27,8 @@ pub struct Picture {
 pub fn draw(world: &World, air: &Atmosphere, size: Size) -> Picture {
     let camera = Camera::new(&world.stand, size);
     let mut canvas = Canvas::new(size, SAMPLES.len());
-    for (number, sheet) in world.sheets.iter().enumerate() {
-        canvas.draw(number as u32, sheet, &camera);
+    for number in near_to_far(world, &camera) {
+        canvas.draw(number, &world.sheets[number as usize], &camera);
     }
     let light = Light::new(world, air, &camera, size);
     let mut linear = Vec::with_capacity(size.pixels());
@@ -51,6 +52,26 @@ pub fn draw(world: &World, air: &Atmosphere, size: Size) -> Picture {
         rgb: develop(&linear, size, air),
         labels,
     }
+}
+
+/// The patch numbers, nearest first: what is hidden then costs only a depth test.
+fn near_to_far(world: &World, camera: &Camera) -> Vec<u32> {
+    let depth = |sheet: &Sheet| {
+        sheet
+            .corners()
+            .iter()
+            .fold(f32::MAX, |near, &c| near.min(camera.depth(c)))
+    };
+    let mut order: Vec<(f32, u32)> = world
+        .sheets
+        .iter()
+        .zip(0..)
+        .map(|(sheet, number)| (depth(sheet), number))
+        .collect();
+    // The ground last: nearly all of it is compared with something nearer.
+    order[0].0 = f32::MAX;
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    order.into_iter().map(|(_, number)| number).collect()
 }
 
 /// The mean over a pixel's samples; each patch is shaded once, at the middle of its samples.

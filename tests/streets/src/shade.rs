@@ -7,7 +7,7 @@ use crate::luck::{clouds, noise};
 use crate::material::{Material, Surface, surface};
 use crate::shadow::{ShadowMap, hugs_ground};
 use crate::sheet::Sheet;
-use crate::vector::{Rgb, UP, V3, ramp, v3};
+use crate::vector::{Grid, Rgb, UP, V3, ramp, v3};
 use crate::weather::Atmosphere;
 use crate::world::{Glow, World};
 
@@ -139,7 +139,7 @@ impl<'a> Light<'a> {
             match street.label(at) {
                 Label::Road | Label::RailTrack => {
                     let lane = street.half_width / street.lanes_each_way as f32;
-                    let track = ((lateral.abs().rem_euclid(lane) - lane * 0.5).abs() - 0.75).abs();
+                    let track = ((lateral.abs().wrap(lane) - lane * 0.5).abs() - 0.75).abs();
                     let driven = ramp(0.42, 0.16, track + 0.2 * (rough - 0.5));
                     (0.80 - 0.5 * driven) * ramp(0.05, 0.5, rough + 0.2)
                 }

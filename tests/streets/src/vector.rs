@@ -114,3 +114,22 @@ pub fn stripe(x: f32, centre: f32, half: f32, footprint: f32) -> f32 {
     let inside = ((half - (x - centre).abs()) / blur + 0.5).clamp(0.0, 1.0);
     inside * (2.0 * half / blur).min(1.0)
 }
+
+/// Rounding and remainders without the calls that the baseline instruction set would need.
+pub trait Grid {
+    /// The largest whole number not above this one (which must fit an `i32`).
+    fn cell(self) -> i32;
+    /// The remainder of a positive period, in `0..period`.
+    fn wrap(self, period: f32) -> f32;
+}
+
+impl Grid for f32 {
+    fn cell(self) -> i32 {
+        let whole = self as i32;
+        whole - i32::from(self < whole as f32)
+    }
+
+    fn wrap(self, period: f32) -> f32 {
+        self - (self / period).cell() as f32 * period
+    }
+}

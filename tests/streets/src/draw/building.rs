@@ -3,7 +3,7 @@
 use crate::label::Label;
 use crate::luck::{Luck, clouds, hash, speck};
 use crate::material::{Material, bricks};
-use crate::vector::{Rgb, UP, V3, paint, ramp, stripe, v3};
+use crate::vector::{Grid, Rgb, UP, V3, paint, ramp, stripe, v3};
 use crate::world::World;
 
 /// The pattern of a house front, in metres from its lower near corner.
@@ -57,10 +57,7 @@ impl Facade {
         let up = v - self.base;
         let (row, column) = ((up / self.floor).floor(), (u / self.pitch).floor());
         let (du, dv) = (u - (column + 0.5) * self.pitch, up - (row + 0.52) * self.floor);
-        let wall = wall.mix(
-            self.trim,
-            stripe(up.rem_euclid(self.floor), 0.0, 0.07, footprint) * 0.7,
-        );
+        let wall = wall.mix(self.trim, stripe(up.wrap(self.floor), 0.0, 0.07, footprint) * 0.7);
         if self.base + (row + 1.0) * self.floor > self.height - 0.3 {
             return Spot {
                 colour: wall,
@@ -97,7 +94,7 @@ impl Facade {
             let board = stripe(v, self.base - 0.4, 0.3, footprint);
             let letters = board
                 * stripe(v, self.base - 0.4, 0.14, footprint)
-                * stripe((u * 2.6).rem_euclid(1.0), 0.5, 0.3, footprint * 2.6)
+                * stripe((u * 2.6).wrap(1.0), 0.5, 0.3, footprint * 2.6)
                 * stripe(du, 0.0, pitch * 0.3, footprint);
             let colour = wall.mix(self.shop, board).mix(self.trim, letters * 0.9);
             let low = if door { 0.05 } else { 0.5 };
@@ -120,8 +117,7 @@ impl Facade {
         if door {
             let frame = stripe(du, 0.0, 0.65, footprint) * stripe(v, 1.15, 1.2, footprint);
             let leaf = stripe(du, 0.0, 0.52, footprint) * stripe(v, 1.1, 1.08, footprint);
-            let panel =
-                stripe(du.abs(), 0.24, 0.15, footprint) * stripe(v.rem_euclid(0.7), 0.35, 0.22, footprint);
+            let panel = stripe(du.abs(), 0.24, 0.15, footprint) * stripe(v.wrap(0.7), 0.35, 0.22, footprint);
             let colour = wall
                 .mix(self.trim, frame)
                 .mix(self.shop * 0.7, leaf)

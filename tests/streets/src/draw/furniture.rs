@@ -289,7 +289,7 @@ pub fn fixture(world: &mut World, base: V3, heading: V3, luck: &mut Luck) {
                 paint(0.60, 0.20, 0.25),
                 paint(0.25, 0.45, 0.60),
             ]);
-            world.post(base, 2.9, 0.6, Label::Static, colour);
+            column(world, base, colour, luck.salt());
             world.post(
                 base + UP * 2.9,
                 0.25,
@@ -299,6 +299,20 @@ pub fn fixture(world: &mut World, base: V3, heading: V3, luck: &mut Luck) {
             );
         }
     }
+}
+
+/// A round advertising column.
+fn column(world: &mut World, base: V3, colour: Rgb, salt: u32) {
+    let across = world.facing(base) * 0.6;
+    let lift = UP * 2.9;
+    let corners = [
+        base - across,
+        base + across,
+        base + across + lift,
+        base - across + lift,
+    ];
+    let material = Material::Posters { colour, salt };
+    world.framed(&corners, base, across.unit(), UP, Label::Static, material);
 }
 
 /// A bus shelter of glass.

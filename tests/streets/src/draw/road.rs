@@ -3,7 +3,7 @@
 use crate::label::Label;
 use crate::luck::{clouds, noise, speck};
 use crate::material::{Surface, fine};
-use crate::vector::{Rgb, UP, V3, paint, ramp, stripe, v3};
+use crate::vector::{Grid, Rgb, UP, V3, paint, ramp, stripe, v3};
 
 /// What lies beside the carriageway on one side; widths in metres.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +157,7 @@ impl Street {
         if edge < 0.0 {
             return 0.0;
         }
-        let dash = stripe(z.rem_euclid(9.0), 4.5, 2.2, long);
+        let dash = stripe(z.wrap(9.0), 4.5, 2.2, long);
         let mut mark: f32 = 0.0;
         if self.yellow_line {
             mark = mark.max(stripe(lateral.abs(), 0.16, 0.06, footprint));
@@ -170,7 +170,7 @@ impl Street {
         }
         let margin = self.margin(lateral);
         if margin.parking > 0.0 {
-            let stall = stripe(z.rem_euclid(6.0), 0.0, 0.06, long)
+            let stall = stripe(z.wrap(6.0), 0.0, 0.06, long)
                 * stripe(
                     lateral.abs(),
                     self.half_width + margin.parking * 0.5,
@@ -180,7 +180,7 @@ impl Street {
             mark = mark
                 .max(
                     stripe(lateral.abs(), self.half_width, 0.06, footprint)
-                        * stripe(z.rem_euclid(1.5), 0.75, 0.4, long),
+                        * stripe(z.wrap(1.5), 0.75, 0.4, long),
                 )
                 .max(stall);
         } else if self.lanes_each_way > 1 {
@@ -205,7 +205,7 @@ impl Street {
             return 0.0;
         }
         let near = stripe(z, j.near - 2.6, 1.5, long).max(stripe(z, j.far + 2.6, 1.5, long));
-        let bars = stripe(lateral.rem_euclid(1.0), 0.5, 0.26, footprint) * near;
+        let bars = stripe(lateral.wrap(1.0), 0.5, 0.26, footprint) * near;
         let stop = if lateral > 0.0 {
             stripe(z, j.near - 5.0, 0.25, long)
         } else {
@@ -223,7 +223,7 @@ impl Street {
         let grain = fine(x * 22.0, z * 22.0, self.salt, footprint.max(long * 0.4) * 22.0);
         let lane = self.half_width / self.lanes_each_way as f32;
         let track = stripe(
-            (x.abs().rem_euclid(lane) - lane * 0.5).abs(),
+            (x.abs().wrap(lane) - lane * 0.5).abs(),
             0.75,
             0.32,
             footprint.max(0.25),
@@ -235,8 +235,8 @@ impl Street {
             0.008,
             0.012 + long * 0.2,
         ) * ramp(0.5, 0.1, long);
-        let drain = if speck((z / 14.0).floor() as i32, i32::from(x > 0.0), self.salt) < 0.4 {
-            stripe(x, x.signum() * lane * 0.55, 0.32, footprint) * stripe(z.rem_euclid(14.0), 7.0, 0.32, long)
+        let drain = if speck((z / 14.0).cell(), i32::from(x > 0.0), self.salt) < 0.4 {
+            stripe(x, x.signum() * lane * 0.55, 0.32, footprint) * stripe(z.wrap(14.0), 7.0, 0.32, long)
         } else {
             0.0
         };
@@ -248,9 +248,8 @@ impl Street {
     }
 
     fn slabs_look(&self, x: f32, z: f32, footprint: f32, long: f32) -> Rgb {
-        let joints =
-            stripe(x.rem_euclid(0.5), 0.0, 0.02, footprint).max(stripe(z.rem_euclid(0.5), 0.0, 0.02, long));
-        let slab = speck((x / 0.5).floor() as i32, (z / 0.5).floor() as i32, self.salt ^ 8) - 0.5;
+        let joints = stripe(x.wrap(0.5), 0.0, 0.02, footprint).max(stripe(z.wrap(0.5), 0.0, 0.02, long));
+        let slab = speck((x / 0.5).cell(), (z / 0.5).cell(), self.salt ^ 8) - 0.5;
         let slab = slab * ramp(0.5, 0.15, long);
         self.slabs
             * ((0.88 + 0.16 * slab + 0.22 * (clouds(x * 0.6, z * 0.4, self.salt ^ 9) - 0.5))
@@ -258,8 +257,7 @@ impl Street {
     }
 
     fn setts_look(&self, x: f32, z: f32, footprint: f32, long: f32) -> Rgb {
-        let joints =
-            stripe(x.rem_euclid(0.2), 0.0, 0.015, footprint).max(stripe(z.rem_euclid(0.2), 0.0, 0.015, long));
+        let joints = stripe(x.wrap(0.2), 0.0, 0.015, footprint).max(stripe(z.wrap(0.2), 0.0, 0.015, long));
         self.tar.mix(paint(0.55, 0.42, 0.36), 0.45)
             * ((0.8 + 0.4 * clouds(x * 1.3, z * 1.3, self.salt ^ 12)) * (1.0 - 0.35 * joints))
     }
