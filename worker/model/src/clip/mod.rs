@@ -2,6 +2,7 @@
 
 mod attention_pool;
 mod config;
+mod entities;
 mod image;
 mod layers;
 mod text;

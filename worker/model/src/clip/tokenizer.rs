@@ -1,10 +1,10 @@
 //! CLIP's byte-pair tokenizer: its cleaning and word splitting here, the merges from
 //! `instant-clip-tokenizer`.
 
-use std::borrow::Cow;
-
 use instant_clip_tokenizer::Token;
 use regex::Regex;
+
+use crate::clip::entities::Entities;
 
 const START: i64 = 49_406;
 const END: i64 = 49_407;
@@ -26,6 +26,8 @@ pub enum TokenizeError {
 pub struct Tokenizer {
     merges: instant_clip_tokenizer::Tokenizer,
     words: Regex,
+    entities: Entities,
+    terminal_escape: Regex,
 }
 
 impl Default for Tokenizer {
@@ -42,9 +44,13 @@ impl Tokenizer {
             r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
         )
         .expect("the pattern is constant and valid");
+        let terminal_escape =
+            Regex::new(r"\x1b\[[0-9;]*[a-zA-Z]").expect("the pattern is constant and valid");
         Self {
             merges: instant_clip_tokenizer::Tokenizer::new(),
             words,
+            entities: Entities::new(),
+            terminal_escape,
         }
     }
 
@@ -55,7 +61,7 @@ impl Tokenizer {
     pub fn encode(&self, prompt: &str, context: usize) -> Result<Vec<i64>, TokenizeError> {
         let mut ids = vec![START];
         let mut pieces: Vec<Token> = Vec::new();
-        for word in self.words.find_iter(&clean(prompt)) {
+        for word in self.words.find_iter(&self.clean(prompt)) {
             match word.as_str() {
                 "<|startoftext|>" => ids.push(START),
                 "<|endoftext|>" => ids.push(END),
@@ -77,16 +83,17 @@ impl Tokenizer {
         ids.resize(context, 0);
         Ok(ids)
     }
-}
 
-/// CLIP's cleaning: repair of mangled text and typographic quotes (ftfy), HTML entities undone twice,
-/// white space collapsed, lower case.
-fn clean(prompt: &str) -> String {
-    let repaired = plsfix::fix_text(prompt, None);
-    let once = html_escape::decode_html_entities(&repaired);
-    let twice: Cow<'_, str> = html_escape::decode_html_entities(&once);
-    let words: Vec<&str> = twice.split(is_space).filter(|word| !word.is_empty()).collect();
-    words.join(" ").to_lowercase()
+    /// CLIP's cleaning: repair of mangled text and typographic quotes (ftfy), HTML references undone
+    /// twice, white space collapsed, lower case.
+    fn clean(&self, prompt: &str) -> String {
+        // ftfy drops terminal escapes; plsfix leaves them.
+        let plain = self.terminal_escape.replace_all(prompt, "");
+        let repaired = plsfix::fix_text(&plain, None);
+        let undone = self.entities.undo(&self.entities.undo(&repaired));
+        let words: Vec<&str> = undone.split(is_space).filter(|word| !word.is_empty()).collect();
+        words.join(" ").to_lowercase()
+    }
 }
 
 /// What Python's `\s` matches: Unicode white space and the four ASCII separators.
@@ -112,8 +119,41 @@ mod tests {
     #[test]
     fn cleaning_undoes_entities_twice_and_straightens_quotes() {
         assert_eq!(
-            clean(" Rain &amp;amp; \u{201c}Snow\u{201d}\t\n NIGHT\u{a0}"),
+            Tokenizer::new().clean(" Rain &amp;amp; \u{201c}Snow\u{201d}\t\n NIGHT\u{a0}"),
             "rain & \"snow\" night"
+        );
+    }
+
+    #[test]
+    fn odd_prompts_get_the_ids_of_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokens.json");
+        let cases: Vec<serde_json::Value> =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let tokenizer = Tokenizer::new();
+        let mut wrong = Vec::new();
+        for case in &cases {
+            let prompt = case["prompt"].as_str().unwrap();
+            let expected: Vec<i64> = case["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_i64().unwrap())
+                .collect();
+            let ours = tokenizer.encode(prompt, expected.len().max(77)).unwrap();
+            if ours[..expected.len()] != expected || ours[expected.len()..].iter().any(|&id| id != 0) {
+                wrong.push(format!(
+                    "{prompt:?}: {:?}, expected {:?}",
+                    tokenizer.clean(prompt),
+                    case["clean"].as_str().unwrap()
+                ));
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} of {} differ:\n{}",
+            wrong.len(),
+            cases.len(),
+            wrong.join("\n")
         );
     }
 
