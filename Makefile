@@ -1,0 +1,61 @@
+# Everything a person or a CI machine does with this repository. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# An existing LIBTORCH is honoured; else the CPU subset is fetched into a cache outside the tree.
+LIBTORCH_FLAVOUR ?= cpu
+CARGO_FLAGS ?= --release --locked
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
+DEMO := $(CURDIR)/demo
+DEMO_WORKERS ?= 2
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# Plain `cargo` commands work as well once this file is there.
+.cargo/config.toml: deploy/libtorch/fetch deploy/libtorch/SHA256SUMS
+	@libtorch="$$(deploy/libtorch/fetch $(LIBTORCH_FLAVOUR))"; mkdir -p .cargo; \
+	printf '# Written by make: where libtorch is. LIBTORCH in the environment comes first.\n[env]\nLIBTORCH = "%s"\n' "$$libtorch" > $@
+
+.PHONY: libtorch
+libtorch: .cargo/config.toml ## Fetch libtorch 2.11 (LIBTORCH_FLAVOUR=cpu or cuda)
+
+.PHONY: build
+build: libtorch ## Build coordinator, worker and streets
+	cargo build $(CARGO_FLAGS)
+
+.PHONY: demo
+demo: build ## Generate a street data set, train on it, leave a report
+	@deploy/demo $(TARGET) $(DEMO) $(DEMO_WORKERS)
+
+.PHONY: test
+test: libtorch ## Run every test
+	cargo test $(CARGO_FLAGS) --workspace
+
+.PHONY: parity
+parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
+	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method parity -- --nocapture --test-threads 1 2>&1 | \
+	tee >(grep -E '^parity \|' | sort > $(TARGET)/parity.txt) | grep -vE '^(running|$$)'
+
+.PHONY: bench
+bench: build ## Step times of each stage by phase, for the small and the RN50-sized model
+	cargo bench --locked -p ulda-tests
+
+.PHONY: verify
+verify: libtorch ## The whole gate, read-only: format, lints, docs, tests
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps
+	$(MAKE) test
+
+.PHONY: fix
+fix: libtorch ## Format and apply what clippy can mend by itself
+	cargo fmt --all
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets --fix --allow-dirty --allow-staged
+
+.PHONY: clean-demo
+clean-demo: ## Remove what `make demo` made
+	rm -rf $(DEMO)
