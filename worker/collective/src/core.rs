@@ -7,12 +7,12 @@ use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::CollectiveError;
 use crate::frame::{HEADER_BYTES, Header, Kind};
 use crate::group::Shard;
-use crate::link::{Link, abort_frame};
+use crate::link::{LAST_WORDS, Link, abort_frame};
 use crate::mailbox::Mailbox;
 use crate::membership::{Deadlines, Membership, WorkerIndex};
 use crate::pool::Pool;
@@ -68,9 +68,9 @@ impl Core {
         }
         let first = self.fault.set(error.clone()).is_ok();
         if first {
-            self.tell_peers(&error);
             self.broken.wake();
             self.mailbox.wake();
+            self.tell_peers(&error);
         }
         self.fault().cloned().unwrap_or(error)
     }
@@ -83,8 +83,13 @@ impl Core {
             CollectiveError::PeerAborted { worker, cause } => abort_frame(generation, *worker, cause),
             other => abort_frame(generation, me, &other.cause()),
         };
+        let start = Instant::now();
+        let left = || LAST_WORDS.saturating_sub(start.elapsed());
         for link in self.links.iter().flatten() {
-            link.send_last(&header, &payload);
+            link.send_last(&header, &payload, left());
+        }
+        for link in self.links.iter().flatten() {
+            link.end_writing(left());
         }
     }
 

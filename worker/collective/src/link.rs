@@ -8,7 +8,7 @@ use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
 use crate::core::Core;
@@ -17,10 +17,12 @@ use crate::frame::{HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
 use crate::group::Shard;
 use crate::mailbox::{Parcel, Place, Shape};
 use crate::membership::{Generation, WorkerIndex};
-use crate::wait::lock;
+use crate::wait::{Gate, lock};
 
 /// Frames up to this size are read with one system call.
 const READ_AHEAD_BYTES: usize = 4096;
+/// How long a broken plane tries to tell a peer why.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Longest text of an abort frame.
 const CAUSE_BYTES: usize = 1024;
 
@@ -29,6 +31,9 @@ pub(crate) struct Link {
     peer: WorkerIndex,
     stream: TcpStream,
     writing: Mutex<()>,
+    /// What this side says before it falls silent.
+    last_words: OnceLock<Vec<u8>>,
+    silent: Gate<bool>,
     departed: AtomicBool,
 }
 
@@ -44,8 +49,10 @@ impl Link {
         Ok(Link {
             peer,
             stream,
-            writing: Mutex::new(()),
-            departed: AtomicBool::new(false),
+            writing: Mutex::default(),
+            last_words: OnceLock::new(),
+            silent: Gate::default(),
+            departed: AtomicBool::default(),
         })
     }
 
@@ -61,38 +68,78 @@ impl Link {
 
     /// Writes one frame.
     pub fn send(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
+        let outcome = self.write(header, payload);
+        if self.last_words.get().is_some() {
+            self.speak_last(LAST_WORDS);
+        }
+        outcome
+    }
+
+    fn write(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
         let header = header.encode();
         let mut parts = [IoSlice::new(&header), IoSlice::new(payload)];
         let mut left = &mut parts[..];
         let _writing = lock(&self.writing);
         while left.iter().any(|part| !part.is_empty()) {
-            match (&self.stream).write_vectored(left) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            let error = match (&self.stream).write_vectored(left) {
+                Ok(0) => ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut left, written);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            // Whatever came after half a frame would be taken for its other half.
+            self.fall_silent();
+            return Err(error);
         }
         Ok(())
     }
 
-    /// Writes a last, short frame if that is possible at once, and ends the writing direction.
-    pub fn send_last(&self, header: &Header, payload: &[u8]) {
-        let free = match self.writing.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    /// Writes a last, short frame and ends the writing direction. While another thread is in the middle of a frame, that is left to
+    /// it; otherwise it takes at most `limit`.
+    pub fn send_last(&self, header: &Header, payload: &[u8], limit: Duration) {
+        let mut frame = header.encode().to_vec();
+        frame.extend_from_slice(payload);
+        // Only the first fault is told.
+        let _ = self.last_words.set(frame);
+        self.speak_last(limit);
+    }
+
+    fn speak_last(&self, limit: Duration) {
+        let _writing = match self.writing.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Its holder comes here after its frame.
+            Err(TryLockError::WouldBlock) => return,
         };
-        if free.is_some() {
-            let mut frame = header.encode().to_vec();
-            frame.extend_from_slice(payload);
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: the descriptor is open as long as `self`, and the pointer and length are those of a
-            // live buffer.
-            unsafe { libc::send(self.stream.as_raw_fd(), frame.as_ptr().cast(), frame.len(), flags) };
+        if let Some(frame) = self.last_words.get()
+            && !*self.silent.lock()
+        {
+            // An error means that the connection is gone, or that the peer does not read.
+            let limit = limit.max(Duration::from_millis(1));
+            let _ = self
+                .stream
+                .set_write_timeout(Some(limit))
+                .and_then(|()| (&self.stream).write_all(frame));
+            self.fall_silent();
         }
+    }
+
+    /// Waits until the last words are out, at most `limit`; then ends the writing direction in any case, which wakes a writer whose peer
+    /// does not read.
+    pub fn end_writing(&self, limit: Duration) {
+        let (silent, _) = self.silent.wait(limit, |silent| silent.then_some(()));
+        if silent.is_none() {
+            self.fall_silent();
+        }
+    }
+
+    fn fall_silent(&self) {
         // An error means that the connection is gone already.
         let _ = self.stream.shutdown(Shutdown::Write);
+        self.silent.update(|silent| *silent = true);
     }
 
     /// Ends both directions; whoever blocks on the socket wakes up.

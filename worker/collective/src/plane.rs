@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
 use crate::group::Shard;
 use crate::handshake::{Heard, Parlour};
-use crate::link::{Link, read_frames};
+use crate::link::{LAST_WORDS, Link, read_frames};
 use crate::listener::{Door, Listener, Phase};
 use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
@@ -147,6 +147,8 @@ impl Drop for DataPlane {
     fn drop(&mut self) {
         self.core.fail(CollectiveError::Closed);
         for link in self.core.links.iter().flatten() {
+            // Another thread may be telling the peers of an earlier fault.
+            link.end_writing(LAST_WORDS);
             link.shut();
         }
         let running = std::mem::take(&mut *lock(&self.core.running));
