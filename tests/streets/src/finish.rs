@@ -139,7 +139,7 @@ pub fn develop(picture: &[Rgb], size: Size, air: &Atmosphere) -> Vec<u8> {
             let grey = light.luminance();
             let grade = |c: f32| {
                 let c = (grey + (c - grey) * air.saturation).max(0.0) * 1.25;
-                let t = (c * (1.0 + c * 0.09) / (1.0 + c * 0.62)).sqrt();
+                let t = (c * (1.0 + c * 0.09) / (1.0 + c * 0.62)).sqrt().min(1.0);
                 // A gentle S, as cameras put it on.
                 t * (0.58 + t * (1.26 - 0.84 * t))
             };

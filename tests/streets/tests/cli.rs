@@ -1,5 +1,7 @@
 //! The program's words and exit codes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn streets(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! The trees on disk: names, formats, lists, and that a scene's file does not depend on its company.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

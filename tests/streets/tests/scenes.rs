@@ -189,3 +189,22 @@ fn conditions_look_like_their_names() {
     );
     assert!(fog < sharp * 0.6, "fog {fog:.0}, clear {sharp:.0}");
 }
+
+#[test]
+fn lamps_at_night_are_bright_to_their_middle() {
+    let size = Size {
+        width: 256,
+        height: 128,
+    };
+    let brightest = (0..4)
+        .map(|index| key(Style::Acdc, index).picture(Condition::Night, size))
+        .map(|picture| {
+            picture
+                .rgb
+                .chunks_exact(3)
+                .filter(|p| p.iter().all(|&b| b > 240))
+                .count()
+        })
+        .sum::<usize>();
+    assert!(brightest > 40, "{brightest} white pixels in four night scenes");
+}

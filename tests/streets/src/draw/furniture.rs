@@ -182,7 +182,7 @@ fn board(world: &mut World, centre: V3, face: SignFace, scale: f32) {
         }
         SignFace::Warning => ring(3, std::f32::consts::FRAC_PI_2, half * 1.15),
         SignFace::Priority => ring(4, 0.0, half * 1.1),
-        SignFace::Stop => ring(8, 0.3927, half * 1.05),
+        SignFace::Stop => ring(8, std::f32::consts::FRAC_PI_8, half * 1.05),
         SignFace::Parking => ring(4, std::f32::consts::FRAC_PI_4, half * 1.35),
         SignFace::Direction => {
             let (a, b) = (across * (half * 2.0), UP * half);

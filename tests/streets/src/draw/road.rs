@@ -129,20 +129,18 @@ impl Street {
         if matches!(label, Label::Road | Label::RailTrack) {
             let mark = self.marks(lateral, at.z, footprint, long);
             let wear = 0.75 + 0.25 * fine(at.x * 4.0, at.z * 2.0, self.salt ^ 5, long * 2.0);
-            colour = colour.mix(self.mark_colour(lateral), mark * wear);
+            colour = colour.mix(self.mark_colour(lateral, at.z), mark * wear);
             if self.tram {
                 let rail = stripe((lateral.abs() - 1.6).abs(), 0.72, 0.05, footprint);
                 colour = colour.mix(paint(0.62, 0.62, 0.64), rail * 0.8);
             }
             colour = colour * (1.0 - 0.35 * stripe(kerb, -0.15, 0.15, footprint));
         }
-        let mut out = Surface::plain(colour, UP);
-        out.gloss = 0.0;
-        out
+        Surface::plain(colour, UP)
     }
 
-    fn mark_colour(&self, lateral: f32) -> Rgb {
-        if self.yellow_line && lateral.abs() < 0.6 {
+    fn mark_colour(&self, lateral: f32, z: f32) -> Rgb {
+        if self.yellow_line && lateral.abs() < 0.6 && self.stop_line_gap(z).is_some() {
             paint(0.85, 0.66, 0.10)
         } else {
             WHITE
@@ -242,7 +240,7 @@ impl Street {
         };
         let tone = patch
             * (0.72 + 0.35 * grain + 0.3 * stains - 0.10 * track)
-            * (1.0 - 0.45 * crack)
+            * (1.0 - 0.18 * crack)
             * (1.0 - 0.5 * drain);
         self.tar * tone
     }

@@ -38,7 +38,7 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         ambient: if overcast {
             v3(0.92, 0.95, 0.98)
         } else {
-            v3(0.42, 0.50, 0.60)
+            v3(0.52, 0.60, 0.70)
         },
         zenith,
         horizon,
@@ -53,7 +53,7 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         wet: 0.0,
         snow: 0.0,
         lamps: 0.0,
-        exposure: luck.within(0.9, 1.15),
+        exposure: luck.within(1.0, 1.3),
         saturation: luck.within(0.85, 1.0),
         tint: v3(0.97, 1.0, 0.96),
         grain: 0.012,
