@@ -5,11 +5,11 @@ use tch::TchError;
 /// A failure of one of the method's blocks.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
-    /// libtorch refused an operation.
-    #[error("libtorch refused an operation: {0}")]
+    /// libtorch refused an operation, or an exchange failed inside a backward pass; the source says which.
+    #[error("libtorch refused an operation")]
     Tensor(#[from] TchError),
 
-    /// The shim around libtorch failed; a broken collective inside a backward pass surfaces here.
+    /// The shim around libtorch failed; a broken collective inside a forward pass surfaces here.
     #[error(transparent)]
     Torch(#[from] ulda_torch::TorchError),
 

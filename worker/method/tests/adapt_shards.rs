@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 
@@ -191,8 +192,10 @@ fn a_broken_exchange_surfaces_from_the_backward_pass() {
             }
         }
     }
-    let message = step(0, IMAGES, Arc::new(Breaks)).err().unwrap().to_string();
-    assert!(message.contains("generation 4 was fenced"), "{message}");
+    let error = step(0, IMAGES, Arc::new(Breaks)).err().unwrap();
+    let cause = error.source().unwrap().to_string();
+    assert_eq!(error.to_string(), "libtorch refused an operation");
+    assert!(cause.contains("generation 4 was fenced"), "{cause}");
 }
 
 #[test]

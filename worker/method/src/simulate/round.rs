@@ -13,6 +13,7 @@ use crate::error::{MethodError, Result};
 use crate::optim::Sgd;
 use crate::pin::Style;
 use crate::projector::Projector;
+use crate::stylebank::BankStyle;
 use crate::timing::{Phases, timed};
 
 /// The frozen networks of stage 1.
@@ -64,6 +65,16 @@ pub struct DomainStyle {
     pub mean: Tensor,
     /// [B, C₁, 1, 1]; may be negative after the last update, as published.
     pub std: Tensor,
+}
+
+impl DomainStyle {
+    /// The style of one image of the batch, as a bank keeps it.
+    ///
+    /// # Errors
+    /// When the batch has no such image.
+    pub fn of_image(&self, image: usize) -> Result<BankStyle> {
+        BankStyle::from_tensors(&self.mean.f_get(image as i64)?, &self.std.f_get(image as i64)?)
+    }
 }
 
 struct Held {

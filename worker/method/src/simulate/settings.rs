@@ -131,3 +131,56 @@ impl SimulateSettings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meaningless_settings_are_named() {
+        let refused = |settings: SimulateSettings| settings.check().unwrap_err().to_string();
+        let published = SimulateSettings::default();
+        assert!(published.check().is_ok());
+        let weights = LossWeights {
+            cross: -1.0,
+            ..LossWeights::PARAM1
+        };
+        assert_eq!(
+            refused(SimulateSettings { weights, ..published }),
+            "`cross weight` is -1, but a loss weight is a number of at least 0"
+        );
+        assert_eq!(
+            refused(SimulateSettings {
+                dropout: 1.0,
+                ..published
+            }),
+            "`dropout` is 1, but a probability is at least 0 and less than 1"
+        );
+        assert!(
+            refused(SimulateSettings {
+                scene_pool: 0,
+                ..published
+            })
+            .starts_with("`scene_pool` is 0")
+        );
+    }
+
+    #[test]
+    fn poda_needs_no_projector() {
+        assert!(!LossWeights::PODA.needs_projector());
+        assert!(
+            LossWeights {
+                pixel: 0.1,
+                ..LossWeights::PODA
+            }
+            .needs_projector()
+        );
+        assert!(
+            !LossWeights {
+                pixel: 0.1,
+                ..LossWeights::PODA
+            }
+            .needs_prototypes()
+        );
+    }
+}
