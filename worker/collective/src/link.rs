@@ -97,8 +97,8 @@ impl Link {
         Ok(())
     }
 
-    /// Writes a last, short frame and ends the writing direction. While another thread is in the middle of a frame, that is left to
-    /// it; otherwise it takes at most `limit`.
+    /// Writes a last, short frame and ends the writing direction. While another thread is in the middle of a
+    /// frame, that is left to it; otherwise it takes at most `limit`.
     pub fn send_last(&self, header: &Header, payload: &[u8], limit: Duration) {
         let mut frame = header.encode().to_vec();
         frame.extend_from_slice(payload);
@@ -127,8 +127,8 @@ impl Link {
         }
     }
 
-    /// Waits until the last words are out, at most `limit`; then ends the writing direction in any case, which wakes a writer whose peer
-    /// does not read.
+    /// Waits until the last words are out, at most `limit`; then ends the writing direction in any case, which
+    /// wakes a writer whose peer does not read.
     pub fn end_writing(&self, limit: Duration) {
         let (silent, _) = self.silent.wait(limit, |silent| silent.then_some(()));
         if silent.is_none() {

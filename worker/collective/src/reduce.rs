@@ -5,7 +5,7 @@
 //! other receivers. Pieces flow in rounds of one per owner, with the sending some rounds ahead of the
 //! summing and that ahead of the collecting, so that what is summed is still in the cache. Invariant:
 //! pieces, owners and the order of additions follow from the group and the length alone, never from workers
-//! or time.
+//! or time. (Which payload a NaN carries is the processor's choice.)
 
 use crate::bytes::Element;
 use crate::call::Call;

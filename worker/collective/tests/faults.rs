@@ -252,8 +252,8 @@ fn a_plane_is_dropped_with_operations_in_flight() {
     assert!(start.elapsed() < AT_ONCE);
 }
 
-/// The planes of two workers whose connection runs through this process, and the relay's socket to the second. After
-/// `budget` bytes the relay stops reading what the first sends, but keeps the connection.
+/// The planes of two workers whose connection runs through this process, and the relay's socket to the second.
+/// After `budget` bytes the relay stops reading what the first sends, but keeps the connection.
 fn relayed(budget: u64, deadlines: Deadlines) -> ([DataPlane; 2], TcpStream) {
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let (low, high) = (common::listener(), common::listener());
