@@ -184,7 +184,7 @@ fn conditions_look_like_their_names() {
     }
     assert!(night < clear * 0.6, "night {night:.0}, day {clear:.0}");
     assert!(
-        snow_road > clear_road * 1.3,
+        snow_road > clear_road * 1.2,
         "snow {snow_road:.0}, dry {clear_road:.0}"
     );
     assert!(fog < sharp * 0.6, "fog {fog:.0}, clear {sharp:.0}");

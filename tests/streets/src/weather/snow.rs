@@ -20,7 +20,7 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         wet: 0.1,
         snow: luck.within(0.75, 1.0),
         lamps: 0.1,
-        exposure: 1.0,
+        exposure: 1.14,
         saturation: 0.8,
         tint: v3(0.97, 0.99, 1.03),
         grain: 0.010,
