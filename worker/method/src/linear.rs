@@ -5,12 +5,12 @@ use ulda_model::Seeded;
 
 use crate::error::{Result, expect_shape};
 
-/// Weight [out, in] and bias [out] of a fully connected layer, both leaves.
+/// Weight [out, in] and bias `[out]` of a fully connected layer, both leaves.
 #[derive(Debug)]
 pub struct Linear {
     /// [out, in].
     pub weight: Tensor,
-    /// [out].
+    /// `[out]`.
     pub bias: Tensor,
 }
 

@@ -50,7 +50,7 @@ struct Group {
     range: Range<usize>,
 }
 
-/// Named parameters in a fixed order with flat values, gradient and velocity (all float32, [len]).
+/// Named parameters in a fixed order with flat values, gradient and velocity (all float32, `[len]`).
 #[derive(Debug)]
 pub struct TrainableSet {
     entries: Vec<Entry>,
@@ -135,7 +135,7 @@ impl TrainableSet {
         self.values.numel()
     }
 
-    /// Flat gradient [len], float32; backward passes add to it.
+    /// Flat gradient `[len]`, float32; backward passes add to it.
     pub fn gradient(&self) -> &Tensor {
         &self.gradient
     }
@@ -203,7 +203,7 @@ impl TrainableSet {
         Ok(GradientHooks::install(&self.leaves, hook)?)
     }
 
-    /// One SGD step with `gradient` [len] (already summed over shards) and one learning rate per group.
+    /// One SGD step with `gradient` `[len]` (already summed over shards) and one learning rate per group.
     ///
     /// # Errors
     /// When the gradient or the number of learning rates does not fit.

@@ -10,7 +10,7 @@ use crate::error::{MethodError, Result, expect_shape};
 pub struct ClassMap {
     /// Train ids present, ascending, without 255; empty when everything is ignored.
     pub classes: Vec<i64>,
-    /// `classes` as an index tensor [K], int64.
+    /// `classes` as an index tensor `[K]`, int64.
     pub index: Tensor,
     /// [1, h·w], int64: position of each pixel's class in `classes`, 255 where ignored.
     pub targets: Tensor,

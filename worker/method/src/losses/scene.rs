@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Result, expect_shape};
 
-/// 1 − cosine similarity of the attention-pooled `embeddings` [N, E] to the domain's scene `text` [E], mean over images.
+/// 1 − cosine similarity of the attention-pooled `embeddings` [N, E] to the domain's scene `text` `[E]`, mean over images.
 ///
 /// # Errors
 /// When the embedding sizes differ.

@@ -28,7 +28,7 @@ pub trait PrototypeExchange {
 
 /// Reduces the projectors' gradients over the data shards.
 pub trait ProjectorReduce {
-    /// Replaces each flat gradient [len] of a (domain, gradient) pair by its sum over the data shards, in shard
+    /// Replaces each flat gradient `[len]` of a (domain, gradient) pair by its sum over the data shards, in shard
     /// order, divided by their number.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ struct FileHeader {
 }
 
 impl StyleBank {
-    /// The bank as a safetensors file: `mean` [M, C₁], `std` [M, C₁], `domain` [M], header and image names in the
+    /// The bank as a safetensors file: `mean` [M, C₁], `std` [M, C₁], `domain` `[M]`, header and image names in the
     /// metadata. Equal banks give equal bytes.
     ///
     /// # Errors

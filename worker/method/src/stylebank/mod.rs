@@ -229,7 +229,7 @@ impl StyleBank {
 }
 
 impl BankStyle {
-    /// From one image's μ and σ, each [C₁, 1, 1] or [C₁].
+    /// From one image's μ and σ, each [C₁, 1, 1] or `[C₁]`.
     ///
     /// # Errors
     /// When the tensors have no C₁ elements each.
