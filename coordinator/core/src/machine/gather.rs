@@ -227,7 +227,9 @@ impl Machine {
                 self.counters.stale += 1;
                 return;
             }
-            Standing::Owing { .. } | Standing::Idle { .. } => {}
+            Standing::Owing { .. } => {}
+            // Said twice; the first one may be known to be out of date by now.
+            Standing::Idle { .. } => return,
             Standing::Loading | Standing::Member => return,
         }
         entry.standing = Standing::Idle { claim: claim.clone() };

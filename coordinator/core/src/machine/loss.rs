@@ -62,6 +62,7 @@ impl Machine {
             return;
         };
         let slot = entry.slot;
+        let why = self.roster.seating(slot).ended.take().unwrap_or(why);
         if self.left_after_finishing(worker) {
             self.vacate(slot, &why);
             return;
@@ -134,7 +135,18 @@ impl Machine {
         let bad_input = exit == ExitKind::Code(BAD_INPUT);
         let why = LostReason::ProcessEnded { exit, last_words };
         match place {
-            Place::Serving { worker } => self.lose(worker, why.clone()),
+            Place::Serving { worker } => {
+                let attached = self
+                    .roster
+                    .workers
+                    .get(&worker)
+                    .is_some_and(|entry| entry.attached);
+                self.roster.seating(slot).ended = Some(why.clone());
+                // Its stream tells when the worker is gone; it may be of another process than this one.
+                if !attached {
+                    self.lose(worker, why.clone());
+                }
+            }
             Place::Starting { .. } => {
                 self.note_loss(slot, None, &why);
                 self.rest(slot);

@@ -133,6 +133,12 @@ pub enum StopReason {
 pub enum RefuseReason {
     #[error("the run has {max} workers already; hint: start fewer")]
     Full { max: u32 },
+    #[error("{slot} is served by {by}, heard of {} ago; hint: try again shortly, or take another slot", seconds(.silence))]
+    SlotTaken {
+        slot: Slot,
+        by: WorkerId,
+        silence: Duration,
+    },
     #[error("{slot} was lost {losses} times and is not tried again for {}; hint: see its log", seconds(.wait))]
     BudgetSpent { slot: Slot, losses: u32, wait: Duration },
     #[error("{worker} is not part of the run (any more); hint: join again")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::assign::Seat;
 use super::claim::StateClaim;
-use super::reason::FirstCause;
+use super::reason::{FirstCause, LostReason};
 use super::rules::RestartBudget;
 use super::tick::Tick;
 use crate::ids::{Generation, Slot, WorkerId};
@@ -81,6 +81,8 @@ pub(super) struct Loss {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seating {
     pub place: Place,
+    /// How the process of the last start ended, while a worker still serves the slot.
+    pub ended: Option<LostReason>,
     /// Number of the last start; `None` before the first.
     pub attempt: Option<u32>,
     pub losses: Vec<Loss>,
@@ -95,6 +97,7 @@ impl Seating {
     pub fn new(attempt: Option<u32>) -> Self {
         Self {
             place: Place::Vacant,
+            ended: None,
             attempt,
             losses: Vec::new(),
             restarts: Vec::new(),

@@ -151,8 +151,9 @@ impl Machine {
         if !self.phase.name().is_over() && !self.known_sender(&event) {
             return;
         }
-        let Some(event) = self.heard(event) else { return };
-        self.dispatch(event, due);
+        if let Some(event) = self.heard(event) {
+            self.dispatch(event, due);
+        }
         self.reconsider();
     }
 

@@ -11,6 +11,7 @@ use super::record::Record;
 use super::roster::{Place, Standing, Worker};
 use super::run::Machine;
 use crate::ids::{Generation, Slot, WorkerId};
+use crate::stage::Cursor;
 
 /// Pause before the second start of a slot within its window; doubles with each further one.
 const FIRST_REST: Duration = Duration::from_millis(500);
@@ -38,7 +39,17 @@ impl Machine {
             .workers
             .iter()
             .find(|(_, entry)| entry.slot == slot)
-            .map(|(worker, _)| *worker);
+            .map(|(worker, entry)| {
+                let silence = now.since(entry.last_heard);
+                (
+                    *worker,
+                    silence,
+                    entry.attached && silence < self.rules.deadlines.heartbeat / 2,
+                )
+            });
+        if let Some((by, silence, true)) = older {
+            return self.refuse(Asker::Join(ticket), RefuseReason::SlotTaken { slot, by, silence });
+        }
         let max = self.rules.max_workers;
         if older.is_none() && self.roster.workers.len() >= max as usize {
             return self.refuse(Asker::Join(ticket), RefuseReason::Full { max });
@@ -46,11 +57,12 @@ impl Machine {
 
         let worker = self.next_worker;
         self.next_worker = WorkerId(worker.0 + 1);
-        if let Some(older) = older {
+        if let Some((older, _, _)) = older {
             self.lose(older, LostReason::Replaced { by: worker });
         }
         let seating = self.roster.seating(slot);
         seating.attempt = Some(attempt);
+        seating.ended = None;
         seating.place = Place::Serving { worker };
         let entry = Worker {
             slot,
@@ -139,7 +151,14 @@ impl Machine {
             return;
         };
         match &entry.standing {
-            Standing::Loading | Standing::Idle { .. } => entry.standing = Standing::Idle { claim },
+            Standing::Loading => entry.standing = Standing::Idle { claim },
+            // A worker's state never goes back, so the lower claim is the older one.
+            Standing::Idle { claim: known } => {
+                let further = cursor_of(known.as_ref()) < cursor_of(claim.as_ref());
+                entry.standing = Standing::Idle {
+                    claim: if further { claim } else { known.clone() },
+                };
+            }
             Standing::Member if generation == current => {
                 if let (Some(state), PhaseName::Training) = (claim, self.phase.name()) {
                     self.progressed(worker, state);
@@ -174,6 +193,7 @@ impl Machine {
         let seating = self.roster.seating(slot);
         let attempt = seating.attempt.map_or(0, |last| last + 1);
         seating.attempt = Some(attempt);
+        seating.ended = None;
         seating.place = Place::Starting { until };
         if attempt > 0 {
             self.counters.restarts += 1;
@@ -240,6 +260,10 @@ impl Machine {
     pub(super) fn is_draining(&self) -> bool {
         self.phase.name() == PhaseName::Draining
     }
+}
+
+fn cursor_of(claim: Option<&StateClaim>) -> Option<Cursor> {
+    claim.map(|claim| claim.cursor)
 }
 
 /// `first · 2^times`, at most `longest`.
