@@ -181,9 +181,10 @@ impl Head {
         self.map(|tensor| tensor.detach().copy())
     }
 
-    /// A copy on another device (shallow on the same).
+    /// A copy on another device (shallow on the same), not trainable until [`Head::trainable`].
     pub fn to_device(&self, device: Device) -> Self {
-        self.map(|tensor| tensor.to_device(device))
+        // Without detaching, a parameter that requires a gradient would arrive as no leaf.
+        self.map(|tensor| tensor.detach().to_device(device))
     }
 
     fn map(&self, each: impl Fn(&Tensor) -> Tensor) -> Self {
