@@ -4,7 +4,7 @@
 mod common;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use common::{Meeting, MeetingSync, Tiny, single_threaded};
@@ -23,6 +23,8 @@ const IMAGES: i64 = 3;
 
 /// Flat numbers of one shard's step.
 struct Outcome {
+    /// Buckets in the order in which their gradients were complete.
+    announced: Vec<usize>,
     loss: f64,
     gradient: Vec<(String, Vec<f64>)>,
     stats: Vec<(String, Vec<f64>)>,
@@ -76,6 +78,13 @@ fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
         }),
     };
     let (images, labels) = (mine(&golden.f32("images_pool")), mine(&all_labels));
+    let buckets = set.buckets(1024);
+    let ready = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&ready);
+    let hooks = set.on_bucket_ready(&buckets, move |bucket| {
+        log.lock().unwrap().push(bucket);
+        Ok(())
+    })?;
     let ShardStep {
         loss, batch_stats, ..
     } = adapt.run(
@@ -86,7 +95,16 @@ fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
         &styles,
         &context,
     )?;
+    drop(hooks);
+    let announced = ready.lock().unwrap().clone();
+    let mut once = announced.clone();
+    once.sort_unstable();
+    assert!(
+        once.into_iter().eq(0..buckets.len()),
+        "every bucket is announced once, also without images"
+    );
     Ok(Outcome {
+        announced,
         loss,
         gradient: set
             .named_gradient()?
@@ -121,6 +139,10 @@ fn sharded(cuts: &[i64]) -> Vec<Outcome> {
 fn agree(name: &str, cuts: &[i64]) {
     let whole = step(0, IMAGES, Arc::new(Solo)).unwrap();
     let shards = sharded(cuts);
+    assert!(
+        shards.iter().all(|shard| shard.announced == whole.announced),
+        "buckets come in another order"
+    );
     let mut report = Report::new(name);
     let loss: f64 = shards.iter().map(|shard| shard.loss).sum();
     report.compare_values("loss", "loss", &[loss], &[whole.loss], Tolerance::Relative(1e-6));
