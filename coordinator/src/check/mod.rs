@@ -56,10 +56,17 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
             &format!("the audit ended early: {cause}"),
         )),
     }
-    match &extent.worker_binary {
-        Some(binary) => findings.extend(worker::findings(spec, binary).await),
-        None => findings.extend(clip_exists(&spec.config().clip.checkpoint)),
-    }
+    let clip = clip_exists(&spec.config().clip.checkpoint);
+    let told: Vec<Finding> = match &extent.worker_binary {
+        Some(binary) => worker::findings(spec, binary).await,
+        None => Vec::new(),
+    };
+    // The worker tells of a missing file too; once is enough.
+    findings.extend(
+        told.into_iter()
+            .filter(|finding| clip.as_ref().is_none_or(|clip| clip.key != finding.key)),
+    );
+    findings.extend(clip);
     Findings(findings)
 }
 

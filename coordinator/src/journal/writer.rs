@@ -40,7 +40,9 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    pub(super) fn of_write(path: &Path, source: rusqlite::Error) -> Self {
+    /// What a failed write means; a full disk and a broken file are told apart.
+    #[must_use]
+    pub fn of_write(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull { path },

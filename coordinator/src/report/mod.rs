@@ -1,12 +1,17 @@
 //! What a run leaves for people: `report/index.html` (opens offline), `report.json`, `scores.csv`, and the score
 //! tables on the terminal. Built from the journal and the run directory alone, at any time.
 
+mod chart;
+mod civil;
 mod gather;
+mod html;
+mod sections;
 mod tables;
 
 use std::path::PathBuf;
 
 pub use gather::{Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, Validation, gather};
+pub use html::render;
 pub use tables::{scores_csv, terminal_tables};
 
 use crate::journal::JournalError;
@@ -40,6 +45,7 @@ pub fn write(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     })?;
     let json = serde_json::to_vec_pretty(&data).map_err(|source| ReportError::Json { source })?;
     write_whole(&folder.join("report.json"), &json)?;
+    write_whole(&folder.join("index.html"), render(&data).as_bytes())?;
     write_whole(&folder.join("scores.csv"), &scores_csv(&data)?)?;
     Ok(data)
 }

@@ -25,7 +25,7 @@ pub enum Refusal {
     Malformed { field: &'static str, told: String },
     #[error("worker waited {} s for the coordinator to answer {what}", waited.as_secs())]
     Late { what: &'static str, waited: Duration },
-    #[error("coordinator waited {} s for the worker's {what}", waited.as_secs())]
+    #[error("coordinator waited {} s for the worker's {what}", waited.as_secs_f64())]
     Silent { what: &'static str, waited: Duration },
 }
 

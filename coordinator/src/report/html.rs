@@ -1,0 +1,207 @@
+//! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use ulda_data::labels::CLASSES;
+
+use super::chart::{Chart, Drawing, Series};
+use super::civil::date_text;
+use super::gather::{ReportData, SetScores};
+use super::sections::{curves, details, examples, times};
+use crate::observe::duration_text;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Renders the whole page. Example pictures that cannot be read are left out.
+#[must_use]
+pub fn render(data: &ReportData) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (data.run) " · ULDA report" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    (head(data))
+                    (overview(data))
+                    (examples(data))
+                    (classes(data))
+                    (validation(data))
+                    (curves(data))
+                    (times(data))
+                    (details(data))
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn head(data: &ReportData) -> Markup {
+    let took = data
+        .began_at
+        .zip(data.last_at)
+        .map(|(began, last)| std::time::Duration::from_millis((last - began).unsigned_abs()));
+    html! {
+        h1 { (data.run) }
+        p.sub { "Unified language-driven zero-shot domain adaptation: one segmentation model for "
+            (data.domains.len()) @if data.domains.len() == 1 { " domain" } @else { " domains" } " described in words" }
+        span.chip class=(data.standing.name()) { (data.standing.name()) }
+        @if let Some(began) = data.began_at { span.chip { (date_text(began)) } }
+        @if let Some(took) = took { span.chip { (duration_text(took)) } }
+        span.chip { (data.shards) @if data.shards == 1 { " shard" } @else { " shards" } }
+        @if let Some(workers) = &data.workers { span.chip { (workers) @if workers == "1" { " worker" } @else { " workers" } } }
+        @if data.standing.name() != "finished" { p { (data.standing.why()) } }
+        @if data.untrained_clip {
+            div.banner role="note" {
+                strong { "Untrained miniature" }
+                "The CLIP weights of this run are a seeded miniature that never saw a picture or a sentence. The run shows that "
+                "everything works together; its scores say nothing about the method."
+            }
+        }
+    }
+}
+
+/// "53.31", as the papers print it.
+fn percent(share: Option<f64>) -> Markup {
+    match share {
+        Some(share) => html! { (format!("{:.2}", share * 100.0)) },
+        None => html! { span.none title="occurs in neither truth nor prediction" { "–" } },
+    }
+}
+
+fn difference(points: Option<f64>) -> Markup {
+    let Some(points) = points.map(|points| points * 100.0) else {
+        return html! { span.none { "–" } };
+    };
+    let kind = if points >= 0.005 {
+        "up"
+    } else if points <= -0.005 {
+        "down"
+    } else {
+        "none"
+    };
+    html! { span class=(kind) { (format!("{points:+.2}")) } }
+}
+
+fn overview(data: &ReportData) -> Markup {
+    if data.sets.is_empty() {
+        return html! { h2 { "Scores" } p.note { "No model of this run has been evaluated yet." } };
+    }
+    let mean = |set: &SetScores, model: &str| set.model(model).and_then(|model| model.scores.mean_iou);
+    let average = |model: &str| {
+        let values: Vec<f64> = data.sets.iter().filter_map(|set| mean(set, model)).collect();
+        (values.len() == data.sets.len()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let bar = |share: Option<f64>, kind: &str| {
+        html! {
+            td.bar class=(kind) {
+                (percent(share))
+                @if let Some(share) = share { i style=(format!("width:{:.1}%", share * 100.0)) {} }
+            }
+        }
+    };
+    html! {
+        h2 { "mIoU by domain" }
+        div.card.scroll {
+            table.big {
+                tr { th { "Evaluation set" } th { "Images" } th { "Source-only" } th { "Adapted" } th { "Gain" } th { "Best on source" } th { "Gain" } }
+                @for set in &data.sets {
+                    tr {
+                        td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name == set.set) { div.note { "“" (domain.prompt) "”" } } }
+                        td { (set.images) }
+                        (bar(mean(set, "source-only"), "source"))
+                        (bar(mean(set, "adapted"), ""))
+                        td { (difference(set.gain("adapted"))) }
+                        (bar(mean(set, "adapted-best"), ""))
+                        td { (difference(set.gain("adapted-best"))) }
+                    }
+                }
+                @if data.sets.len() > 1 {
+                    @let (source, adapted, best) = (average("source-only"), average("adapted"), average("adapted-best"));
+                    tr.total {
+                        td { "Mean" } td {}
+                        td { (percent(source)) } td { (percent(adapted)) }
+                        td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                        td { (percent(best)) }
+                        td { (difference(best.zip(source).map(|(one, other)| one - other))) }
+                    }
+                }
+            }
+        }
+        p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. No image of these "
+            "domains was read in training." }
+    }
+}
+
+fn classes(data: &ReportData) -> Markup {
+    if data.sets.is_empty() {
+        return html! {};
+    }
+    html! {
+        h2 { "IoU by class" }
+        div.card.scroll {
+            table {
+                tr { th {} @for set in &data.sets { th.set.edge colspan="3" { (set.set) } } }
+                tr { th { "Class" } @for _ in &data.sets { th.edge { "Source" } th { "Adapted" } th { "Gain" } } }
+                @for (index, class) in CLASSES.iter().enumerate() {
+                    tr {
+                        td { span.swatch style=(format!("background:rgb({},{},{})", class.colour[0], class.colour[1], class.colour[2])) {} (class.name) }
+                        @for set in &data.sets {
+                            @let of = |name: &str| set.model(name).and_then(|model| model.scores.class_iou[index]);
+                            @let (source, adapted) = (of("source-only"), of("adapted"));
+                            td.set { (percent(source)) } td { (percent(adapted)) }
+                            td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                        }
+                    }
+                }
+                @for (name, pick) in summaries() {
+                    tr class=(if name == "mIoU" { "total" } else { "" }) {
+                        td { (name) }
+                        @for set in &data.sets {
+                            @let of = |model: &str| set.model(model).and_then(|model| pick(&model.scores));
+                            @let (source, adapted) = (of("source-only"), of("adapted"));
+                            td.set { (percent(source)) } td { (percent(adapted)) }
+                            td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                        }
+                    }
+                }
+            }
+        }
+        p.note { "Accuracies per class are in scores.csv, confusion matrices in report.json." }
+    }
+}
+
+type Pick = fn(&ulda_data::Scores) -> Option<f64>;
+
+fn summaries() -> [(&'static str, Pick); 4] {
+    [
+        ("mIoU", |scores| scores.mean_iou),
+        ("mAcc", |scores| scores.mean_accuracy),
+        ("aAcc", |scores| scores.overall_accuracy),
+        ("FreqW IoU", |scores| Some(scores.freq_weighted_accuracy)),
+    ]
+}
+
+fn validation(data: &ReportData) -> Markup {
+    if data.validation.is_empty() {
+        return html! {};
+    }
+    let points = data
+        .validation
+        .iter()
+        .map(|point| (point.place.step as f64, point.mean_iou.map(|mean| mean * 100.0)));
+    let chart = Chart {
+        title: "mIoU on the source's validation images, %".into(),
+        x_label: "adapt step".into(),
+        series: vec![Series {
+            name: "validation".into(),
+            points: points.collect(),
+        }],
+        drawing: Drawing::Marked,
+    };
+    html! { h2 { "Validation on the source" } div.grid { (chart.render()) } }
+}

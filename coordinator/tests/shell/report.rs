@@ -1,0 +1,184 @@
+//! The report of a made-up run.
+
+use std::io::Write as _;
+
+use ulda_coordinator::journal::{Entry, Journal};
+use ulda_coordinator::report;
+use ulda_coordinator::run_directory::RunDirectory;
+use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_core::stage::{Cursor, Stage};
+
+use super::bench::{Bench, RUN_TOML, assert_snapshot};
+
+fn confusion(right: u64) -> Vec<u64> {
+    (0..361)
+        .map(|cell| {
+            if cell / 19 == 16 || cell % 19 == 16 {
+                0
+            } else if cell / 19 == cell % 19 {
+                right
+            } else {
+                10
+            }
+        })
+        .collect()
+}
+
+fn picture(path: &std::path::Path) {
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), 256, 48);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let pixels: Vec<u8> = (0..256 * 48)
+        .flat_map(|pixel| [(pixel % 256) as u8, (pixel / 256 * 5) as u8, 90])
+        .collect();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&pixels).unwrap();
+}
+
+async fn made_up_run(bench: &Bench) -> RunDirectory {
+    let mut config: RunConfig = toml::from_str(RUN_TOML).unwrap();
+    config.rebase(std::path::Path::new("/data"));
+    let spec = RunSpec::resolve(config, Host { workers: 2, cores: 2 }).unwrap();
+    let directory = RunDirectory::at(bench.run());
+    directory.create(&spec).unwrap();
+    let mut journal = Journal::open(&directory.journal_file()).unwrap();
+    let place = |stage, step| Cursor { stage, step };
+    for step in 1..=100 {
+        let value = 2.0 / step as f64;
+        journal.note(Entry::Metric {
+            place: place(Stage::Adapt, step),
+            name: "loss.seg".into(),
+            value,
+        });
+        journal.note(Entry::Metric {
+            place: place(Stage::Adapt, step),
+            name: "lr.head".into(),
+            value: 0.01,
+        });
+        journal.note(Entry::Metric {
+            place: place(Stage::Simulate, step),
+            name: "loss.cross".into(),
+            value,
+        });
+    }
+    for (set, right) in [("night", 300), ("fog", 500)] {
+        for (model, more) in [("source-only", 0), ("adapted", 200)] {
+            let (model, set) = (model.into(), set.into());
+            journal.note(Entry::Evaluation {
+                model,
+                set,
+                place: place(Stage::Evaluate, 0),
+                images: 4,
+                confusion: confusion(right + more),
+                seconds: 1.0,
+            });
+        }
+    }
+    journal.note(Entry::Evaluation {
+        model: "validation".into(),
+        set: "source".into(),
+        place: place(Stage::Adapt, 50),
+        images: 4,
+        confusion: confusion(400),
+        seconds: 1.0,
+    });
+    journal.note(Entry::StageDone {
+        stage: Stage::Adapt,
+        seconds: 12.0,
+        digest: "abc".into(),
+    });
+    for (name, amount) in [("forward", 6.0), ("data", 2.0), ("images", 200.0)] {
+        journal.note(Entry::Phase {
+            stage: Stage::Adapt,
+            slot: 0,
+            name: name.into(),
+            amount,
+        });
+    }
+    journal.note(Entry::Record {
+        json: r#"{"record":"run-started","term":1}"#.into(),
+    });
+    journal.note(Entry::Record {
+        json: r#"{"record":"finished","digest":"f00d"}"#.into(),
+    });
+    journal.commit().await.unwrap();
+    std::fs::create_dir_all(directory.examples().join("night")).unwrap();
+    picture(&directory.examples().join("night/00.png"));
+    std::fs::create_dir_all(directory.final_checkpoints()).unwrap();
+    let mut manifest = std::fs::File::create(directory.final_checkpoints().join("manifest.json")).unwrap();
+    let text = r#"{"run":"small","digest":"cafe","clip":{"digest":"beef","untrained":true},"files":{"adapted.safetensors":"a1"}}"#;
+    manifest.write_all(text.as_bytes()).unwrap();
+    directory
+}
+
+#[tokio::test]
+async fn the_page_holds_everything_and_needs_nothing_else() {
+    let bench = Bench::new();
+    let directory = made_up_run(&bench).await;
+    report::write(&directory).unwrap();
+    let page = std::fs::read_to_string(directory.report().join("index.html")).unwrap();
+    for part in [
+        "<h1>small</h1>",
+        "Untrained miniature",
+        "“driving at night”",
+        "mIoU by domain",
+        "data:image/png;base64,",
+        "source-only</span><span>adapted",
+        "traffic light",
+        "L_cross",
+        "learning rates",
+        "16.67 images/s",
+        "Resolved configuration",
+        "head_channels = 256",
+        "f00d",
+        "beef",
+    ] {
+        assert!(page.contains(part), "`{part}` is not in the page");
+    }
+    for foreign in ["http:", "https:", "<script", "@import", "url("] {
+        assert!(
+            !page.contains(foreign),
+            "`{foreign}` in a page that has to open offline"
+        );
+    }
+    let csv = std::fs::read_to_string(directory.report().join("scores.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 4 * (19 + 3));
+    assert!(
+        csv.contains("adapted,fog,train,,\n"),
+        "a class that does not occur has no score"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(directory.report().join("report.json")).unwrap()).unwrap();
+    assert_eq!(json["untrained_clip"], true);
+    assert_eq!(
+        json["sets"][0]["models"][1]["confusion"]
+            .as_array()
+            .unwrap()
+            .len(),
+        361
+    );
+}
+
+#[tokio::test]
+async fn the_terminal_table_reads_like_the_fields_own() {
+    let bench = Bench::new();
+    let directory = made_up_run(&bench).await;
+    assert_snapshot(
+        "tables.txt",
+        &report::terminal_tables(&report::gather(&directory).unwrap()),
+    );
+}
+
+#[test]
+fn a_run_without_a_single_step_has_a_report_too() {
+    let bench = Bench::new();
+    let mut config: RunConfig = toml::from_str(RUN_TOML).unwrap();
+    config.rebase(std::path::Path::new("/data"));
+    let directory = RunDirectory::at(bench.run());
+    directory
+        .create(&RunSpec::resolve(config, Host { workers: 1, cores: 1 }).unwrap())
+        .unwrap();
+    drop(Journal::open(&directory.journal_file()).unwrap());
+    let data = report::write(&directory).unwrap();
+    assert!(report::render(&data).contains("No model of this run has been evaluated yet."));
+}
