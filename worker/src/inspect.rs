@@ -19,7 +19,11 @@ impl Finding {
         let text = crate::with_causes(error);
         let (what, hint) = text.split_once("hint:").unwrap_or((&text, ""));
         let tidy = |part: &str| part.trim().trim_end_matches([';', ':']).trim().to_owned();
-        Self { key: key.to_owned(), what: tidy(what), hint: tidy(hint) }
+        Self {
+            key: key.to_owned(),
+            what: tidy(what),
+            hint: tidy(hint),
+        }
     }
 }
 
@@ -28,12 +32,24 @@ impl Finding {
 pub fn inspect(path: &Path) -> Vec<Finding> {
     let spec = match read_spec(path) {
         Ok(spec) => spec,
-        Err(what) => return vec![Finding { key: path.display().to_string(), what, hint: String::new() }],
+        Err(what) => {
+            return vec![Finding {
+                key: path.display().to_string(),
+                what,
+                hint: String::new(),
+            }];
+        }
     };
     let mut findings = Vec::new();
     let config = spec.config();
-    let clip = note(&mut findings, "clip.checkpoint", Weights::read(&config.clip.checkpoint));
-    let backbone = clip.as_ref().and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
+    let clip = note(
+        &mut findings,
+        "clip.checkpoint",
+        Weights::read(&config.clip.checkpoint),
+    );
+    let backbone = clip
+        .as_ref()
+        .and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
     if let Some(weights) = &clip {
         inspect_prompts(&mut findings, &spec, weights);
     }
@@ -53,13 +69,23 @@ fn read_spec(path: &Path) -> Result<RunSpec, String> {
 }
 
 fn note<T, E: std::error::Error>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, E>) -> Option<T> {
-    outcome.map_err(|error| findings.push(Finding::new(key, &error))).ok()
+    outcome
+        .map_err(|error| findings.push(Finding::new(key, &error)))
+        .ok()
 }
 
 fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weights) {
-    let Some(encoder) = note(findings, "clip.checkpoint", TextEncoder::load(weights, tch::Device::Cpu)) else { return };
+    let Some(encoder) = note(
+        findings,
+        "clip.checkpoint",
+        TextEncoder::load(weights, tch::Device::Cpu),
+    ) else {
+        return;
+    };
     for (index, domain) in spec.config().domains.iter().enumerate() {
-        let longest = ulda_model::text::CLASSES.iter().map(|class| ulda_model::text::region_prompt(class, &domain.prompt));
+        let longest = ulda_model::text::CLASSES
+            .iter()
+            .map(|class| ulda_model::text::region_prompt(class, &domain.prompt));
         for prompt in std::iter::once(domain.prompt.clone()).chain(longest) {
             if let Err(error) = encoder.tokenize(&ulda_model::text::fill(&prompt)) {
                 findings.push(Finding::new(&format!("domain[{index}].prompt"), &error));
@@ -91,7 +117,9 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
 
 fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
     const KEY: &str = "pretrain.checkpoint";
-    let Some(weights) = note(findings, KEY, Weights::read(path)) else { return };
+    let Some(weights) = note(findings, KEY, Weights::read(path)) else {
+        return;
+    };
     let backbone = note(findings, KEY, Backbone::load(&weights));
     note(findings, KEY, Head::load(&weights));
     if let (Some(source), Some(clip)) = (backbone, clip)

@@ -21,9 +21,18 @@ pub enum PredictError {
     #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
     NoImages(String),
     #[error("{action} `{}`", path.display())]
-    Io { action: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("`{}` and `{}` would both be written as `{name}`; hint: predict them into different folders", first.display(), second.display())]
-    SameName { name: String, first: PathBuf, second: PathBuf },
+    SameName {
+        name: String,
+        first: PathBuf,
+        second: PathBuf,
+    },
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error(transparent)]
@@ -46,7 +55,11 @@ impl Model {
         let weights = Weights::read(path)?;
         let backbone = Backbone::load(&weights)?.to_device(device);
         let head = Head::load(&weights)?.to_device(device);
-        Ok(Self { backbone, head, device })
+        Ok(Self {
+            backbone,
+            head,
+            device,
+        })
     }
 
     /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`.
@@ -60,13 +73,17 @@ impl Model {
         let name = stem(image);
         write_coloured(&out.join(format!("{name}_color.png")), &classes)?;
         write_label_ids(&out.join(format!("{name}_labelIds.png")), &classes)?;
-        write_rgb(&out.join(format!("{name}_overlay.png")), &overlay(&picture, &classes, OVERLAY_OPACITY)?)?;
+        write_rgb(
+            &out.join(format!("{name}_overlay.png")),
+            &overlay(&picture, &classes, OVERLAY_OPACITY)?,
+        )?;
         Ok(())
     }
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    path.file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The PNG files that `inputs` name: files as they are, folders with all below them, in order.
@@ -85,20 +102,31 @@ pub fn collect_images(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, PredictError> 
         }
     }
     if images.is_empty() {
-        let listed: Vec<String> = inputs.iter().map(|input| format!("`{}`", input.display())).collect();
+        let listed: Vec<String> = inputs
+            .iter()
+            .map(|input| format!("`{}`", input.display()))
+            .collect();
         return Err(PredictError::NoImages(listed.join(", ")));
     }
     let mut named = std::collections::BTreeMap::new();
     for image in &images {
         if let Some(first) = named.insert(stem(image), image.clone()) {
-            return Err(PredictError::SameName { name: stem(image), first, second: image.clone() });
+            return Err(PredictError::SameName {
+                name: stem(image),
+                first,
+                second: image.clone(),
+            });
         }
     }
     Ok(images)
 }
 
 fn collect_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), PredictError> {
-    let io = |source| PredictError::Io { action: "list", path: folder.to_owned(), source };
+    let io = |source| PredictError::Io {
+        action: "list",
+        path: folder.to_owned(),
+        source,
+    };
     let mut entries: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         entries.push(entry.map_err(io)?.path());
@@ -107,7 +135,10 @@ fn collect_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), Predict
     for path in entries {
         if path.is_dir() {
             collect_below(&path, images)?;
-        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
+        {
             images.push(path);
         }
     }

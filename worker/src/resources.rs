@@ -23,9 +23,17 @@ pub enum ResourceError {
     #[error("pretrain.checkpoint")]
     Source(#[source] WeightsError),
     #[error("pretrain.checkpoint `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}; hint: use a source checkpoint trained on the same CLIP model", path.display())]
-    OtherBackbone { path: PathBuf, found: i64, expected: i64 },
+    OtherBackbone {
+        path: PathBuf,
+        found: i64,
+        expected: i64,
+    },
     #[error("{key}")]
-    Dataset { key: String, #[source] source: DatasetError },
+    Dataset {
+        key: String,
+        #[source]
+        source: DatasetError,
+    },
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
     #[error("this run has no stage with steps; hint: set pretrain.steps, simulate.batches and adapt.steps")]
@@ -58,15 +66,23 @@ impl Resources {
     pub fn load(spec: &RunSpec, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
         let config = spec.config();
         let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
-        let clip = Backbone::load(&weights).map_err(ResourceError::Clip)?.to_device(device);
+        let clip = Backbone::load(&weights)
+            .map_err(ResourceError::Clip)?
+            .to_device(device);
         let (segmentation, source_head, backbone_state) = match &config.pretrain.checkpoint {
             None => (clip.clone(), None, backbone_tensors(&weights)),
             Some(path) => {
                 let source = Weights::read(path).map_err(ResourceError::Source)?;
-                let backbone = Backbone::load(&source).map_err(ResourceError::Source)?.to_device(device);
+                let backbone = Backbone::load(&source)
+                    .map_err(ResourceError::Source)?
+                    .to_device(device);
                 let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
                 if found != expected {
-                    return Err(ResourceError::OtherBackbone { path: path.clone(), found, expected });
+                    return Err(ResourceError::OtherBackbone {
+                        path: path.clone(),
+                        found,
+                        expected,
+                    });
                 }
                 let head = Head::load(&source).map_err(ResourceError::Source)?;
                 (backbone, Some(head), backbone_tensors(&source))
@@ -78,7 +94,10 @@ impl Resources {
         };
         let mut sets = Vec::with_capacity(config.evaluate.sets.len());
         for set in &config.evaluate.sets {
-            sets.push((set.name.clone(), open(&format!("evaluate.set `{}`", set.name), &set.dataset())?));
+            sets.push((
+                set.name.clone(),
+                open(&format!("evaluate.set `{}`", set.name), &set.dataset())?,
+            ));
         }
         let parent = run_directory.parent().unwrap_or(run_directory);
         Ok(Self {
@@ -112,7 +131,11 @@ impl Resources {
             sets: self.sets.clone(),
             clip_weights: Arc::clone(&self.clip_weights),
             source_head: self.source_head.as_ref().map(Head::shallow_clone),
-            backbone_state: self.backbone_state.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            backbone_state: self
+                .backbone_state
+                .iter()
+                .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+                .collect(),
         }
     }
 
@@ -127,7 +150,12 @@ impl Resources {
     /// # Errors
     /// When the checkpoint has no attention pool.
     pub fn embedding_width(&self) -> Result<i64, BackboneError> {
-        self.clip.config().pool.as_ref().map(|pool| pool.embed).ok_or(BackboneError::NoPool)
+        self.clip
+            .config()
+            .pool
+            .as_ref()
+            .map(|pool| pool.embed)
+            .ok_or(BackboneError::NoPool)
     }
 
     /// The state before the first step.
@@ -146,15 +174,22 @@ impl Resources {
 /// The image tower's tensors without the attention pool, named as segmentation checkpoints name them.
 fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     let names = weights.names().filter_map(|name| {
-        let bare = name.strip_prefix("visual.").or_else(|| name.strip_prefix("backbone."))?;
+        let bare = name
+            .strip_prefix("visual.")
+            .or_else(|| name.strip_prefix("backbone."))?;
         (!bare.starts_with("attnpool.")).then(|| (format!("backbone.{bare}"), name))
     });
-    names.filter_map(|(published, name)| Some((published, weights.get(name)?))).collect()
+    names
+        .filter_map(|(published, name)| Some((published, weights.get(name)?)))
+        .collect()
 }
 
 fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {
     let dataset = Dataset::open(&dataset_spec(config));
-    dataset.map(Arc::new).map_err(|source| ResourceError::Dataset { key: key.to_owned(), source })
+    dataset.map(Arc::new).map_err(|source| ResourceError::Dataset {
+        key: key.to_owned(),
+        source,
+    })
 }
 
 /// The reader's form of a data set of run.toml.

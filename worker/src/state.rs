@@ -69,7 +69,11 @@ impl View for &Bytes<'_> {
 impl RunState {
     #[must_use]
     pub fn new(cursor: Cursor) -> Self {
-        Self { cursor, tensors: BTreeMap::new(), facts: BTreeMap::new() }
+        Self {
+            cursor,
+            tensors: BTreeMap::new(),
+            facts: BTreeMap::new(),
+        }
     }
 
     /// BLAKE3 over cursor, facts and every tensor's name, kind, shape and bytes, in name order.
@@ -89,8 +93,15 @@ impl RunState {
     /// A copy that shares no memory with this one.
     #[must_use]
     pub fn deep_clone(&self) -> Self {
-        let copies = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.copy()));
-        Self { cursor: self.cursor, tensors: copies.collect(), facts: self.facts.clone() }
+        let copies = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.copy()));
+        Self {
+            cursor: self.cursor,
+            tensors: copies.collect(),
+            facts: self.facts.clone(),
+        }
     }
 
     /// The state as one safetensors file.
@@ -98,7 +109,10 @@ impl RunState {
     /// # Errors
     /// When a tensor has a kind that the format lacks.
     pub fn to_bytes(&self) -> Result<Vec<u8>, StateError> {
-        let header = Header { cursor: self.cursor, facts: self.facts.clone() };
+        let header = Header {
+            cursor: self.cursor,
+            facts: self.facts.clone(),
+        };
         let header = serde_json::to_string(&header).map_err(StateError::Header)?;
         write_tensors(&self.tensors, HashMap::from([(METADATA_KEY.to_owned(), header)]))
     }
@@ -107,22 +121,34 @@ impl RunState {
     /// When the bytes are not a state that [`RunState::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(StateError::Format)?;
-        let header = metadata.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)).ok_or(StateError::NoHeader)?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(METADATA_KEY))
+            .ok_or(StateError::NoHeader)?;
         let header: Header = serde_json::from_str(header).map_err(StateError::Header)?;
-        Ok(Self { cursor: header.cursor, tensors: read_tensors(bytes)?, facts: header.facts })
+        Ok(Self {
+            cursor: header.cursor,
+            tensors: read_tensors(bytes)?,
+            facts: header.facts,
+        })
     }
 
     /// # Errors
     /// When there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, StateError> {
-        self.tensors.get(name).ok_or_else(|| StateError::Missing(name.to_owned()))
+        self.tensors
+            .get(name)
+            .ok_or_else(|| StateError::Missing(name.to_owned()))
     }
 
     /// # Errors
     /// When there is no such fact or it has another form.
     pub fn fact<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, StateError> {
         let value = self.facts.get(name).cloned().unwrap_or_default();
-        serde_json::from_value(value).map_err(|_| StateError::Fact { name: name.to_owned() })
+        serde_json::from_value(value).map_err(|_| StateError::Fact {
+            name: name.to_owned(),
+        })
     }
 
     pub fn set_fact(&mut self, name: &str, value: impl serde::Serialize) {
@@ -133,17 +159,24 @@ impl RunState {
     /// Tensors under `prefix.`, without it.
     #[must_use]
     pub fn section(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-        let named = self.tensors.range(format!("{prefix}.")..).take_while(|(name, _)| {
-            name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
-        });
-        named.map(|(name, tensor)| (name[prefix.len() + 1..].to_owned(), tensor.shallow_clone())).collect()
+        let named = self
+            .tensors
+            .range(format!("{prefix}.")..)
+            .take_while(|(name, _)| {
+                name.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            });
+        named
+            .map(|(name, tensor)| (name[prefix.len() + 1..].to_owned(), tensor.shallow_clone()))
+            .collect()
     }
 
     /// Replaces everything under `prefix.` with copies of `named`.
     pub fn set_section(&mut self, prefix: &str, named: impl IntoIterator<Item = (String, Tensor)>) {
         self.clear_section(prefix);
         for (name, tensor) in named {
-            self.tensors.insert(format!("{prefix}.{name}"), tensor.detach().copy());
+            self.tensors
+                .insert(format!("{prefix}.{name}"), tensor.detach().copy());
         }
     }
 
@@ -174,14 +207,25 @@ pub fn write_tensors(
     tensors: &BTreeMap<String, Tensor>,
     metadata: HashMap<String, String>,
 ) -> Result<Vec<u8>, StateError> {
-    let hosted: BTreeMap<&String, Tensor> = tensors.iter().map(|(name, tensor)| (name, host(tensor))).collect();
+    let hosted: BTreeMap<&String, Tensor> = tensors
+        .iter()
+        .map(|(name, tensor)| (name, host(tensor)))
+        .collect();
     let mut views = Vec::with_capacity(hosted.len());
     for (name, tensor) in &hosted {
         let dtype = dtype(tensor.kind()).ok_or_else(|| StateError::Missing((*name).clone()))?;
         let shape = tensor.size().iter().map(|&side| side as usize).collect();
-        views.push((name.as_str(), Bytes { dtype, shape, bytes: host_bytes(tensor) }));
+        views.push((
+            name.as_str(),
+            Bytes {
+                dtype,
+                shape,
+                bytes: host_bytes(tensor),
+            },
+        ));
     }
-    safetensors::serialize(views.iter().map(|(name, view)| (*name, view)), Some(metadata)).map_err(StateError::Format)
+    safetensors::serialize(views.iter().map(|(name, view)| (*name, view)), Some(metadata))
+        .map_err(StateError::Format)
 }
 
 /// All tensors of a safetensors file, on the CPU.
@@ -192,10 +236,15 @@ pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, StateError
     let file = SafeTensors::deserialize(bytes).map_err(StateError::Format)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
-        let kind = kind(view.dtype())
-            .ok_or_else(|| StateError::Kind { name: name.to_owned(), dtype: view.dtype() })?;
+        let kind = kind(view.dtype()).ok_or_else(|| StateError::Kind {
+            name: name.to_owned(),
+            dtype: view.dtype(),
+        })?;
         let size: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-        tensors.insert(name.to_owned(), Tensor::f_from_data_size(view.data(), &size, kind)?);
+        tensors.insert(
+            name.to_owned(),
+            Tensor::f_from_data_size(view.data(), &size, kind)?,
+        );
     }
     Ok(tensors)
 }
@@ -231,8 +280,14 @@ mod tests {
     use super::*;
 
     fn example() -> RunState {
-        let mut state = RunState::new(Cursor { stage: Stage::Adapt, step: 3 });
-        state.tensors.insert("head.weight".into(), Tensor::from_slice(&[1.0f32, -2.5, 3.25]).view([3, 1]));
+        let mut state = RunState::new(Cursor {
+            stage: Stage::Adapt,
+            step: 3,
+        });
+        state.tensors.insert(
+            "head.weight".into(),
+            Tensor::from_slice(&[1.0f32, -2.5, 3.25]).view([3, 1]),
+        );
         state.tensors.insert("head.count".into(), Tensor::from(7i64));
         state.tensors.insert("header".into(), Tensor::from(1i64));
         state.set_fact("best_miou", 0.25);
@@ -252,7 +307,10 @@ mod tests {
     fn the_digest_sees_every_bit_and_the_position() {
         let digest = example().digest();
         let mut changed = example();
-        changed.tensors.insert("head.weight".into(), Tensor::from_slice(&[1.0f32, -2.5, 3.250_000_2]).view([3, 1]));
+        changed.tensors.insert(
+            "head.weight".into(),
+            Tensor::from_slice(&[1.0f32, -2.5, 3.250_000_2]).view([3, 1]),
+        );
         assert_ne!(changed.digest(), digest);
         let mut moved = example();
         moved.cursor.step = 4;
@@ -262,7 +320,10 @@ mod tests {
     #[test]
     fn sections_do_not_mix_with_names_that_start_alike() {
         let mut state = example();
-        assert_eq!(state.section("head").into_keys().collect::<Vec<_>>(), ["count", "weight"]);
+        assert_eq!(
+            state.section("head").into_keys().collect::<Vec<_>>(),
+            ["count", "weight"]
+        );
         state.set_section("head", [("bias".to_owned(), Tensor::from(2i64))]);
         assert_eq!(state.tensors.keys().collect::<Vec<_>>(), ["head.bias", "header"]);
     }
@@ -270,6 +331,9 @@ mod tests {
     #[test]
     fn a_cut_file_is_refused() {
         let bytes = example().to_bytes().unwrap();
-        assert!(matches!(RunState::from_bytes(&bytes[..bytes.len() - 1]), Err(StateError::Format(_))));
+        assert!(matches!(
+            RunState::from_bytes(&bytes[..bytes.len() - 1]),
+            Err(StateError::Format(_))
+        ));
     }
 }

@@ -54,7 +54,10 @@ impl FromStr for Stage {
     type Err = NotAStage;
 
     fn from_str(text: &str) -> Result<Self, NotAStage> {
-        Self::ALL.into_iter().find(|stage| stage.name() == text).ok_or_else(|| NotAStage(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.name() == text)
+            .ok_or_else(|| NotAStage(text.to_owned()))
     }
 }
 
@@ -96,12 +99,18 @@ impl Course {
 
     #[must_use]
     pub fn start(&self) -> Option<Cursor> {
-        self.0.first().map(|first| Cursor { stage: first.stage, step: 0 })
+        self.0.first().map(|first| Cursor {
+            stage: first.stage,
+            step: 0,
+        })
     }
 
     #[must_use]
     pub fn steps(&self, stage: Stage) -> u64 {
-        self.0.iter().find(|length| length.stage == stage).map_or(0, |length| length.steps)
+        self.0
+            .iter()
+            .find(|length| length.stage == stage)
+            .map_or(0, |length| length.steps)
     }
 
     /// The position after one more step, or `None` where the run ends.
@@ -109,8 +118,14 @@ impl Course {
     pub fn after(&self, cursor: Cursor) -> Option<Cursor> {
         let index = self.0.iter().position(|length| length.stage == cursor.stage)?;
         if cursor.step + 1 < self.0[index].steps {
-            return Some(Cursor { step: cursor.step + 1, ..cursor });
+            return Some(Cursor {
+                step: cursor.step + 1,
+                ..cursor
+            });
         }
-        self.0.get(index + 1).map(|next| Cursor { stage: next.stage, step: 0 })
+        self.0.get(index + 1).map(|next| Cursor {
+            stage: next.stage,
+            step: 0,
+        })
     }
 }

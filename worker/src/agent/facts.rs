@@ -26,35 +26,87 @@ pub struct Progress {
 /// Goes up the attend stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    Ready { state: Option<StateClaim> },
-    Formed { generation: Generation, state: StateClaim },
-    Progress { generation: Generation, state: StateClaim, progress: Progress },
-    Broke { generation: Generation, cause: String, waiting_for: Vec<u32>, state: StateClaim },
-    Finished { generation: Generation, digest: String },
-    Failed { generation: Generation, cause: String, exit_code: i32 },
+    Ready {
+        state: Option<StateClaim>,
+    },
+    Formed {
+        generation: Generation,
+        state: StateClaim,
+    },
+    Progress {
+        generation: Generation,
+        state: StateClaim,
+        progress: Progress,
+    },
+    Broke {
+        generation: Generation,
+        cause: String,
+        waiting_for: Vec<u32>,
+        state: StateClaim,
+    },
+    Finished {
+        generation: Generation,
+        digest: String,
+    },
+    Failed {
+        generation: Generation,
+        cause: String,
+        exit_code: i32,
+    },
 }
 
 /// Goes by an RPC of its own, and is repeated until the coordinator has it in its journal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    Checkpoint { path: PathBuf, state: StateClaim, size_bytes: u64 },
-    Evaluation { model: &'static str, set: String, confusion: Vec<u64>, images: u64, at: Cursor, seconds: f64 },
-    StageDone { stage: Stage, seconds: f64, digest: String },
+    Checkpoint {
+        path: PathBuf,
+        state: StateClaim,
+        size_bytes: u64,
+    },
+    Evaluation {
+        model: &'static str,
+        set: String,
+        confusion: Vec<u64>,
+        images: u64,
+        at: Cursor,
+        seconds: f64,
+    },
+    StageDone {
+        stage: Stage,
+        seconds: f64,
+        digest: String,
+    },
 }
 
 impl StateClaim {
     pub(super) fn from_wire(claim: &v1::StateClaim) -> Option<Self> {
-        let cursor = Cursor { stage: claim.stage.parse().ok()?, step: claim.step };
-        Some(Self { cursor, digest: claim.digest.clone() })
+        let cursor = Cursor {
+            stage: claim.stage.parse().ok()?,
+            step: claim.step,
+        };
+        Some(Self {
+            cursor,
+            digest: claim.digest.clone(),
+        })
     }
 
     fn into_wire(self) -> v1::StateClaim {
-        v1::StateClaim { stage: self.cursor.stage.to_string(), step: self.cursor.step, digest: self.digest }
+        v1::StateClaim {
+            stage: self.cursor.stage.to_string(),
+            step: self.cursor.step,
+            digest: self.digest,
+        }
     }
 }
 
 fn values(named: Vec<(&'static str, f64)>) -> Vec<v1::Value> {
-    named.into_iter().map(|(name, value)| v1::Value { name: name.to_owned(), value }).collect()
+    named
+        .into_iter()
+        .map(|(name, value)| v1::Value {
+            name: name.to_owned(),
+            value,
+        })
+        .collect()
 }
 
 impl Fact {
@@ -69,13 +121,23 @@ impl Fact {
     pub(super) fn into_wire(self, worker: u64) -> v1::Attendance {
         use v1::attendance::Fact as Wire;
         let (generation, fact) = match self {
-            Self::Ready { state } => {
-                (Generation::NONE, Wire::Ready(v1::Ready { state: state.map(StateClaim::into_wire) }))
-            }
-            Self::Formed { generation, state } => {
-                (generation, Wire::Formed(v1::Formed { state: Some(state.into_wire()) }))
-            }
-            Self::Progress { generation, state, progress } => {
+            Self::Ready { state } => (
+                Generation::NONE,
+                Wire::Ready(v1::Ready {
+                    state: state.map(StateClaim::into_wire),
+                }),
+            ),
+            Self::Formed { generation, state } => (
+                generation,
+                Wire::Formed(v1::Formed {
+                    state: Some(state.into_wire()),
+                }),
+            ),
+            Self::Progress {
+                generation,
+                state,
+                progress,
+            } => {
                 let progress = v1::Progress {
                     state: Some(state.into_wire()),
                     losses: values(progress.losses),
@@ -86,15 +148,31 @@ impl Fact {
                 };
                 (generation, Wire::Progress(progress))
             }
-            Self::Broke { generation, cause, waiting_for, state } => {
-                (generation, Wire::Broke(v1::Broke { cause, waiting_for, state: Some(state.into_wire()) }))
-            }
+            Self::Broke {
+                generation,
+                cause,
+                waiting_for,
+                state,
+            } => (
+                generation,
+                Wire::Broke(v1::Broke {
+                    cause,
+                    waiting_for,
+                    state: Some(state.into_wire()),
+                }),
+            ),
             Self::Finished { generation, digest } => (generation, Wire::Finished(v1::Finished { digest })),
-            Self::Failed { generation, cause, exit_code } => {
-                (generation, Wire::Failed(v1::Failed { cause, exit_code }))
-            }
+            Self::Failed {
+                generation,
+                cause,
+                exit_code,
+            } => (generation, Wire::Failed(v1::Failed { cause, exit_code })),
         };
-        v1::Attendance { worker, generation: generation.0, fact: Some(fact) }
+        v1::Attendance {
+            worker,
+            generation: generation.0,
+            fact: Some(fact),
+        }
     }
 }
 
@@ -110,13 +188,27 @@ impl Report {
     pub(super) fn into_wire(self, worker: u64, generation: Generation) -> v1::ReportRequest {
         use v1::report_request::Fact as Wire;
         let fact = match self {
-            Self::Checkpoint { path, state, size_bytes } => Wire::Checkpoint(v1::CheckpointWritten {
+            Self::Checkpoint {
+                path,
+                state,
+                size_bytes,
+            } => Wire::Checkpoint(v1::CheckpointWritten {
                 path: path.display().to_string(),
                 state: Some(state.into_wire()),
                 size_bytes,
             }),
-            Self::Evaluation { model, set, confusion, images, at, seconds } => {
-                let state = StateClaim { cursor: at, digest: String::new() };
+            Self::Evaluation {
+                model,
+                set,
+                confusion,
+                images,
+                at,
+                seconds,
+            } => {
+                let state = StateClaim {
+                    cursor: at,
+                    digest: String::new(),
+                };
                 Wire::Evaluation(v1::EvaluationDone {
                     model: model.to_owned(),
                     set,
@@ -126,10 +218,20 @@ impl Report {
                     seconds,
                 })
             }
-            Self::StageDone { stage, seconds, digest } => {
-                Wire::Stage(v1::StageDone { stage: stage.to_string(), seconds, digest })
-            }
+            Self::StageDone {
+                stage,
+                seconds,
+                digest,
+            } => Wire::Stage(v1::StageDone {
+                stage: stage.to_string(),
+                seconds,
+                digest,
+            }),
         };
-        v1::ReportRequest { worker, generation: generation.0, fact: Some(fact) }
+        v1::ReportRequest {
+            worker,
+            generation: generation.0,
+            fact: Some(fact),
+        }
     }
 }

@@ -9,11 +9,21 @@ use super::facts::StateClaim;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
     Form(Form),
-    Go { generation: Generation },
-    Fence { generation: Generation, why: String },
-    Stop { drain: bool, why: String },
+    Go {
+        generation: Generation,
+    },
+    Fence {
+        generation: Generation,
+        why: String,
+    },
+    Stop {
+        drain: bool,
+        why: String,
+    },
     /// Not from the coordinator, but for want of it: it could not be reached for longer than a run may go on alone.
-    Orphaned { why: String },
+    Orphaned {
+        why: String,
+    },
 }
 
 /// Connect the data plane of a generation and get its state in place.
@@ -51,8 +61,14 @@ impl Order {
         Ok(match directive.order.ok_or(BadDirective::Empty(generation))? {
             v1::directive::Order::Form(form) => Self::Form(Form::from_wire(form, generation, worker)?),
             v1::directive::Order::Go(v1::Go {}) => Self::Go { generation },
-            v1::directive::Order::Fence(fence) => Self::Fence { generation, why: fence.why },
-            v1::directive::Order::Stop(stop) => Self::Stop { drain: stop.drain, why: stop.why },
+            v1::directive::Order::Fence(fence) => Self::Fence {
+                generation,
+                why: fence.why,
+            },
+            v1::directive::Order::Stop(stop) => Self::Stop {
+                drain: stop.drain,
+                why: stop.why,
+            },
         })
     }
 }
@@ -60,11 +76,17 @@ impl Order {
 impl Form {
     fn from_wire(form: v1::Form, generation: Generation, worker: u64) -> Result<Self, BadDirective> {
         let me = form.members.iter().position(|member| member.worker == worker);
-        let state = form.state.map(|claim| StateClaim::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
+        let state = form
+            .state
+            .map(|claim| StateClaim::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
         Ok(Self {
             generation,
             me: me.ok_or(BadDirective::NotAMember(generation))?,
-            addresses: form.members.into_iter().map(|member| member.data_address).collect(),
+            addresses: form
+                .members
+                .into_iter()
+                .map(|member| member.data_address)
+                .collect(),
             shard_owner: form.shard_owner.into_iter().map(|owner| owner as usize).collect(),
             state: state.transpose()?,
             holder: form.holder.map(|holder| holder as usize),

@@ -51,7 +51,11 @@ pub enum AgentError {
     #[error("`{0}` is not a coordinator's address; hint: it looks like http://10.0.0.1:7070")]
     Address(String),
     #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
-    Unreachable { address: String, waited: Duration, last: String },
+    Unreachable {
+        address: String,
+        waited: Duration,
+        last: String,
+    },
     #[error("the coordinator refused this worker: {0}")]
     Refused(String),
     #[error("the coordinator's answer is unusable: {0}")]
@@ -101,7 +105,16 @@ impl Agent {
             runtime.spawn(session.attend()),
             runtime.spawn(reports::deliver(client, joined.worker, report_inbox)),
         ];
-        Ok((Self { orders, facts: Some(facts), reports: Some(reports), tasks, runtime: Some(runtime) }, joined))
+        Ok((
+            Self {
+                orders,
+                facts: Some(facts),
+                reports: Some(reports),
+                tasks,
+                runtime: Some(runtime),
+            },
+            joined,
+        ))
     }
 
     pub fn tell(&self, fact: Fact) {
@@ -122,7 +135,9 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.facts = None;
         self.reports = None;
-        let Some(runtime) = self.runtime.take() else { return };
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
         let tasks = std::mem::take(&mut self.tasks);
         runtime.block_on(async {
             let all = async {
@@ -131,7 +146,10 @@ impl Drop for Agent {
                 }
             };
             if tokio::time::timeout(FAREWELL_DEADLINE, all).await.is_err() {
-                tracing::warn!(seconds = FAREWELL_DEADLINE.as_secs(), "last reports were not delivered in time");
+                tracing::warn!(
+                    seconds = FAREWELL_DEADLINE.as_secs(),
+                    "last reports were not delivered in time"
+                );
             }
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -143,14 +161,26 @@ impl Joined {
         let bad = |what: String| AgentError::BadReply(what);
         let config: RunConfig = toml::from_str(&reply.spec_toml).map_err(|error| bad(error.to_string()))?;
         // Nothing is left open in a resolved run.toml, so the host given here decides nothing.
-        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|error| bad(error.to_string()))?;
-        let secret = <[u8; 32]>::try_from(reply.data_secret.as_slice())
-            .map_err(|_| bad(format!("data secret of {} bytes, expected 32", reply.data_secret.len())))?;
-        Ok(Self { worker: reply.worker, spec, run_directory: reply.run_directory.into(), secret })
+        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 })
+            .map_err(|error| bad(error.to_string()))?;
+        let secret = <[u8; 32]>::try_from(reply.data_secret.as_slice()).map_err(|_| {
+            bad(format!(
+                "data secret of {} bytes, expected 32",
+                reply.data_secret.len()
+            ))
+        })?;
+        Ok(Self {
+            worker: reply.worker,
+            spec,
+            run_directory: reply.run_directory.into(),
+            secret,
+        })
     }
 }
 
-async fn join(introduction: &Introduction) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), AgentError> {
+async fn join(
+    introduction: &Introduction,
+) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), AgentError> {
     let address = &introduction.coordinator;
     let endpoint = Endpoint::from_shared(address.clone())
         .map_err(|_| AgentError::Address(address.clone()))?
@@ -166,7 +196,11 @@ async fn join(introduction: &Introduction) -> Result<(CoordinatorClient<Channel>
         };
         let waited = started.elapsed();
         if waited > SEARCH_DEADLINE {
-            return Err(AgentError::Unreachable { address: address.clone(), waited, last: problem });
+            return Err(AgentError::Unreachable {
+                address: address.clone(),
+                waited,
+                last: problem,
+            });
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -181,7 +215,10 @@ async fn try_join(
     endpoint: &Endpoint,
     introduction: &Introduction,
 ) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), Attempt> {
-    let channel = endpoint.connect().await.map_err(|error| Attempt::Again(with_sources(&error)))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Attempt::Again(with_sources(&error)))?;
     let mut client = CoordinatorClient::new(channel);
     let request = v1::JoinRequest {
         run: introduction.run.clone(),
@@ -193,7 +230,10 @@ async fn try_join(
     };
     let answer = tokio::time::timeout(RPC_DEADLINE, client.join(request)).await;
     match answer {
-        Err(_) => Err(Attempt::Again(format!("no answer to join within {} s", RPC_DEADLINE.as_secs()))),
+        Err(_) => Err(Attempt::Again(format!(
+            "no answer to join within {} s",
+            RPC_DEADLINE.as_secs()
+        ))),
         Ok(Ok(reply)) => Ok((client, reply.into_inner())),
         Ok(Err(status)) if is_passing(&status) => Err(Attempt::Again(status.to_string())),
         Ok(Err(status)) => Err(Attempt::Refused(status.message().to_owned())),
@@ -201,7 +241,10 @@ async fn try_join(
 }
 
 fn is_passing(status: &tonic::Status) -> bool {
-    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled)
+    matches!(
+        status.code(),
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled
+    )
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {
@@ -236,7 +279,9 @@ enum Ended {
 impl Session {
     async fn attend(mut self) {
         let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-            self.order(Order::Orphaned { why: "signals cannot be listened to".to_owned() });
+            self.order(Order::Orphaned {
+                why: "signals cannot be listened to".to_owned(),
+            });
             return;
         };
         let mut unsent = None;
@@ -256,7 +301,9 @@ impl Session {
                     });
                     if since.elapsed() > SEARCH_DEADLINE {
                         let waited = since.elapsed().as_secs();
-                        return self.order(Order::Orphaned { why: format!("coordinator unreachable for {waited} s: {why}") });
+                        return self.order(Order::Orphaned {
+                            why: format!("coordinator unreachable for {waited} s: {why}"),
+                        });
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
@@ -272,7 +319,8 @@ impl Session {
             // The outbox is empty and has room for all of them.
             let _ = outbox.try_send(wire);
         }
-        let opening = tokio::time::timeout(RPC_DEADLINE, self.client.attend(ReceiverStream::new(inbox))).await;
+        let opening =
+            tokio::time::timeout(RPC_DEADLINE, self.client.attend(ReceiverStream::new(inbox))).await;
         let mut directives = match opening {
             Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
             Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.to_string()),
@@ -283,7 +331,10 @@ impl Session {
         loop {
             if let Some(fact) = unsent.take() {
                 let wire = fact.clone().into_wire(self.worker);
-                if !matches!(tokio::time::timeout(RPC_DEADLINE, outbox.send(wire)).await, Ok(Ok(()))) {
+                if !matches!(
+                    tokio::time::timeout(RPC_DEADLINE, outbox.send(wire)).await,
+                    Ok(Ok(()))
+                ) {
                     *unsent = Some(fact);
                     return Ended::Lost("attend stream takes no more facts".to_owned());
                 }
@@ -331,7 +382,11 @@ impl Session {
     fn directive(&mut self, directive: v1::Directive) {
         let stops = matches!(directive.order, Some(v1::directive::Order::Stop(_)));
         if directive.generation < self.generation && !stops {
-            tracing::warn!(got = directive.generation, current = self.generation, "directive of an older generation refused");
+            tracing::warn!(
+                got = directive.generation,
+                current = self.generation,
+                "directive of an older generation refused"
+            );
             return;
         }
         self.generation = self.generation.max(directive.generation);
@@ -347,7 +402,10 @@ impl Session {
             tracing::warn!("second SIGTERM: leaving at once");
             std::process::exit(143);
         }
-        self.order(Order::Stop { drain: true, why: "SIGTERM".to_owned() });
+        self.order(Order::Stop {
+            drain: true,
+            why: "SIGTERM".to_owned(),
+        });
     }
 
     fn order(&self, order: Order) {

@@ -16,13 +16,26 @@ const MANIFEST_FILE: &str = "manifest.json";
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{action} `{}`", path.display())]
-    Io { action: &'static str, path: PathBuf, #[source] source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("`{}` is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
     #[error("`{}` belongs to run `{found}`, not `{expected}`; hint: give this run another directory", path.display())]
-    OtherRun { path: PathBuf, found: String, expected: String },
+    OtherRun {
+        path: PathBuf,
+        found: String,
+        expected: String,
+    },
     #[error("`{}` cannot be read as a run state", path.display())]
-    State { path: PathBuf, #[source] source: StateError },
+    State {
+        path: PathBuf,
+        #[source]
+        source: StateError,
+    },
     #[error("state could not be written as safetensors")]
     Encode(#[source] StateError),
 }
@@ -45,7 +58,12 @@ pub struct CheckpointStore {
 impl CheckpointStore {
     #[must_use]
     pub fn new(folder: PathBuf, run: String, clip: ClipOrigin, keep: u32) -> Self {
-        Self { folder, run, clip, keep: keep as usize }
+        Self {
+            folder,
+            run,
+            clip,
+            keep: keep as usize,
+        }
     }
 
     /// Writes the state under its position and removes all but the newest `keep`.
@@ -56,7 +74,12 @@ impl CheckpointStore {
         let bytes = state.to_bytes().map_err(CheckpointError::Encode)?;
         let size = bytes.len() as u64;
         let name = format!("{}-{:08}", state.cursor.stage, state.cursor.step);
-        let path = self.write_folder(&name, state.cursor, digest, &BTreeMap::from([(STATE_FILE.to_owned(), bytes)]))?;
+        let path = self.write_folder(
+            &name,
+            state.cursor,
+            digest,
+            &BTreeMap::from([(STATE_FILE.to_owned(), bytes)]),
+        )?;
         self.prune()?;
         Ok((path, size))
     }
@@ -79,7 +102,10 @@ impl CheckpointStore {
         let mut entries = BTreeMap::new();
         for (file, bytes) in files {
             write_synced(&beside.join(file), bytes)?;
-            let entry = FileEntry { blake3: blake3::hash(bytes).to_hex().to_string(), size_bytes: bytes.len() as u64 };
+            let entry = FileEntry {
+                blake3: blake3::hash(bytes).to_hex().to_string(),
+                size_bytes: bytes.len() as u64,
+            };
             entries.insert(file.clone(), entry);
         }
         let manifest = Manifest {
@@ -108,7 +134,16 @@ impl CheckpointStore {
         let mut passed_over = Vec::new();
         for (_, path) in self.list()?.into_iter().rev() {
             match self.read(&path) {
-                Ok(state) => return Ok((Some(Found { state, path, passed_over }), Vec::new())),
+                Ok(state) => {
+                    return Ok((
+                        Some(Found {
+                            state,
+                            path,
+                            passed_over,
+                        }),
+                        Vec::new(),
+                    ));
+                }
                 Err(error @ CheckpointError::OtherRun { .. }) => return Err(error),
                 Err(error) => passed_over.push(error),
             }
@@ -127,15 +162,23 @@ impl CheckpointStore {
         }
         if manifest.clip != self.clip {
             let what = "it was made with other CLIP weights than clip.checkpoint names".to_owned();
-            return Err(CheckpointError::Damaged { path: path.to_owned(), what });
+            return Err(CheckpointError::Damaged {
+                path: path.to_owned(),
+                what,
+            });
         }
         let file = path.join(STATE_FILE);
         let bytes = read_checked(&file, manifest.files.get(STATE_FILE))?;
-        let state =
-            RunState::from_bytes(&bytes).map_err(|source| CheckpointError::State { path: file.clone(), source })?;
+        let state = RunState::from_bytes(&bytes).map_err(|source| CheckpointError::State {
+            path: file.clone(),
+            source,
+        })?;
         let digest = state.digest();
         if digest != manifest.digest {
-            let what = format!("its tensors have digest {digest}, the manifest says {}", manifest.digest);
+            let what = format!(
+                "its tensors have digest {digest}, the manifest says {}",
+                manifest.digest
+            );
             return Err(CheckpointError::Damaged { path: file, what });
         }
         Ok(state)
@@ -170,7 +213,10 @@ impl CheckpointStore {
 
 fn parse_name(name: &str) -> Option<Cursor> {
     let (stage, step) = name.split_once('-')?;
-    Some(Cursor { stage: stage.parse::<Stage>().ok()?, step: step.parse().ok()? })
+    Some(Cursor {
+        stage: stage.parse::<Stage>().ok()?,
+        step: step.parse().ok()?,
+    })
 }
 
 /// # Errors
@@ -178,20 +224,33 @@ fn parse_name(name: &str) -> Option<Cursor> {
 pub fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    let damaged = |what: String| CheckpointError::Damaged { path: path.clone(), what };
+    let damaged = |what: String| CheckpointError::Damaged {
+        path: path.clone(),
+        what,
+    };
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if manifest.format != FORMAT {
-        return Err(damaged(format!("its format is {}, this program reads {FORMAT}", manifest.format)));
+        return Err(damaged(format!(
+            "its format is {}, this program reads {FORMAT}",
+            manifest.format
+        )));
     }
     Ok(manifest)
 }
 
 fn read_checked(path: &Path, entry: Option<&FileEntry>) -> Result<Vec<u8>, CheckpointError> {
-    let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
+    let damaged = |what: String| CheckpointError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
     let entry = entry.ok_or_else(|| damaged("the manifest does not list it".to_owned()))?;
     let bytes = fs::read(path).map_err(io_error("read", path))?;
     if bytes.len() as u64 != entry.size_bytes {
-        return Err(damaged(format!("it has {} bytes, the manifest says {}", bytes.len(), entry.size_bytes)));
+        return Err(damaged(format!(
+            "it has {} bytes, the manifest says {}",
+            bytes.len(),
+            entry.size_bytes
+        )));
     }
     if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
         return Err(damaged("its bytes do not have the manifest's digest".to_owned()));
@@ -200,7 +259,11 @@ fn read_checked(path: &Path, entry: Option<&FileEntry>) -> Result<Vec<u8>, Check
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CheckpointError + 'a {
-    move |source| CheckpointError::Io { action, path: path.to_owned(), source }
+    move |source| CheckpointError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn create_folder(path: &Path) -> Result<(), CheckpointError> {
@@ -221,7 +284,9 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 }
 
 fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error("sync folder", path))
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error("sync folder", path))
 }
 
 #[cfg(test)]
@@ -231,7 +296,10 @@ mod tests {
     use super::*;
 
     fn clip() -> ClipOrigin {
-        ClipOrigin { digest: "c".into(), untrained: true }
+        ClipOrigin {
+            digest: "c".into(),
+            untrained: true,
+        }
     }
 
     fn store(folder: &Path) -> CheckpointStore {
@@ -239,8 +307,13 @@ mod tests {
     }
 
     fn state(step: u64) -> RunState {
-        let mut state = RunState::new(Cursor { stage: Stage::Adapt, step });
-        state.tensors.insert("w".into(), Tensor::from_slice(&[step as f32, 1.0]));
+        let mut state = RunState::new(Cursor {
+            stage: Stage::Adapt,
+            step,
+        });
+        state
+            .tensors
+            .insert("w".into(), Tensor::from_slice(&[step as f32, 1.0]));
         state
     }
 

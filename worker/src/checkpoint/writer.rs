@@ -34,7 +34,10 @@ impl CheckpointWriter {
             .name("checkpoint".into())
             .spawn(move || write_all(&store, &inbox, &outcomes))
             .expect("a thread can be started");
-        Self { states: Some(states), thread: Some(thread) }
+        Self {
+            states: Some(states),
+            thread: Some(thread),
+        }
     }
 
     /// Hands over a state that no one else will change.

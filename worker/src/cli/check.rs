@@ -19,8 +19,15 @@ impl Check {
     pub fn run(self) -> ExitCode {
         let findings = inspect(&self.spec);
         for Finding { key, what, hint } in &findings {
-            println!("{}", serde_json::json!({ "key": key, "what": what, "hint": hint }));
+            println!(
+                "{}",
+                serde_json::json!({ "key": key, "what": what, "hint": hint })
+            );
         }
-        if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::BAD_INPUT) }
+        if findings.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(exit::BAD_INPUT)
+        }
     }
 }

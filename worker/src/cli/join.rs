@@ -41,7 +41,10 @@ impl Join {
             Ok(listener) => listener,
             Err(error) => {
                 let cause = crate::with_causes(&error);
-                tracing::error!("data plane cannot listen on {}: {cause}; hint: give --data-listen a free port", self.data_listen);
+                tracing::error!(
+                    "data plane cannot listen on {}: {cause}; hint: give --data-listen a free port",
+                    self.data_listen
+                );
                 return ExitCode::from(exit::FAILED);
             }
         };
@@ -49,7 +52,9 @@ impl Join {
             coordinator: self.coordinator,
             run: self.run.clone(),
             slot: self.slot,
-            data_address: self.data_advertise.unwrap_or_else(|| listener.local_addr().to_string()),
+            data_address: self
+                .data_advertise
+                .unwrap_or_else(|| listener.local_addr().to_string()),
             device: match device {
                 Device::Cuda(index) => format!("cuda:{index}"),
                 _ => "cpu".to_owned(),
@@ -62,7 +67,11 @@ impl Join {
                 return ExitCode::from(exit::ORPHANED);
             }
         };
-        tracing::info!(worker = joined.worker, address = introduction.data_address, "joined");
+        tracing::info!(
+            worker = joined.worker,
+            address = introduction.data_address,
+            "joined"
+        );
         let setup = Setup {
             spec: joined.spec,
             run_directory: joined.run_directory,

@@ -24,10 +24,18 @@ pub struct MiniatureClip {
 
 impl MiniatureClip {
     pub fn run(self) -> ExitCode {
-        let spec = MiniatureSpec { seed: self.seed, width: self.width, resolution: self.resolution, ..MiniatureSpec::default() };
+        let spec = MiniatureSpec {
+            seed: self.seed,
+            width: self.width,
+            resolution: self.resolution,
+            ..MiniatureSpec::default()
+        };
         match write_clip(&self.out, &spec) {
             Ok(()) => {
-                eprintln!("wrote {}: a miniature CLIP with seeded weights that were never trained", self.out.display());
+                eprintln!(
+                    "wrote {}: a miniature CLIP with seeded weights that were never trained",
+                    self.out.display()
+                );
                 ExitCode::SUCCESS
             }
             Err(error) => {

@@ -27,7 +27,10 @@ impl Predict {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {}", crate::with_causes(&error));
-                let bad_input = !matches!(error, PredictError::Io { .. } | PredictError::Picture(_) | PredictError::Stage(_));
+                let bad_input = !matches!(
+                    error,
+                    PredictError::Io { .. } | PredictError::Picture(_) | PredictError::Stage(_)
+                );
                 ExitCode::from(if bad_input { exit::BAD_INPUT } else { exit::FAILED })
             }
         }

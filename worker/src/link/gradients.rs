@@ -50,7 +50,10 @@ impl GradientReduction {
         let hooks = set.on_bucket_ready(&self.buckets, move |index| {
             start(&link, &group, at, &buckets, index, Some(&gradient), &sender)
         })?;
-        Ok(InFlight { started, _hooks: Some(hooks) })
+        Ok(InFlight {
+            started,
+            _hooks: Some(hooks),
+        })
     }
 
     /// For a shard that only receives.
@@ -60,10 +63,17 @@ impl GradientReduction {
     pub fn listen(&self, at: At) -> Result<InFlight> {
         let (sender, started) = channel();
         for index in 0..self.buckets.len() {
-            start(&self.link, &self.group, at, &self.buckets, index, None, &sender)
-                .map_err(|reason| MethodError::Exchange { what: "reduce gradients", reason })?;
+            start(&self.link, &self.group, at, &self.buckets, index, None, &sender).map_err(|reason| {
+                MethodError::Exchange {
+                    what: "reduce gradients",
+                    reason,
+                }
+            })?;
         }
-        Ok(InFlight { started, _hooks: None })
+        Ok(InFlight {
+            started,
+            _hooks: None,
+        })
     }
 
     /// Waits for all buckets; the sum over the shards as one flat tensor.
@@ -73,10 +83,13 @@ impl GradientReduction {
     pub fn wait(&self, flight: InFlight) -> std::result::Result<Tensor, ReductionError> {
         let mut sum = vec![0f32; self.length];
         for done in 0..self.buckets.len() {
-            let (index, pending) = flight.started.try_recv().map_err(|_| ReductionError::Incomplete {
-                missing: self.buckets.len() - done,
-                buckets: self.buckets.len(),
-            })?;
+            let (index, pending) = flight
+                .started
+                .try_recv()
+                .map_err(|_| ReductionError::Incomplete {
+                    missing: self.buckets.len() - done,
+                    buckets: self.buckets.len(),
+                })?;
             let values = pending.wait()?;
             sum[self.buckets[index].range.clone()].copy_from_slice(&values);
         }
@@ -111,6 +124,10 @@ fn start(
             .and_then(|part| part.f_copy_data(&mut values, range.len()))
             .map_err(|error| error.to_string())?;
     }
-    let pending = link.rank.start_all_reduce(link.tag(at, Op::GradientBucket, index as u32), group, values);
-    started.send((index, pending)).map_err(|_| "the step was given up".to_owned())
+    let pending = link
+        .rank
+        .start_all_reduce(link.tag(at, Op::GradientBucket, index as u32), group, values);
+    started
+        .send((index, pending))
+        .map_err(|_| "the step was given up".to_owned())
 }

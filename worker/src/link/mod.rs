@@ -37,7 +37,11 @@ pub struct At {
 impl At {
     #[must_use]
     pub fn step(stage: Stage, step: u64) -> Self {
-        Self { stage, step, iteration: 0 }
+        Self {
+            stage,
+            step,
+            iteration: 0,
+        }
     }
 }
 
@@ -45,7 +49,10 @@ impl Link {
     #[must_use]
     pub fn new(rank: Rank) -> Self {
         let shards = rank.shards();
-        Self { rank: Arc::new(rank), shards }
+        Self {
+            rank: Arc::new(rank),
+            shards,
+        }
     }
 
     #[must_use]
@@ -68,14 +75,21 @@ impl Link {
     /// # Errors
     /// When the collective broke.
     pub fn sum(&self, at: At, op: Op, part: u32, values: &mut [u64]) -> Result<(), CollectiveError> {
-        self.rank.all_reduce_u64(self.tag(at, op, part), &self.everyone(), values)
+        self.rank
+            .all_reduce_u64(self.tag(at, op, part), &self.everyone(), values)
     }
 
     /// Every contributor's bytes, in shard order.
     ///
     /// # Errors
     /// When the collective broke.
-    pub fn gather(&self, at: At, op: Op, group: &Group, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+    pub fn gather(
+        &self,
+        at: At,
+        op: Op,
+        group: &Group,
+        mine: &[u8],
+    ) -> Result<Vec<Vec<u8>>, CollectiveError> {
         self.rank.all_gather(self.tag(at, op, 0), group, mine)
     }
 
@@ -83,12 +97,29 @@ impl Link {
     ///
     /// # Errors
     /// When the collective broke.
-    pub fn broadcast(&self, at: At, op: Op, group: &Group, root: u32, bytes: &mut Vec<u8>) -> Result<(), CollectiveError> {
-        self.rank.broadcast(self.tag(at, op, 0), group, Shard(root), bytes)
+    pub fn broadcast(
+        &self,
+        at: At,
+        op: Op,
+        group: &Group,
+        root: u32,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), CollectiveError> {
+        self.rank
+            .broadcast(self.tag(at, op, 0), group, Shard(root), bytes)
     }
 
     fn tag(&self, at: At, op: Op, part: u32) -> Tag {
-        let stage = ulda_collective::Stage { code: at.stage.code(), name: at.stage.name() };
-        Tag { stage, step: at.step, iteration: at.iteration, op: op.named(), part }
+        let stage = ulda_collective::Stage {
+            code: at.stage.code(),
+            name: at.stage.name(),
+        };
+        Tag {
+            stage,
+            step: at.step,
+            iteration: at.iteration,
+            op: op.named(),
+            part,
+        }
     }
 }

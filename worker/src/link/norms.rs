@@ -15,7 +15,11 @@ pub struct NormSync {
 impl NormSync {
     #[must_use]
     pub fn new(link: &Link, at: At, active: u32) -> Self {
-        Self { link: link.clone(), at, group: Group::of(0..active) }
+        Self {
+            link: link.clone(),
+            at,
+            group: Group::of(0..active),
+        }
     }
 }
 
@@ -31,8 +35,14 @@ impl ShardSync for NormSync {
         };
         let bytes: Vec<u8> = mine.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tag = self.link.tag(self.at, op, layer);
-        let all = self.link.rank.all_gather(tag, &self.group, &bytes).map_err(|error| error.to_string())?;
+        let all = self
+            .link
+            .rank
+            .all_gather(tag, &self.group, &bytes)
+            .map_err(|error| error.to_string())?;
         let numbers = all.iter().flat_map(|bytes| bytes.chunks_exact(8));
-        Ok(numbers.map(|bytes| f64::from_le_bytes(bytes.try_into().expect("chunks of 8"))).collect())
+        Ok(numbers
+            .map(|bytes| f64::from_le_bytes(bytes.try_into().expect("chunks of 8")))
+            .collect())
     }
 }

@@ -18,7 +18,11 @@ impl LaneReduce {
     #[must_use]
     pub fn new(link: &Link, at: At, lanes: &Lanes, lane: Lane) -> Self {
         let same: Vec<Shard> = lanes.same_domains(lane).into_iter().map(Shard).collect();
-        Self { link: link.clone(), at, group: Group::reduce_to(same.clone(), same) }
+        Self {
+            link: link.clone(),
+            at,
+            group: Group::reduce_to(same.clone(), same),
+        }
     }
 }
 
@@ -28,17 +32,25 @@ impl ProjectorReduce for LaneReduce {
         if data_shards == 1 {
             return Ok(());
         }
-        let at = At { iteration: iteration as u32, ..self.at };
+        let at = At {
+            iteration: iteration as u32,
+            ..self.at
+        };
         for (domain, gradient) in gradients {
             let length = gradient.numel();
             let mut values = vec![0f32; length];
             gradient.f_copy_data(&mut values, length)?;
             let tag = self.link.tag(at, Op::ProjectorGradient, *domain as u32);
-            self.link.rank.all_reduce(tag, &self.group, &mut values).map_err(|error| MethodError::Exchange {
-                what: "reduce projector gradients",
-                reason: error.to_string(),
-            })?;
-            *gradient = Tensor::f_from_slice(&values)?.f_div_scalar(data_shards as f64)?.f_to_device(gradient.device())?;
+            self.link
+                .rank
+                .all_reduce(tag, &self.group, &mut values)
+                .map_err(|error| MethodError::Exchange {
+                    what: "reduce projector gradients",
+                    reason: error.to_string(),
+                })?;
+            *gradient = Tensor::f_from_slice(&values)?
+                .f_div_scalar(data_shards as f64)?
+                .f_to_device(gradient.device())?;
         }
         Ok(())
     }

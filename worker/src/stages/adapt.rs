@@ -49,33 +49,80 @@ impl<'a> Adapt<'a> {
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let config = &context.spec.config().adapt;
         let device = context.resources.device;
-        let start = [names::HEAD, names::SOURCE].into_iter().map(|name| state.section(name)).find(|head| !head.is_empty());
-        let head = head_from(start.ok_or(StageError::Unprepared { stage: "adapt", what: "source-only head" })?, device)?;
+        let start = [names::HEAD, names::SOURCE]
+            .into_iter()
+            .map(|name| state.section(name))
+            .find(|head| !head.is_empty());
+        let head = head_from(
+            start.ok_or(StageError::Unprepared {
+                stage: "adapt",
+                what: "source-only head",
+            })?,
+            device,
+        )?;
         head.trainable(true);
-        let bank = load_bank(context, state)?.ok_or(StageError::Unprepared { stage: "adapt", what: "style bank" })?;
+        let bank = load_bank(context, state)?.ok_or(StageError::Unprepared {
+            stage: "adapt",
+            what: "style bank",
+        })?;
         if bank.len() < config.batch as usize {
-            return Err(StageError::FewStyles { styles: bank.len(), batch: config.batch as usize });
+            return Err(StageError::FewStyles {
+                styles: bank.len(),
+                batch: config.batch as usize,
+            });
         }
         let rectifier = rectifier(context, state)?;
-        let sgd = SgdSettings { momentum: config.momentum, weight_decay: config.weight_decay };
+        let sgd = SgdSettings {
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+        };
         let mut set = trainables(&head, rectifier.as_ref(), sgd)?;
         load_momentum(&mut set, state)?;
-        let decay = |base| PolyDecay { base, total: config.steps, power: config.poly_power, floor: config.lr_floor };
+        let decay = |base| PolyDecay {
+            base,
+            total: config.steps,
+            power: config.poly_power,
+            floor: config.lr_floor,
+        };
         let mut rates = vec![("head", decay(config.lr_head))];
         if rectifier.is_some() {
-            rates.extend([("rectifier", decay(config.lr_rectifier)), ("scale", decay(config.lr_scale))]);
+            rates.extend([
+                ("rectifier", decay(config.lr_rectifier)),
+                ("scale", decay(config.lr_scale)),
+            ]);
         }
-        let course = Course { stage: Stage::Adapt, batch: config.batch, dropout: config.dropout, rates };
-        let augmentation = Augmentation { crop: config.crop, flip: 0.0, jitter: None };
+        let course = Course {
+            stage: Stage::Adapt,
+            batch: config.batch,
+            dropout: config.dropout,
+            rates,
+        };
+        let augmentation = Augmentation {
+            crop: config.crop,
+            flip: 0.0,
+            jitter: None,
+        };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
         let best_head = state.section(names::BEST);
         let best = if best_head.is_empty() {
             None
         } else {
-            Some(Best { head: head_from(best_head, device)?, miou: state.fact(names::BEST_MIOU)? })
+            Some(Best {
+                head: head_from(best_head, device)?,
+                miou: state.fact(names::BEST_MIOU)?,
+            })
         };
         let texts = texts::domain_texts(context, state.cursor)?;
-        Ok(Self { context, head, rectifier, texts, bank, set, supervised, best })
+        Ok(Self {
+            context,
+            head,
+            rectifier,
+            texts,
+            bank,
+            set,
+            supervised,
+            best,
+        })
     }
 
     fn train(&mut self, step: u64) -> Result<Progress, StageError> {
@@ -83,15 +130,33 @@ impl<'a> Adapt<'a> {
         let config = context.spec.config();
         let batch = config.adapt.batch as usize;
         let drawn = draw_styles(config.run.seed, step, batch, self.bank.len());
-        let (shard, active) = (context.link.shard() as usize, context.link.shards().min(config.adapt.batch) as usize);
-        let mine = if shard < active { slice(batch, active, shard) } else { 0..0 };
+        let (shard, active) = (
+            context.link.shard() as usize,
+            context.link.shards().min(config.adapt.batch) as usize,
+        );
+        let mine = if shard < active {
+            slice(batch, active, shard)
+        } else {
+            0..0
+        };
         let styles = self.bank.gather(&drawn[mine], context.resources.device)?;
-        let rectification =
-            self.rectifier.as_ref().map(|rectifier| Rectification { rectifier, scene: &self.texts.scene });
-        self.supervised.step(step, &mut self.head, &mut self.set, |head, images, step_context| {
-            let part = AdaptStep { backbone: &context.resources.segmentation, head, rectification };
-            part.run(images, &styles, step_context)
-        })
+        let rectification = self.rectifier.as_ref().map(|rectifier| Rectification {
+            rectifier,
+            scene: &self.texts.scene,
+        });
+        self.supervised.step(
+            step,
+            &mut self.head,
+            &mut self.set,
+            |head, images, step_context| {
+                let part = AdaptStep {
+                    backbone: &context.resources.segmentation,
+                    head,
+                    rectification,
+                };
+                part.run(images, &styles, step_context)
+            },
+        )
     }
 
     fn validation_due(&self, step: u64) -> bool {
@@ -101,14 +166,23 @@ impl<'a> Adapt<'a> {
 
     /// mIoU on the source validation set; a strictly higher one than any before makes this head the best.
     fn validate(&mut self, step: u64) -> Result<f64, StageError> {
-        let cursor = Cursor { stage: Stage::Adapt, step };
+        let cursor = Cursor {
+            stage: Stage::Adapt,
+            step,
+        };
         self.context.activity(cursor, "validating on the source");
         let started = std::time::Instant::now();
-        let images = Images { dataset: &self.context.resources.validation, part: 0 };
+        let images = Images {
+            dataset: &self.context.resources.validation,
+            part: 0,
+        };
         let matrix = score(self.context, cursor, images, &[&self.head], |_, _, _| Ok(()))?.remove(0);
         let miou = matrix.scores().mean_iou.unwrap_or(0.0);
         if miou > self.best.as_ref().map_or(0.0, |best| best.miou) {
-            self.best = Some(Best { head: self.head.deep_clone(), miou });
+            self.best = Some(Best {
+                head: self.head.deep_clone(),
+                miou,
+            });
         }
         if self.context.leads() {
             self.context.tell(Event::Report(Report::Evaluation {
@@ -116,7 +190,10 @@ impl<'a> Adapt<'a> {
                 set: "source".to_owned(),
                 confusion: matrix.counts().to_vec(),
                 images: self.context.resources.validation.len() as u64,
-                at: Cursor { step: step + 1, ..cursor },
+                at: Cursor {
+                    step: step + 1,
+                    ..cursor
+                },
                 seconds: started.elapsed().as_secs_f64(),
             }));
         }
@@ -124,7 +201,11 @@ impl<'a> Adapt<'a> {
     }
 
     fn before(&self) -> Result<Before, StageError> {
-        let copies = self.head.state().into_iter().map(|(name, tensor)| (name, tensor.copy()));
+        let copies = self
+            .head
+            .state()
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.copy()));
         Ok(Before {
             values: self.set.named_values()?,
             velocity: self.set.named_velocity()?,
@@ -134,11 +215,15 @@ impl<'a> Adapt<'a> {
 
     fn restore(&mut self, before: Before) -> Result<(), StageError> {
         let find = |named: &[(String, Tensor)], name: &str| {
-            named.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor.shallow_clone())
+            named
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, tensor)| tensor.shallow_clone())
         };
         self.set.load_values(|name| find(&before.values, name))?;
         self.set.load_velocity(|name| find(&before.velocity, name))?;
-        self.head.load_state(std::path::Path::new("state before the step"), before.head)?;
+        self.head
+            .load_state(std::path::Path::new("state before the step"), before.head)?;
         Ok(())
     }
 }
@@ -153,7 +238,13 @@ fn rectifier(context: &Context, state: &RunState) -> Result<Option<Rectifier>, S
     let rectifier = if saved.is_empty() {
         let seed = context.seed(Purpose::Initialisation, Stage::Adapt, 0, 0);
         let channels = context.resources.segmentation.config().low_channels();
-        Rectifier::new(context.resources.embedding_width()?, channels, config.scale_init, seed, device)?
+        Rectifier::new(
+            context.resources.embedding_width()?,
+            channels,
+            config.scale_init,
+            seed,
+            device,
+        )?
     } else {
         Rectifier::from_named(|name| saved.get(name).map(|tensor| tensor.to_device(device)))?
     };
@@ -184,7 +275,10 @@ impl StageRun for Adapt<'_> {
         state.set_section(names::BEST, best.unwrap_or_default());
         state.set_fact(names::BEST_MIOU, self.best.as_ref().map(|best| best.miou));
         let rectifier = self.rectifier.iter().flat_map(|rectifier| {
-            rectifier.mlp_parameters().into_iter().chain([rectifier.scale_parameter()])
+            rectifier
+                .mlp_parameters()
+                .into_iter()
+                .chain([rectifier.scale_parameter()])
         });
         state.set_section(names::RECTIFIER, rectifier);
         state.clear_section(names::HEAD);

@@ -16,7 +16,10 @@ use crate::state::RunState;
 
 /// What a shard's thread tells its worker.
 pub enum Event {
-    Progress { cursor: Cursor, progress: Progress },
+    Progress {
+        cursor: Cursor,
+        progress: Progress,
+    },
     /// A state worth a checkpoint.
     Snapshot(RunState),
     Report(Report),
@@ -75,7 +78,10 @@ impl Context {
     /// Tells what the shard is busy with between steps.
     pub fn activity(&self, cursor: Cursor, activity: impl Into<String>) {
         if self.speaks {
-            let progress = Progress { activity: activity.into(), ..Progress::default() };
+            let progress = Progress {
+                activity: activity.into(),
+                ..Progress::default()
+            };
             self.tell(Event::Progress { cursor, progress });
         }
     }
@@ -84,6 +90,13 @@ impl Context {
     #[must_use]
     pub fn seed(&self, purpose: Purpose, stage: Stage, major: u64, minor: u64) -> u64 {
         let seed = self.spec.config().run.seed;
-        Stream::new(StreamKey { seed, purpose, stage, major, minor }).next_u64()
+        Stream::new(StreamKey {
+            seed,
+            purpose,
+            stage,
+            major,
+            minor,
+        })
+        .next_u64()
     }
 }

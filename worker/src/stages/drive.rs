@@ -32,7 +32,10 @@ pub fn ended(course: &Course, cursor: Cursor) -> bool {
 
 /// Position after the step at `cursor`; the last stage's end where the run ends.
 fn following(course: &Course, cursor: Cursor) -> Cursor {
-    course.after(cursor).unwrap_or(Cursor { step: cursor.step + 1, ..cursor })
+    course.after(cursor).unwrap_or(Cursor {
+        step: cursor.step + 1,
+        ..cursor
+    })
 }
 
 fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result<(), StageError> {
@@ -40,7 +43,10 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     let started = Instant::now();
     let mut run = begin(context, state)?;
     while state.cursor.stage == stage && !ended(course, state.cursor) {
-        let outcome = context.interrupt.check().and_then(|()| run.step(state.cursor.step));
+        let outcome = context
+            .interrupt
+            .check()
+            .and_then(|()| run.step(state.cursor.step));
         let progress = match outcome {
             Ok(progress) => progress,
             Err(error) => {
@@ -54,7 +60,10 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
             run.save(state, Extent::Complete)?;
         }
         if context.speaks {
-            context.tell(Event::Progress { cursor: state.cursor, progress });
+            context.tell(Event::Progress {
+                cursor: state.cursor,
+                progress,
+            });
         }
         if context.leads() && (over || checkpoint_due(context, state.cursor)) {
             if !over {
@@ -65,7 +74,11 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     }
     if context.leads() {
         let seconds = started.elapsed().as_secs_f64();
-        context.tell(Event::Report(Report::StageDone { stage, seconds, digest: state.digest() }));
+        context.tell(Event::Report(Report::StageDone {
+            stage,
+            seconds,
+            digest: state.digest(),
+        }));
     }
     Ok(())
 }

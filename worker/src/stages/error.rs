@@ -26,16 +26,24 @@ pub enum StageError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     StyleBank(#[from] ulda_method::stylebank::StyleBankError),
-    #[error("{stage}: the run's state has no {what}; hint: the stage before it did not finish, start the run anew")]
+    #[error(
+        "{stage}: the run's state has no {what}; hint: the stage before it did not finish, start the run anew"
+    )]
     Unprepared { stage: &'static str, what: &'static str },
-    #[error("the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or raise simulate.batches")]
+    #[error(
+        "the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or raise simulate.batches"
+    )]
     FewStyles { styles: usize, batch: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
     FeedEnded { root: String },
     #[error("{what}")]
     Shape { what: String },
     #[error("write `{}`", path.display())]
-    Write { path: std::path::PathBuf, #[source] source: std::io::Error },
+    Write {
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Picture(#[from] ulda_data::WriteError),
     #[error(transparent)]
@@ -54,7 +62,12 @@ impl StageError {
     pub fn is_bad_input(&self) -> bool {
         matches!(
             self,
-            Self::Sample(_) | Self::Dataset(_) | Self::Weights(_) | Self::FewStyles { .. } | Self::StyleBank(_) | Self::Text(_)
+            Self::Sample(_)
+                | Self::Dataset(_)
+                | Self::Weights(_)
+                | Self::FewStyles { .. }
+                | Self::StyleBank(_)
+                | Self::Text(_)
         )
     }
 

@@ -49,7 +49,12 @@ pub fn score(
     for index in (shard..images.dataset.len()).step_by(shards) {
         context.interrupt.check()?;
         let example = load(images.dataset, index, &Sampling::default())?;
-        let predictor = Predictor::new(&resources.segmentation, &example.image, example.size, resources.device)?;
+        let predictor = Predictor::new(
+            &resources.segmentation,
+            &example.image,
+            example.size,
+            resources.device,
+        )?;
         let mut predicted = Vec::with_capacity(heads.len());
         for (head, matrix) in heads.iter().zip(&mut matrices) {
             let classes = predictor.classes(head)?;
@@ -62,11 +67,17 @@ pub fn score(
             context.activity(cursor, format!("image {} of {}", index + 1, images.dataset.len()));
         }
     }
-    let mut counts: Vec<u64> = matrices.iter().flat_map(|matrix| matrix.counts().iter().copied()).collect();
+    let mut counts: Vec<u64> = matrices
+        .iter()
+        .flat_map(|matrix| matrix.counts().iter().copied())
+        .collect();
     let at = At::step(cursor.stage, cursor.step);
     context.link.sum(at, Op::Confusion, images.part, &mut counts)?;
     let cells = counts.len() / heads.len().max(1);
-    counts.chunks(cells.max(1)).map(|cells| Ok(ConfusionMatrix::from_counts(cells)?)).collect()
+    counts
+        .chunks(cells.max(1))
+        .map(|cells| Ok(ConfusionMatrix::from_counts(cells)?))
+        .collect()
 }
 
 pub struct Evaluate<'a> {
@@ -82,29 +93,55 @@ impl<'a> Evaluate<'a> {
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let device = context.resources.device;
         let mut models = Vec::new();
-        for (name, section) in [("source-only", names::SOURCE), ("adapted", names::ADAPTED), ("adapted-best", names::BEST)] {
+        for (name, section) in [
+            ("source-only", names::SOURCE),
+            ("adapted", names::ADAPTED),
+            ("adapted-best", names::BEST),
+        ] {
             let tensors = state.section(section);
             if !tensors.is_empty() {
                 models.push((name, head_from(tensors, device)?));
             } else if section != names::BEST {
-                return Err(StageError::Unprepared { stage: "evaluate", what: "source-only or adapted head" });
+                return Err(StageError::Unprepared {
+                    stage: "evaluate",
+                    what: "source-only or adapted head",
+                });
             }
         }
         let confusion = state.fact(names::CONFUSION).unwrap_or_default();
-        Ok(Self { context, models, confusion })
+        Ok(Self {
+            context,
+            models,
+            confusion,
+        })
     }
 
     /// Draws image | truth | source-only | adapted for a few images spread over the set.
-    fn draw(&self, set: &str, index: usize, images: usize, example: &Example, predicted: &[LabelMap]) -> Result<(), StageError> {
+    fn draw(
+        &self,
+        set: &str,
+        index: usize,
+        images: usize,
+        example: &Example,
+        predicted: &[LabelMap],
+    ) -> Result<(), StageError> {
         let examples = (self.context.spec.config().evaluate.examples as usize).min(images);
-        let Some(number) = (0..examples).find(|number| number * images / examples == index) else { return Ok(()) };
+        let Some(number) = (0..examples).find(|number| number * images / examples == index) else {
+            return Ok(());
+        };
         let picture = picture_of(example);
-        let truth = coloured(&LabelMap { size: example.size, ids: example.label.clone() });
+        let truth = coloured(&LabelMap {
+            size: example.size,
+            ids: example.label.clone(),
+        });
         let panels: Vec<Image> = predicted.iter().take(2).map(coloured).collect();
         let mut row = vec![&picture, &truth];
         row.extend(&panels);
         let folder: PathBuf = self.context.resources.run_directory.join("examples").join(set);
-        std::fs::create_dir_all(&folder).map_err(|source| StageError::Write { path: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder).map_err(|source| StageError::Write {
+            path: folder.clone(),
+            source,
+        })?;
         write_rgb(&folder.join(format!("{number:02}.png")), &strip(&row, STRIP_GAP)?)?;
         Ok(())
     }
@@ -116,23 +153,36 @@ fn picture_of(example: &Example) -> Image {
     let mut rgb = vec![0u8; 3 * area];
     for channel in 0..3 {
         let (mean, deviation) = (ulda_data::CLIP_MEAN[channel], ulda_data::CLIP_STD[channel]);
-        for (pixel, value) in example.image[channel * area..(channel + 1) * area].iter().enumerate() {
+        for (pixel, value) in example.image[channel * area..(channel + 1) * area]
+            .iter()
+            .enumerate()
+        {
             rgb[pixel * 3 + channel] = ((value * deviation + mean) * 255.0).round().clamp(0.0, 255.0) as u8;
         }
     }
-    Image { size: example.size, rgb }
+    Image {
+        size: example.size,
+        rgb,
+    }
 }
 
 impl StageRun for Evaluate<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
         let started = Instant::now();
-        let cursor = Cursor { stage: Stage::Evaluate, step };
+        let cursor = Cursor {
+            stage: Stage::Evaluate,
+            step,
+        };
         let (name, dataset) = &self.context.resources.sets[step as usize];
         let heads: Vec<&Head> = self.models.iter().map(|(_, head)| head).collect();
         let images = Images { dataset, part: 0 };
-        let matrices = score(self.context, cursor, images, &heads, |index, example, predicted| {
-            self.draw(name, index, dataset.len(), example, predicted)
-        })?;
+        let matrices = score(
+            self.context,
+            cursor,
+            images,
+            &heads,
+            |index, example, predicted| self.draw(name, index, dataset.len(), example, predicted),
+        )?;
         let seconds = started.elapsed().as_secs_f64();
         let mut by_model = std::collections::BTreeMap::new();
         for ((model, _), matrix) in self.models.iter().zip(&matrices) {
@@ -151,7 +201,11 @@ impl StageRun for Evaluate<'_> {
         self.confusion.insert(name.clone(), by_model);
         Ok(Progress {
             phase_seconds: vec![("forward", seconds)],
-            images: if self.context.leads() { dataset.len() as u64 } else { 0 },
+            images: if self.context.leads() {
+                dataset.len() as u64
+            } else {
+                0
+            },
             ..Progress::default()
         })
     }

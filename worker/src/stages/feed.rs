@@ -68,17 +68,28 @@ impl Feed {
         augmentation: Augmentation,
         device: Device,
     ) -> Result<Self, StageError> {
-        let range = slice(portion.batch as usize, portion.parts as usize, portion.part as usize);
+        let range = slice(
+            portion.batch as usize,
+            portion.parts as usize,
+            portion.part as usize,
+        );
         let images_per_step = range.len();
         let mut batches = Batches::new(portion.seed, portion.stage, dataset.len(), portion.batch);
         let jobs = (0..).flat_map(move |turn| {
             let batch = batches.batch(portion.first + turn * portion.stride);
-            let jobs = batch[range.clone()].iter().map(|&sample| job(portion, augmentation, sample));
+            let jobs = batch[range.clone()]
+                .iter()
+                .map(|&sample| job(portion, augmentation, sample));
             jobs.collect::<Vec<_>>()
         });
         let capacity = NonZeroUsize::new(images_per_step * STEPS_AHEAD).unwrap_or(NonZeroUsize::MIN);
         let prefetcher = Prefetcher::new(Arc::clone(dataset), jobs, NonZeroUsize::MIN, capacity)?;
-        Ok(Self { prefetcher, images_per_step, dataset: Arc::clone(dataset), device })
+        Ok(Self {
+            prefetcher,
+            images_per_step,
+            dataset: Arc::clone(dataset),
+            device,
+        })
     }
 
     /// The next step's images.
@@ -89,11 +100,17 @@ impl Feed {
         let started = Instant::now();
         let mut examples = Vec::with_capacity(self.images_per_step);
         for _ in 0..self.images_per_step {
-            let ended = || StageError::FeedEnded { root: self.dataset.root().display().to_string() };
+            let ended = || StageError::FeedEnded {
+                root: self.dataset.root().display().to_string(),
+            };
             examples.push(self.prefetcher.next().ok_or_else(ended)??);
         }
         let (images, labels) = stack(&examples, self.device)?;
-        Ok(Batch { images, labels, waited: started.elapsed() })
+        Ok(Batch {
+            images,
+            labels,
+            waited: started.elapsed(),
+        })
     }
 }
 
@@ -108,7 +125,10 @@ pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), S
     let mut labels = Vec::with_capacity(examples.len());
     for example in examples {
         if example.size != size {
-            let what = format!("image `{}` is {}, others of its batch {size}", example.name, example.size);
+            let what = format!(
+                "image `{}` is {}, others of its batch {size}",
+                example.name, example.size
+            );
             return Err(StageError::Shape { what });
         }
         images.push(Tensor::f_from_slice(&example.image)?.f_view([3, height, width])?);
@@ -120,11 +140,19 @@ pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), S
             Tensor::f_zeros([0, height, width], (Kind::Uint8, device))?,
         ));
     }
-    Ok((Tensor::f_stack(&images, 0)?.f_to_device(device)?, Tensor::f_stack(&labels, 0)?.f_to_device(device)?))
+    Ok((
+        Tensor::f_stack(&images, 0)?.f_to_device(device)?,
+        Tensor::f_stack(&labels, 0)?.f_to_device(device)?,
+    ))
 }
 
 fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {
-    let draw = draw_sample(portion.seed, portion.stage, sample, augmentation.jitter.unwrap_or_default());
+    let draw = draw_sample(
+        portion.seed,
+        portion.stage,
+        sample,
+        augmentation.jitter.unwrap_or_default(),
+    );
     let jitter = augmentation.jitter.map(|_| Jitter {
         brightness: draw.jitter[0] as f32,
         contrast: draw.jitter[1] as f32,
@@ -135,9 +163,17 @@ fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {
             _ => Adjustment::Saturation,
         }),
     });
-    let crop = Crop::Drawn { size: Size::square(augmentation.crop), across: draw.crop[0], down: draw.crop[1] };
+    let crop = Crop::Drawn {
+        size: Size::square(augmentation.crop),
+        across: draw.crop[0],
+        down: draw.crop[1],
+    };
     Job {
         sample: sample.index,
-        sampling: Sampling { crop: Some(crop), jitter, flip: draw.flip < augmentation.flip },
+        sampling: Sampling {
+            crop: Some(crop),
+            jitter,
+            flip: draw.flip < augmentation.flip,
+        },
     }
 }

@@ -18,7 +18,12 @@ impl Predictor {
     ///
     /// # Errors
     /// When libtorch refuses the image.
-    pub fn new(backbone: &Backbone, image: &[f32], size: Size, device: tch::Device) -> Result<Self, StageError> {
+    pub fn new(
+        backbone: &Backbone,
+        image: &[f32],
+        size: Size,
+        device: tch::Device,
+    ) -> Result<Self, StageError> {
         let shape = [1, 3, i64::from(size.height), i64::from(size.width)];
         let image = Tensor::f_from_slice(image)?.f_view(shape)?.f_to_device(device)?;
         let (low, deep) = no_grad(|| {
@@ -37,7 +42,11 @@ impl Predictor {
         let ids = no_grad(|| -> Result<Vec<u8>, StageError> {
             let logits = head.forward_eval(&self.deep, &self.low);
             let logits = upsample(&logits, [i64::from(self.size.height), i64::from(self.size.width)]);
-            let classes = logits.f_argmax(1, false)?.f_to_kind(Kind::Uint8)?.f_flatten(0, -1)?.f_contiguous()?;
+            let classes = logits
+                .f_argmax(1, false)?
+                .f_to_kind(Kind::Uint8)?
+                .f_flatten(0, -1)?
+                .f_contiguous()?;
             let mut ids = vec![0u8; self.size.pixels()];
             classes.f_copy_data(&mut ids, self.size.pixels())?;
             Ok(ids)

@@ -33,34 +33,60 @@ impl<'a> Pretrain<'a> {
             let backbone = context.resources.segmentation.config();
             let channels = i64::from(config.head_channels);
             let published = HeadConfig::published(backbone.deep_channels(), backbone.low_channels());
-            let widths = HeadConfig { aspp: channels, hidden: channels, ..published };
-            Head::new(widths, context.seed(Purpose::Initialisation, Stage::Pretrain, 0, 0)).to_device(device)
+            let widths = HeadConfig {
+                aspp: channels,
+                hidden: channels,
+                ..published
+            };
+            Head::new(
+                widths,
+                context.seed(Purpose::Initialisation, Stage::Pretrain, 0, 0),
+            )
+            .to_device(device)
         } else {
             head_from(saved, device)?
         };
         head.trainable(true);
-        let sgd = SgdSettings { momentum: config.momentum, weight_decay: config.weight_decay };
+        let sgd = SgdSettings {
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+        };
         let mut set = trainables(&head, None, sgd)?;
         load_momentum(&mut set, state)?;
-        let decay = PolyDecay { base: config.lr, total: config.steps, power: config.poly_power, floor: config.lr_floor };
+        let decay = PolyDecay {
+            base: config.lr,
+            total: config.steps,
+            power: config.poly_power,
+            floor: config.lr_floor,
+        };
         let course = Course {
             stage: Stage::Pretrain,
             batch: config.batch,
             dropout: config.dropout,
             rates: vec![("head", decay)],
         };
-        let augmentation = Augmentation { crop: config.crop, flip: config.flip, jitter: Some(config.jitter) };
+        let augmentation = Augmentation {
+            crop: config.crop,
+            flip: config.flip,
+            jitter: Some(config.jitter),
+        };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
-        Ok(Self { context, head, set, supervised })
+        Ok(Self {
+            context,
+            head,
+            set,
+            supervised,
+        })
     }
 }
 
 impl StageRun for Pretrain<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
         let backbone = &self.context.resources.segmentation;
-        self.supervised.step(step, &mut self.head, &mut self.set, |head, batch, context| {
-            pretrain_step(backbone, head, batch, context)
-        })
+        self.supervised
+            .step(step, &mut self.head, &mut self.set, |head, batch, context| {
+                pretrain_step(backbone, head, batch, context)
+            })
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {

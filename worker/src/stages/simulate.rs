@@ -81,7 +81,10 @@ impl<'a> Simulate<'a> {
         let lane = lanes.of_shard(context.link.shard());
         let source = state.section(names::SOURCE);
         if source.is_empty() {
-            return Err(StageError::Unprepared { stage: "simulate", what: "source-only head" });
+            return Err(StageError::Unprepared {
+                stage: "simulate",
+                what: "source-only head",
+            });
         }
         let feed = lane.map(|lane| {
             let portion = Portion {
@@ -93,8 +96,17 @@ impl<'a> Simulate<'a> {
                 first: lanes.batch_number(state.cursor.step, lane.data_shard),
                 stride: u64::from(lanes.data_shards),
             };
-            let augmentation = Augmentation { crop: config.crop, flip: 0.0, jitter: None };
-            Feed::new(&context.resources.train, portion, augmentation, context.resources.device)
+            let augmentation = Augmentation {
+                crop: config.crop,
+                flip: 0.0,
+                jitter: None,
+            };
+            Feed::new(
+                &context.resources.train,
+                portion,
+                augmentation,
+                context.resources.device,
+            )
         });
         let seed = context.spec.config().run.seed;
         Ok(Self {
@@ -112,7 +124,10 @@ impl<'a> Simulate<'a> {
     }
 
     fn learn(&mut self, step: u64, lane: Lane) -> Result<Learned, StageError> {
-        let feed = self.feed.as_mut().ok_or(StageError::Unprepared { stage: "simulate", what: "feed" })?;
+        let feed = self.feed.as_mut().ok_or(StageError::Unprepared {
+            stage: "simulate",
+            what: "feed",
+        })?;
         let batch = feed.next()?;
         let mut mine = Vec::new();
         for domain in self.lanes.domains_of(lane.prompt_group) {
@@ -132,7 +147,12 @@ impl<'a> Simulate<'a> {
                 }
             }
         }
-        Ok(Learned { tensors, losses, phases, waited: batch.waited })
+        Ok(Learned {
+            tensors,
+            losses,
+            phases,
+            waited: batch.waited,
+        })
     }
 
     fn round(
@@ -144,11 +164,19 @@ impl<'a> Simulate<'a> {
     ) -> Result<(RoundLosses, Phases, Vec<ulda_method::simulate::DomainStyle>), StageError> {
         let resources = &self.context.resources;
         let at = At::step(Stage::Simulate, step);
-        let prepared =
-            RoundBatch::prepare(&resources.clip, &batch.images, &batch.labels, &self.texts, &self.settings.weights)?;
+        let prepared = RoundBatch::prepare(
+            &resources.clip,
+            &batch.images,
+            &batch.labels,
+            &self.texts,
+            &self.settings.weights,
+        )?;
         let networks = Networks {
             clip: &resources.clip,
-            segmentation: Some(Segmenter { backbone: &resources.segmentation, head: &self.head }),
+            segmentation: Some(Segmenter {
+                backbone: &resources.segmentation,
+                head: &self.head,
+            }),
         };
         let mut round = Round::begin(self.settings, networks, &prepared, projectors, Start::Content)?;
         let exchange = LanePrototypes::new(&self.context.link, at, &self.lanes, lane);
@@ -156,9 +184,14 @@ impl<'a> Simulate<'a> {
         let dropout_seed = |iteration: usize, domain: usize| {
             let position = (iteration * self.projectors.len() + domain) as u64;
             let batch = self.lanes.batch_number(step, lane.data_shard);
-            self.context.seed(Purpose::Dropout, Stage::Simulate, batch, position)
+            self.context
+                .seed(Purpose::Dropout, Stage::Simulate, batch, position)
         };
-        let hooks = Hooks { exchange: &exchange, reduce: &reduce, dropout_seed: &dropout_seed };
+        let hooks = Hooks {
+            exchange: &exchange,
+            reduce: &reduce,
+            dropout_seed: &dropout_seed,
+        };
         let mut phases = Phases::default();
         let mut noted = Instant::now();
         let mut last = None;
@@ -169,14 +202,30 @@ impl<'a> Simulate<'a> {
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
                 let note = format!("iteration {} of {}", report.iteration, self.settings.iterations);
-                self.context.activity(Cursor { stage: Stage::Simulate, step }, note);
+                self.context.activity(
+                    Cursor {
+                        stage: Stage::Simulate,
+                        step,
+                    },
+                    note,
+                );
             }
             last = Some(report);
         }
-        let losses = last.map_or(RoundLosses { domains: Vec::new(), cross: Vec::new() }, |report| RoundLosses {
-            domains: report.domains.into_iter().map(|domain| PlainLosses::from(domain.losses)).collect(),
-            cross: report.cross,
-        });
+        let losses = last.map_or(
+            RoundLosses {
+                domains: Vec::new(),
+                cross: Vec::new(),
+            },
+            |report| RoundLosses {
+                domains: report
+                    .domains
+                    .into_iter()
+                    .map(|domain| PlainLosses::from(domain.losses))
+                    .collect(),
+                cross: report.cross,
+            },
+        );
         Ok((losses, phases, round.styles()?))
     }
 
@@ -200,7 +249,9 @@ impl<'a> Simulate<'a> {
         let mut projector_values: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut losses = Vec::new();
         for (shard, message) in messages.iter().enumerate() {
-            let Some(lane) = self.lanes.of_shard(shard as u32) else { continue };
+            let Some(lane) = self.lanes.of_shard(shard as u32) else {
+                continue;
+            };
             let mut tensors = read_tensors(message)?;
             let names = self.image_names(step, lane);
             for domain in self.lanes.domains_of(lane.prompt_group) {
@@ -210,7 +261,14 @@ impl<'a> Simulate<'a> {
                 };
                 let (mean, std) = (take("mean")?, take("std")?);
                 for (row, name) in names.iter().enumerate() {
-                    bank.insert(name, domain, BankStyle { mean: row_of(&mean, row)?, std: row_of(&std, row)? })?;
+                    bank.insert(
+                        name,
+                        domain,
+                        BankStyle {
+                            mean: row_of(&mean, row)?,
+                            std: row_of(&std, row)?,
+                        },
+                    )?;
                 }
             }
             projector_values.extend(tensors);
@@ -218,7 +276,11 @@ impl<'a> Simulate<'a> {
         }
         let mut projectors = Vec::with_capacity(self.projectors.len());
         for domain in 0..self.projectors.len() {
-            projectors.push(projector_from(&projector_values, domain, self.context.resources.device)?);
+            projectors.push(projector_from(
+                &projector_values,
+                domain,
+                self.context.resources.device,
+            )?);
         }
         self.bank = bank;
         self.projectors = projectors;
@@ -228,7 +290,10 @@ impl<'a> Simulate<'a> {
     fn image_names(&mut self, step: u64, lane: Lane) -> Vec<String> {
         let batch = self.batches.batch(self.lanes.batch_number(step, lane.data_shard));
         let samples = &self.context.resources.train.samples;
-        batch.iter().map(|sample| samples[sample.index].name.clone()).collect()
+        batch
+            .iter()
+            .map(|sample| samples[sample.index].name.clone())
+            .collect()
     }
 
     /// Mean loss terms over the data shards.
@@ -245,12 +310,23 @@ impl<'a> Simulate<'a> {
                 cross = lane.cross;
             }
             let terms = LossTerms::combine(&domains, &cross, &self.settings.weights);
-            let values = [terms.scene, terms.pixel, terms.region, terms.seg, terms.intra, terms.cross, terms.total];
+            let values = [
+                terms.scene,
+                terms.pixel,
+                terms.region,
+                terms.seg,
+                terms.intra,
+                terms.cross,
+                terms.total,
+            ];
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             batches += 1;
         }
         let names = ["scene", "pixel", "region", "seg", "intra", "cross", "total"];
-        names.into_iter().zip(sums.map(|sum| sum / f64::from(batches.max(1)))).collect()
+        names
+            .into_iter()
+            .zip(sums.map(|sum| sum / f64::from(batches.max(1))))
+            .collect()
     }
 }
 
@@ -261,24 +337,39 @@ impl StageRun for Simulate<'_> {
         let sharing = Instant::now();
         let messages = self.share(at, learned.as_ref())?;
         let losses = self.take(step, &messages)?;
-        let mut phases = learned.as_ref().map_or_else(Phases::default, |learned| learned.phases);
+        let mut phases = learned
+            .as_ref()
+            .map_or_else(Phases::default, |learned| learned.phases);
         phases.reduce += sharing.elapsed();
         let config = &self.context.spec.config().simulate;
         Ok(Progress {
             losses: self.terms(losses),
             learning_rates: vec![("pin", config.lr_pin), ("projector", config.lr_projector)],
             phase_seconds: phase_seconds(&phases, learned.map_or(Duration::ZERO, |learned| learned.waited)),
-            images: if self.context.leads() { u64::from(config.batch * config.data_shards) } else { 0 },
+            images: if self.context.leads() {
+                u64::from(config.batch * config.data_shards)
+            } else {
+                0
+            },
             activity: String::new(),
         })
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
         let bytes = self.bank.to_bytes()?;
-        state.tensors.insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
-        let named = self.projectors.iter().enumerate().flat_map(|(domain, projector)| {
-            PARAMETER_NAMES.iter().zip(projector.parameters()).map(move |(name, value)| (format!("{domain}.{name}"), value))
-        });
+        state
+            .tensors
+            .insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
+        let named = self
+            .projectors
+            .iter()
+            .enumerate()
+            .flat_map(|(domain, projector)| {
+                PARAMETER_NAMES
+                    .iter()
+                    .zip(projector.parameters())
+                    .map(move |(name, value)| (format!("{domain}.{name}"), value))
+            });
         state.set_section(names::PROJECTOR, named);
         if extent == Extent::Complete && self.context.leads() {
             let folder = self.context.resources.run_directory.join("styles");
@@ -296,7 +387,9 @@ impl StageRun for Simulate<'_> {
 /// # Errors
 /// When it is unreadable or was made with something else.
 pub fn load_bank(context: &Context, state: &RunState) -> Result<Option<StyleBank>, StageError> {
-    let Some(tensor) = state.tensors.get(names::BANK) else { return Ok(None) };
+    let Some(tensor) = state.tensors.get(names::BANK) else {
+        return Ok(None);
+    };
     let mut bytes = vec![0u8; tensor.numel()];
     tensor.f_copy_data(&mut bytes, tensor.numel())?;
     let origin = "bank of the run's state";
@@ -311,7 +404,12 @@ fn bank_header(context: &Context) -> BankHeader {
     BankHeader {
         backbone: context.resources.clip.digest().to_owned(),
         channels: config.low_channels() as usize,
-        domains: domains.map(|domain| BankDomain { name: domain.name.clone(), prompt: domain.prompt.clone() }).collect(),
+        domains: domains
+            .map(|domain| BankDomain {
+                name: domain.name.clone(),
+                prompt: domain.prompt.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -330,7 +428,10 @@ fn settings(context: &Context) -> SimulateSettings {
         temperature: config.temperature,
         style_lr: config.lr_pin,
         projector_lr: config.lr_projector,
-        sgd: SgdSettings { momentum: config.momentum, weight_decay: config.weight_decay },
+        sgd: SgdSettings {
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+        },
         scene_pool: i64::from(config.scene_pool),
         dropout: config.dropout,
     }
@@ -343,19 +444,37 @@ fn projectors(context: &Context, state: &RunState, domains: usize) -> Result<Vec
     let embedding = context.resources.embedding_width()?;
     let fresh = |domain: usize| {
         let seed = context.seed(Purpose::Initialisation, Stage::Simulate, 0, domain as u64);
-        Projector::new(image.low_channels(), hidden, embedding, seed, context.resources.device)
+        Projector::new(
+            image.low_channels(),
+            hidden,
+            embedding,
+            seed,
+            context.resources.device,
+        )
     };
     if saved.is_empty() {
         return (0..domains).map(|domain| Ok(fresh(domain)?)).collect();
     }
-    let prefixed = saved.into_iter().map(|(name, value)| (format!("projector.{name}"), value)).collect();
-    (0..domains).map(|domain| projector_from(&prefixed, domain, context.resources.device)).collect()
+    let prefixed = saved
+        .into_iter()
+        .map(|(name, value)| (format!("projector.{name}"), value))
+        .collect();
+    (0..domains)
+        .map(|domain| projector_from(&prefixed, domain, context.resources.device))
+        .collect()
 }
 
-fn projector_from(values: &BTreeMap<String, Tensor>, domain: usize, device: Device) -> Result<Projector, StageError> {
+fn projector_from(
+    values: &BTreeMap<String, Tensor>,
+    domain: usize,
+    device: Device,
+) -> Result<Projector, StageError> {
     let named = PARAMETER_NAMES.iter().map(|name| {
         let name = format!("projector.{domain}.{name}");
-        values.get(&name).map(|value| value.to_device(device)).ok_or(StateError::Missing(name))
+        values
+            .get(&name)
+            .map(|value| value.to_device(device))
+            .ok_or(StateError::Missing(name))
     });
     Ok(Projector::from_values(&named.collect::<Result<Vec<_>, _>>()?)?)
 }
@@ -369,20 +488,52 @@ fn row_of(tensor: &Tensor, row: usize) -> Result<Vec<f32>, StageError> {
 
 fn losses_of(message: &[u8]) -> Result<RoundLosses, StageError> {
     let (_, metadata) = safetensors::SafeTensors::read_metadata(message).map_err(StateError::Format)?;
-    let text = metadata.metadata().as_ref().and_then(|map| map.get("losses")).ok_or(StateError::NoHeader)?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|map| map.get("losses"))
+        .ok_or(StateError::NoHeader)?;
     Ok(serde_json::from_str(text).map_err(StateError::Header)?)
 }
 
 impl From<DomainLosses> for PlainLosses {
     fn from(losses: DomainLosses) -> Self {
-        let DomainLosses { domain, scene, seg, region, pixel, intra } = losses;
-        Self { domain, scene, seg, region, pixel, intra }
+        let DomainLosses {
+            domain,
+            scene,
+            seg,
+            region,
+            pixel,
+            intra,
+        } = losses;
+        Self {
+            domain,
+            scene,
+            seg,
+            region,
+            pixel,
+            intra,
+        }
     }
 }
 
 impl From<PlainLosses> for DomainLosses {
     fn from(losses: PlainLosses) -> Self {
-        let PlainLosses { domain, scene, seg, region, pixel, intra } = losses;
-        Self { domain, scene, seg, region, pixel, intra }
+        let PlainLosses {
+            domain,
+            scene,
+            seg,
+            region,
+            pixel,
+            intra,
+        } = losses;
+        Self {
+            domain,
+            scene,
+            seg,
+            region,
+            pixel,
+            intra,
+        }
     }
 }

@@ -15,9 +15,9 @@ use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, Weights, WeightsKind};
 
+use super::StageError;
 use super::context::Context;
 use super::feed::{Augmentation, Batch, Feed, Portion};
-use super::StageError;
 use crate::agent::Progress;
 use crate::link::{At, GradientReduction, NormSync, Op};
 use crate::state::{RunState, StateError, read_tensors, write_tensors};
@@ -63,12 +63,23 @@ impl<'a> Supervised<'a> {
             stride: 1,
         };
         let feed = if shard < active {
-            Some(Feed::new(&context.resources.train, portion, augmentation, context.resources.device)?)
+            Some(Feed::new(
+                &context.resources.train,
+                portion,
+                augmentation,
+                context.resources.device,
+            )?)
         } else {
             None
         };
         let reduction = GradientReduction::new(&context.link, set, active);
-        Ok(Self { context, course, active, feed, reduction })
+        Ok(Self {
+            context,
+            course,
+            active,
+            feed,
+            reduction,
+        })
     }
 
     /// One step: `forward` computes this shard's loss and gradients from its images.
@@ -91,9 +102,13 @@ impl<'a> Supervised<'a> {
             Some(feed) => {
                 let batch = feed.next()?;
                 waited = batch.waited;
-                let step_context = Self::exchange_counts(self.context, &self.course, at, self.active, &batch)?;
+                let step_context =
+                    Self::exchange_counts(self.context, &self.course, at, self.active, &batch)?;
                 let flight = self.reduction.overlap(set, at)?;
-                let shard_batch = ShardBatch { images: &batch.images, labels: &batch.labels };
+                let shard_batch = ShardBatch {
+                    images: &batch.images,
+                    labels: &batch.labels,
+                };
                 let done = forward(head, &shard_batch, &step_context)?;
                 phases.add(&done.phases);
                 (flight, Some(done))
@@ -102,11 +117,20 @@ impl<'a> Supervised<'a> {
         let reducing = std::time::Instant::now();
         let gradient = self.reduction.wait(flight)?;
         let loss = self.total_loss(at, mine.as_ref())?;
-        let followed = if mine.is_none() { Some(self.follow_buffers(at)?) } else { None };
+        let followed = if mine.is_none() {
+            Some(self.follow_buffers(at)?)
+        } else {
+            None
+        };
         phases.reduce += reducing.elapsed();
 
         let optimising = std::time::Instant::now();
-        let rates: Vec<f64> = self.course.rates.iter().map(|(_, decay)| decay.at(step + 1)).collect();
+        let rates: Vec<f64> = self
+            .course
+            .rates
+            .iter()
+            .map(|(_, decay)| decay.at(step + 1))
+            .collect();
         set.apply(&gradient, &rates)?;
         match (&mine, followed) {
             (Some(step), _) => head.commit_batch_stats(&step.batch_stats),
@@ -127,8 +151,13 @@ impl<'a> Supervised<'a> {
     ) -> Result<StepContext, StageError> {
         let group = Group::of(0..active);
         let mine = valid_pixels(&batch.labels)?;
-        let counts = context.link.gather(at, Op::ValidPixels, &group, &mine.to_le_bytes())?;
-        let valid = counts.iter().map(|bytes| i64::from_le_bytes(bytes.as_slice().try_into().unwrap_or_default())).sum();
+        let counts = context
+            .link
+            .gather(at, Op::ValidPixels, &group, &mine.to_le_bytes())?;
+        let valid = counts
+            .iter()
+            .map(|bytes| i64::from_le_bytes(bytes.as_slice().try_into().unwrap_or_default()))
+            .sum();
         let shard = u64::from(context.link.shard());
         Ok(StepContext {
             sync: Arc::new(NormSync::new(&context.link, at, active)),
@@ -156,13 +185,17 @@ impl<'a> Supervised<'a> {
     }
 
     fn follow_buffers(&self, at: At) -> Result<BTreeMap<String, Tensor>, StageError> {
-        let Some(group) = self.idle_group() else { return Ok(BTreeMap::new()) };
+        let Some(group) = self.idle_group() else {
+            return Ok(BTreeMap::new());
+        };
         let all = self.context.link.gather(at, Op::IdleBuffers, &group, &[])?;
         Ok(read_tensors(all.first().map_or(&[], Vec::as_slice))?)
     }
 
     fn lead_buffers(&self, at: At, head: &Head) -> Result<(), StageError> {
-        let (Some(group), true) = (self.idle_group(), self.context.leads()) else { return Ok(()) };
+        let (Some(group), true) = (self.idle_group(), self.context.leads()) else {
+            return Ok(());
+        };
         let bytes = write_tensors(&head.buffers().into_iter().collect(), HashMap::new())?;
         if let Err(error) = self.context.link.gather(at, Op::IdleBuffers, &group, &bytes) {
             // The step is applied here, so it counts; the next operation will fail for the same cause.
@@ -177,7 +210,11 @@ impl<'a> Supervised<'a> {
             losses: vec![("seg", loss)],
             learning_rates: names.zip(rates.iter().copied()).collect(),
             phase_seconds: phase_seconds(&phases, waited),
-            images: if self.context.leads() { u64::from(self.course.batch) } else { 0 },
+            images: if self.context.leads() {
+                u64::from(self.course.batch)
+            } else {
+                0
+            },
             activity: String::new(),
         }
     }

@@ -16,8 +16,13 @@ use crate::state::{StateError, read_tensors, write_tensors};
 pub fn domain_texts(context: &Context, cursor: Cursor) -> Result<TextBank, StageError> {
     let domains = &context.spec.config().domains;
     let shards = context.link.shards() as usize;
-    let mine: Vec<usize> = (context.link.shard() as usize..domains.len()).step_by(shards).collect();
-    let prompts: Vec<&str> = mine.iter().map(|&domain| domains[domain].prompt.as_str()).collect();
+    let mine: Vec<usize> = (context.link.shard() as usize..domains.len())
+        .step_by(shards)
+        .collect();
+    let prompts: Vec<&str> = mine
+        .iter()
+        .map(|&domain| domains[domain].prompt.as_str())
+        .collect();
     context.activity(cursor, "encoding prompts");
     let weights = context.resources.clip_weights();
     let bank = TextBank::compute_or_load(&context.resources.text_cache, &weights, &prompts)?;
@@ -30,7 +35,9 @@ pub fn domain_texts(context: &Context, cursor: Cursor) -> Result<TextBank, Stage
     }
     let message = write_tensors(&tensors, std::collections::HashMap::new())?;
     let at = At::step(cursor.stage, cursor.step);
-    let messages = context.link.gather(at, Op::TextEmbeddings, &context.link.everyone(), &message)?;
+    let messages = context
+        .link
+        .gather(at, Op::TextEmbeddings, &context.link.everyone(), &message)?;
     let mut all = std::collections::BTreeMap::new();
     for message in &messages {
         all.extend(read_tensors(message)?);
@@ -43,5 +50,8 @@ pub fn domain_texts(context: &Context, cursor: Cursor) -> Result<TextBank, Stage
         let rows: Vec<&Tensor> = rows.collect::<Result<_, _>>()?;
         Ok(Tensor::f_stack(&rows, 0)?.f_to_device(context.resources.device)?)
     };
-    Ok(TextBank { scene: stack("scene")?, region: stack("region")? })
+    Ok(TextBank {
+        scene: stack("scene")?,
+        region: stack("region")?,
+    })
 }

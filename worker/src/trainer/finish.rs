@@ -27,13 +27,20 @@ pub fn write_final(
 ) -> Result<PathBuf, TrainerError> {
     let backbone = &resources.backbone_state;
     let mut files = BTreeMap::new();
-    for (file, section) in [("source", names::SOURCE), ("adapted", names::ADAPTED), ("adapted-best", names::BEST)] {
+    for (file, section) in [
+        ("source", names::SOURCE),
+        ("adapted", names::ADAPTED),
+        ("adapted-best", names::BEST),
+    ] {
         let head = state.section(section);
         if head.is_empty() {
             continue;
         }
-        let model: BTreeMap<String, Tensor> =
-            backbone.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).chain(head).collect();
+        let model: BTreeMap<String, Tensor> = backbone
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .chain(head)
+            .collect();
         let metadata = HashMap::from([("digest".to_owned(), digest.to_owned())]);
         files.insert(format!("{file}.safetensors"), write_tensors(&model, metadata)?);
     }

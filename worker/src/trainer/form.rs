@@ -51,8 +51,18 @@ impl Trainer {
             run: self.run.clone(),
             generation: ulda_collective::Generation(form.generation.0),
             me: WorkerIndex(form.me as u32),
-            workers: form.addresses.iter().map(|address| WorkerPeer { address: address.clone() }).collect(),
-            shards: form.shard_owner.iter().map(|&owner| WorkerIndex(owner as u32)).collect(),
+            workers: form
+                .addresses
+                .iter()
+                .map(|address| WorkerPeer {
+                    address: address.clone(),
+                })
+                .collect(),
+            shards: form
+                .shard_owner
+                .iter()
+                .map(|&owner| WorkerIndex(owner as u32))
+                .collect(),
             secret: self.secret.clone(),
         }
     }
@@ -67,9 +77,14 @@ impl Trainer {
         let mine = self.state.as_ref().filter(|state| matches(state, wanted));
         let everyone = link.gather(FORMING, Op::StateHolders, speakers, &[u8::from(mine.is_some())])?;
         let holds: Vec<bool> = everyone.iter().map(|flag| flag.first() == Some(&1)).collect();
-        let first = holds.iter().position(|&holds| holds).ok_or(FormError::NoHolder(wanted.cursor))?;
+        let first = holds
+            .iter()
+            .position(|&holds| holds)
+            .ok_or(FormError::NoHolder(wanted.cursor))?;
         if holds.iter().all(|&holds| holds) {
-            return mine.map(RunState::deep_clone).ok_or(FormError::NoHolder(wanted.cursor));
+            return mine
+                .map(RunState::deep_clone)
+                .ok_or(FormError::NoHolder(wanted.cursor));
         }
         let root = speakers.contributors()[first];
         let mut bytes = match mine {
@@ -88,12 +103,18 @@ impl Trainer {
 }
 
 /// Tags of forming; no step of training has this number.
-const FORMING: At = At { stage: Stage::Pretrain, step: u64::MAX, iteration: 0 };
+const FORMING: At = At {
+    stage: Stage::Pretrain,
+    step: u64::MAX,
+    iteration: 0,
+};
 
 /// The lowest shard of each worker.
 fn speakers(membership: &Membership) -> Group {
     let workers = (0..membership.workers.len() as u32).map(WorkerIndex);
-    let lowest: Vec<Shard> = workers.filter_map(|worker| membership.shards_of(worker).first().copied()).collect();
+    let lowest: Vec<Shard> = workers
+        .filter_map(|worker| membership.shards_of(worker).first().copied())
+        .collect();
     Group::reduce_to(lowest.clone(), lowest)
 }
 
@@ -109,7 +130,9 @@ fn check_digests(link: &Link, speakers: &Group, state: &RunState) -> Result<(), 
         return Ok(());
     }
     let shards = speakers.contributors().iter();
-    let listed: Vec<String> =
-        shards.zip(&all).map(|(shard, text)| format!("{shard} has {}", String::from_utf8_lossy(text))).collect();
+    let listed: Vec<String> = shards
+        .zip(&all)
+        .map(|(shard, text)| format!("{shard} has {}", String::from_utf8_lossy(text)))
+        .collect();
     Err(FormError::Disagree(listed.join(", ")))
 }

@@ -18,10 +18,15 @@ use crate::stages::{Event, Interrupt, StageError};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Left {
     /// It broke or was fenced off, by a fence of the number given; another generation may follow.
-    Abandoned { fenced: Option<Generation> },
+    Abandoned {
+        fenced: Option<Generation>,
+    },
     /// The run is over.
     Finished,
-    Stopped { drain: bool, why: String },
+    Stopped {
+        drain: bool,
+        why: String,
+    },
 }
 
 /// What the trainer hears while it waits.
@@ -44,14 +49,21 @@ impl Trainer {
                 return Ok(Left::Abandoned { fenced: None });
             }
         };
-        self.agent.tell(Fact::Formed { generation, state: claim(&formed.state) });
+        self.agent.tell(Fact::Formed {
+            generation,
+            state: claim(&formed.state),
+        });
         match self.await_go(generation) {
             None => self.train(generation, formed),
             Some(left) => {
                 self.state = Some(formed.state);
                 drop(formed.plane);
                 if let Ok(Left::Abandoned { fenced }) = &left {
-                    self.tell_broke(fenced.unwrap_or(generation), "left before training".to_owned(), Vec::new());
+                    self.tell_broke(
+                        fenced.unwrap_or(generation),
+                        "left before training".to_owned(),
+                        Vec::new(),
+                    );
                 }
                 left
             }
@@ -66,7 +78,10 @@ impl Trainer {
                 Ok(Order::Go { generation: told }) if told == generation => return None,
                 Ok(Order::Go { .. }) => {}
                 Ok(Order::Fence { generation: told, .. }) if told < generation => {}
-                Ok(Order::Fence { generation: told, why }) => {
+                Ok(Order::Fence {
+                    generation: told,
+                    why,
+                }) => {
                     tracing::info!(%generation, why, "fenced before training");
                     return Some(Ok(Left::Abandoned { fenced: Some(told) }));
                 }
@@ -88,7 +103,11 @@ impl Trainer {
         let (written, written_inbox) = std::sync::mpsc::channel();
         let (written_sender, written_receiver) = unbounded();
         // The writer speaks a std channel; selecting wants a crossbeam one.
-        let relay = std::thread::spawn(move || written_inbox.into_iter().try_for_each(|outcome| written_sender.send(outcome)));
+        let relay = std::thread::spawn(move || {
+            written_inbox
+                .into_iter()
+                .try_for_each(|outcome| written_sender.send(outcome))
+        });
         let writer = CheckpointWriter::start(self.store.clone(), written);
         let interrupt = Arc::new(Interrupt::default());
         let running = Shards::start(self, &plane, &shards, state, &events, &interrupt)?;
@@ -120,7 +139,11 @@ impl Trainer {
         self.conclude(generation, outcome, left)
     }
 
-    fn listen(&self, events: &Receiver<Event>, written: &Receiver<Result<Written, CheckpointError>>) -> Heard {
+    fn listen(
+        &self,
+        events: &Receiver<Event>,
+        written: &Receiver<Result<Written, CheckpointError>>,
+    ) -> Heard {
         select! {
             recv(self.agent.orders) -> order => match order {
                 Ok(order) => Heard::Order(order),
@@ -140,7 +163,10 @@ impl Trainer {
             Order::Go { .. } => None,
             Order::Fence { generation: told, .. } if told < generation => None,
             Order::Form(form) if form.generation <= generation => None,
-            Order::Fence { generation: told, why } => {
+            Order::Fence {
+                generation: told,
+                why,
+            } => {
                 tracing::info!(%generation, why, "fenced");
                 Some(Ok(Left::Abandoned { fenced: Some(told) }))
             }
@@ -156,8 +182,15 @@ impl Trainer {
     fn pass_on(&self, generation: Generation, event: Event, writer: &CheckpointWriter) {
         match event {
             Event::Progress { cursor, progress } => {
-                let state = StateClaim { cursor, digest: String::new() };
-                self.agent.tell(Fact::Progress { generation, state, progress });
+                let state = StateClaim {
+                    cursor,
+                    digest: String::new(),
+                };
+                self.agent.tell(Fact::Progress {
+                    generation,
+                    state,
+                    progress,
+                });
             }
             Event::Snapshot(state) => writer.write(state),
             Event::Report(report) => self.agent.report(generation, report),
@@ -168,11 +201,24 @@ impl Trainer {
         match outcome {
             Ok(written) => {
                 tracing::debug!(path = %written.path.display(), "checkpoint written");
-                let state = StateClaim { cursor: written.cursor, digest: written.digest };
-                self.agent.report(generation, Report::Checkpoint { path: written.path, state, size_bytes: written.size_bytes });
+                let state = StateClaim {
+                    cursor: written.cursor,
+                    digest: written.digest,
+                };
+                self.agent.report(
+                    generation,
+                    Report::Checkpoint {
+                        path: written.path,
+                        state,
+                        size_bytes: written.size_bytes,
+                    },
+                );
             }
             Err(error) => {
-                tracing::warn!(error = crate::with_causes(&error), "checkpoint not written; training goes on");
+                tracing::warn!(
+                    error = crate::with_causes(&error),
+                    "checkpoint not written; training goes on"
+                );
             }
         }
     }
@@ -186,7 +232,11 @@ impl Trainer {
         self.state = Some(outcome.state);
         if let Some(left) = left {
             if let Ok(Left::Abandoned { fenced }) = &left {
-                self.tell_broke(fenced.unwrap_or(generation), "fenced by the coordinator".to_owned(), Vec::new());
+                self.tell_broke(
+                    fenced.unwrap_or(generation),
+                    "fenced by the coordinator".to_owned(),
+                    Vec::new(),
+                );
             }
             return left;
         }
@@ -203,7 +253,9 @@ impl Trainer {
             Some(Failure::Collective(error)) => {
                 tracing::warn!(%generation, %error, "generation broke");
                 let waiting_for = match &error {
-                    CollectiveError::Timeout { waiting_for, .. } => waiting_for.iter().map(|(shard, _)| shard.0).collect(),
+                    CollectiveError::Timeout { waiting_for, .. } => {
+                        waiting_for.iter().map(|(shard, _)| shard.0).collect()
+                    }
                     _ => Vec::new(),
                 };
                 self.tell_broke(generation, error.to_string(), waiting_for);
@@ -216,10 +268,18 @@ impl Trainer {
     pub(super) fn tell_broke(&self, generation: Generation, cause: String, waiting_for: Vec<u32>) {
         let state = match &self.state {
             Some(state) => Some(claim(state)),
-            None => self.spec.course().start().map(|cursor| StateClaim { cursor, digest: String::new() }),
+            None => self.spec.course().start().map(|cursor| StateClaim {
+                cursor,
+                digest: String::new(),
+            }),
         };
         if let Some(state) = state {
-            self.agent.tell(Fact::Broke { generation, cause, waiting_for, state });
+            self.agent.tell(Fact::Broke {
+                generation,
+                cause,
+                waiting_for,
+                state,
+            });
         }
     }
 }

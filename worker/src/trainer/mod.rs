@@ -62,7 +62,9 @@ impl TrainerError {
             Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
             Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
             Self::Orphaned(_) => exit::ORPHANED,
-            Self::Checkpoint(_) | Self::State(_) | Self::Stage(_) | Self::Thread(_) | Self::Panicked => exit::FAILED,
+            Self::Checkpoint(_) | Self::State(_) | Self::Stage(_) | Self::Thread(_) | Self::Panicked => {
+                exit::FAILED
+            }
         }
     }
 }
@@ -116,7 +118,12 @@ impl Trainer {
         });
         let claim = state.as_ref().map(claim);
         agent.tell(Fact::Ready { state: claim });
-        Ok(Parts { setup, resources, store, state })
+        Ok(Parts {
+            setup,
+            resources,
+            store,
+            state,
+        })
     }
 
     fn serve(mut self) -> ExitCode {
@@ -132,7 +139,10 @@ impl Trainer {
                     self.serve_generation(&form)
                 }
                 Order::Go { .. } => continue,
-                Order::Fence { generation: told, why } => {
+                Order::Fence {
+                    generation: told,
+                    why,
+                } => {
                     self.tell_broke(told, format!("fenced: {why}"), Vec::new());
                     continue;
                 }
@@ -196,7 +206,12 @@ struct Parts {
 
 impl Parts {
     fn into_trainer(self, agent: Agent) -> Trainer {
-        let Self { setup, resources, store, state } = self;
+        let Self {
+            setup,
+            resources,
+            store,
+            state,
+        } = self;
         Trainer {
             agent,
             spec: Arc::new(setup.spec),
@@ -211,13 +226,20 @@ impl Parts {
 }
 
 fn claim(state: &RunState) -> StateClaim {
-    StateClaim { cursor: state.cursor, digest: state.digest() }
+    StateClaim {
+        cursor: state.cursor,
+        digest: state.digest(),
+    }
 }
 
 fn fail(agent: &Agent, generation: Generation, error: &TrainerError) -> ExitCode {
     let cause = crate::with_causes(error);
     let exit_code = error.exit_code();
     tracing::error!(exit_code, "{cause}");
-    agent.tell(Fact::Failed { generation, cause, exit_code: i32::from(exit_code) });
+    agent.tell(Fact::Failed {
+        generation,
+        cause,
+        exit_code: i32::from(exit_code),
+    });
     ExitCode::from(exit_code)
 }

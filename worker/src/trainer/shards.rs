@@ -63,7 +63,9 @@ impl Shards {
                 tch::set_num_threads(threads_per_shard);
                 serve(&context, &plane, shard, state)
             };
-            let thread = std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(body);
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{}", shard.0))
+                .spawn(body);
             threads.push(thread.map_err(TrainerError::Thread)?);
         }
         Ok(Self { threads })
@@ -80,25 +82,48 @@ impl Shards {
         }
         let leads = ended.iter().any(|shard| shard.shard == Shard(0));
         let failure = first_cause(&mut ended);
-        let state = ended.into_iter().map(|shard| shard.state).max_by_key(|state| state.cursor);
-        Ok(Outcome { state: state.ok_or(TrainerError::Panicked)?, failure, leads })
+        let state = ended
+            .into_iter()
+            .map(|shard| shard.state)
+            .max_by_key(|state| state.cursor);
+        Ok(Outcome {
+            state: state.ok_or(TrainerError::Panicked)?,
+            failure,
+            leads,
+        })
     }
 }
 
 fn serve(context: &Context, plane: &DataPlane, shard: Shard, state: RunState) -> Ended {
     let (state, outcome) = stages::run(context, state);
-    let Err(error) = outcome else { return Ended { shard, state, error: None, fault: None } };
+    let Err(error) = outcome else {
+        return Ended {
+            shard,
+            state,
+            error: None,
+            fault: None,
+        };
+    };
     let fault = plane.fault();
     if fault.is_none() && !matches!(error, StageError::Interrupted(_)) {
         plane.abort(AbortCause::new(format!("{shard}: {}", error.with_causes())));
     }
-    Ended { shard, state, error: Some(error), fault }
+    Ended {
+        shard,
+        state,
+        error: Some(error),
+        fault,
+    }
 }
 
 /// A shard's own error counts before a broken collective, which may only be its echo.
 fn first_cause(ended: &mut [Ended]) -> Option<Failure> {
     let own = ended.iter_mut().find(|shard| {
-        shard.fault.is_none() && shard.error.as_ref().is_some_and(|error| !matches!(error, StageError::Interrupted(_)))
+        shard.fault.is_none()
+            && shard
+                .error
+                .as_ref()
+                .is_some_and(|error| !matches!(error, StageError::Interrupted(_)))
     });
     if let Some(error) = own.and_then(|shard| shard.error.take()) {
         return Some(Failure::Own(error));
@@ -106,5 +131,8 @@ fn first_cause(ended: &mut [Ended]) -> Option<Failure> {
     if let Some(fault) = ended.iter().find_map(|shard| shard.fault.clone()) {
         return Some(Failure::Collective(fault));
     }
-    ended.iter_mut().find_map(|shard| shard.error.take()).map(Failure::Own)
+    ended
+        .iter_mut()
+        .find_map(|shard| shard.error.take())
+        .map(Failure::Own)
 }

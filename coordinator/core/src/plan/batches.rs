@@ -29,13 +29,21 @@ impl Batches {
     #[must_use]
     pub fn new(seed: u64, stage: Stage, samples: usize, batch: u32) -> Self {
         assert!(samples > 0, "a stage trains on at least one sample");
-        Self { seed, stage, samples, batch: batch as usize, cached: None }
+        Self {
+            seed,
+            stage,
+            samples,
+            batch: batch as usize,
+            cached: None,
+        }
     }
 
     /// Batch number `number` of the stage, in order.
     pub fn batch(&mut self, number: u64) -> Vec<SampleAt> {
         let first = number * self.batch as u64;
-        (first..first + self.batch as u64).map(|position| self.at(position)).collect()
+        (first..first + self.batch as u64)
+            .map(|position| self.at(position))
+            .collect()
     }
 
     fn at(&mut self, position: u64) -> SampleAt {
@@ -45,7 +53,10 @@ impl Batches {
             self.cached = Some((epoch, self.order(epoch)));
         }
         let (_, order) = self.cached.as_ref().expect("just filled");
-        SampleAt { epoch, index: order[within] }
+        SampleAt {
+            epoch,
+            index: order[within],
+        }
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {

@@ -31,12 +31,21 @@ pub fn draw_sample(seed: u64, stage: Stage, sample: SampleAt, jitter: JitterConf
     let crop = [stream.unit(), stream.unit()];
     let flip = stream.unit();
     let mut factor = |reach: f64| stream.within((1.0 - reach).max(0.0), 1.0 + reach);
-    let jitter = [factor(jitter.brightness), factor(jitter.contrast), factor(jitter.saturation)];
+    let jitter = [
+        factor(jitter.brightness),
+        factor(jitter.contrast),
+        factor(jitter.saturation),
+    ];
     let mut jitter_order = [0, 1, 2];
     for last in (1..jitter_order.len()).rev() {
         jitter_order.swap(last, stream.below(last as u64 + 1) as usize);
     }
-    SampleDraw { crop, flip, jitter, jitter_order }
+    SampleDraw {
+        crop,
+        flip,
+        jitter,
+        jitter_order,
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +54,14 @@ mod tests {
 
     #[test]
     fn a_sample_is_drawn_anew_in_each_epoch() {
-        let draw = |epoch| draw_sample(1, Stage::Pretrain, SampleAt { epoch, index: 3 }, JitterConfig::default());
+        let draw = |epoch| {
+            draw_sample(
+                1,
+                Stage::Pretrain,
+                SampleAt { epoch, index: 3 },
+                JitterConfig::default(),
+            )
+        };
         assert_eq!(draw(0), draw(0));
         assert_ne!(draw(0), draw(1));
         assert!(draw(0).jitter.iter().all(|factor| (0.5..1.5).contains(factor)));

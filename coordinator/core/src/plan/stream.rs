@@ -46,8 +46,16 @@ pub struct Stream {
 impl Stream {
     #[must_use]
     pub fn new(key: StreamKey) -> Self {
-        let parts = [key.seed, key.purpose as u64, u64::from(key.stage.code()), key.major, key.minor];
-        let state = parts.iter().fold(GAMMA, |state, part| mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA))));
+        let parts = [
+            key.seed,
+            key.purpose as u64,
+            u64::from(key.stage.code()),
+            key.major,
+            key.minor,
+        ];
+        let state = parts.iter().fold(GAMMA, |state, part| {
+            mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)))
+        });
         Self { state }
     }
 
@@ -87,20 +95,35 @@ mod tests {
     use super::*;
 
     fn key(major: u64, minor: u64) -> StreamKey {
-        StreamKey { seed: 1, purpose: Purpose::Sampling, stage: Stage::Adapt, major, minor }
+        StreamKey {
+            seed: 1,
+            purpose: Purpose::Sampling,
+            stage: Stage::Adapt,
+            major,
+            minor,
+        }
     }
 
     #[test]
     fn the_numbers_of_a_stream_never_change() {
         let mut stream = Stream::new(key(3, 5));
         let drawn: Vec<u64> = (0..3).map(|_| stream.next_u64()).collect();
-        assert_eq!(drawn, [2_978_588_514_229_652_005, 2_905_559_573_075_192_717, 16_279_502_645_138_815_686]);
+        assert_eq!(
+            drawn,
+            [
+                2_978_588_514_229_652_005,
+                2_905_559_573_075_192_717,
+                16_279_502_645_138_815_686
+            ]
+        );
     }
 
     #[test]
     fn neighbouring_keys_give_unrelated_streams() {
         let first = |major, minor| Stream::new(key(major, minor)).next_u64();
-        let mut drawn: Vec<u64> = (0..100).flat_map(|a| (0..100).map(move |b| first(a, b))).collect();
+        let mut drawn: Vec<u64> = (0..100)
+            .flat_map(|a| (0..100).map(move |b| first(a, b)))
+            .collect();
         drawn.sort_unstable();
         drawn.dedup();
         assert_eq!(drawn.len(), 10_000);
@@ -115,6 +138,9 @@ mod tests {
         for _ in 0..70_000 {
             counts[stream.below(7) as usize] += 1;
         }
-        assert!(counts.iter().all(|&count| (9_500..10_500).contains(&count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&count| (9_500..10_500).contains(&count)),
+            "{counts:?}"
+        );
     }
 }

@@ -10,9 +10,17 @@ use crate::stage::Stage;
 /// If the bank has fewer styles than the batch has images.
 #[must_use]
 pub fn draw_styles(seed: u64, step: u64, batch: usize, bank: usize) -> Vec<usize> {
-    assert!(batch <= bank, "{batch} images need as many styles, and the bank has {bank}");
-    let mut stream =
-        Stream::new(StreamKey { seed, purpose: Purpose::Styles, stage: Stage::Adapt, major: step, minor: 0 });
+    assert!(
+        batch <= bank,
+        "{batch} images need as many styles, and the bank has {bank}"
+    );
+    let mut stream = Stream::new(StreamKey {
+        seed,
+        purpose: Purpose::Styles,
+        stage: Stage::Adapt,
+        major: step,
+        minor: 0,
+    });
     let mut indices: Vec<usize> = (0..bank).collect();
     for first in 0..batch {
         let other = first + stream.below((bank - first) as u64) as usize;

@@ -40,7 +40,13 @@ pub struct RunSection {
 
 impl Default for RunSection {
     fn default() -> Self {
-        Self { name: "ulda".into(), directory: "runs".into(), seed: 1, shards: None, threads_per_shard: None }
+        Self {
+            name: "ulda".into(),
+            directory: "runs".into(),
+            seed: 1,
+            shards: None,
+            threads_per_shard: None,
+        }
     }
 }
 
@@ -105,7 +111,11 @@ pub struct JitterConfig {
 
 impl Default for JitterConfig {
     fn default() -> Self {
-        Self { brightness: 0.5, contrast: 0.5, saturation: 0.5 }
+        Self {
+            brightness: 0.5,
+            contrast: 0.5,
+            saturation: 0.5,
+        }
     }
 }
 
@@ -270,7 +280,10 @@ pub struct EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { examples: 4, sets: Vec::new() }
+        Self {
+            examples: 4,
+            sets: Vec::new(),
+        }
     }
 }
 
@@ -334,7 +347,14 @@ pub struct DeadlineConfig {
 
 impl Default for DeadlineConfig {
     fn default() -> Self {
-        Self { gather: 120.0, form: 120.0, collective: 300.0, heartbeat: 20.0, progress: 1800.0, drain: 30.0 }
+        Self {
+            gather: 120.0,
+            form: 120.0,
+            collective: 300.0,
+            heartbeat: 20.0,
+            progress: 1800.0,
+            drain: 30.0,
+        }
     }
 }
 
@@ -375,7 +395,11 @@ impl SourceConfig {
             Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
             Layout::Cityscapes | Layout::Acdc => self.centre_crop,
         };
-        DatasetConfig { split: self.validation.clone(), centre_crop, ..self.training_set() }
+        DatasetConfig {
+            split: self.validation.clone(),
+            centre_crop,
+            ..self.training_set()
+        }
     }
 }
 
@@ -388,7 +412,11 @@ impl EvaluationSetConfig {
             root: self.root.clone(),
             split: self.split.clone(),
             condition: self.condition.clone(),
-            only_size: if fog { self.only_size.or(Some(PUBLISHED_FOG_SIZE)) } else { self.only_size },
+            only_size: if fog {
+                self.only_size.or(Some(PUBLISHED_FOG_SIZE))
+            } else {
+                self.only_size
+            },
             centre_crop: match self.layout {
                 Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
                 Layout::Cityscapes | Layout::Acdc => self.centre_crop,
@@ -400,8 +428,11 @@ impl EvaluationSetConfig {
 impl RunConfig {
     /// Makes relative paths relative to `base`, the folder of the run.toml they were read from.
     pub fn rebase(&mut self, base: &Path) {
-        let mut paths: Vec<&mut PathBuf> =
-            vec![&mut self.run.directory, &mut self.clip.checkpoint, &mut self.source.root];
+        let mut paths: Vec<&mut PathBuf> = vec![
+            &mut self.run.directory,
+            &mut self.clip.checkpoint,
+            &mut self.source.root,
+        ];
         paths.extend(self.pretrain.checkpoint.as_mut());
         paths.extend(self.evaluate.sets.iter_mut().map(|set| &mut set.root));
         for path in paths {

@@ -55,13 +55,23 @@ impl RunSpec {
     pub fn resolve(mut config: RunConfig, host: Host) -> Result<Self, SpecProblems> {
         let shards = config.run.shards.unwrap_or(host.workers);
         config.run.shards = Some(shards);
-        config.run.threads_per_shard.get_or_insert((host.cores / shards.max(1)).max(1));
+        config
+            .run
+            .threads_per_shard
+            .get_or_insert((host.cores / shards.max(1)).max(1));
         let lanes = shards / config.simulate.data_shards.max(1);
         let domains = u32::try_from(config.domains.len()).unwrap_or(u32::MAX);
-        config.simulate.prompt_groups.get_or_insert(lanes.min(domains).max(1));
+        config
+            .simulate
+            .prompt_groups
+            .get_or_insert(lanes.min(domains).max(1));
 
         let problems = Rules::check(&config, host);
-        if problems.is_empty() { Ok(Self { config }) } else { Err(SpecProblems(problems)) }
+        if problems.is_empty() {
+            Ok(Self { config })
+        } else {
+            Err(SpecProblems(problems))
+        }
     }
 
     #[must_use]
@@ -88,15 +98,28 @@ impl RunSpec {
     #[must_use]
     pub fn course(&self) -> Course {
         let config = &self.config;
-        let pretrain = if config.pretrain.checkpoint.is_some() { 0 } else { config.pretrain.steps };
+        let pretrain = if config.pretrain.checkpoint.is_some() {
+            0
+        } else {
+            config.pretrain.steps
+        };
         Course::new([
-            StageLength { stage: Stage::Pretrain, steps: pretrain },
+            StageLength {
+                stage: Stage::Pretrain,
+                steps: pretrain,
+            },
             StageLength {
                 stage: Stage::Simulate,
                 steps: config.simulate.batches / u64::from(config.simulate.data_shards),
             },
-            StageLength { stage: Stage::Adapt, steps: config.adapt.steps },
-            StageLength { stage: Stage::Evaluate, steps: config.evaluate.sets.len() as u64 },
+            StageLength {
+                stage: Stage::Adapt,
+                steps: config.adapt.steps,
+            },
+            StageLength {
+                stage: Stage::Evaluate,
+                steps: config.evaluate.sets.len() as u64,
+            },
         ])
     }
 
@@ -114,7 +137,10 @@ struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     fn check(config: &'a RunConfig, host: Host) -> Vec<SpecError> {
-        let mut rules = Self { config, problems: Vec::new() };
+        let mut rules = Self {
+            config,
+            problems: Vec::new(),
+        };
         if host.workers == 0 {
             rules.problem("--workers", "0 workers cannot train", "give at least 1");
         }
@@ -130,7 +156,11 @@ impl<'a> Rules<'a> {
     }
 
     fn problem(&mut self, key: &str, what: impl Into<String>, hint: impl Into<String>) {
-        self.problems.push(SpecError { key: key.into(), what: what.into(), hint: hint.into() });
+        self.problems.push(SpecError {
+            key: key.into(),
+            what: what.into(),
+            hint: hint.into(),
+        });
     }
 
     fn at_least_one(&mut self, key: &str, value: u64) {
@@ -142,40 +172,75 @@ impl<'a> Rules<'a> {
     /// Finite, and within [low, high].
     fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
         if !value.is_finite() || value < low || value > high {
-            let range = if high == f64::MAX { format!("{low} or more") } else { format!("{low} to {high}") };
+            let range = if high == f64::MAX {
+                format!("{low} or more")
+            } else {
+                format!("{low} to {high}")
+            };
             self.problem(key, format!("is {value}"), format!("give a number of {range}"));
         }
     }
 
     fn run(&mut self) {
         let run = &self.config.run;
-        if run.name.is_empty() || !run.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        if run.name.is_empty()
+            || !run
+                .name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
             self.problem(
                 "run.name",
                 format!("`{}` cannot name a directory", run.name),
                 "use letters, digits, `-`, `_` and `.`",
             );
         } else if run.name.starts_with('.') {
-            self.problem("run.name", format!("`{}` starts with a dot", run.name), "start it with a letter");
+            self.problem(
+                "run.name",
+                format!("`{}` starts with a dot", run.name),
+                "start it with a letter",
+            );
         }
         self.at_least_one("run.shards", u64::from(run.shards.unwrap_or(1)));
-        self.at_least_one("run.threads_per_shard", u64::from(run.threads_per_shard.unwrap_or(1)));
+        self.at_least_one(
+            "run.threads_per_shard",
+            u64::from(run.threads_per_shard.unwrap_or(1)),
+        );
     }
 
     fn inputs(&mut self) {
         let config = self.config;
         if config.clip.checkpoint.as_os_str().is_empty() {
-            self.problem("clip.checkpoint", "is not set", "name OpenAI's RN50.pt or a safetensors of the same names");
+            self.problem(
+                "clip.checkpoint",
+                "is not set",
+                "name OpenAI's RN50.pt or a safetensors of the same names",
+            );
         }
         if config.source.root.as_os_str().is_empty() {
-            self.problem("source.root", "is not set", "name the folder of the Cityscapes or GTA5 data set");
+            self.problem(
+                "source.root",
+                "is not set",
+                "name the folder of the Cityscapes or GTA5 data set",
+            );
         }
         if config.source.layout == Layout::Acdc {
-            self.problem("source.layout", "acdc is not a source data set", "use cityscapes or gta5");
+            self.problem(
+                "source.layout",
+                "acdc is not a source data set",
+                "use cityscapes or gta5",
+            );
         }
-        for (key, split) in [("source.train", &config.source.train), ("source.validation", &config.source.validation)] {
+        for (key, split) in [
+            ("source.train", &config.source.train),
+            ("source.validation", &config.source.validation),
+        ] {
             if split.is_empty() {
-                self.problem(key, "is empty", "name a split folder (cityscapes) or a list file (gta5)");
+                self.problem(
+                    key,
+                    "is empty",
+                    "name a split folder (cityscapes) or a list file (gta5)",
+                );
             }
         }
     }
@@ -183,18 +248,34 @@ impl<'a> Rules<'a> {
     fn domains(&mut self) {
         let domains = &self.config.domains;
         if domains.is_empty() {
-            self.problem("domain", "there is no target domain", "add `[[domain]]` with a name and a prompt");
+            self.problem(
+                "domain",
+                "there is no target domain",
+                "add `[[domain]]` with a name and a prompt",
+            );
         }
         let mut seen = BTreeSet::new();
         for (index, domain) in domains.iter().enumerate() {
             let key = format!("domain[{index}]");
             if domain.name.is_empty() {
-                self.problem(&format!("{key}.name"), "is empty", "give a short name such as `night`");
+                self.problem(
+                    &format!("{key}.name"),
+                    "is empty",
+                    "give a short name such as `night`",
+                );
             } else if !seen.insert(&domain.name) {
-                self.problem(&format!("{key}.name"), format!("`{}` occurs twice", domain.name), "give each domain its own name");
+                self.problem(
+                    &format!("{key}.name"),
+                    format!("`{}` occurs twice", domain.name),
+                    "give each domain its own name",
+                );
             }
             if domain.prompt.trim().is_empty() {
-                self.problem(&format!("{key}.prompt"), "is empty", "describe the domain, such as \"driving at night\"");
+                self.problem(
+                    &format!("{key}.prompt"),
+                    "is empty",
+                    "describe the domain, such as \"driving at night\"",
+                );
             }
         }
     }
@@ -202,7 +283,11 @@ impl<'a> Rules<'a> {
     fn batch(&mut self, stage: &str, batch: u32, crop: u32) {
         self.at_least_one(&format!("{stage}.batch"), u64::from(batch));
         if crop < 32 {
-            self.problem(&format!("{stage}.crop"), format!("is {crop}"), "give at least 32 pixels, the network's coarsest stride");
+            self.problem(
+                &format!("{stage}.crop"),
+                format!("is {crop}"),
+                "give at least 32 pixels, the network's coarsest stride",
+            );
         }
     }
 
@@ -233,14 +318,20 @@ impl<'a> Rules<'a> {
             );
         }
         self.sgd("pretrain", stage.momentum, stage.weight_decay, stage.dropout);
-        for (key, value) in [("lr", stage.lr), ("poly_power", stage.poly_power), ("lr_floor", stage.lr_floor)] {
+        for (key, value) in [
+            ("lr", stage.lr),
+            ("poly_power", stage.poly_power),
+            ("lr_floor", stage.lr_floor),
+        ] {
             self.within(&format!("pretrain.{key}"), value, 0.0, f64::MAX);
         }
         self.within("pretrain.flip", stage.flip, 0.0, 1.0);
         let jitter = stage.jitter;
-        for (key, value) in
-            [("brightness", jitter.brightness), ("contrast", jitter.contrast), ("saturation", jitter.saturation)]
-        {
+        for (key, value) in [
+            ("brightness", jitter.brightness),
+            ("contrast", jitter.contrast),
+            ("saturation", jitter.saturation),
+        ] {
             self.within(&format!("pretrain.jitter.{key}"), value, 0.0, 1.0);
         }
         self.at_least_one("pretrain.head_channels", u64::from(stage.head_channels));
@@ -273,7 +364,11 @@ impl<'a> Rules<'a> {
             self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
         }
         if stage.scene_pool == 0 || stage.scene_pool % 8 != 0 {
-            self.problem("simulate.scene_pool", format!("is {}", stage.scene_pool), "give a multiple of 8, such as 56");
+            self.problem(
+                "simulate.scene_pool",
+                format!("is {}", stage.scene_pool),
+                "give a multiple of 8, such as 56",
+            );
         }
         self.at_least_one("simulate.data_shards", u64::from(stage.data_shards));
         let groups = stage.prompt_groups.unwrap_or(1);
@@ -282,14 +377,20 @@ impl<'a> Rules<'a> {
         if stage.data_shards > 0 && stage.data_shards * groups > shards.max(1) {
             self.problem(
                 "simulate.data_shards",
-                format!("{} data shards × {groups} prompt groups are more than the run's {shards} shards", stage.data_shards),
+                format!(
+                    "{} data shards × {groups} prompt groups are more than the run's {shards} shards",
+                    stage.data_shards
+                ),
                 "lower simulate.data_shards or simulate.prompt_groups, or raise run.shards",
             );
         }
         if stage.data_shards > 0 && stage.batches % u64::from(stage.data_shards) != 0 {
             self.problem(
                 "simulate.batches",
-                format!("{} batches do not divide over {} data shards", stage.batches, stage.data_shards),
+                format!(
+                    "{} batches do not divide over {} data shards",
+                    stage.batches, stage.data_shards
+                ),
                 "make it a multiple of simulate.data_shards",
             );
         }
@@ -330,7 +431,10 @@ impl<'a> Rules<'a> {
         if styles > 0 && u64::from(stage.batch) > styles {
             self.problem(
                 "adapt.batch",
-                format!("{} images per step need as many different styles, and simulate makes {styles}", stage.batch),
+                format!(
+                    "{} images per step need as many different styles, and simulate makes {styles}",
+                    stage.batch
+                ),
                 "lower adapt.batch or raise simulate.batches",
             );
         }
@@ -341,7 +445,11 @@ impl<'a> Rules<'a> {
         for (index, set) in self.config.evaluate.sets.iter().enumerate() {
             let key = format!("evaluate.set[{index}]");
             if set.name.is_empty() || !seen.insert(&set.name) {
-                self.problem(&format!("{key}.name"), format!("`{}` is empty or occurs twice", set.name), "give each set its own name");
+                self.problem(
+                    &format!("{key}.name"),
+                    format!("`{}` is empty or occurs twice", set.name),
+                    "give each set its own name",
+                );
             }
             if set.root.as_os_str().is_empty() {
                 self.problem(&format!("{key}.root"), "is empty", "name the data set's folder");
@@ -351,17 +459,28 @@ impl<'a> Rules<'a> {
                 (Layout::Acdc, Some(condition)) if conditions.contains(&condition) => {}
                 (Layout::Acdc, other) => self.problem(
                     &format!("{key}.condition"),
-                    format!("is {}", other.map_or("not set".to_owned(), |name| format!("`{name}`"))),
+                    format!(
+                        "is {}",
+                        other.map_or("not set".to_owned(), |name| format!("`{name}`"))
+                    ),
                     "give fog, night, rain or snow",
                 ),
                 (Layout::Cityscapes | Layout::Gta5, Some(_)) => {
-                    self.problem(&format!("{key}.condition"), "is set, but only acdc has conditions", "remove it");
+                    self.problem(
+                        &format!("{key}.condition"),
+                        "is set, but only acdc has conditions",
+                        "remove it",
+                    );
                 }
                 (Layout::Cityscapes | Layout::Gta5, None) => {}
             }
             for (name, size) in [("only_size", set.only_size), ("centre_crop", set.centre_crop)] {
                 if size.is_some_and(|[width, height]| width == 0 || height == 0) {
-                    self.problem(&format!("{key}.{name}"), "has a side of 0", "give [width, height] in pixels");
+                    self.problem(
+                        &format!("{key}.{name}"),
+                        "has a side of 0",
+                        "give [width, height] in pixels",
+                    );
                 }
             }
         }
@@ -395,14 +514,20 @@ mod tests {
         let mut config = RunConfig::default();
         config.clip.checkpoint = "RN50.pt".into();
         config.source.root = "cityscapes".into();
-        config.domains = vec![DomainConfig { name: "night".into(), prompt: "driving at night".into() }];
+        config.domains = vec![DomainConfig {
+            name: "night".into(),
+            prompt: "driving at night".into(),
+        }];
         config
     }
 
     #[test]
     fn published_defaults_resolve_for_the_host() {
         let spec = RunSpec::resolve(minimal(), HOST).unwrap();
-        assert_eq!((spec.shards(), spec.threads_per_shard(), spec.prompt_groups()), (2, 1, 1));
+        assert_eq!(
+            (spec.shards(), spec.threads_per_shard(), spec.prompt_groups()),
+            (2, 1, 1)
+        );
         assert_eq!(spec.course().steps(Stage::Adapt), 2_000);
     }
 
@@ -410,7 +535,17 @@ mod tests {
     fn a_resolved_spec_reads_back_equal_on_any_host() {
         let spec = RunSpec::resolve(minimal(), HOST).unwrap();
         let again: RunConfig = toml::from_str(&spec.to_toml()).unwrap();
-        assert_eq!(RunSpec::resolve(again, Host { workers: 7, cores: 64 }).unwrap(), spec);
+        assert_eq!(
+            RunSpec::resolve(
+                again,
+                Host {
+                    workers: 7,
+                    cores: 64
+                }
+            )
+            .unwrap(),
+            spec
+        );
     }
 
     #[test]
