@@ -48,7 +48,7 @@ impl Bars {
         }
         self.close_bar();
         let (index, count) = self.progress.place_in_course();
-        let template = "{prefix:>18.bold} {bar:28.cyan/dim} {pos}/{len} {msg}";
+        let template = "{prefix:>18.bold} {bar:28.cyan/dim} {pos}/{len} {wide_msg}";
         let look = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.all.add(ProgressBar::new(self.progress.steps_total()));
         bar.set_style(look.progress_chars("━━─"));
@@ -67,8 +67,7 @@ impl Bars {
     fn message(&self) -> String {
         let progress = &self.progress;
         let mut parts = Vec::new();
-        let rate = progress.images_per_second();
-        if rate > 0.0 {
+        if let Some(rate) = progress.images_per_second() {
             parts.push(format!("{rate:.1} img/s"));
         }
         parts.extend(
@@ -120,17 +119,16 @@ impl Audience for Bars {
             }
             News::Launched { .. } | News::Joined { .. } | News::Checkpoint { .. } => {}
             News::Lost { slot, worker, why } => {
-                self.progress.left(*slot);
                 self.say(style(format!("{worker} in {slot} is lost: {why}")).yellow());
             }
             News::Progress {
-                slot,
                 stage,
                 steps_done,
                 measures,
+                ..
             } => {
                 self.progress
-                    .advance(Instant::now(), *slot, *stage, *steps_done, measures);
+                    .advance(Instant::now(), *stage, *steps_done, measures);
                 self.open_bar();
                 if let Some(bar) = &self.bar {
                     bar.set_position(self.progress.steps_done);
@@ -146,7 +144,12 @@ impl Audience for Bars {
             } => {
                 let scores = ConfusionMatrix::try_from(confusion.clone()).map(|matrix| matrix.scores());
                 let mean = percent(scores.ok().and_then(|scores| scores.mean_iou));
-                self.say(format!("{model} on {set} at {place}: mIoU {mean}"));
+                let when = if place.stage == Stage::Evaluate {
+                    String::new()
+                } else {
+                    format!(" at {place}")
+                };
+                self.say(format!("{model} on {set}{when}: mIoU {mean}"));
             }
             News::StageDone { stage, seconds } => {
                 if self.stage == Some(*stage) {

@@ -84,16 +84,15 @@ impl Audience for Lines {
                 tracing::info!(slot = slot.0, worker = worker.0, device, "worker joined");
             }
             News::Lost { slot, worker, why } => {
-                self.progress.left(*slot);
                 tracing::warn!(slot = slot.0, worker = worker.0, why, "worker lost");
             }
             News::Progress {
-                slot,
                 stage,
                 steps_done,
                 measures,
+                ..
             } => {
-                self.progress.advance(now, *slot, *stage, *steps_done, measures);
+                self.progress.advance(now, *stage, *steps_done, measures);
                 self.tell_progress(now);
             }
             News::Checkpoint {

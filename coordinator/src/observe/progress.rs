@@ -1,16 +1,17 @@
 //! How far a run is, from what its workers tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use ulda_core::ids::Slot;
 use ulda_core::stage::{Course, Stage};
 
 use crate::rpc::Measures;
 
-/// Share of a new rate in the running average.
-const FRESH: f64 = 0.3;
+/// Rates are means over this much of the past.
+const WINDOW: Duration = Duration::from_secs(15);
+/// A shorter past says nothing: messages come in bursts.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// The state of a run's progress.
 #[derive(Clone, Debug)]
@@ -22,11 +23,16 @@ pub struct Progress {
     /// Newest value of each loss term of the present stage.
     pub losses: BTreeMap<String, f64>,
     pub activity: String,
-    steps_per_second: Option<f64>,
-    images_per_second: BTreeMap<Slot, f64>,
-    stage_seen: Option<Instant>,
-    step_seen: Option<(Instant, u64)>,
-    slots_seen: BTreeMap<Slot, Instant>,
+    /// Steps done and images trained on in the present stage, as they were told.
+    seen: VecDeque<Seen>,
+    images: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Instant,
+    steps: u64,
+    images: u64,
 }
 
 impl Progress {
@@ -39,16 +45,13 @@ impl Progress {
             workers: 0,
             losses: BTreeMap::new(),
             activity: String::new(),
-            steps_per_second: None,
-            images_per_second: BTreeMap::new(),
-            stage_seen: None,
-            step_seen: None,
-            slots_seen: BTreeMap::new(),
+            seen: VecDeque::new(),
+            images: 0,
         }
     }
 
-    /// Takes in one progress message that arrived at `now`.
-    pub fn advance(&mut self, now: Instant, slot: Slot, stage: Stage, steps_done: u64, measures: &Measures) {
+    /// Takes in one progress message of any worker that arrived at `now`.
+    pub fn advance(&mut self, now: Instant, stage: Stage, steps_done: u64, measures: &Measures) {
         if self.stage.is_some_and(|present| stage < present) {
             return;
         }
@@ -56,42 +59,30 @@ impl Progress {
             self.stage = Some(stage);
             self.steps_done = 0;
             self.losses.clear();
-            self.steps_per_second = None;
-            self.images_per_second.clear();
-            self.stage_seen = Some(now);
-            self.step_seen = None;
+            self.seen.clear();
+            self.images = 0;
         }
         self.steps_done = self.steps_done.max(steps_done);
+        self.images += measures.images;
         for loss in &measures.losses {
             self.losses.insert(loss.name.clone(), loss.value);
         }
         self.activity.clone_from(&measures.activity);
-        match self.step_seen {
-            None => self.step_seen = Some((now, steps_done)),
-            Some((then, before)) if steps_done > before && now > then => {
-                let rate = (steps_done - before) as f64 / (now - then).as_secs_f64();
-                self.steps_per_second = Some(mixed(self.steps_per_second, rate));
-                self.step_seen = Some((now, steps_done));
-            }
-            Some(_) => {}
+        self.seen.push_back(Seen {
+            at: now,
+            steps: self.steps_done,
+            images: self.images,
+        });
+        while self.seen.len() > 2 && self.seen.front().is_some_and(|first| now - first.at > WINDOW) {
+            self.seen.pop_front();
         }
-        if measures.images > 0 {
-            let since = self.slots_seen.get(&slot).copied().or(self.stage_seen);
-            if let Some(seconds) = since
-                .map(|since| (now - since).as_secs_f64())
-                .filter(|seconds| *seconds > 0.0)
-            {
-                let rate = measures.images as f64 / seconds;
-                let before = self.images_per_second.get(&slot).copied();
-                self.images_per_second.insert(slot, mixed(before, rate));
-            }
-        }
-        self.slots_seen.insert(slot, now);
     }
 
-    /// A worker left: its throughput no longer counts.
-    pub fn left(&mut self, slot: Slot) {
-        self.images_per_second.remove(&slot);
+    /// Change of a count per second over the window.
+    fn rate(&self, count: impl Fn(&Seen) -> u64) -> Option<f64> {
+        let (first, last) = self.seen.front().zip(self.seen.back())?;
+        let span = last.at - first.at;
+        (span >= LEAST).then(|| (count(last) - count(first)) as f64 / span.as_secs_f64())
     }
 
     #[must_use]
@@ -99,16 +90,16 @@ impl Progress {
         self.stage.map_or(0, |stage| self.course.steps(stage))
     }
 
-    /// Of all workers together.
+    /// Of all workers together; `None` before it can be told.
     #[must_use]
-    pub fn images_per_second(&self) -> f64 {
-        self.images_per_second.values().sum()
+    pub fn images_per_second(&self) -> Option<f64> {
+        self.rate(|seen| seen.images).filter(|rate| *rate > 0.0)
     }
 
     /// Until the present stage ends.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        let rate = self.steps_per_second.filter(|rate| *rate > 0.0)?;
+        let rate = self.rate(|seen| seen.steps).filter(|rate| *rate > 0.0)?;
         let left = self.steps_total().saturating_sub(self.steps_done) as f64 / rate;
         Some(Duration::from_secs_f64(left.min(1e8)))
     }
@@ -123,10 +114,6 @@ impl Progress {
             .map_or(0, |index| index + 1);
         (index, stages.len())
     }
-}
-
-fn mixed(before: Option<f64>, rate: f64) -> f64 {
-    before.map_or(rate, |before| before * (1.0 - FRESH) + rate * FRESH)
 }
 
 /// "3 s", "4 min 10 s", "2 h 05 min".
@@ -171,20 +158,26 @@ mod tests {
             images: 8,
             ..Measures::default()
         };
-        progress.advance(start, Slot(0), Stage::Adapt, 10, &told);
-        progress.advance(start + second, Slot(0), Stage::Adapt, 20, &told);
+        progress.advance(start, Stage::Adapt, 10, &told);
+        assert_eq!((progress.images_per_second(), progress.time_left()), (None, None));
+        progress.advance(start + second, Stage::Adapt, 20, &told);
         assert_eq!(progress.steps_total(), 100);
         assert_eq!(progress.time_left(), Some(8 * second));
-        assert!((progress.images_per_second() - 8.0).abs() < 1e-9);
+        assert_eq!(progress.images_per_second(), Some(8.0));
         assert_eq!(progress.place_in_course(), (2, 2));
-        progress.advance(start + second, Slot(1), Stage::Simulate, 3, &Measures::default());
+        progress.advance(start + second, Stage::Simulate, 3, &Measures::default());
         assert_eq!(
             progress.stage,
             Some(Stage::Adapt),
             "a message of an earlier stage changes nothing"
         );
-        progress.left(Slot(0));
-        assert_eq!(progress.images_per_second(), 0.0);
+        progress.advance(start + 40 * second, Stage::Adapt, 20, &Measures::default());
+        progress.advance(start + 41 * second, Stage::Adapt, 21, &told);
+        assert_eq!(
+            progress.images_per_second(),
+            Some(8.0),
+            "what is long past no longer counts"
+        );
     }
 
     #[test]

@@ -162,25 +162,25 @@ impl Chart {
                 figcaption { (self.title) (self.legend()) }
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
                     @for tick in &y.ticks {
-                        line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(num(top(*tick))) y2=(num(top(*tick)));
+                        line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(num(top(*tick))) y2=(num(top(*tick))) {}
                         text.tick x=(LEFT - 6.0) y=(num(top(*tick) + 3.5)) text-anchor="end" { (tick_text(*tick)) }
                     }
                     @for tick in &x.ticks {
-                        line.tickmark x1=(num(left(*tick))) x2=(num(left(*tick))) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM + 4.0);
+                        line.tickmark x1=(num(left(*tick))) x2=(num(left(*tick))) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM + 4.0) {}
                         text.tick x=(num(left(*tick))) y=(HEIGHT - BOTTOM + 15.0) text-anchor="middle" { (tick_text(*tick)) }
                     }
-                    line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM);
+                    line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM) {}
                     text.label x=((LEFT + WIDTH - RIGHT) / 2.0) y=(HEIGHT - 4.0) text-anchor="middle" { (self.x_label) }
                     @for (index, series) in self.series.iter().enumerate() {
-                        g class=(format!("series s{}", index % 6)) {
+                        g.series.{ "s" (index % 6) } {
                             @match self.drawing {
                                 Drawing::Smoothed => {
-                                    path.raw d=(path(&thinned(&series.points)));
-                                    path.line d=(path(&thinned(&smoothed(&series.points))));
+                                    path.raw d=(path(&thinned(&series.points))) {}
+                                    path.line d=(path(&thinned(&smoothed(&series.points)))) {}
                                 }
-                                Drawing::Plain => { path.line d=(path(&thinned(&series.points))); }
+                                Drawing::Plain => { path.line d=(path(&thinned(&series.points))) {} }
                                 Drawing::Marked => {
-                                    path.line d=(path(&series.points));
+                                    path.line d=(path(&series.points)) {}
                                     @for (x, value) in &series.points {
                                         @if let Some(value) = value {
                                             circle cx=(num(left(*x))) cy=(num(top(*value))) r="3" {
@@ -203,7 +203,7 @@ impl Chart {
                 span.legend {
                     @if self.series.len() > 1 {
                         @for (index, series) in self.series.iter().enumerate() {
-                            span.key class=(format!("s{}", index % 6)) { (series.name) }
+                            span.key.{ "s" (index % 6) } { (series.name) }
                         }
                     } @else {
                         span.key.thin.s0 { "each step" }

@@ -49,7 +49,7 @@ fn head(data: &ReportData) -> Markup {
         h1 { (data.run) }
         p.sub { "Unified language-driven zero-shot domain adaptation: one segmentation model for "
             (data.domains.len()) @if data.domains.len() == 1 { " domain" } @else { " domains" } " described in words" }
-        span.chip class=(data.standing.name()) { (data.standing.name()) }
+        span.chip.(data.standing.name()) { (data.standing.name()) }
         @if let Some(began) = data.began_at { span.chip { (date_text(began)) } }
         @if let Some(took) = took { span.chip { (duration_text(took)) } }
         span.chip { (data.shards) @if data.shards == 1 { " shard" } @else { " shards" } }
@@ -98,7 +98,7 @@ fn overview(data: &ReportData) -> Markup {
     };
     let bar = |share: Option<f64>, kind: &str| {
         html! {
-            td.bar class=(kind) {
+            td.bar.(kind) {
                 (percent(share))
                 @if let Some(share) = share { i style=(format!("width:{:.1}%", share * 100.0)) {} }
             }

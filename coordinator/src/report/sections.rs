@@ -130,13 +130,13 @@ fn stage_time(stage: &StageTime) -> Markup {
             @if total > 0.0 {
                 div.stack {
                     @for (index, phase) in stage.phases.iter().enumerate() {
-                        i class=(format!("s{}", index % 6)) style=(format!("width:{:.2}%", phase.seconds / total * 100.0))
+                        i.{ "s" (index % 6) } style=(format!("width:{:.2}%", phase.seconds / total * 100.0))
                             title=(format!("{} {}", phase.name, text(phase.seconds))) {}
                     }
                 }
                 div {
                     @for (index, phase) in stage.phases.iter().enumerate() {
-                        span.square class=(format!("s{}", index % 6)) {
+                        span.square.{ "s" (index % 6) } {
                             (phase.name) " " (text(phase.seconds)) " (" (format!("{:.0}", phase.seconds / total * 100.0)) " %)"
                         }
                     }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
-use ulda_core::ids::{Generation, Slot, WorkerId};
+use ulda_core::ids::{Slot, WorkerId};
 use ulda_core::machine::{
     Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
 };
-use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_core::stage::Course;
 
 use super::news::{Audience, News};
 use super::streams::{Sent, Streams};
 use super::training_command::{WorkerLaunch, worker_command};
 use crate::journal::{Entry, Journal, JournalError, Level};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessExit};
-use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, Welcome};
+use crate::rpc::{Refusal, Welcome};
 
 /// Why serving a run had to end although the machine did not say so.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +53,10 @@ pub(super) struct Driver {
     pub course: Course,
     pub briefing: Briefing,
     pub audience: Box<dyn Audience>,
-    streams: Streams,
-    tickets: BTreeMap<Ticket, oneshot::Sender<Result<Welcome, Refusal>>>,
-    next_ticket: u64,
-    slots: BTreeMap<WorkerId, Slot>,
+    pub(super) streams: Streams,
+    pub(super) tickets: BTreeMap<Ticket, oneshot::Sender<Result<Welcome, Refusal>>>,
+    pub(super) next_ticket: u64,
+    pub(super) slots: BTreeMap<WorkerId, Slot>,
     told: Option<Verdict>,
     /// A record waits for the next commit.
     unwritten_record: bool,
@@ -64,7 +64,6 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         machine: Machine,
         journal: Journal,
@@ -326,275 +325,6 @@ impl Driver {
         .await
     }
 
-    /// A call of a worker.
-    pub async fn asked(&mut self, now: Tick, ask: Ask) -> Result<Option<Outcome>, RunError> {
-        match ask {
-            Ask::Join { who, reply } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, reply);
-                let Introduction {
-                    slot,
-                    data_address,
-                    device,
-                    process_id,
-                } = who;
-                tracing::debug!(slot = slot.0, process_id, %device, "join asked");
-                let ended = self
-                    .feed(
-                        now,
-                        Event::JoinAsked {
-                            ticket,
-                            slot,
-                            data_address,
-                            device,
-                        },
-                    )
-                    .await?;
-                if let Some(unanswered) = self.tickets.remove(&ticket) {
-                    let _ = unanswered.send(Err(Refusal::Ending));
-                }
-                Ok(ended)
-            }
-            Ask::Attend {
-                worker,
-                attachment,
-                generation,
-                directives,
-                reply,
-            } => {
-                self.streams.open(worker, attachment, directives);
-                let ended = self
-                    .feed(now, Event::WorkerAttached { worker, generation })
-                    .await?;
-                let answer = if self.streams.attends(worker) {
-                    Ok(())
-                } else {
-                    Err(Refusal::UnknownWorker { worker: worker.0 })
-                };
-                // A stream whose worker hung up is seen to end by its pump.
-                let _ = reply.send(answer);
-                Ok(ended)
-            }
-            Ask::Attended {
-                worker,
-                attachment,
-                generation,
-                fact,
-            } => {
-                if !self.streams.is_current(worker, attachment) {
-                    return Ok(None);
-                }
-                self.attended(now, worker, generation, fact).await
-            }
-            Ask::Detached {
-                worker,
-                attachment,
-                why,
-            } => {
-                if !self.streams.is_current(worker, attachment) {
-                    return Ok(None);
-                }
-                self.streams.close(worker);
-                self.feed(now, Event::WorkerDetached { worker, why }).await
-            }
-            Ask::Report {
-                worker,
-                notice,
-                reply,
-            } => {
-                self.reported(worker, notice);
-                self.flush().await?;
-                let _ = reply.send(Ok(()));
-                Ok(None)
-            }
-        }
-    }
-
-    async fn attended(
-        &mut self,
-        now: Tick,
-        worker: WorkerId,
-        generation: Generation,
-        fact: Fact,
-    ) -> Result<Option<Outcome>, RunError> {
-        let event = match fact {
-            Fact::Heartbeat => Event::HeartbeatHeard { worker, generation },
-            Fact::Ready { state } => Event::WorkerReady {
-                worker,
-                generation,
-                state,
-            },
-            Fact::Formed { state } => Event::WorkerFormed {
-                worker,
-                generation,
-                state,
-            },
-            Fact::Progress { state, measures } => {
-                let Some(state) = state else {
-                    self.measured(worker, None, measures);
-                    return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
-                };
-                self.measured(worker, Some(state.cursor), measures);
-                Event::ProgressMade {
-                    worker,
-                    generation,
-                    state,
-                }
-            }
-            Fact::Broke {
-                cause,
-                waiting_for,
-                state,
-            } => Event::GenerationBroke {
-                worker,
-                generation,
-                cause,
-                waiting_for,
-                state,
-            },
-            Fact::Finished { digest } => Event::WorkerFinished {
-                worker,
-                generation,
-                digest: ulda_core::machine::Digest(digest),
-            },
-            Fact::Failed { cause, exit_code } => Event::WorkerFailed {
-                worker,
-                cause,
-                exit_code,
-            },
-        };
-        self.feed(now, event).await
-    }
-
-    /// Writes down and tells what a worker measured on the way to `cursor`.
-    fn measured(&mut self, worker: WorkerId, cursor: Option<Cursor>, measures: Measures) {
-        let Some(slot) = self.slots.get(&worker).copied() else {
-            return;
-        };
-        let Some(place) = cursor
-            .or_else(|| self.course.start())
-            .map(|cursor| self.measured_at(cursor))
-        else {
-            return;
-        };
-        let (losses, rates) = (&measures.losses, &measures.learning_rates);
-        let named = losses
-            .iter()
-            .map(|loss| ("loss", loss))
-            .chain(rates.iter().map(|rate| ("lr", rate)));
-        for (kind, measured) in named {
-            let name = format!("{kind}.{}", measured.name);
-            self.journal.note(Entry::Metric {
-                place,
-                name,
-                value: measured.value,
-            });
-        }
-        for phase in &measures.phase_seconds {
-            self.journal.note(Entry::Phase {
-                stage: place.stage,
-                slot: slot.0,
-                name: phase.name.clone(),
-                amount: phase.value,
-            });
-        }
-        if measures.images > 0 {
-            let amount = measures.images as f64;
-            self.journal.note(Entry::Phase {
-                stage: place.stage,
-                slot: slot.0,
-                name: "images".into(),
-                amount,
-            });
-        }
-        self.tell(News::Progress {
-            slot,
-            stage: place.stage,
-            steps_done: place.step,
-            measures,
-        });
-    }
-
-    /// The stage a step belongs to that led to `cursor`: the start of a stage was reached by the one before.
-    fn measured_at(&self, cursor: Cursor) -> Cursor {
-        if cursor.step > 0 {
-            return cursor;
-        }
-        let before = self
-            .course
-            .stages()
-            .iter()
-            .rev()
-            .find(|length| length.stage < cursor.stage);
-        before.map_or(cursor, |length| Cursor {
-            stage: length.stage,
-            step: length.steps,
-        })
-    }
-
-    fn reported(&mut self, worker: WorkerId, notice: Notice) {
-        tracing::debug!(worker = worker.0, "reported");
-        match notice {
-            Notice::Checkpoint {
-                path,
-                place,
-                digest,
-                size_bytes,
-            } => {
-                self.tell(News::Checkpoint {
-                    path: path.clone(),
-                    place,
-                    size_bytes,
-                });
-                self.journal.note(Entry::Checkpoint {
-                    path,
-                    place,
-                    digest,
-                    size_bytes,
-                });
-            }
-            Notice::Evaluation {
-                model,
-                set,
-                confusion,
-                images,
-                place,
-                seconds,
-            } => {
-                self.tell(News::Evaluated {
-                    model: model.clone(),
-                    set: set.clone(),
-                    place,
-                    images,
-                    confusion: confusion.clone(),
-                });
-                self.journal.note(Entry::Evaluation {
-                    model,
-                    set,
-                    place,
-                    images,
-                    confusion,
-                    seconds,
-                });
-            }
-            Notice::StageDone {
-                stage,
-                seconds,
-                digest,
-            } => self.stage_done(stage, seconds, digest),
-        }
-    }
-
-    fn stage_done(&mut self, stage: Stage, seconds: f64, digest: String) {
-        self.tell(News::StageDone { stage, seconds });
-        self.journal.note(Entry::StageDone {
-            stage,
-            seconds,
-            digest,
-        });
-    }
-
     /// Asks the machine to stop.
     pub async fn stop(
         &mut self,
@@ -624,7 +354,9 @@ impl Driver {
 
     fn tell_verdict(&mut self) {
         let verdict = self.machine.verdict();
-        if self.told.as_ref() != Some(&verdict) {
+        // How it ended is told once, when the processes are gone.
+        let over = self.machine.phase().is_over();
+        if !over && self.told.as_ref() != Some(&verdict) {
             self.told = Some(verdict.clone());
             self.tell(News::Verdict(verdict));
         }

@@ -4,6 +4,7 @@
 //! out; when this ends, no process that was started here is left; every wait has a deadline.
 
 mod drive;
+mod hear;
 mod news;
 mod owner;
 mod streams;

@@ -257,7 +257,7 @@ impl Worker {
     async fn report(&mut self, at: Cursor, after: Option<Cursor>) -> Result<(), Anything> {
         use v1::report_request::Fact as Report;
         let mut facts = Vec::new();
-        if at.stage == Stage::Adapt && (at.step + 1) % 20 == 0 {
+        if at.stage == Stage::Adapt && (at.step + 1).is_multiple_of(20) {
             facts.push(Report::Evaluation(Self::evaluation(
                 "validation",
                 "source",

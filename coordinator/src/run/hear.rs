@@ -1,0 +1,281 @@
+//! The workers' calls: facts for the machine, measurements and notices for the journal.
+
+use ulda_core::ids::{Generation, WorkerId};
+use ulda_core::machine::{Digest, Event, Outcome, Tick, Ticket};
+use ulda_core::stage::{Cursor, Stage};
+
+use super::drive::{Driver, RunError};
+use super::news::News;
+use crate::journal::Entry;
+use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal};
+
+impl Driver {
+    /// A call of a worker.
+    pub async fn asked(&mut self, now: Tick, ask: Ask) -> Result<Option<Outcome>, RunError> {
+        match ask {
+            Ask::Join { who, reply } => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.tickets.insert(ticket, reply);
+                let Introduction {
+                    slot,
+                    data_address,
+                    device,
+                    process_id,
+                } = who;
+                tracing::debug!(slot = slot.0, process_id, %device, "join asked");
+                let ended = self
+                    .feed(
+                        now,
+                        Event::JoinAsked {
+                            ticket,
+                            slot,
+                            data_address,
+                            device,
+                        },
+                    )
+                    .await?;
+                if let Some(unanswered) = self.tickets.remove(&ticket) {
+                    let _ = unanswered.send(Err(Refusal::Ending));
+                }
+                Ok(ended)
+            }
+            Ask::Attend {
+                worker,
+                attachment,
+                generation,
+                directives,
+                reply,
+            } => {
+                self.streams.open(worker, attachment, directives);
+                let ended = self
+                    .feed(now, Event::WorkerAttached { worker, generation })
+                    .await?;
+                let answer = if self.streams.attends(worker) {
+                    Ok(())
+                } else {
+                    Err(Refusal::UnknownWorker { worker: worker.0 })
+                };
+                // A stream whose worker hung up is seen to end by its pump.
+                let _ = reply.send(answer);
+                Ok(ended)
+            }
+            Ask::Attended {
+                worker,
+                attachment,
+                generation,
+                fact,
+            } => {
+                if !self.streams.is_current(worker, attachment) {
+                    return Ok(None);
+                }
+                self.attended(now, worker, generation, fact).await
+            }
+            Ask::Detached {
+                worker,
+                attachment,
+                why,
+            } => {
+                if !self.streams.is_current(worker, attachment) {
+                    return Ok(None);
+                }
+                self.streams.close(worker);
+                self.feed(now, Event::WorkerDetached { worker, why }).await
+            }
+            Ask::Report {
+                worker,
+                notice,
+                reply,
+            } => {
+                self.reported(worker, notice);
+                self.flush().await?;
+                let _ = reply.send(Ok(()));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn attended(
+        &mut self,
+        now: Tick,
+        worker: WorkerId,
+        generation: Generation,
+        fact: Fact,
+    ) -> Result<Option<Outcome>, RunError> {
+        let event = match fact {
+            Fact::Heartbeat => Event::HeartbeatHeard { worker, generation },
+            Fact::Ready { state } => Event::WorkerReady {
+                worker,
+                generation,
+                state,
+            },
+            Fact::Formed { state } => Event::WorkerFormed {
+                worker,
+                generation,
+                state,
+            },
+            Fact::Progress { state, measures } => {
+                let Some(state) = state else {
+                    self.measured(worker, None, measures);
+                    return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
+                };
+                self.measured(worker, Some(state.cursor), measures);
+                Event::ProgressMade {
+                    worker,
+                    generation,
+                    state,
+                }
+            }
+            Fact::Broke {
+                cause,
+                waiting_for,
+                state,
+            } => Event::GenerationBroke {
+                worker,
+                generation,
+                cause,
+                waiting_for,
+                state,
+            },
+            Fact::Finished { digest } => Event::WorkerFinished {
+                worker,
+                generation,
+                digest: Digest(digest),
+            },
+            Fact::Failed { cause, exit_code } => Event::WorkerFailed {
+                worker,
+                cause,
+                exit_code,
+            },
+        };
+        self.feed(now, event).await
+    }
+
+    /// Writes down and tells what a worker measured on the way to `cursor`.
+    fn measured(&mut self, worker: WorkerId, cursor: Option<Cursor>, measures: Measures) {
+        let Some(slot) = self.slots.get(&worker).copied() else {
+            return;
+        };
+        let Some(place) = cursor
+            .or_else(|| self.course.start())
+            .map(|cursor| self.measured_at(cursor))
+        else {
+            return;
+        };
+        let (losses, rates) = (&measures.losses, &measures.learning_rates);
+        let named = losses
+            .iter()
+            .map(|loss| ("loss", loss))
+            .chain(rates.iter().map(|rate| ("lr", rate)));
+        for (kind, measured) in named {
+            let name = format!("{kind}.{}", measured.name);
+            self.journal.note(Entry::Metric {
+                place,
+                name,
+                value: measured.value,
+            });
+        }
+        for phase in &measures.phase_seconds {
+            self.journal.note(Entry::Phase {
+                stage: place.stage,
+                slot: slot.0,
+                name: phase.name.clone(),
+                amount: phase.value,
+            });
+        }
+        if measures.images > 0 {
+            let amount = measures.images as f64;
+            self.journal.note(Entry::Phase {
+                stage: place.stage,
+                slot: slot.0,
+                name: "images".into(),
+                amount,
+            });
+        }
+        self.tell(News::Progress {
+            slot,
+            stage: place.stage,
+            steps_done: place.step,
+            measures,
+        });
+    }
+
+    /// The stage a step belongs to that led to `cursor`: the start of a stage was reached by the one before.
+    fn measured_at(&self, cursor: Cursor) -> Cursor {
+        if cursor.step > 0 {
+            return cursor;
+        }
+        let before = self
+            .course
+            .stages()
+            .iter()
+            .rev()
+            .find(|length| length.stage < cursor.stage);
+        before.map_or(cursor, |length| Cursor {
+            stage: length.stage,
+            step: length.steps,
+        })
+    }
+
+    fn reported(&mut self, worker: WorkerId, notice: Notice) {
+        tracing::debug!(worker = worker.0, "reported");
+        match notice {
+            Notice::Checkpoint {
+                path,
+                place,
+                digest,
+                size_bytes,
+            } => {
+                self.tell(News::Checkpoint {
+                    path: path.clone(),
+                    place,
+                    size_bytes,
+                });
+                self.journal.note(Entry::Checkpoint {
+                    path,
+                    place,
+                    digest,
+                    size_bytes,
+                });
+            }
+            Notice::Evaluation {
+                model,
+                set,
+                confusion,
+                images,
+                place,
+                seconds,
+            } => {
+                self.tell(News::Evaluated {
+                    model: model.clone(),
+                    set: set.clone(),
+                    place,
+                    images,
+                    confusion: confusion.clone(),
+                });
+                self.journal.note(Entry::Evaluation {
+                    model,
+                    set,
+                    place,
+                    images,
+                    confusion,
+                    seconds,
+                });
+            }
+            Notice::StageDone {
+                stage,
+                seconds,
+                digest,
+            } => self.stage_done(stage, seconds, digest),
+        }
+    }
+
+    fn stage_done(&mut self, stage: Stage, seconds: f64, digest: String) {
+        self.tell(News::StageDone { stage, seconds });
+        self.journal.note(Entry::StageDone {
+            stage,
+            seconds,
+            digest,
+        });
+    }
+}
