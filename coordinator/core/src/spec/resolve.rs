@@ -363,7 +363,7 @@ impl<'a> Rules<'a> {
         ] {
             self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
         }
-        if stage.scene_pool == 0 || stage.scene_pool % 8 != 0 {
+        if stage.scene_pool == 0 || !stage.scene_pool.is_multiple_of(8) {
             self.problem(
                 "simulate.scene_pool",
                 format!("is {}", stage.scene_pool),
@@ -384,7 +384,7 @@ impl<'a> Rules<'a> {
                 "lower simulate.data_shards or simulate.prompt_groups, or raise run.shards",
             );
         }
-        if stage.data_shards > 0 && stage.batches % u64::from(stage.data_shards) != 0 {
+        if stage.data_shards > 0 && !stage.batches.is_multiple_of(u64::from(stage.data_shards)) {
             self.problem(
                 "simulate.batches",
                 format!(
