@@ -24,6 +24,7 @@ mod loss;
 mod phase;
 mod reason;
 mod record;
+mod resume;
 mod roster;
 mod rules;
 mod run;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::claim::StateClaim;
 use super::effect::{Asker, Directive, Effect, Outcome};
 use super::event::{Event, Stopping};
-use super::phase::{Gathering, Phase, PhaseName, Rank, Training};
+use super::phase::{Phase, PhaseName};
 use super::reason::{
     BAD_INPUT, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Why,
 };
 use super::record::{Record, Resume};
-use super::roster::{Roster, Standing, Worker};
+use super::roster::{Roster, Standing};
 use super::rules::{Launching, Rules};
 use super::snapshot::Counters;
 use super::tick::Tick;
@@ -73,75 +73,6 @@ impl Machine {
         machine.record(Record::RunStarted { term });
         machine.take_up(resume);
         machine
-    }
-
-    fn take_up(&mut self, resume: Resume) {
-        if let Some(digest) = resume.finished {
-            self.effects.push(Effect::End(Outcome::Finished { digest }));
-            return;
-        }
-        for (slot, attempt) in resume.attempts {
-            self.roster.seating(slot).attempt = Some(attempt);
-        }
-        let running = resume.running.filter(|running| {
-            running
-                .formation
-                .members
-                .iter()
-                .all(|member| resume.workers.contains_key(&member.worker))
-        });
-        let until = self.now + self.rules.deadlines.form;
-        for (worker, known) in resume.workers {
-            self.roster.seating(known.slot).place = super::roster::Place::Serving { worker };
-            let member = running
-                .as_ref()
-                .is_some_and(|running| running.formation.contains(worker));
-            let standing = if member {
-                Standing::Member
-            } else {
-                Standing::Owing {
-                    generation: self.generation,
-                    until,
-                }
-            };
-            let entry = Worker {
-                slot: known.slot,
-                data_address: known.data_address,
-                device: known.device,
-                attached: false,
-                seen: true,
-                last_heard: self.now,
-                standing,
-            };
-            self.roster.workers.insert(worker, entry);
-        }
-        self.phase = match running {
-            Some(running) => {
-                let cursor = running.state.as_ref().map(|state| state.cursor);
-                let rank = Rank {
-                    cursor,
-                    last_progress: self.now,
-                    finished: None,
-                };
-                let members = running.formation.members.iter();
-                Phase::Training(Training {
-                    ranks: members.map(|member| (member.worker, rank.clone())).collect(),
-                    formation: running.formation,
-                    since: self.now,
-                    state: running.state,
-                    reporter: None,
-                    last_advance: self.now,
-                    advanced: false,
-                })
-            }
-            None => Phase::Gathering(Gathering {
-                since: self.now,
-                grace: self.now + self.rules.deadlines.gather,
-                not_before: self.now,
-                deadline: self.now + self.rules.deadlines.gather,
-            }),
-        };
-        self.staff();
     }
 
     /// Takes in one fact. `now` never runs backwards; an earlier tick counts as the last one.
@@ -324,6 +255,9 @@ impl Machine {
 
     /// Marks the sender as alive and lets only facts of the current generation through.
     fn heard(&mut self, event: Event) -> Option<Event> {
+        if self.phase.name().is_over() {
+            return Some(event);
+        }
         let Some(worker) = event.sender() else {
             return Some(event);
         };
@@ -336,8 +270,11 @@ impl Machine {
         let Some(got) = event.generation() else {
             return Some(event);
         };
-        // A number this coordinator never gave: its journal is older than the worker.
-        self.floor = self.floor.max(got);
+        // A number this coordinator never gave: its journal is older than the worker. Half of all numbers
+        // are kept out of reach of a worker that makes one up.
+        if got.0 < u64::MAX / 2 {
+            self.floor = self.floor.max(got);
+        }
         let current = self.generation;
         let fact = match &event {
             Event::WorkerFormed { .. } | Event::ProgressMade { .. } | Event::WorkerFinished { .. } => true,

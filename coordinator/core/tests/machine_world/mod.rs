@@ -1,8 +1,13 @@
-//! The simulated world. `world` moves time and messages, `process` is a worker, `invariants` watch.
+//! The simulated world. `world` moves time and messages, `shell` stands for the coordinator's shell,
+//! `worker` for the workers; `invariants` watch.
 
+mod fault;
 mod invariants;
 mod process;
+mod shell;
 mod truth;
+mod worker;
 mod world;
 
-pub use world::{Fault, Life, World};
+pub use fault::Fault;
+pub use world::{Life, World};
