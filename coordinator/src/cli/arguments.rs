@@ -184,14 +184,16 @@ pub struct ReportArguments {
 #[derive(Clone, Debug, Args)]
 pub struct PredictArguments {
     /// Use the adapted model of this run
-    #[arg(long, value_name = "RUN", required_unless_present = "model", conflicts_with_all = ["model", "clip"])]
+    #[arg(
+        long,
+        value_name = "RUN",
+        required_unless_present = "model",
+        conflicts_with = "model"
+    )]
     pub run: Option<PathBuf>,
-    /// Use this model
-    #[arg(long, value_name = "FILE", requires = "clip")]
-    pub model: Option<PathBuf>,
-    /// The CLIP checkpoint the model was trained with
+    /// Use this model, with `backbone.*` and `classifier.*`
     #[arg(long, value_name = "FILE")]
-    pub clip: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     /// Folder for the predictions
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

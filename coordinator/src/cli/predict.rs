@@ -15,32 +15,27 @@ enum PredictError {
         run.display(), model.display(), run.display()
     )]
     NotFinished { run: PathBuf, model: PathBuf },
-    #[error("input `{}` does not exist", path.display())]
+    #[error("input `{}` does not exist\n  hint: give PNG images, or folders that hold some", path.display())]
     NoInput { path: PathBuf },
     #[error("start worker `{}`\n  hint: build it with `make`, or name it with --worker-binary", path.display())]
     Start { path: PathBuf, source: std::io::Error },
 }
 
 pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
-    let (model, clip) = match (&arguments.run, &arguments.model, &arguments.clip) {
-        (Some(run), _, _) => {
-            let directory = run_directory(run)?;
-            let model = directory.final_checkpoints().join("adapted.safetensors");
+    let model = match &arguments.run {
+        Some(run) => {
+            let model = run_directory(run)?
+                .final_checkpoints()
+                .join("adapted.safetensors");
             if !model.is_file() {
                 return Err(Stop::bad_input(PredictError::NotFinished {
                     run: run.clone(),
                     model,
                 }));
             }
-            (
-                model,
-                directory.config().map_err(Stop::bad_input)?.clip.checkpoint,
-            )
+            model
         }
-        (None, model, clip) => (
-            model.clone().unwrap_or_default(),
-            clip.clone().unwrap_or_default(),
-        ),
+        None => arguments.model.clone().unwrap_or_default(),
     };
     if let Some(path) = arguments.inputs.iter().find(|path| !path.exists()) {
         return Err(Stop::bad_input(PredictError::NoInput { path: path.clone() }));
@@ -51,8 +46,6 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
         .arg("predict")
         .arg("--model")
         .arg(model)
-        .arg("--clip")
-        .arg(clip)
         .arg("--out")
         .arg(&arguments.out);
     command.args(&arguments.inputs);
