@@ -67,6 +67,7 @@ impl Rules {
     #[must_use]
     pub fn of(spec: &RunSpec, wanted_workers: u32, launching: Launching) -> Self {
         let deadline = &spec.config().deadline;
+        let recovery = &spec.config().recovery;
         Self {
             shards: spec.shards(),
             course: spec.course(),
@@ -82,12 +83,12 @@ impl Rules {
                 drain: Duration::from_secs_f64(deadline.drain),
             },
             restarts: RestartBudget {
-                per_slot: 3,
-                window: Duration::from_secs(600),
+                per_slot: recovery.restarts,
+                window: Duration::from_secs_f64(recovery.window),
             },
-            relaunch_grace: Duration::from_secs(15),
+            relaunch_grace: Duration::from_secs_f64(recovery.grace),
             exit_grace: Duration::from_secs(2),
-            admit_every: Duration::from_secs(30),
+            admit_every: Duration::from_secs_f64(recovery.admit_every),
             stalls_allowed: 3,
         }
     }

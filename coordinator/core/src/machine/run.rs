@@ -79,10 +79,8 @@ impl Machine {
     pub fn handle(&mut self, now: Tick, event: Event) {
         let due = self.poll_timeout();
         self.now = self.now.max(now);
-        if !self.phase.name().is_over() && !self.known_sender(&event) {
-            return;
-        }
-        if let Some(event) = self.heard(event) {
+        let admitted = self.phase.name().is_over() || self.known_sender(&event);
+        if admitted && let Some(event) = self.heard(event) {
             self.dispatch(event, due);
         }
         self.reconsider();
