@@ -2,6 +2,7 @@
 //! comes first, since the path is a RUNPATH.
 
 fn main() {
-    let lib = std::env::var("DEP_ULDA_TORCH_LIB").expect("ulda-torch, a direct dependency, names libtorch's folder");
+    let lib = std::env::var("DEP_ULDA_TORCH_LIB")
+        .expect("ulda-torch, a direct dependency, names libtorch's folder");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }

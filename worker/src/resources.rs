@@ -140,7 +140,6 @@ impl Resources {
     }
 
     /// All tensors of the CLIP checkpoint; one thread at a time.
-    #[must_use]
     pub fn clip_weights(&self) -> MutexGuard<'_, Weights> {
         self.clip_weights.lock().unwrap_or_else(PoisonError::into_inner)
     }

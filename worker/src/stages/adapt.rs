@@ -161,7 +161,7 @@ impl<'a> Adapt<'a> {
 
     fn validation_due(&self, step: u64) -> bool {
         let every = self.context.spec.config().adapt.validate_every;
-        every > 0 && (step + 1) % every == 0
+        every > 0 && (step + 1).is_multiple_of(every)
     }
 
     /// mIoU on the source validation set; a strictly higher one than any before makes this head the best.

@@ -95,6 +95,6 @@ fn begin<'a>(context: &'a Context, state: &RunState) -> Result<Box<dyn StageRun 
 fn checkpoint_due(context: &Context, cursor: Cursor) -> bool {
     match cursor.stage {
         Stage::Simulate | Stage::Evaluate => true,
-        Stage::Pretrain | Stage::Adapt => cursor.step % context.spec.config().checkpoint.every == 0,
+        Stage::Pretrain | Stage::Adapt => cursor.step.is_multiple_of(context.spec.config().checkpoint.every),
     }
 }

@@ -22,7 +22,7 @@ pub enum FormError {
     #[error("workers start from different states: {0}")]
     Disagree(String),
     #[error(transparent)]
-    Own(TrainerError),
+    Own(Box<TrainerError>),
 }
 
 /// A data plane that stands, with the state in place.
@@ -69,10 +69,10 @@ impl Trainer {
 
     /// The state the generation starts from: this worker's own, a holder's, or the run's beginning.
     fn agree(&self, form: &Form, link: &Link, speakers: &Group) -> Result<RunState, FormError> {
-        let own = |error| FormError::Own(TrainerError::State(error));
+        let own = |error| FormError::Own(Box::new(TrainerError::State(error)));
         let Some(wanted) = &form.state else {
             let beginning = self.resources.beginning(&self.spec);
-            return beginning.map_err(|error| FormError::Own(TrainerError::Resources(error)));
+            return beginning.map_err(|error| FormError::Own(Box::new(TrainerError::Resources(error))));
         };
         let mine = self.state.as_ref().filter(|state| matches(state, wanted));
         let everyone = link.gather(FORMING, Op::StateHolders, speakers, &[u8::from(mine.is_some())])?;

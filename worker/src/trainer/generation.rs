@@ -42,7 +42,7 @@ impl Trainer {
         let generation = form.generation;
         let formed = match self.form(form) {
             Ok(formed) => formed,
-            Err(FormError::Own(error)) => return Err(error),
+            Err(FormError::Own(error)) => return Err(*error),
             Err(error) => {
                 tracing::warn!(%generation, error = crate::with_causes(&error), "generation not formed");
                 self.tell_broke(generation, crate::with_causes(&error), Vec::new());
