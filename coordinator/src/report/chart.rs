@@ -111,19 +111,22 @@ fn trimmed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// Exponential moving average over about a twentieth of the points, corrected at the start.
+/// Centred moving average over about a fifteenth of the points; a gap stays a gap.
 fn smoothed(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
-    let keep = 1.0 - 1.0 / (points.len() as f64 / 20.0).max(1.0);
-    let (mut sum, mut weight) = (0.0, 0.0);
+    let reach = points.len() / 30;
+    let mean_around = |index: usize| {
+        // The window shrinks towards the ends, so that it stays centred.
+        let reach = reach.min(index).min(points.len() - 1 - index);
+        let near = points[index - reach..=index + reach]
+            .iter()
+            .filter_map(|(_, value)| *value);
+        let (count, sum) = near.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
+        sum / count
+    };
     points
         .iter()
-        .map(|(x, value)| {
-            if let Some(value) = value {
-                sum = sum * keep + value * (1.0 - keep).max(1e-9);
-                weight = weight * keep + (1.0 - keep).max(1e-9);
-            }
-            (*x, value.map(|_| sum / weight))
-        })
+        .enumerate()
+        .map(|(index, (x, value))| (*x, value.map(|_| mean_around(index))))
         .collect()
 }
 
@@ -176,7 +179,7 @@ impl Chart {
                             @match self.drawing {
                                 Drawing::Smoothed => {
                                     path.raw d=(path(&thinned(&series.points))) {}
-                                    path.line d=(path(&thinned(&smoothed(&series.points)))) {}
+                                    path.line d=(path(&smoothed(&thinned(&series.points)))) {}
                                 }
                                 Drawing::Plain => { path.line d=(path(&thinned(&series.points))) {} }
                                 Drawing::Marked => {

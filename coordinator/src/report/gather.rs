@@ -18,6 +18,9 @@ const MODELS: [&str; 3] = ["source-only", "adapted", "adapted-best"];
 /// The model name of scores taken while training.
 const VALIDATION: &str = "validation";
 
+/// Phases of a step in their order; others follow.
+const PHASES: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
+
 /// A whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReportData {
@@ -87,7 +90,7 @@ pub struct StageTime {
     pub seconds: Option<f64>,
     pub digest: Option<String>,
     pub images: f64,
-    /// Over all workers, longest first.
+    /// Over all workers, in the order of a step.
     pub phases: Vec<PhaseTime>,
 }
 
@@ -243,7 +246,12 @@ fn stage_times(lengths: &[(Stage, u64)], done: &[StageRow], phases: &[PhaseRow])
                     seconds,
                 })
                 .collect();
-            phases.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+            phases.sort_by_key(|phase| {
+                PHASES
+                    .iter()
+                    .position(|name| *name == phase.name)
+                    .unwrap_or(PHASES.len())
+            });
             StageTime {
                 stage: *stage,
                 steps: *steps,

@@ -3,7 +3,6 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ulda_data::labels::CLASSES;
 
-use super::chart::{Chart, Drawing, Series};
 use super::civil::date_text;
 use super::gather::{ReportData, SetScores};
 use super::sections::{curves, details, examples, times};
@@ -29,7 +28,6 @@ pub fn render(data: &ReportData) -> String {
                     (overview(data))
                     (examples(data))
                     (classes(data))
-                    (validation(data))
                     (curves(data))
                     (times(data))
                     (details(data))
@@ -132,8 +130,8 @@ fn overview(data: &ReportData) -> Markup {
                 }
             }
         }
-        p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. No image of these "
-            "domains was read in training." }
+        p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. No image of a target "
+            "domain was read in training." }
     }
 }
 
@@ -184,24 +182,4 @@ fn summaries() -> [(&'static str, Pick); 4] {
         ("aAcc", |scores| scores.overall_accuracy),
         ("FreqW IoU", |scores| Some(scores.freq_weighted_accuracy)),
     ]
-}
-
-fn validation(data: &ReportData) -> Markup {
-    if data.validation.is_empty() {
-        return html! {};
-    }
-    let points = data
-        .validation
-        .iter()
-        .map(|point| (point.place.step as f64, point.mean_iou.map(|mean| mean * 100.0)));
-    let chart = Chart {
-        title: "mIoU on the source's validation images, %".into(),
-        x_label: "adapt step".into(),
-        series: vec![Series {
-            name: "validation".into(),
-            points: points.collect(),
-        }],
-        drawing: Drawing::Marked,
-    };
-    html! { h2 { "Validation on the source" } div.grid { (chart.render()) } }
 }

@@ -60,6 +60,7 @@ pub(super) fn curves(data: &ReportData) -> Markup {
         @for (stage, named) in &data.curves {
             @let losses: Vec<_> = named.iter().filter_map(|(name, values)| Some((name.strip_prefix("loss.")?, values))).collect();
             @let rates: Vec<_> = named.iter().filter_map(|(name, values)| Some((name.strip_prefix("lr.")?, values))).collect();
+            @let validation = if *stage == Stage::Adapt { validation(data) } else { None };
             @if !losses.is_empty() || !rates.is_empty() {
                 h2 { (stage_title(*stage)) }
                 div.grid {
@@ -71,6 +72,7 @@ pub(super) fn curves(data: &ReportData) -> Markup {
                             drawing: Drawing::Smoothed,
                         }.render())
                     }
+                    @if let Some(chart) = validation { (chart.render()) }
                     @if !rates.is_empty() {
                         (Chart {
                             title: "learning rates".into(),
@@ -83,6 +85,26 @@ pub(super) fn curves(data: &ReportData) -> Markup {
             }
         }
     }
+}
+
+/// mIoU on the source while the head adapts.
+fn validation(data: &ReportData) -> Option<Chart> {
+    let points = data
+        .validation
+        .iter()
+        .filter(|point| point.place.stage == Stage::Adapt);
+    let points: Vec<_> = points
+        .map(|point| (point.place.step as f64, point.mean_iou.map(|mean| mean * 100.0)))
+        .collect();
+    (!points.is_empty()).then(|| Chart {
+        title: "mIoU on the source, %".into(),
+        x_label: x_label(Stage::Adapt),
+        series: vec![Series {
+            name: "validation".into(),
+            points,
+        }],
+        drawing: Drawing::Marked,
+    })
 }
 
 fn stage_title(stage: Stage) -> &'static str {

@@ -1,5 +1,6 @@
 //! The loop that owns a run: waits for the next event, gives it to the driver, until the run is over.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -203,11 +204,7 @@ async fn serve(
     let (by, outcome) = result?;
     flushed?;
     ending?;
-    Ok(ending_of(
-        outcome,
-        by,
-        driver.first_causes.into_values().collect(),
-    ))
+    Ok(ending_of(outcome, by, driver.first_causes, &request.directory))
 }
 
 struct Inputs<'a> {
@@ -244,8 +241,8 @@ async fn until_over(
             biased;
             Some(signal) = inputs.signalled.recv() => Happened::Signalled(signal),
             Some(outcome) = inputs.ended.recv() => Happened::ProcessEnded(outcome),
-            Some(ask) = inputs.asks.recv() => Happened::Asked(ask),
             _ = flush.tick() => Happened::FlushDue,
+            Some(ask) = inputs.asks.recv() => Happened::Asked(ask),
             () = sleep_until(wake) => Happened::Woke,
             _ = &mut *inputs.server => Happened::ControlPlaneGone,
         };
@@ -335,19 +332,36 @@ async fn close(
     Ok(())
 }
 
-fn ending_of(outcome: Outcome, by: Option<Signal>, causes: Vec<FirstCause>) -> Ending {
+/// The run's end for people. Of a failure, the causes are those of the slot where it began, or all.
+fn ending_of(
+    outcome: Outcome,
+    by: Option<Signal>,
+    mut causes: BTreeMap<u32, FirstCause>,
+    directory: &RunDirectory,
+) -> Ending {
     match outcome {
         Outcome::Finished { digest } => Ending::Finished {
             digest: digest.to_string(),
         },
         Outcome::Stopped => Ending::Stopped { by },
         Outcome::Failed {
-            reason, exit_code, ..
-        } => Ending::Failed {
-            why: reason.to_string(),
+            reason,
+            cause,
             exit_code,
-            causes,
-        },
+        } => {
+            let causes = match cause.slot {
+                Some(slot) => vec![causes.remove(&slot.0).unwrap_or_else(|| {
+                    let log = directory.worker_log(slot.0);
+                    launch::first_cause(slot.0, format!("exit code {exit_code}"), &log, 0)
+                })],
+                None => causes.into_values().collect(),
+            };
+            Ending::Failed {
+                why: reason.to_string(),
+                exit_code,
+                causes,
+            }
+        }
     }
 }
 

@@ -203,3 +203,42 @@ fn the_next_coordinator_finds_what_a_killed_one_left() {
     assert_eq!(resumed.status.code(), Some(0), "{}", text(&resumed.stderr));
     assert_gone(&processes);
 }
+
+#[test]
+fn workers_that_outlive_their_coordinator_go_on_under_the_next() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["--workers", "2", "--set", "adapt.steps=400"]);
+    command
+        .env("TINY_STEP_MILLIS", "10")
+        .env("TINY_STAYS", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut run = command.spawn().unwrap();
+    let processes = workers(&bench, 2);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let resumed = bench.output(&["resume", "runs/small"]);
+    let logged = text(&resumed.stderr);
+    assert_eq!(resumed.status.code(), Some(0), "{logged}");
+    assert!(
+        !logged.contains("worker started"),
+        "the old processes must go on: {logged}"
+    );
+    assert_gone(&processes);
+}
+
+#[test]
+fn a_worker_that_never_gets_anywhere_ends_the_run_with_its_cause() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["--workers", "1"]);
+    command.env("TINY_DIES_IN_SLOT", "0").env("TINY_ALWAYS", "1");
+    let output = command.output().unwrap();
+    let logged = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{logged}");
+    let told = logged.split("error: ").last().unwrap();
+    assert!(
+        told.contains("restarts of slot 0 are spent")
+            && told.contains("| 2026-01-01T00:00:00Z ERROR read image"),
+        "{told}"
+    );
+}

@@ -1,6 +1,9 @@
 //! Tests of the coordinator's shell with real files, sockets and processes.
 
-#![allow(clippy::unwrap_used, reason = "a test whose bench cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test whose bench cannot be set up has failed"
+)]
 
 mod bench;
 mod cli;

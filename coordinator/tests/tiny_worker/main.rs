@@ -2,7 +2,7 @@
 //! with real processes. `TINY_*` variables make it slow or faulty.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -76,15 +76,17 @@ async fn join(coordinator: String, run: String, slot: u32) -> Result<(), Anythin
     let welcome = client.join(request).await?.into_inner();
     let config: RunConfig = toml::from_str(&welcome.spec_toml)?;
     let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 })?;
-    let (facts, outbox) = mpsc::channel(64);
+    let (facts, _) = mpsc::channel(1);
     let mut worker = Worker {
         id: welcome.worker,
         generation: 0,
         cursor: None,
         owns_first_shard: false,
+        trains: false,
+        formed: None,
         course: spec.course(),
         facts,
-        client: client.clone(),
+        client,
         sets: spec
             .config()
             .evaluate
@@ -93,45 +95,69 @@ async fn join(coordinator: String, run: String, slot: u32) -> Result<(), Anythin
             .map(|set| set.name.clone())
             .collect(),
     };
-    worker.say(Fact::Ready(v1::Ready { state: None })).await?;
-    let mut orders = client.attend(ReceiverStream::new(outbox)).await?.into_inner();
-    let heartbeat = Duration::from_millis(welcome.heartbeat_millis);
-    let pace = Duration::from_millis(number("TINY_STEP_MILLIS").map_or(2, i32::unsigned_abs).into());
-    let mut beat = tokio::time::interval(heartbeat);
-    let mut step = tokio::time::interval(pace);
-    let mut trains = false;
-    let directory = Path::new(&welcome.run_directory).to_owned();
     println!("INFO joined as worker {}", welcome.worker);
+    let life = Life {
+        slot,
+        directory: Path::new(&welcome.run_directory).to_owned(),
+        heartbeat: Duration::from_millis(welcome.heartbeat_millis),
+        pace: Duration::from_millis(number("TINY_STEP_MILLIS").map_or(2, i32::unsigned_abs).into()),
+    };
+    loop {
+        match attend(&mut worker, &life).await {
+            Ok(()) => return Ok(()),
+            Err(cause) if std::env::var("TINY_STAYS").is_ok() => {
+                println!("WARN {cause}; trying again");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+struct Life {
+    slot: u32,
+    directory: PathBuf,
+    heartbeat: Duration,
+    pace: Duration,
+}
+
+/// One attend stream, until it ends or the worker is told to stop.
+async fn attend(worker: &mut Worker, life: &Life) -> Result<(), Anything> {
+    let (facts, outbox) = mpsc::channel(64);
+    worker.facts = facts;
+    worker
+        .say(Fact::Ready(v1::Ready {
+            state: worker.cursor.map(claim),
+        }))
+        .await?;
+    let mut client = worker.client.clone();
+    let mut orders = client.attend(ReceiverStream::new(outbox)).await?.into_inner();
+    if let Some(formed) = worker.formed.clone() {
+        worker.say(Fact::Formed(formed)).await?;
+    }
+    let mut beat = tokio::time::interval(life.heartbeat);
+    let mut step = tokio::time::interval(life.pace);
     loop {
         tokio::select! {
             order = orders.next() => {
-                let Some(order) = order else { return Err("the coordinator hung up".into()) };
-                let order = order?;
+                let order = order.ok_or("the coordinator hung up")??;
                 worker.generation = order.generation;
                 match order.order {
                     Some(Order::Form(form)) => worker.form(form).await?,
-                    Some(Order::Go(_)) => trains = true,
-                    Some(Order::Fence(fence)) => {
-                        trains = false;
-                        worker.broke(fence.why).await?;
-                    }
-                    Some(Order::Stop(_)) => {
-                        if std::env::var("TINY_IGNORES_STOP").is_ok() {
-                            continue;
-                        }
-                        return Ok(());
-                    }
-                    None => {}
+                    Some(Order::Go(_)) => worker.trains = true,
+                    Some(Order::Fence(fence)) => worker.broke(fence.why).await?,
+                    Some(Order::Stop(_)) if std::env::var("TINY_IGNORES_STOP").is_err() => return Ok(()),
+                    Some(Order::Stop(_)) | None => {}
                 }
             }
             _ = beat.tick() => worker.say(Fact::Heartbeat(v1::Heartbeat {})).await?,
-            _ = step.tick(), if trains => {
-                if is_meant("TINY_DIES_IN_SLOT", slot, &directory) {
+            _ = step.tick(), if worker.trains => {
+                if is_meant("TINY_DIES_IN_SLOT", life.slot, &life.directory) {
                     println!("2026-01-01T00:00:00Z ERROR read image `a.png`: it is cut short");
                     println!("  hint: copy the file again");
                     std::process::exit(number("TINY_EXIT").unwrap_or(1));
                 }
-                trains = worker.train().await?;
+                worker.train().await?;
             }
         }
     }
@@ -142,6 +168,9 @@ struct Worker {
     generation: u64,
     cursor: Option<Cursor>,
     owns_first_shard: bool,
+    trains: bool,
+    /// What it said last of the generation it trains in, repeated on each further stream.
+    formed: Option<v1::Formed>,
     course: Course,
     facts: mpsc::Sender<v1::Attendance>,
     client: CoordinatorClient<tonic::transport::Channel>,
@@ -179,10 +208,14 @@ impl Worker {
                 step: state.step,
             });
         }
-        self.say(Fact::Formed(v1::Formed { state: form.state })).await
+        let formed = v1::Formed { state: form.state };
+        self.formed = Some(formed.clone());
+        self.say(Fact::Formed(formed)).await
     }
 
     async fn broke(&mut self, cause: String) -> Result<(), Anything> {
+        self.trains = false;
+        self.formed = None;
         let state = self.cursor.map(claim);
         self.say(Fact::Broke(v1::Broke {
             cause,
@@ -192,8 +225,8 @@ impl Worker {
         .await
     }
 
-    /// One step. Returns whether there are more.
-    async fn train(&mut self) -> Result<bool, Anything> {
+    /// One step.
+    async fn train(&mut self) -> Result<(), Anything> {
         let start = self.course.start().ok_or("nothing to do")?;
         let at = self.cursor.unwrap_or(start);
         let after = self.course.after(at);
@@ -251,7 +284,8 @@ impl Worker {
             }))
             .await?;
         }
-        Ok(after.is_some())
+        self.trains = after.is_some();
+        Ok(())
     }
 
     async fn report(&mut self, at: Cursor, after: Option<Cursor>) -> Result<(), Anything> {
