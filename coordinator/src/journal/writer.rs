@@ -60,8 +60,15 @@ impl JournalError {
     }
 }
 
+/// An entry and the moment at which it was noted, milliseconds since 1970.
+#[derive(Debug)]
+struct Noted {
+    at: i64,
+    entry: Entry,
+}
+
 struct Batch {
-    entries: Vec<Entry>,
+    entries: Vec<Noted>,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
@@ -69,7 +76,7 @@ struct Batch {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    noted: Vec<Entry>,
+    noted: Vec<Noted>,
     batches: Option<mpsc::Sender<Batch>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -115,7 +122,10 @@ impl Journal {
 
     /// Remembers an entry for the next commit.
     pub fn note(&mut self, entry: Entry) {
-        self.noted.push(entry);
+        self.noted.push(Noted {
+            at: wall_millis(),
+            entry,
+        });
     }
 
     #[must_use]
@@ -171,11 +181,10 @@ fn write_batches(mut connection: Connection, path: &Path, mut inbox: mpsc::Recei
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn write_batch(connection: &mut Connection, entries: &[Entry]) -> rusqlite::Result<()> {
+fn write_batch(connection: &mut Connection, entries: &[Noted]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    let at = wall_millis();
-    for entry in entries {
-        write_entry(&transaction, entry, at)?;
+    for Noted { at, entry } in entries {
+        write_entry(&transaction, entry, *at)?;
     }
     transaction.commit()
 }

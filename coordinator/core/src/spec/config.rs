@@ -20,6 +20,7 @@ pub struct RunConfig {
     pub evaluate: EvaluateConfig,
     pub checkpoint: CheckpointConfig,
     pub deadline: DeadlineConfig,
+    pub recovery: RecoveryConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -354,6 +355,31 @@ impl Default for DeadlineConfig {
             heartbeat: 20.0,
             progress: 1800.0,
             drain: 30.0,
+        }
+    }
+}
+
+/// How a run gets over the loss of workers. Decides how soon it goes on, never what it computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecoveryConfig {
+    /// Starts of one slot's worker within `window` after which it is not started again.
+    pub restarts: u32,
+    /// Seconds after which a restart is forgotten.
+    pub window: f64,
+    /// Seconds that the survivors wait for a lost worker's successor before they go on without it.
+    pub grace: f64,
+    /// Seconds that a generation trains before it is interrupted to take newcomers in.
+    pub admit_every: f64,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self {
+            restarts: 3,
+            window: 600.0,
+            grace: 15.0,
+            admit_every: 30.0,
         }
     }
 }

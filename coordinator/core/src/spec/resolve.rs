@@ -500,6 +500,14 @@ impl<'a> Rules<'a> {
         ] {
             self.within(&format!("deadline.{key}"), seconds, 0.1, 1e6);
         }
+        let recovery = &self.config.recovery;
+        for (key, seconds) in [
+            ("window", recovery.window),
+            ("grace", recovery.grace),
+            ("admit_every", recovery.admit_every),
+        ] {
+            self.within(&format!("recovery.{key}"), seconds, 0.0, 1e6);
+        }
     }
 }
 
