@@ -60,7 +60,7 @@ impl Truth {
     }
 
     pub fn digest(&self, at: u64) -> Digest {
-        self.digests[usize::try_from(at).unwrap()].clone()
+        self.digests[usize::try_from(at).expect("few steps")].clone()
     }
 
     /// `late` names the end of a stage, not the beginning of the next one.

@@ -63,7 +63,7 @@ impl World {
     pub(super) fn claim(&self, pid: Pid) -> Option<StateClaim> {
         self.processes.all[&pid]
             .at
-            .map(|at| self.truth.claim(at, pid.0 % 2 == 0))
+            .map(|at| self.truth.claim(at, pid.0.is_multiple_of(2)))
     }
 
     pub(super) fn say_ready(&mut self, pid: Pid) {
