@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::Table;
 use ulda_core::spec::RunConfig;
@@ -161,7 +161,38 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
             told: cause.message().to_owned(),
         })?;
     config.rebase(&base);
+    tidy_all(&mut config);
     Ok(config)
+}
+
+/// Takes `.` and `..` out of the paths a run will be known by.
+fn tidy_all(config: &mut RunConfig) {
+    let mut paths = vec![
+        &mut config.run.directory,
+        &mut config.clip.checkpoint,
+        &mut config.source.root,
+    ];
+    paths.extend(config.pretrain.checkpoint.as_mut());
+    paths.extend(config.evaluate.sets.iter_mut().map(|set| &mut set.root));
+    for path in paths {
+        *path = tidy(path);
+    }
+}
+
+/// The path without `.` and `..`; what stands before a `..` is looked up, as it may be a symbolic link.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidied = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                tidied = tidied.canonicalize().unwrap_or(tidied);
+                tidied.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => tidied.push(component),
+        }
+    }
+    tidied
 }
 
 fn read(path: &Path) -> Result<Table, LoadError> {
@@ -245,6 +276,14 @@ mod tests {
         assert_eq!(config.domains[0].prompt, "driving at night");
         assert_eq!(config.source.centre_crop, Some([64, 32]));
         assert_eq!(config.run.directory, Path::new("/here/runs"));
+    }
+
+    #[test]
+    fn paths_are_told_without_detours() {
+        let config = with_sets(&["run.directory=../elsewhere/./runs", "source.root=/data/../city"]).unwrap();
+        assert_eq!(config.run.directory, Path::new("/elsewhere/runs"));
+        assert_eq!(config.source.root, Path::new("/city"));
+        assert_eq!(config.clip.checkpoint, Path::new(""));
     }
 
     #[test]

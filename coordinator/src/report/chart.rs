@@ -45,6 +45,18 @@ struct Axis {
 }
 
 impl Axis {
+    /// Ends where the values end, with ticks at round numbers before.
+    fn up_to(values: impl Iterator<Item = f64>, wanted: usize) -> Option<Self> {
+        let values: Vec<f64> = values.collect();
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut axis = Self::over(values.into_iter(), wanted, true)?;
+        if high > axis.low {
+            axis.high = high;
+            axis.ticks.retain(|tick| *tick <= high);
+        }
+        Some(axis)
+    }
+
     /// Covers the values with ticks at round numbers.
     fn over(values: impl Iterator<Item = f64>, wanted: usize, starts_at_zero: bool) -> Option<Self> {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
@@ -115,12 +127,12 @@ fn trimmed(value: f64, decimals: usize) -> String {
 fn smoothed(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
     let reach = points.len() / 30;
     let mean_around = |index: usize| {
-        // The window shrinks towards the ends, so that it stays centred.
-        let reach = reach.min(index).min(points.len() - 1 - index);
-        let near = points[index - reach..=index + reach]
-            .iter()
-            .filter_map(|(_, value)| *value);
-        let (count, sum) = near.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
+        // Near the ends the window shrinks to stay centred, but not so far that the ends show the noise.
+        let (before, after) = (index, points.len() - 1 - index);
+        let reach = reach.min(before).min(after).max(reach / 2);
+        let near = &points[index - reach.min(before)..=index + reach.min(after)];
+        let known = near.iter().filter_map(|(_, value)| *value);
+        let (count, sum) = known.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
         sum / count
     };
     points
@@ -152,7 +164,7 @@ impl Chart {
         let all = || self.series.iter().flat_map(|series| &series.points);
         let known = || all().filter(|(_, value)| value.is_some_and(f64::is_finite));
         let positive = known().all(|(_, value)| value.unwrap_or(0.0) >= 0.0);
-        let x = Axis::over(known().map(|(x, _)| *x), 5, true);
+        let x = Axis::up_to(known().map(|(x, _)| *x), 5);
         let y = Axis::over(known().filter_map(|(_, value)| *value), 4, positive);
         let (Some(x), Some(y)) = (x, y) else {
             return html! { figure.chart { figcaption { (self.title) } p.note { "no finite values" } } };

@@ -124,9 +124,28 @@ struct Manifest {
     #[serde(default)]
     clip: ClipManifest,
     #[serde(default)]
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, FileManifest>,
     #[serde(default)]
     versions: BTreeMap<String, String>,
+    /// Of the worker that wrote it.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+/// A file's digest, alone or beside other facts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FileManifest {
+    Digest(String),
+    Facts { blake3: String },
+}
+
+impl FileManifest {
+    fn digest(&self) -> &str {
+        match self {
+            Self::Digest(digest) | Self::Facts { blake3: digest } => digest,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,7 +166,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     let history = History::read(directory, &journal)?;
     let facts = journal.facts()?;
     let evaluations = journal.evaluations()?;
-    let manifest = manifest(&directory.final_checkpoints().join("manifest.json"));
+    let manifest = manifest(&directory.final_checkpoints().join("manifest.json"))?;
     let config = spec.config();
     let names: Vec<&str> = config.evaluate.sets.iter().map(|set| set.name.as_str()).collect();
     let lengths: Vec<(Stage, u64)> = spec
@@ -176,11 +195,19 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     })
 }
 
-fn manifest(path: &Path) -> Manifest {
-    std::fs::read(path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default()
+/// What the final models' manifest says; nothing for a run that has none yet.
+fn manifest(path: &Path) -> Result<Manifest, ReportError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| ReportError::Manifest {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Manifest::default()),
+        Err(source) => Err(ReportError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 fn set_scores(names: &[&str], evaluations: &[EvaluationRow]) -> Vec<SetScores> {
@@ -303,13 +330,16 @@ fn digests(
         manifest
             .files
             .iter()
-            .map(|(name, digest)| (name.clone(), digest.clone())),
+            .map(|(name, file)| (name.clone(), file.digest().to_owned())),
     );
     digests
 }
 
 fn versions(manifest: &Manifest, facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut versions = manifest.versions.clone();
+    if let Some(version) = &manifest.version {
+        versions.insert("worker".into(), version.clone());
+    }
     versions.insert(
         "coordinator".into(),
         facts

@@ -90,9 +90,14 @@ fn overview(data: &ReportData) -> Markup {
         return html! { h2 { "Scores" } p.note { "No model of this run has been evaluated yet." } };
     }
     let mean = |set: &SetScores, model: &str| set.model(model).and_then(|model| model.scores.mean_iou);
+    let targets: Vec<&SetScores> = data
+        .sets
+        .iter()
+        .filter(|set| data.domains.iter().any(|domain| domain.name == set.set))
+        .collect();
     let average = |model: &str| {
-        let values: Vec<f64> = data.sets.iter().filter_map(|set| mean(set, model)).collect();
-        (values.len() == data.sets.len()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        let values: Vec<f64> = targets.iter().filter_map(|set| mean(set, model)).collect();
+        (values.len() == targets.len()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let bar = |share: Option<f64>, kind: &str| {
         html! {
@@ -118,10 +123,10 @@ fn overview(data: &ReportData) -> Markup {
                         td { (difference(set.gain("adapted-best"))) }
                     }
                 }
-                @if data.sets.len() > 1 {
+                @if targets.len() > 1 {
                     @let (source, adapted, best) = (average("source-only"), average("adapted"), average("adapted-best"));
                     tr.total {
-                        td { "Mean" } td {}
+                        td { "Mean of the domains" } td {}
                         td { (percent(source)) } td { (percent(adapted)) }
                         td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
                         td { (percent(best)) }

@@ -26,6 +26,13 @@ pub enum ReportError {
     Journal(#[from] JournalError),
     #[error("create `{}`", path.display())]
     Create { path: PathBuf, source: std::io::Error },
+    #[error("read `{}`", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("manifest `{}` is damaged\n  hint: remove it to have a report without digests", path.display())]
+    Manifest {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("write the report as JSON")]
     Json { source: serde_json::Error },
     #[error("write the scores as CSV")]

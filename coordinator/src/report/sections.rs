@@ -1,5 +1,6 @@
 //! Parts of the page besides the scores: pictures, curves, times, what identifies the run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -55,36 +56,48 @@ fn loss_title(name: &str) -> String {
     }
 }
 
+/// Curves with fewer points than this are drawn point by point.
+const FEW: usize = 30;
+
 pub(super) fn curves(data: &ReportData) -> Markup {
     html! {
         @for (stage, named) in &data.curves {
-            @let losses: Vec<_> = named.iter().filter_map(|(name, values)| Some((name.strip_prefix("loss.")?, values))).collect();
-            @let rates: Vec<_> = named.iter().filter_map(|(name, values)| Some((name.strip_prefix("lr.")?, values))).collect();
-            @let validation = if *stage == Stage::Adapt { validation(data) } else { None };
-            @if !losses.is_empty() || !rates.is_empty() {
+            @let charts: Vec<Chart> = charts_of(data, *stage, named);
+            @if !charts.is_empty() {
                 h2 { (stage_title(*stage)) }
-                div.grid {
-                    @for (name, values) in losses {
-                        (Chart {
-                            title: loss_title(name),
-                            x_label: x_label(*stage),
-                            series: vec![Series { name: name.to_owned(), points: points(values) }],
-                            drawing: Drawing::Smoothed,
-                        }.render())
-                    }
-                    @if let Some(chart) = validation { (chart.render()) }
-                    @if !rates.is_empty() {
-                        (Chart {
-                            title: "learning rates".into(),
-                            x_label: x_label(*stage),
-                            series: rates.iter().map(|(name, values)| Series { name: (*name).to_owned(), points: points(values) }).collect(),
-                            drawing: Drawing::Plain,
-                        }.render())
-                    }
-                }
+                div.grid { @for chart in &charts { (chart.render()) } }
             }
         }
     }
+}
+
+fn charts_of(data: &ReportData, stage: Stage, named: &BTreeMap<String, Vec<MetricPoint>>) -> Vec<Chart> {
+    let chart = |title: String, values: &[MetricPoint], many: Drawing| Chart {
+        series: vec![Series {
+            name: title.clone(),
+            points: points(values),
+        }],
+        title,
+        x_label: x_label(stage),
+        drawing: if values.len() < FEW { Drawing::Marked } else { many },
+    };
+    // Validation scores have a chart of their own.
+    let losses = named
+        .iter()
+        .filter_map(|(name, values)| Some((name.strip_prefix("loss.")?, values)));
+    let losses = losses.filter(|(name, _)| !name.starts_with("validation"));
+    let mut charts: Vec<Chart> = losses
+        .map(|(name, values)| chart(loss_title(name), values, Drawing::Smoothed))
+        .collect();
+    if stage == Stage::Adapt {
+        charts.extend(validation(data));
+    }
+    let rates = named
+        .iter()
+        .filter_map(|(name, values)| Some((name.strip_prefix("lr.")?, values)));
+    charts
+        .extend(rates.map(|(name, values)| chart(format!("learning rate, {name}"), values, Drawing::Plain)));
+    charts
 }
 
 /// mIoU on the source while the head adapts.

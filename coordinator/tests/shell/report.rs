@@ -106,7 +106,7 @@ async fn made_up_run(bench: &Bench) -> RunDirectory {
     picture(&directory.examples().join("night/00.png"));
     std::fs::create_dir_all(directory.final_checkpoints()).unwrap();
     let mut manifest = std::fs::File::create(directory.final_checkpoints().join("manifest.json")).unwrap();
-    let text = r#"{"run":"small","digest":"cafe","clip":{"digest":"beef","untrained":true},"files":{"adapted.safetensors":"a1"}}"#;
+    let text = r#"{"run":"small","digest":"cafe","clip":{"digest":"beef","untrained":true},"files":{"adapted.safetensors":{"blake3":"a1b2c3","size_bytes":5}},"version":"0.1.0"}"#;
     manifest.write_all(text.as_bytes()).unwrap();
     directory
 }
@@ -126,7 +126,8 @@ async fn the_page_holds_everything_and_needs_nothing_else() {
         "source-only</span><span>adapted",
         "traffic light",
         "L_cross",
-        "learning rates",
+        "learning rate, head",
+        "a1b2c3",
         "16.67 images/s",
         "Resolved configuration",
         "head_channels = 256",
