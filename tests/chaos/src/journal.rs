@@ -1,0 +1,56 @@
+//! What the harness reads in a run's journal.
+
+use std::path::Path;
+
+use ulda_coordinator::journal::JournalReader;
+use ulda_core::machine::Record;
+use ulda_core::stage::{Course, Cursor};
+
+/// A record and when it was made, milliseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct Dated {
+    pub at: i64,
+    pub record: Record,
+}
+
+/// The run so far; empty where there is no journal yet.
+#[must_use]
+pub fn records(path: &Path) -> Vec<Dated> {
+    let rows = JournalReader::open(path).and_then(|reader| reader.records());
+    let rows = rows.unwrap_or_default();
+    let dated = |row: &ulda_coordinator::journal::RecordRow| {
+        Some(Dated {
+            at: row.at_millis,
+            record: serde_json::from_str(&row.json).ok()?,
+        })
+    };
+    rows.iter().filter_map(dated).collect()
+}
+
+/// Steps of the run that lie before `cursor`.
+#[must_use]
+pub fn steps_before(course: &Course, cursor: Cursor) -> u64 {
+    let lengths = course.stages();
+    let earlier = lengths.iter().filter(|length| length.stage < cursor.stage);
+    earlier.map(|length| length.steps).sum::<u64>() + cursor.step
+}
+
+/// The furthest committed position.
+#[must_use]
+pub fn committed(records: &[Dated]) -> Option<Cursor> {
+    let cursors = records.iter().filter_map(|dated| match &dated.record {
+        Record::Committed { state, .. } => Some(state.cursor),
+        _ => None,
+    });
+    cursors.max()
+}
+
+/// The number of the last generation formed.
+#[must_use]
+pub fn generation(records: &[Dated]) -> u64 {
+    let formed = records.iter().rev().find_map(|dated| match &dated.record {
+        Record::GenerationFormed { generation, .. } => Some(generation.0),
+        _ => None,
+    });
+    formed.unwrap_or(0)
+}
