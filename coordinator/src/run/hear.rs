@@ -119,6 +119,10 @@ impl Driver {
                     self.measured(worker, None, measures);
                     return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
                 };
+                if !measures.activity.is_empty() {
+                    self.measured(worker, Some(state.cursor), measures);
+                    return self.feed(now, Event::WorkAdvanced { worker, generation }).await;
+                }
                 self.measured(worker, Some(state.cursor), measures);
                 Event::ProgressMade {
                     worker,

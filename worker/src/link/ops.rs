@@ -16,6 +16,7 @@ pub enum Op {
     Prototypes,
     ProjectorGradient,
     RoundResult,
+    Pulse,
     Confusion,
 }
 
@@ -34,6 +35,7 @@ impl Op {
             Self::IdleBuffers => (13, "buffers for idle shards"),
             Self::Prototypes => (9, "prototypes"),
             Self::ProjectorGradient => (10, "projector gradient of domain"),
+            Self::Pulse => (15, "pace of iterations"),
             Self::RoundResult => (11, "styles and projectors"),
             Self::Confusion => (12, "confusion matrix"),
         };

@@ -199,6 +199,7 @@ impl<'a> Simulate<'a> {
             self.context.interrupt.check()?;
             let report = round.iterate(&hooks)?;
             phases.add(&report.phases);
+            self.pulse(step, report.iteration)?;
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
                 let note = format!("iteration {} of {}", report.iteration, self.settings.iterations);
@@ -227,6 +228,25 @@ impl<'a> Simulate<'a> {
             },
         );
         Ok((losses, phases, round.styles()?))
+    }
+
+    /// Keeps all shards within one iteration of each other, so that no wait is as long as a round.
+    fn pulse(&self, step: u64, iteration: usize) -> Result<(), StageError> {
+        let at = At {
+            iteration: iteration as u32,
+            ..At::step(Stage::Simulate, step)
+        };
+        let everyone = self.context.link.everyone();
+        self.context.link.gather(at, Op::Pulse, &everyone, &[])?;
+        Ok(())
+    }
+
+    /// A shard without a lane only keeps pace.
+    fn keep_pace(&self, step: u64) -> Result<(), StageError> {
+        (1..=self.settings.iterations).try_for_each(|iteration| {
+            self.context.interrupt.check()?;
+            self.pulse(step, iteration)
+        })
     }
 
     /// Every lane's styles and projectors, on every shard.
@@ -333,7 +353,13 @@ impl<'a> Simulate<'a> {
 impl StageRun for Simulate<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
         let at = At::step(Stage::Simulate, step);
-        let learned = self.lane.map(|lane| self.learn(step, lane)).transpose()?;
+        let learned = match self.lane {
+            Some(lane) => Some(self.learn(step, lane)?),
+            None => {
+                self.keep_pace(step)?;
+                None
+            }
+        };
         let sharing = Instant::now();
         let messages = self.share(at, learned.as_ref())?;
         let losses = self.take(step, &messages)?;

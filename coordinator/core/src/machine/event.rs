@@ -87,6 +87,11 @@ pub enum Event {
         generation: Generation,
         state: StateClaim,
     },
+    /// The worker did a part of the step it is in: an inner iteration, some images.
+    WorkAdvanced {
+        worker: WorkerId,
+        generation: Generation,
+    },
     /// The worker left the generation and keeps `state`. `waiting_for`: shards it waited for in vain.
     GenerationBroke {
         worker: WorkerId,
@@ -131,6 +136,7 @@ impl Event {
             | Self::HeartbeatHeard { worker, .. }
             | Self::WorkerFormed { worker, .. }
             | Self::ProgressMade { worker, .. }
+            | Self::WorkAdvanced { worker, .. }
             | Self::GenerationBroke { worker, .. }
             | Self::WorkerFinished { worker, .. }
             | Self::WorkerFailed { worker, .. } => Some(*worker),
@@ -147,6 +153,7 @@ impl Event {
             | Self::HeartbeatHeard { generation, .. }
             | Self::WorkerFormed { generation, .. }
             | Self::ProgressMade { generation, .. }
+            | Self::WorkAdvanced { generation, .. }
             | Self::GenerationBroke { generation, .. }
             | Self::WorkerFinished { generation, .. } => Some(*generation),
             Self::JoinAsked { .. }

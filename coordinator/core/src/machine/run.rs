@@ -142,6 +142,8 @@ impl Machine {
 
             (Forming, Event::WorkerFormed { worker, state, .. }) => self.formed(worker, state),
             (Training, Event::ProgressMade { worker, state, .. }) => self.progressed(worker, state),
+            (Training, Event::WorkAdvanced { worker, .. }) => self.worked(worker),
+            (Gathering | Forming | Draining, Event::WorkAdvanced { .. }) => {}
             (Training, Event::WorkerFinished { worker, digest, .. }) => self.finished(worker, digest),
             (
                 Forming | Training,
@@ -228,6 +230,7 @@ impl Machine {
                 | Event::HeartbeatHeard { .. }
                 | Event::WorkerFormed { .. }
                 | Event::ProgressMade { .. }
+                | Event::WorkAdvanced { .. }
                 | Event::GenerationBroke { .. }
                 | Event::WorkerFinished { .. }
                 | Event::WorkerFailed { .. }
@@ -275,7 +278,10 @@ impl Machine {
         }
         let current = self.generation;
         let fact = match &event {
-            Event::WorkerFormed { .. } | Event::ProgressMade { .. } | Event::WorkerFinished { .. } => true,
+            Event::WorkerFormed { .. }
+            | Event::ProgressMade { .. }
+            | Event::WorkAdvanced { .. }
+            | Event::WorkerFinished { .. } => true,
             Event::GenerationBroke { .. } => {
                 if got < current {
                     self.counters.stale += 1;

@@ -97,6 +97,17 @@ impl Machine {
         self.commit(self.generation, state, worker);
     }
 
+    /// A long step is not a stuck one: its parts count against the progress deadline too.
+    pub(super) fn worked(&mut self, worker: WorkerId) {
+        let now = self.now;
+        if let Phase::Training(training) = &mut self.phase
+            && let Some(rank) = training.ranks.get_mut(&worker)
+        {
+            rank.last_progress = now;
+            training.last_advance = now;
+        }
+    }
+
     fn diverged(&mut self, worker: WorkerId, state: &StateClaim) -> bool {
         let Phase::Training(training) = &self.phase else {
             return false;

@@ -157,6 +157,23 @@ fn a_worker_that_is_alive_but_stuck_is_named_and_replaced() {
 }
 
 #[test]
+fn a_step_that_takes_longer_than_the_deadline_is_not_stuck_while_its_parts_advance() {
+    let (mut drive, ids) = Drive::training(rules(2, 2), 2);
+    let generation = Generation(1);
+    for _ in 0..4 {
+        drive.pass(400, &[]);
+        let orders = drive.tell(Event::WorkAdvanced {
+            worker: ids[0],
+            generation,
+        });
+        assert_eq!(orders, []);
+    }
+    assert_eq!(drive.machine.phase(), PhaseName::Training);
+    let orders = drive.pass(601, &[]);
+    assert!(orders.contains(&Effect::Kill { slot: Slot(1) }), "{orders:?}");
+}
+
+#[test]
 fn a_worker_that_two_generations_waited_for_is_replaced() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.broke(ids[0], &[1], None);
