@@ -7,10 +7,12 @@ mod drive;
 mod hear;
 mod news;
 mod owner;
+mod signals;
 mod streams;
 mod training_command;
 
 pub use drive::RunError;
 pub use news::{Audience, News};
-pub use owner::{Ending, RunRequest, Signal, serve_run};
+pub use owner::{Ending, RunRequest, serve_run};
+pub use signals::Signal;
 pub use training_command::{WorkerLaunch, worker_command};

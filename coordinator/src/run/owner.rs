@@ -17,6 +17,7 @@ use ulda_core::spec::RunSpec;
 
 use super::drive::{Briefing, Driver, RunError};
 use super::news::{Audience, News};
+use super::signals::{Signal, listen};
 use super::training_command::WorkerLaunch;
 use crate::journal::{Entry, Journal, JournalReader, ProcessRow};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
@@ -59,22 +60,6 @@ pub enum Ending {
     },
 }
 
-/// Signals that end a coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    Interrupt,
-    Terminate,
-}
-
-impl Signal {
-    fn why(self) -> &'static str {
-        match self {
-            Self::Interrupt => "interrupted",
-            Self::Terminate => "asked to terminate",
-        }
-    }
-}
-
 enum Happened {
     Signalled(Signal),
     ProcessEnded(launch::Outcome),
@@ -90,7 +75,7 @@ enum Happened {
 /// The journal or the control plane failed.
 pub async fn serve_run(request: RunRequest, audience: Box<dyn Audience>) -> Result<Ending, RunError> {
     let (signals, mut signalled) = mpsc::channel(4);
-    listen_for_signals(signals)?;
+    listen(signals)?;
     serve(request, audience, &mut signalled).await
 }
 
@@ -432,25 +417,6 @@ fn facts(spec: &RunSpec, workers: u32) -> Vec<(&'static str, String)> {
         ("coordinator version", env!("CARGO_PKG_VERSION").to_owned()),
         ("workers", workers.to_string()),
     ]
-}
-
-fn listen_for_signals(signals: mpsc::Sender<Signal>) -> Result<(), RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    for (kind, what) in [
-        (SignalKind::interrupt(), Signal::Interrupt),
-        (SignalKind::terminate(), Signal::Terminate),
-    ] {
-        let mut stream = signal(kind).map_err(|source| RunError::Signals { source })?;
-        let signals = signals.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                if signals.send(what).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    Ok(())
 }
 
 /// The machine's clock: milliseconds since this coordinator took up the run.

@@ -242,3 +242,13 @@ fn a_worker_that_never_gets_anywhere_ends_the_run_with_its_cause() {
         "{told}"
     );
 }
+
+#[test]
+fn a_closed_terminal_ends_the_run_in_order() {
+    let bench = Bench::new();
+    let run = start(&bench, &["--workers", "2"], "20");
+    let processes = workers(&bench, 2);
+    signal(run.id(), libc::SIGHUP);
+    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(143));
+    assert_gone(&processes);
+}
