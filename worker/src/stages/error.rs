@@ -20,6 +20,8 @@ pub enum StageError {
     Backbone(#[from] ulda_model::clip::BackboneError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error("the finished models cannot be written")]
+    Models(#[source] crate::checkpoint::CheckpointError),
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error(transparent)]

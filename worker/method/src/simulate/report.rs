@@ -1,5 +1,6 @@
 //! What an iteration tells: loss terms, gradients, batch statistics.
 
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use ulda_model::HeadStats;
 
@@ -8,7 +9,7 @@ use crate::pin::StyleGradient;
 use crate::timing::Phases;
 
 /// Loss terms of one domain, not averaged over domains; a skipped term is 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainLosses {
     pub domain: usize,
     /// Mean over images.

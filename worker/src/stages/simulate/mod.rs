@@ -1,0 +1,211 @@
+//! Stage 1: learning styles, spread over data shards × prompt groups (METHOD.md; DESIGN "The run").
+
+mod bank;
+mod losses;
+mod round;
+mod sharing;
+
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+use ulda_core::plan::{Batches, Lane, Lanes, Purpose};
+use ulda_core::stage::Stage;
+use ulda_method::Phases;
+use ulda_method::optim::SgdSettings;
+use ulda_method::projector::{PARAMETER_NAMES, Projector};
+use ulda_method::simulate::{LossWeights, SimulateSettings};
+use ulda_method::stylebank::StyleBank;
+use ulda_model::{Head, TextBank};
+
+use self::bank::bank_header;
+use self::losses::mean_terms;
+use self::sharing::projector_from;
+use super::context::Context;
+use super::feed::{Augmentation, Feed, Portion};
+use super::supervised::{head_from, phase_seconds};
+use super::{Extent, StageError, StageRun, names, texts};
+use crate::agent::Progress;
+use crate::link::At;
+use crate::state::RunState;
+
+pub use bank::load_bank;
+
+pub struct Simulate<'a> {
+    context: &'a Context,
+    settings: SimulateSettings,
+    lanes: Lanes,
+    lane: Option<Lane>,
+    feed: Option<Feed>,
+    texts: TextBank,
+    head: Head,
+    /// Projectors of all domains, in domain order.
+    projectors: Vec<Projector>,
+    bank: StyleBank,
+    batches: Batches,
+}
+
+impl<'a> Simulate<'a> {
+    /// # Errors
+    /// When the state has no source head, or its bank was made with other weights or domains.
+    pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
+        let config = &context.spec.config().simulate;
+        let domains = context.spec.config().domains.len();
+        let lanes = Lanes {
+            data_shards: config.data_shards,
+            prompt_groups: context.spec.prompt_groups(),
+            domains: domains as u32,
+        };
+        let lane = lanes.of_shard(context.link.shard());
+        let source = state.section(names::SOURCE);
+        if source.is_empty() {
+            return Err(StageError::Unprepared {
+                stage: "simulate",
+                what: "source-only head",
+            });
+        }
+        let feed = lane.map(|lane| {
+            let portion = Portion {
+                stage: Stage::Simulate,
+                seed: context.spec.config().run.seed,
+                batch: config.batch,
+                parts: 1,
+                part: 0,
+                first: lanes.batch_number(state.cursor.step, lane.data_shard),
+                stride: u64::from(lanes.data_shards),
+            };
+            let augmentation = Augmentation {
+                crop: config.crop,
+                flip: 0.0,
+                jitter: None,
+            };
+            Feed::new(
+                &context.resources.train,
+                portion,
+                augmentation,
+                context.resources.device,
+            )
+        });
+        let seed = context.spec.config().run.seed;
+        Ok(Self {
+            settings: settings(context),
+            lanes,
+            lane,
+            feed: feed.transpose()?,
+            texts: texts::domain_texts(context, state.cursor)?,
+            head: head_from(source, context.resources.device)?,
+            projectors: projectors(context, state, domains)?,
+            bank: load_bank(context, state)?.unwrap_or_else(|| StyleBank::new(bank_header(context))),
+            batches: Batches::new(seed, Stage::Simulate, context.resources.train.len(), config.batch),
+            context,
+        })
+    }
+}
+
+impl StageRun for Simulate<'_> {
+    fn step(&mut self, step: u64) -> Result<Progress, StageError> {
+        let at = At::step(Stage::Simulate, step);
+        let learned = match self.lane {
+            Some(lane) => Some(self.learn(step, lane)?),
+            None => {
+                self.keep_pace(step)?;
+                None
+            }
+        };
+        let sharing = Instant::now();
+        let messages = self.share(at, learned.as_ref())?;
+        let losses = self.take(step, &messages)?;
+        let mut phases = learned
+            .as_ref()
+            .map_or_else(Phases::default, |learned| learned.phases);
+        phases.reduce += sharing.elapsed();
+        let config = &self.context.spec.config().simulate;
+        Ok(Progress {
+            losses: mean_terms(losses, self.lanes.prompt_groups as usize, &self.settings.weights),
+            learning_rates: vec![("pin", config.lr_pin), ("projector", config.lr_projector)],
+            phase_seconds: phase_seconds(&phases, learned.map_or(Duration::ZERO, |learned| learned.waited)),
+            images: if self.context.leads() {
+                u64::from(config.batch * config.data_shards)
+            } else {
+                0
+            },
+            activity: String::new(),
+        })
+    }
+
+    fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
+        let bytes = self.bank.to_bytes()?;
+        state
+            .tensors
+            .insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
+        let named = self
+            .projectors
+            .iter()
+            .enumerate()
+            .flat_map(|(domain, projector)| {
+                PARAMETER_NAMES
+                    .iter()
+                    .zip(projector.parameters())
+                    .map(move |(name, value)| (format!("{domain}.{name}"), value))
+            });
+        state.set_section(names::PROJECTOR, named);
+        if extent == Extent::Complete && self.context.leads() {
+            let folder = self.context.resources.run_directory.join("styles");
+            let path = folder.join("bank.safetensors");
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| std::fs::write(&path, &bytes))
+                .map_err(|source| StageError::Write { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+fn settings(context: &Context) -> SimulateSettings {
+    let config = &context.spec.config().simulate;
+    SimulateSettings {
+        iterations: config.iterations as usize,
+        weights: LossWeights {
+            scene: 1.0,
+            pixel: config.lambda_pixel,
+            region: config.lambda_region,
+            seg: config.lambda_seg,
+            intra: config.lambda_intra,
+            cross: config.lambda_cross,
+        },
+        temperature: config.temperature,
+        style_lr: config.lr_pin,
+        projector_lr: config.lr_projector,
+        sgd: SgdSettings {
+            momentum: config.momentum,
+            weight_decay: config.weight_decay,
+        },
+        scene_pool: i64::from(config.scene_pool),
+        dropout: config.dropout,
+    }
+}
+
+fn projectors(context: &Context, state: &RunState, domains: usize) -> Result<Vec<Projector>, StageError> {
+    let saved = state.section(names::PROJECTOR);
+    let image = context.resources.clip.config();
+    let hidden = i64::from(context.spec.config().simulate.projector_hidden);
+    let embedding = context.resources.embedding_width()?;
+    let fresh = |domain: usize| {
+        let seed = context.seed(Purpose::Initialisation, Stage::Simulate, 0, domain as u64);
+        Projector::new(
+            image.low_channels(),
+            hidden,
+            embedding,
+            seed,
+            context.resources.device,
+        )
+    };
+    if saved.is_empty() {
+        return (0..domains).map(|domain| Ok(fresh(domain)?)).collect();
+    }
+    let prefixed = saved
+        .into_iter()
+        .map(|(name, value)| (format!("projector.{name}"), value))
+        .collect();
+    (0..domains)
+        .map(|domain| projector_from(&prefixed, domain, context.resources.device))
+        .collect()
+}

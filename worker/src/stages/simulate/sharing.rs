@@ -1,0 +1,107 @@
+//! What a round has learned, carried from every lane to every shard. Each shard then holds all projectors and styles.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tch::{Device, Tensor};
+use ulda_collective::{Group, Shard};
+use ulda_core::plan::Lane;
+use ulda_method::projector::{PARAMETER_NAMES, Projector};
+use ulda_method::stylebank::BankStyle;
+
+use super::Simulate;
+use super::losses::{LOSSES_KEY, RoundLosses};
+use super::round::Learned;
+use crate::link::{At, Op};
+use crate::stages::StageError;
+use crate::state::{StateError, read_tensors, write_tensors};
+
+impl Simulate<'_> {
+    /// Every lane's styles and projectors, on every shard.
+    pub(super) fn share(&self, at: At, learned: Option<&Learned>) -> Result<Vec<Vec<u8>>, StageError> {
+        let link = &self.context.link;
+        let group = Group::reduce_to((0..self.lanes.count()).map(Shard), (0..link.shards()).map(Shard));
+        let message = match learned {
+            None => Vec::new(),
+            Some(learned) => {
+                let losses = serde_json::to_string(&learned.losses).expect("losses are plain numbers");
+                write_tensors(&learned.tensors, HashMap::from([(LOSSES_KEY.to_owned(), losses)]))?
+            }
+        };
+        Ok(link.gather(at, Op::RoundResult, &group, &message)?)
+    }
+
+    /// Takes in a round's results; all or nothing.
+    pub(super) fn take(&mut self, step: u64, messages: &[Vec<u8>]) -> Result<Vec<RoundLosses>, StageError> {
+        let mut bank = self.bank.clone();
+        let mut projector_values: BTreeMap<String, Tensor> = BTreeMap::new();
+        let mut losses = Vec::new();
+        for (shard, message) in messages.iter().enumerate() {
+            let Some(lane) = self.lanes.of_shard(shard as u32) else {
+                continue;
+            };
+            let mut tensors = read_tensors(message)?;
+            let names = self.image_names(step, lane);
+            for domain in self.lanes.domains_of(lane.prompt_group) {
+                let mut take = |what: &str| {
+                    let name = format!("style.{domain}.{what}");
+                    tensors.remove(&name).ok_or(StateError::Missing(name))
+                };
+                let (mean, std) = (take("mean")?, take("std")?);
+                for (row, name) in names.iter().enumerate() {
+                    bank.insert(
+                        name,
+                        domain,
+                        BankStyle {
+                            mean: row_of(&mean, row)?,
+                            std: row_of(&std, row)?,
+                        },
+                    )?;
+                }
+            }
+            projector_values.extend(tensors);
+            losses.push(RoundLosses::read(message)?);
+        }
+        let mut projectors = Vec::with_capacity(self.projectors.len());
+        for domain in 0..self.projectors.len() {
+            projectors.push(projector_from(
+                &projector_values,
+                domain,
+                self.context.resources.device,
+            )?);
+        }
+        self.bank = bank;
+        self.projectors = projectors;
+        Ok(losses)
+    }
+
+    fn image_names(&mut self, step: u64, lane: Lane) -> Vec<String> {
+        let batch = self.batches.batch(self.lanes.batch_number(step, lane.data_shard));
+        let samples = &self.context.resources.train.samples;
+        batch
+            .iter()
+            .map(|sample| samples[sample.index].name.clone())
+            .collect()
+    }
+}
+
+pub(super) fn projector_from(
+    values: &BTreeMap<String, Tensor>,
+    domain: usize,
+    device: Device,
+) -> Result<Projector, StageError> {
+    let named = PARAMETER_NAMES.iter().map(|name| {
+        let name = format!("projector.{domain}.{name}");
+        values
+            .get(&name)
+            .map(|value| value.to_device(device))
+            .ok_or(StateError::Missing(name))
+    });
+    Ok(Projector::from_values(&named.collect::<Result<Vec<_>, _>>()?)?)
+}
+
+fn row_of(tensor: &Tensor, row: usize) -> Result<Vec<f32>, StageError> {
+    let row = tensor.f_get(row as i64)?.f_flatten(0, -1)?.f_contiguous()?;
+    let mut values = vec![0f32; row.numel()];
+    row.f_copy_data(&mut values, row.numel())?;
+    Ok(values)
+}
