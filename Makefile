@@ -37,8 +37,7 @@ test: libtorch ## Run every test
 
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
-	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method parity -- --nocapture --test-threads 1 2>&1 | \
-	tee >(grep -E '^parity \|' | sort > $(TARGET)/parity.txt) | grep -vE '^(running|$$)'
+	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
 
 .PHONY: bench
 bench: build ## Step times of each stage by phase, for the small and the RN50-sized model
