@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ulda_core::spec::{Host, RunConfig, RunSpec};
-use ulda_model::{Backbone, Head, TextEncoder, Weights};
+use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 
 /// One thing wrong, as the coordinator's table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,8 @@ pub struct Finding {
 
 impl Finding {
     /// Splits the hint that an error's text may carry off from it.
-    fn new(key: &str, error: &dyn std::error::Error) -> Self {
-        let text = crate::with_causes(error);
-        let (what, hint) = text.split_once("hint:").unwrap_or((&text, ""));
+    fn new(key: &str, text: &str) -> Self {
+        let (what, hint) = text.split_once("hint:").unwrap_or((text, ""));
         let tidy = |part: &str| part.trim().trim_end_matches([';', ':']).trim().to_owned();
         Self {
             key: key.to_owned(),
@@ -68,9 +67,9 @@ fn read_spec(path: &Path) -> Result<RunSpec, String> {
     RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|problems| problems.to_string())
 }
 
-fn note<T, E: std::error::Error>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, E>) -> Option<T> {
+fn note<T>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
     outcome
-        .map_err(|error| findings.push(Finding::new(key, &error)))
+        .map_err(|error| findings.push(Finding::new(key, &crate::advice::on_weights(&error))))
         .ok()
 }
 
@@ -88,7 +87,8 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
             .map(|class| ulda_model::text::region_prompt(class, &domain.prompt));
         for prompt in std::iter::once(domain.prompt.clone()).chain(longest) {
             if let Err(error) = encoder.tokenize(&ulda_model::text::fill(&prompt)) {
-                findings.push(Finding::new(&format!("domain[{index}].prompt"), &error));
+                let text = crate::with_causes(&error);
+                findings.push(Finding::new(&format!("domain[{index}].prompt"), &text));
                 break;
             }
         }

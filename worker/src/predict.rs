@@ -14,8 +14,8 @@ const OVERLAY_OPACITY: f32 = 0.5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
+    #[error("{}", crate::advice::on_weights(.0))]
+    Weights(WeightsError),
     #[error("`{}` does not exist; hint: give PNG images or folders that hold some", .0.display())]
     Missing(PathBuf),
     #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
@@ -33,12 +33,24 @@ pub enum PredictError {
         first: PathBuf,
         second: PathBuf,
     },
-    #[error(transparent)]
-    Sample(#[from] SampleError),
+    #[error("{}", crate::advice::on_sample(.0))]
+    Sample(SampleError),
     #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
     Stage(#[from] StageError),
+}
+
+impl From<WeightsError> for PredictError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(error)
+    }
+}
+
+impl From<SampleError> for PredictError {
+    fn from(error: SampleError) -> Self {
+        Self::Sample(error)
+    }
 }
 
 /// A whole segmentation model, as finished runs and published source checkpoints hold it.

@@ -1,7 +1,7 @@
 //! What is wrong with the data sets.
 
 use ulda_core::spec::{DatasetConfig, Layout, RunSpec};
-use ulda_data::{Dataset, DatasetSpec, Depth, Size};
+use ulda_data::{Dataset, DatasetError, DatasetSpec, Depth, SampleError, Size};
 
 use super::finding::Finding;
 
@@ -13,6 +13,20 @@ struct Look {
     set: DatasetConfig,
     /// The stage whose crop is the largest, and the crop.
     crop: Option<(&'static str, u32)>,
+}
+
+/// A batch of adapt draws its styles without repeating one; simulate makes one per image and domain.
+fn too_few_styles(spec: &RunSpec, images: usize) -> Option<Finding> {
+    let config = spec.config();
+    let styles = images as u64 * config.domains.len() as u64;
+    (u64::from(config.adapt.batch) > styles).then(|| Finding {
+        key: "adapt.batch".into(),
+        what: format!(
+            "{} images per step need as many different styles, and the {images} training images give {styles}",
+            config.adapt.batch
+        ),
+        hint: "lower adapt.batch, or add images or domains".into(),
+    })
 }
 
 /// Audits the source's training and validation images and every evaluation set.
@@ -37,7 +51,11 @@ pub(super) fn findings(spec: &RunSpec, depth: Depth) -> Vec<Finding> {
             crop: None,
         });
     }
-    looks.iter().flat_map(|look| audit(look, depth)).collect()
+    let mut findings: Vec<Finding> = looks.iter().flat_map(|look| audit(look, depth)).collect();
+    if let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set)) {
+        findings.extend(too_few_styles(spec, training.len()));
+    }
+    findings
 }
 
 fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
@@ -60,7 +78,13 @@ fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
 fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
     let dataset = match Dataset::list(&dataset_spec(&look.set)) {
         Ok(dataset) => dataset,
-        Err(cause) => return vec![Finding::of_text(&look.key, &cause.to_string())],
+        Err(cause) => {
+            let mut finding = Finding::of_text(&look.key, &cause.to_string());
+            if finding.hint.is_empty() {
+                finding.hint = advice_on_set(&cause).to_owned();
+            }
+            return vec![finding];
+        }
     };
     let crop = look.crop.map(|(_, side)| Size {
         width: side,
@@ -75,7 +99,13 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
                 (ulda_data::SampleError::CropTooLarge { .. }, Some((key, _))) => key,
                 _ => &look.key,
             };
-            Finding::of_text(key, &finding.to_string())
+            let mut told = Finding::of_text(key, &finding.to_string());
+            // The reader knows its own field's name only.
+            told.hint = told.hint.replace("`crop`", &format!("`{key}`"));
+            if told.hint.is_empty() {
+                told.hint = advice_on_sample(&finding.error).to_owned();
+            }
+            told
         })
         .collect();
     if found.len() > TOLD {
@@ -90,6 +120,28 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// What to do where the error does not say it.
+fn advice_on_sample(error: &SampleError) -> &'static str {
+    match error {
+        SampleError::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again",
+        SampleError::BitDepth { .. } => "convert it to 8 bits per channel",
+        SampleError::Unreadable { .. } => "check that it is a file, its permissions and its disk",
+        SampleError::SizeMismatch { .. } => "an image and its label have the same size; copy both again",
+        SampleError::TooLarge { .. } => "is it a picture of this data set? scale it down",
+        _ => "check this file of the data set",
+    }
+}
+
+fn advice_on_set(error: &DatasetError) -> &'static str {
+    match error {
+        DatasetError::ListEmpty { .. } => "write one image name per line into it",
+        DatasetError::FolderUnreadable { .. } | DatasetError::ListUnreadable { .. } => {
+            "check its permissions and its disk"
+        }
+        _ => "check the data set",
+    }
 }
 
 fn dataset_spec(set: &DatasetConfig) -> DatasetSpec {

@@ -71,9 +71,14 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
 }
 
 fn clip_exists(path: &Path) -> Option<Finding> {
+    let wrong = if path.is_dir() {
+        "is a folder"
+    } else {
+        "does not exist"
+    };
     (!path.is_file()).then(|| Finding {
         key: "clip.checkpoint".into(),
-        what: format!("`{}` does not exist", path.display()),
+        what: format!("`{}` {wrong}", path.display()),
         hint: "name OpenAI's RN50.pt or a safetensors of the same names".into(),
     })
 }

@@ -26,6 +26,13 @@ pub(super) fn findings(spec: &RunSpec) -> Option<Finding> {
             hint: "name a folder on a mounted disk".into(),
         });
     };
+    if !there.is_dir() {
+        return Some(Finding {
+            key: "run.directory".into(),
+            what: format!("`{}` is not a folder", there.display()),
+            hint: "name another folder".into(),
+        });
+    }
     if !may_write(&there) {
         return Some(Finding {
             key: "run.directory".into(),
@@ -71,7 +78,7 @@ fn needed_bytes(spec: &RunSpec) -> u64 {
 
 fn nearest_existing(path: &Path) -> Option<PathBuf> {
     path.ancestors()
-        .find(|ancestor| ancestor.is_dir())
+        .find(|ancestor| ancestor.exists())
         .map(Path::to_owned)
 }
 

@@ -10,6 +10,7 @@ use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
+use crate::history::{History, Standing};
 use crate::journal::JournalReader;
 use crate::observe::{Bars, Lines, LogTarget, start_logging};
 use crate::report;
@@ -61,6 +62,12 @@ fn workers_of_last_time(directory: &RunDirectory) -> u32 {
         .unwrap_or(1)
 }
 
+fn is_finished(directory: &RunDirectory) -> bool {
+    let history =
+        JournalReader::open(&directory.journal_file()).and_then(|journal| History::read(directory, &journal));
+    history.is_ok_and(|history| matches!(history.standing, Standing::Finished { .. }))
+}
+
 /// What is wrong with a run directory, with the exit code that belongs to it.
 fn refused(cause: RunDirectoryError) -> Stop {
     match cause {
@@ -77,6 +84,12 @@ fn go(
     serve: &ServeArguments,
     depth: Option<Depth>,
 ) -> Result<Exit, Stop> {
+    if depth.is_none() && is_finished(directory) {
+        eprintln!(
+            "run `{}` is finished already: nothing is left to train",
+            shown(directory.root()).display()
+        );
+    }
     let people = serve.log.is_for_people(std::io::stderr().is_terminal());
     let bars = MultiProgress::new();
     start_logging(if people {

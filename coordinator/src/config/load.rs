@@ -105,9 +105,16 @@ pub enum LoadError {
         path.display(), path.display()
     )]
     Missing { path: PathBuf },
+    #[error("configuration `{}` is a folder\n  hint: name a run.toml with --config", path.display())]
+    Folder { path: PathBuf },
+    #[error("configuration `{}` is not text\n  hint: name a run.toml with --config", path.display())]
+    NotText { path: PathBuf },
     #[error("read configuration `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("configuration `{}` is not TOML\n{}", path.display(), told.trim_end())]
+    #[error(
+        "configuration `{}` is not TOML\n{}\n  hint: `coordinator init -` shows how one is written",
+        path.display(), told.trim_end()
+    )]
     Syntax { path: PathBuf, told: String },
     #[error("{0}")]
     Keys(Problems),
@@ -198,6 +205,12 @@ fn tidy(path: &Path) -> PathBuf {
 fn read(path: &Path) -> Result<Table, LoadError> {
     let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing {
+            path: path.to_owned(),
+        },
+        io::ErrorKind::IsADirectory => LoadError::Folder {
+            path: path.to_owned(),
+        },
+        io::ErrorKind::InvalidData => LoadError::NotText {
             path: path.to_owned(),
         },
         _ => LoadError::Read {

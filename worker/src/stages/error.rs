@@ -22,8 +22,8 @@ pub enum StageError {
     State(#[from] StateError),
     #[error("the finished models cannot be written")]
     Models(#[source] crate::checkpoint::CheckpointError),
-    #[error(transparent)]
-    Sample(#[from] SampleError),
+    #[error("{}", crate::advice::on_sample(.0))]
+    Sample(SampleError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
@@ -56,6 +56,12 @@ pub enum StageError {
     Torch(#[from] tch::TchError),
     #[error("interrupted: {0}")]
     Interrupted(String),
+}
+
+impl From<SampleError> for StageError {
+    fn from(error: SampleError) -> Self {
+        Self::Sample(error)
+    }
 }
 
 impl StageError {

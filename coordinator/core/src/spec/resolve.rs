@@ -374,7 +374,7 @@ impl<'a> Rules<'a> {
         let groups = stage.prompt_groups.unwrap_or(1);
         self.at_least_one("simulate.prompt_groups", u64::from(groups));
         let shards = self.config.run.shards.unwrap_or(1);
-        if stage.data_shards > 0 && stage.data_shards * groups > shards.max(1) {
+        if u64::from(stage.data_shards) * u64::from(groups) > u64::from(shards.max(1)) {
             self.problem(
                 "simulate.data_shards",
                 format!(
@@ -427,7 +427,10 @@ impl<'a> Rules<'a> {
             self.within(&format!("adapt.{key}"), value, 0.0, f64::MAX);
         }
         let simulate = &self.config.simulate;
-        let styles = simulate.batches * u64::from(simulate.batch) * self.config.domains.len() as u64;
+        let styles = simulate
+            .batches
+            .saturating_mul(u64::from(simulate.batch))
+            .saturating_mul(self.config.domains.len() as u64);
         if styles > 0 && u64::from(stage.batch) > styles {
             self.problem(
                 "adapt.batch",
