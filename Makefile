@@ -32,12 +32,16 @@ demo: build ## Generate a street data set, train on it, leave a report
 	@deploy/demo $(TARGET) $(DEMO) $(DEMO_WORKERS)
 
 .PHONY: test
-test: libtorch ## Run every test
+test: build ## Run every test
 	cargo test $(CARGO_FLAGS) --workspace
+
+.PHONY: evaluator
+evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
+	tests/official_evaluator/run $(TARGET)
 
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
-	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
+	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
 
 .PHONY: bench
 bench: build ## Step times of each stage by phase, for the small and the RN50-sized model

@@ -6,6 +6,7 @@ mod common;
 use common::{Tiny, projectors, single_threaded, texts};
 use tch::Tensor;
 use ulda_golden::{Fixture, Report, Tolerance};
+use ulda_method::optim::SgdSettings;
 use ulda_method::pin::Style;
 use ulda_method::projector::PARAMETER_NAMES;
 use ulda_method::simulate::{
@@ -24,13 +25,22 @@ struct Case {
     domains: usize,
 }
 
-fn settings(weights: LossWeights) -> SimulateSettings {
+/// The recorded settings; the fixtures were made without dropout.
+fn settings(golden: &Fixture, weights: LossWeights) -> SimulateSettings {
+    let json = golden.json();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
     SimulateSettings {
-        iterations: 5,
+        iterations: json["iterations"].as_u64().unwrap() as usize,
         weights,
-        scene_pool: 16,
+        temperature: number(&json["hyper"]["temperature"]),
+        style_lr: number(&json["pin_lr"]),
+        projector_lr: number(&json["hyper"]["proj_lr"]),
+        sgd: SgdSettings {
+            momentum: number(&json["momentum"]),
+            weight_decay: number(&json["hyper"]["weight_decay"]),
+        },
+        scene_pool: json["feature_pool"].as_i64().unwrap(),
         dropout: 0.0,
-        ..SimulateSettings::default()
     }
 }
 
@@ -276,7 +286,7 @@ fn five_iterations(fixture: &str) {
     let mut drift = Vec::new();
     {
         let networks = case.tiny.networks();
-        let settings = settings(case.weights);
+        let settings = settings(&case.golden, case.weights);
         let mut round =
             Round::begin(settings, networks, &case.batch, &mut owned, Start::Given(&start)).unwrap();
         for at in 1..=5 {
@@ -341,7 +351,7 @@ fn published_start() {
     }
     let mut owned = projectors(&stage1, 0..case.domains);
     let iteration = {
-        let settings = settings(case.weights);
+        let settings = settings(&case.golden, case.weights);
         let mut round = Round::begin(
             settings,
             case.tiny.networks(),
@@ -362,7 +372,7 @@ fn published_start() {
 #[test]
 fn poda_runs_the_scene_term_alone() {
     let case = case("stage1_dom3");
-    let settings = settings(LossWeights::PODA);
+    let settings = settings(&case.golden, LossWeights::PODA);
     let start = recorded_start(&case.golden, case.domains);
     let mut owned = projectors(&Fixture::load("stage1"), 0..case.domains);
     let before: Vec<Tensor> = owned[0].projector.parameters().iter().map(Tensor::copy).collect();
@@ -399,7 +409,7 @@ fn a_missing_segmentation_network_is_named() {
     };
     let mut owned = projectors(&Fixture::load("stage1"), 0..case.domains);
     let refused = Round::begin(
-        settings(case.weights),
+        settings(&case.golden, case.weights),
         networks,
         &case.batch,
         &mut owned,

@@ -119,13 +119,19 @@ fn five_steps(fixture: &str, rectified: bool) {
         .unwrap()
     });
     let scene = rectified.then(|| golden.f32("text_target_all"));
-    let mut set = trainables(&tiny.head, rectifier.as_ref(), SgdSettings::default()).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let settings = SgdSettings {
+        momentum: number(&json["momentum"]),
+        weight_decay: number(&json["hyper"]["weight_decay"]),
+    };
+    let mut set = trainables(&tiny.head, rectifier.as_ref(), settings).unwrap();
     let mut report = Report::new(fixture);
     let total = json["hyper"]["total_itrs"].as_u64().unwrap();
-    let bases: &[f64] = if rectified {
-        &[0.01, 0.001, 0.0001]
-    } else {
-        &[0.01]
+    let group_lr = |at: usize| number(&json["param_groups_at_start"][at]["lr"]);
+    // The record has a group for the unused third MLP, and one for each MLP of the rectifier.
+    let bases = match rectified {
+        true => vec![group_lr(0), group_lr(2), group_lr(4)],
+        false => vec![group_lr(0)],
     };
 
     for step in 1..=5usize {
