@@ -1,1 +1,21 @@
-//! placeholder
+//! The bench of the whole-program tests: a small world on disk, the programs of this build, and what they leave.
+//!
+//! Nothing here knows libtorch or the coordinator's code: these tests see what a person sees. Invariants: every
+//! wait has a deadline, and every process that was started is ended by its id, after a panic too.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test whose bench cannot be set up has failed"
+)]
+
+mod binaries;
+mod left;
+mod program;
+mod scratch;
+mod world;
+
+pub use binaries::binary;
+pub use left::{Final, Json, checkpoints};
+pub use program::{Ended, Program};
+pub use world::{World, copy_tree, png_files};

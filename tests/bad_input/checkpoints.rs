@@ -1,0 +1,187 @@
+//! CLIP's weights and source checkpoints.
+
+use ulda_tests::{Program, World, binary};
+
+use super::breaking::{cut, fixture, halve, patch, remove};
+use super::case::{BAD_INPUT, Case, hold, nothing};
+
+const CLIP: &[Case] = &[
+    Case {
+        name: "no CLIP",
+        breaks: |world| remove(&world.path("clip.safetensors")),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors` does not exist",
+            "name OpenAI's RN50.pt",
+        ],
+    },
+    Case {
+        name: "CLIP is a folder",
+        breaks: nothing,
+        command: &["--set", "clip.checkpoint=data"],
+        code: BAD_INPUT,
+        says: &["`clip.checkpoint`", "data` is a folder", "name OpenAI's RN50.pt"],
+    },
+    Case {
+        name: "CLIP is text",
+        breaks: nothing,
+        command: &["--set", "clip.checkpoint=run.toml"],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "run.toml` is not a checkpoint",
+            "is it a complete download?",
+        ],
+    },
+    Case {
+        name: "empty CLIP",
+        breaks: |world| cut(&world.path("clip.safetensors"), 0),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors`",
+            "is it a complete download?",
+        ],
+    },
+    Case {
+        name: "safetensors cut within a tensor",
+        breaks: |world| halve(&world.path("clip.safetensors")),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors` as safetensors",
+            "is it cut short? copy or download it again",
+        ],
+    },
+    Case {
+        name: "safetensors cut within its header",
+        breaks: |world| cut(&world.path("clip.safetensors"), 200),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors` is cut short",
+            "copy or download it again",
+        ],
+    },
+    Case {
+        name: "archive cut short",
+        breaks: |world| {
+            std::fs::copy(fixture("tiny_clip.pt"), world.path("RN50.pt")).unwrap();
+            halve(&world.path("RN50.pt"));
+        },
+        command: &["--set", "clip.checkpoint=RN50.pt"],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "RN50.pt` is cut short",
+            "copy or download it again",
+        ],
+    },
+    Case {
+        name: "weights with missing tensors",
+        breaks: |world| {
+            patch(
+                &world.path("clip.safetensors"),
+                b"\"visual.layer2.0.conv1",
+                b"\"visual.layer9.0.conv1",
+            )
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "lacks 1 tensor",
+            "`visual.layer2.0.conv1.weight`",
+            "hint:",
+        ],
+    },
+    Case {
+        name: "weights without a text tower",
+        breaks: |world| {
+            patch(
+                &world.path("clip.safetensors"),
+                b"\"token_embedding.weight",
+                b"\"tokex_embedding.weight",
+            )
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`clip.checkpoint`", "`token_embedding.weight`", "hint:"],
+    },
+    Case {
+        name: "CLIP without an image tower of the right kind",
+        breaks: |world| patch(&world.path("clip.safetensors"), b"\"visual.", b"\"vision."),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`clip.checkpoint`", "no ResNet image tower", "CLIP's RN50"],
+    },
+];
+
+const SOURCE: &[Case] = &[
+    Case {
+        name: "no source checkpoint of that name",
+        breaks: nothing,
+        command: &["--set", "pretrain.checkpoint=source.pth"],
+        code: BAD_INPUT,
+        says: &["`pretrain.checkpoint`", "source.pth", "hint:"],
+    },
+    Case {
+        name: "CLIP as source checkpoint",
+        breaks: nothing,
+        command: &["--set", "pretrain.checkpoint=clip.safetensors"],
+        code: BAD_INPUT,
+        says: &["`pretrain.checkpoint`", "clip.safetensors", "classifier", "hint:"],
+    },
+    Case {
+        name: "source checkpoint of another width",
+        breaks: |world| {
+            std::fs::copy(fixture("tiny_source.pth"), world.path("source.pth")).unwrap();
+            let mut miniature = std::process::Command::new(binary("worker"));
+            miniature
+                .args(["miniature-clip", "--resolution", "64", "--width", "16"])
+                .arg(world.path("wide.safetensors"));
+            let _ = Program::start(miniature).finish().expect(0);
+        },
+        command: &[
+            "--set",
+            "pretrain.checkpoint=source.pth",
+            "--set",
+            "clip.checkpoint=wide.safetensors",
+        ],
+        code: BAD_INPUT,
+        says: &[
+            "`pretrain.checkpoint`",
+            "low-level channels",
+            "trained on the same CLIP",
+        ],
+    },
+    Case {
+        name: "source checkpoint cut short",
+        breaks: |world| {
+            std::fs::copy(fixture("tiny_source.pth"), world.path("source.pth")).unwrap();
+            halve(&world.path("source.pth"));
+        },
+        command: &["--set", "pretrain.checkpoint=source.pth"],
+        code: BAD_INPUT,
+        says: &[
+            "`pretrain.checkpoint`",
+            "source.pth` is cut short",
+            "copy or download it again",
+        ],
+    },
+];
+
+#[test]
+fn wrong_clip_weights() {
+    hold(CLIP, World::new);
+}
+
+#[test]
+fn wrong_source_checkpoints() {
+    hold(SOURCE, World::new);
+}

@@ -1,0 +1,369 @@
+//! The command line and the run.toml.
+
+use ulda_tests::World;
+
+use super::breaking::{edit, remove};
+use super::case::{BAD_INPUT, Case, USAGE, hold, nothing};
+
+const COMMAND_LINES: &[Case] = &[
+    Case {
+        name: "no workers",
+        breaks: nothing,
+        command: &["--workers", "0"],
+        code: BAD_INPUT,
+        says: &["`--workers`", "0 workers cannot train", "give at least 1"],
+    },
+    Case {
+        name: "workers in words",
+        breaks: nothing,
+        command: &["--workers", "two"],
+        code: USAGE,
+        says: &["invalid value 'two' for '--workers", "--help"],
+    },
+    Case {
+        name: "unknown verb",
+        breaks: nothing,
+        command: &["trian"],
+        code: USAGE,
+        says: &["unrecognized subcommand 'trian'", "train"],
+    },
+    Case {
+        name: "set without a value",
+        breaks: nothing,
+        command: &["--set", "adapt.steps"],
+        code: USAGE,
+        says: &["`adapt.steps` is not of the form key=value", "adapt.steps=500"],
+    },
+    Case {
+        name: "set without a key",
+        breaks: nothing,
+        command: &["--set", "=5"],
+        code: USAGE,
+        says: &["`=5` is not of the form key=value"],
+    },
+    Case {
+        name: "listen without a port",
+        breaks: nothing,
+        command: &["--listen", "here"],
+        code: USAGE,
+        says: &["invalid value 'here' for '--listen"],
+    },
+    Case {
+        name: "predict without a folder for the results",
+        breaks: nothing,
+        command: &["predict", "--model", "m.safetensors", "data"],
+        code: USAGE,
+        says: &["--out <DIR>"],
+    },
+    Case {
+        name: "unknown key",
+        breaks: nothing,
+        command: &["--set", "adapt.stpes=3"],
+        code: BAD_INPUT,
+        says: &[
+            "--set: `adapt.stpes` is not a key",
+            "the nearest known key is `adapt.steps`",
+        ],
+    },
+    Case {
+        name: "wrong type",
+        breaks: nothing,
+        command: &["--set", "adapt.rectifier=maybe", "--set", "adapt.steps=1.5"],
+        code: BAD_INPUT,
+        says: &[
+            "`adapt.rectifier` is the text \"maybe\"",
+            "give true or false",
+            "`adapt.steps` is 1.5",
+            "a whole number",
+        ],
+    },
+    Case {
+        name: "domain that is not there",
+        breaks: nothing,
+        command: &["--set", "domain.9.prompt=x"],
+        code: BAD_INPUT,
+        says: &["`domain.9.prompt`", "4 items", "counting from 0"],
+    },
+];
+
+const FILES: &[Case] = &[
+    Case {
+        name: "no configuration of that name",
+        breaks: nothing,
+        command: &["--config", "none.toml"],
+        code: BAD_INPUT,
+        says: &[
+            "configuration `none.toml` does not exist",
+            "coordinator init none.toml",
+        ],
+    },
+    Case {
+        name: "configuration is a folder",
+        breaks: nothing,
+        command: &["--config", "data"],
+        code: BAD_INPUT,
+        says: &["configuration `data`", "is a folder", "name a run.toml"],
+    },
+    Case {
+        name: "configuration is not text",
+        breaks: nothing,
+        command: &["--config", "clip.safetensors"],
+        code: BAD_INPUT,
+        says: &["configuration `clip.safetensors`", "not text", "name a run.toml"],
+    },
+    Case {
+        name: "configuration is not TOML",
+        breaks: |world| edit(world, "steps = 6", "steps : 6"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["configuration `run.toml` is not TOML", "line 31", "steps : 6"],
+    },
+    Case {
+        name: "no configuration at all",
+        breaks: |world| remove(&world.path("run.toml")),
+        command: &["--workers", "2"],
+        code: BAD_INPUT,
+        says: &["`clip.checkpoint`", "`source.root`", "there is no target domain"],
+    },
+    Case {
+        name: "unknown section",
+        breaks: |world| edit(world, "[simulate]", "[stimulate]"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "run.toml: `stimulate` is not a key",
+            "the nearest known key is `simulate`",
+        ],
+    },
+    Case {
+        name: "a list where one section is meant",
+        breaks: |world| edit(world, "[clip]", "[[clip]]"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["run.toml: `clip` is a list", "a section"],
+    },
+    Case {
+        name: "domain without a prompt",
+        breaks: |world| edit(world, "prompt = \"driving in fog\"", ""),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain[0].prompt` is missing", "give a text"],
+    },
+];
+
+const VALUES: &[Case] = &[
+    Case {
+        name: "no domains",
+        breaks: |world| {
+            let path = world.path("run.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let kept: Vec<&str> = text
+                .split("\n\n")
+                .filter(|part| !part.starts_with("[[domain]]"))
+                .collect();
+            std::fs::write(path, kept.join("\n\n")).unwrap();
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain`: there is no target domain", "add `[[domain]]`"],
+    },
+    Case {
+        name: "two domains of one name",
+        breaks: |world| edit(world, "name = \"rain\"", "name = \"fog\""),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain[2].name`: `fog` occurs twice", "its own name"],
+    },
+    Case {
+        name: "empty prompt",
+        breaks: nothing,
+        command: &["--set", "domain.1.prompt= "],
+        code: BAD_INPUT,
+        says: &["`domain[1].prompt`: is empty", "describe the domain"],
+    },
+    Case {
+        name: "prompt of more than 77 tokens",
+        breaks: |world| edit(world, "driving at night", &"driving at night ".repeat(30)),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain[1].prompt`", "tokens", "CLIP reads 77", "shorten it"],
+    },
+    Case {
+        name: "learning rate that is no number",
+        breaks: nothing,
+        command: &["--set", "adapt.lr_head=nan"],
+        code: BAD_INPUT,
+        says: &["`adapt.lr_head`: is NaN", "give a number of 0 or more"],
+    },
+    Case {
+        name: "negative and infinite learning rates, all told at once",
+        breaks: nothing,
+        command: &[
+            "--set",
+            "pretrain.lr=-0.1",
+            "--set",
+            "simulate.lr_pin=inf",
+            "--set",
+            "adapt.momentum=1.5",
+        ],
+        code: BAD_INPUT,
+        says: &[
+            "3 problems found",
+            "`pretrain.lr`: is -0.1",
+            "`simulate.lr_pin`: is inf",
+            "`adapt.momentum`: is 1.5",
+            "0 to 1",
+        ],
+    },
+    Case {
+        name: "more styles per step than there are",
+        breaks: nothing,
+        command: &["--set", "adapt.batch=40"],
+        code: BAD_INPUT,
+        says: &["`adapt.batch`", "simulate makes 32", "lower adapt.batch"],
+    },
+    Case {
+        name: "lanes that do not fit the shards",
+        breaks: nothing,
+        command: &["--set", "simulate.prompt_groups=4"],
+        code: BAD_INPUT,
+        says: &["2 data shards × 4 prompt groups", "4 shards", "raise run.shards"],
+    },
+    Case {
+        name: "lanes beyond counting",
+        breaks: nothing,
+        command: &["--set", "simulate.data_shards=4000000000"],
+        code: BAD_INPUT,
+        says: &["`simulate.data_shards`", "raise run.shards"],
+    },
+    Case {
+        name: "batches that do not divide",
+        breaks: nothing,
+        command: &["--set", "simulate.batches=5"],
+        code: BAD_INPUT,
+        says: &[
+            "`simulate.batches`",
+            "5 batches do not divide over 2 data shards",
+            "a multiple",
+        ],
+    },
+    Case {
+        name: "batches beyond counting",
+        breaks: nothing,
+        command: &["--set", "simulate.batches=9223372036854775806"],
+        code: BAD_INPUT,
+        says: &[
+            "`run.directory`",
+            "MiB free, and the run needs about",
+            "hint: free some",
+        ],
+    },
+    Case {
+        name: "more prompt groups than domains",
+        breaks: nothing,
+        command: &["--set", "run.shards=16", "--set", "simulate.prompt_groups=5"],
+        code: BAD_INPUT,
+        says: &[
+            "`simulate.prompt_groups`: 5 groups for 4 domains",
+            "at most as many",
+        ],
+    },
+    Case {
+        name: "one image where BatchNorm needs two",
+        breaks: nothing,
+        command: &["--set", "pretrain.batch=1"],
+        code: BAD_INPUT,
+        says: &["`pretrain.batch`: is 1", "give at least 2"],
+    },
+    Case {
+        name: "scene pool that no attention pool has",
+        breaks: nothing,
+        command: &["--set", "simulate.scene_pool=20"],
+        code: BAD_INPUT,
+        says: &["`simulate.scene_pool`: is 20", "a multiple of 8"],
+    },
+    Case {
+        name: "scene pool of another CLIP",
+        breaks: nothing,
+        command: &["--set", "simulate.scene_pool=56"],
+        code: BAD_INPUT,
+        says: &["`simulate.scene_pool`", "was made for 16", "set it to 16"],
+    },
+    Case {
+        name: "crop below the network's stride",
+        breaks: nothing,
+        command: &["--set", "simulate.crop=16"],
+        code: BAD_INPUT,
+        says: &["`simulate.crop`: is 16", "at least 32 pixels"],
+    },
+    Case {
+        name: "target data as source",
+        breaks: nothing,
+        command: &["--set", "source.layout=acdc"],
+        code: BAD_INPUT,
+        says: &["`source.layout`: acdc is not a source", "use cityscapes or gta5"],
+    },
+    Case {
+        name: "unknown weather",
+        breaks: nothing,
+        command: &["--set", "evaluate.set.0.condition=hail"],
+        code: BAD_INPUT,
+        says: &[
+            "`evaluate.set[0].condition`: is `hail`",
+            "fog, night, rain or snow",
+        ],
+    },
+    Case {
+        name: "weather where there is none",
+        breaks: nothing,
+        command: &["--set", "evaluate.set.0.layout=cityscapes"],
+        code: BAD_INPUT,
+        says: &["`evaluate.set[0].condition`"],
+    },
+    Case {
+        name: "run name that leads elsewhere",
+        breaks: nothing,
+        command: &["--set", "run.name=../elsewhere"],
+        code: BAD_INPUT,
+        says: &[
+            "`run.name`: `../elsewhere` cannot name a directory",
+            "use letters",
+        ],
+    },
+    Case {
+        name: "no shards",
+        breaks: nothing,
+        command: &["--set", "run.shards=0"],
+        code: BAD_INPUT,
+        says: &["`run.shards`: is 0", "give at least 1"],
+    },
+    Case {
+        name: "a deadline without end",
+        breaks: nothing,
+        command: &["--set", "deadline.collective=inf"],
+        code: BAD_INPUT,
+        says: &["`deadline.collective`: is inf"],
+    },
+    Case {
+        name: "nothing kept to resume from",
+        breaks: nothing,
+        command: &["--set", "checkpoint.keep=0"],
+        code: BAD_INPUT,
+        says: &["`checkpoint.keep`: is 0", "give at least 1"],
+    },
+];
+
+#[test]
+fn wrong_command_lines() {
+    hold(COMMAND_LINES, World::new);
+}
+
+#[test]
+fn wrong_configuration_files() {
+    hold(FILES, World::new);
+}
+
+#[test]
+fn wrong_values() {
+    hold(VALUES, World::new);
+}

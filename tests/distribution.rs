@@ -1,0 +1,60 @@
+//! Distribution is invisible: a run's bits depend on its configuration, never on who served it.
+
+use std::sync::OnceLock;
+
+use ulda_tests::{Final, World};
+
+/// The small run, with 4 shards, as one worker trains it.
+fn alone() -> &'static Final {
+    static ALONE: OnceLock<Final> = OnceLock::new();
+    ALONE.get_or_init(|| World::new().train("alone", 1, &[]))
+}
+
+#[test]
+fn any_number_of_workers_leaves_the_same_bits() {
+    let world = World::new();
+    for workers in [2, 3, 4, 5] {
+        let trained = world.train(&format!("by-{workers}"), workers, &[]);
+        assert_eq!(&trained, alone(), "{workers} workers against 1");
+    }
+}
+
+#[test]
+fn prompt_groups_change_no_number() {
+    let world = World::new();
+    let groups = |count: u32, workers: u32| {
+        let set = format!("simulate.prompt_groups={count}");
+        world.train(
+            &format!("groups-{count}"),
+            workers,
+            &["simulate.data_shards=1", &set],
+        )
+    };
+    let together = groups(1, 2);
+    assert_eq!(groups(4, 3), together, "4 prompt groups against 1");
+    assert_ne!(
+        &together,
+        alone(),
+        "the number of data shards is part of what a run computes"
+    );
+}
+
+#[test]
+fn shards_without_images_change_nothing_for_the_others() {
+    let world = World::new();
+    let sets = ["run.shards=8", "pretrain.batch=2", "adapt.batch=3"];
+    let trained = [1, 3].map(|workers| world.train(&format!("idle-{workers}"), workers, &sets));
+    assert_eq!(
+        trained[0], trained[1],
+        "3 workers against 1, with 5 of 8 shards idle"
+    );
+}
+
+#[test]
+fn another_seed_leaves_other_bits() {
+    let other = World::new().train("seed", 2, &["run.seed=2"]);
+    assert_ne!(other.digest, alone().digest);
+    for (file, digest) in &other.files {
+        assert_ne!(Some(digest), alone().files.get(file), "{file}");
+    }
+}
