@@ -153,7 +153,10 @@ impl Life<'_> {
             return self.train(workers.unwrap_or(2));
         }
         let mut command = self.command();
-        command.arg("resume").arg(self.directory.root()).args(["--log", "json"]);
+        command
+            .arg("resume")
+            .arg(self.directory.root())
+            .args(["--log", "json"]);
         if let Some(workers) = workers {
             command.args(["--workers", &workers.to_string()]);
         }
@@ -274,7 +277,9 @@ impl Life<'_> {
             Kind::RestartCoordinator => return self.restart(fault.workers),
             Kind::KillEverything => {
                 self.coordinator.signal(libc::SIGKILL);
-                offspring::workers().values().for_each(|pid| pid.signal(libc::SIGKILL));
+                offspring::workers()
+                    .values()
+                    .for_each(|pid| pid.signal(libc::SIGKILL));
                 self.coordinator.kill()?;
                 self.coordinator = self.resume(Some(fault.workers))?;
             }

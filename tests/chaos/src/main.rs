@@ -50,7 +50,7 @@ fn parse_kind(text: &str) -> Result<Kind, ChaosError> {
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if words.first().is_some_and(|word| word == "join") {
+    if std::env::var_os(shim::WORKER).is_some() {
         let Err(error) = shim::become_worker(&words);
         eprintln!("chaos: {error:#}");
         return ExitCode::FAILURE;
@@ -102,7 +102,9 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
         println!("SKIPPED full-disk: mounting a tmpfs takes root");
     }
     let seeds = match arguments.seeds.as_slice() {
-        [] => (arguments.seed..).take(usize::try_from(arguments.runs)?).collect(),
+        [] => (arguments.seed..)
+            .take(usize::try_from(arguments.runs)?)
+            .collect(),
         seeds => seeds.to_vec(),
     };
     let started = Instant::now();
@@ -127,7 +129,10 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
         started.elapsed().as_secs_f64()
     );
     if !failed.is_empty() {
-        println!("failed seeds: {failed:?}; one again, with its files: chaos --seeds {} --keep FOLDER", failed[0]);
+        println!(
+            "failed seeds: {failed:?}; one again, with its files: chaos --seeds {} --keep FOLDER",
+            failed[0]
+        );
     }
     Ok(failed.is_empty())
 }

@@ -130,7 +130,12 @@ pub fn descendants() -> Vec<Pid> {
         }
         false
     };
-    parents.keys().copied().filter(|id| is_ours(*id)).map(Pid).collect()
+    parents
+        .keys()
+        .copied()
+        .filter(|id| is_ours(*id))
+        .map(Pid)
+        .collect()
 }
 
 /// Living workers below this process by slot.

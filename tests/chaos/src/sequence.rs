@@ -68,7 +68,9 @@ impl Sequence {
         steps.sort_unstable();
         let mut faults = Vec::new();
         for (index, step) in steps.into_iter().enumerate() {
-            let Some(kind) = luck.pick(&kinds).copied() else { break };
+            let Some(kind) = luck.pick(&kinds).copied() else {
+                break;
+            };
             let chained = index > 0 && scope.only.is_empty() && luck.chance(30);
             faults.push(Planned {
                 moment: if chained {
@@ -143,7 +145,10 @@ mod tests {
         assert!(sequences.iter().all(|sequence| sequence.faults.len() >= 5));
         for kind in Kind::ALL {
             let drawn = sequences.iter().flat_map(|sequence| &sequence.faults);
-            assert!(drawn.filter(|planned| planned.fault.kind == kind).count() > 0, "{kind}");
+            assert!(
+                drawn.filter(|planned| planned.fault.kind == kind).count() > 0,
+                "{kind}"
+            );
         }
     }
 
@@ -151,7 +156,10 @@ mod tests {
     fn wires_are_disturbed_only_where_proxies_stand() {
         for seed in 0..200 {
             let sequence = Sequence::draw(seed, &scope());
-            let disturbed = sequence.faults.iter().any(|planned| planned.fault.kind.needs_wires());
+            let disturbed = sequence
+                .faults
+                .iter()
+                .any(|planned| planned.fault.kind.needs_wires());
             assert!(sequence.wired || !disturbed, "seed {seed}");
         }
     }

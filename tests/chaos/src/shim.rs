@@ -21,6 +21,11 @@ pub fn become_worker(arguments: &[OsString]) -> anyhow::Result<std::convert::Inf
         let place = arguments.iter().position(|word| word == name)?;
         arguments.get(place + 1)?.to_str()
     };
+    let worker = std::env::var_os(WORKER).context("no worker named")?;
+    if arguments.first().is_none_or(|verb| verb != "join") {
+        let failed = Command::new(&worker).args(arguments).exec();
+        return Err(failed).with_context(|| format!("become `{}`", worker.display()));
+    }
     let desk: SocketAddr = std::env::var(DESK)?.parse()?;
     let slot: u32 = text("--slot").context("no --slot")?.parse()?;
     let coordinator: SocketAddr = text("--coordinator")
@@ -44,7 +49,6 @@ pub fn become_worker(arguments: &[OsString]) -> anyhow::Result<std::convert::Inf
     }
     words.push("--data-advertise".into());
     words.push(addresses.data_advertise.to_string().into());
-    let worker = std::env::var_os(WORKER).context("no worker named")?;
     let failed = Command::new(&worker).args(words).exec();
     Err(failed).with_context(|| format!("become `{}`", worker.display()))
 }

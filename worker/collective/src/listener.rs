@@ -170,6 +170,18 @@ impl Listener {
         self.door.lock().refusals.drain(..).collect()
     }
 
+    /// Gives up forming, if a generation is being formed; `DataPlane::connect` on another thread then ends with
+    /// `Abandoned` at once.
+    pub fn abandon(&self) {
+        self.door.update(|door| {
+            if let Some(seat) = &mut door.seat
+                && seat.phase == Phase::Forming
+            {
+                seat.phase = Phase::Abandoned;
+            }
+        });
+    }
+
     /// Lets callers in for `membership` from now on.
     pub(crate) fn seat(&self, membership: &Arc<Membership>) -> Result<(), HandshakeError> {
         let got = membership.generation;

@@ -283,7 +283,10 @@ fn await_peers(
     let (outcome, waited) = door.wait(limit, |door| {
         if !door.forms(membership) {
             let (got, current) = (membership.generation, door.current(membership));
-            return Some(Err(HandshakeError::StaleGeneration { got, current }));
+            return Some(Err(match got == current {
+                true => HandshakeError::Abandoned { got },
+                false => HandshakeError::StaleGeneration { got, current },
+            }));
         }
         if let Some(error) = door.dialled.values().find_map(|outcome| outcome.as_ref().err()) {
             return Some(Err(error.clone()));

@@ -229,3 +229,25 @@ fn impossible_memberships_are_refused() {
     );
     assert!(DataPlane::solo(0, PATIENT).is_err());
 }
+
+#[test]
+fn a_forming_that_is_given_up_ends_at_once() {
+    let listeners = [listener(), listener()];
+    let refs: Vec<&Listener> = listeners.iter().collect();
+    thread::scope(|scope| {
+        let mine = membership(1, &refs, 2);
+        let alone = scope.spawn(|| DataPlane::connect(&listeners[1], mine, PATIENT));
+        let started = Instant::now();
+        while !alone.is_finished() {
+            listeners[1].abandon();
+            assert!(started.elapsed() < PATIENT.connect / 2, "still forming");
+            thread::yield_now();
+        }
+        let error = alone.join().unwrap().err().unwrap();
+        let wanted = HandshakeError::Abandoned { got: Generation(7) };
+        assert!(
+            matches!(&error, CollectiveError::Handshake(cause) if cause.to_string() == wanted.to_string()),
+            "{error}"
+        );
+    });
+}

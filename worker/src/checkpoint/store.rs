@@ -24,12 +24,8 @@ pub enum CheckpointError {
     },
     #[error("`{}` is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
-    #[error("`{}` belongs to run `{found}`, not `{expected}`; hint: give this run another directory", path.display())]
-    OtherRun {
-        path: PathBuf,
-        found: String,
-        expected: String,
-    },
+    #[error("`{}` {difference}", path.display())]
+    OtherRun { path: PathBuf, difference: Difference },
     #[error("`{}` cannot be read as a run state", path.display())]
     State {
         path: PathBuf,
@@ -38,6 +34,18 @@ pub enum CheckpointError {
     },
     #[error("state could not be written as safetensors")]
     Encode(#[source] StateError),
+}
+
+/// By what a checkpoint shows that it is not this run's.
+#[derive(Debug, thiserror::Error)]
+pub enum Difference {
+    #[error("belongs to run `{found}`, not `{expected}`; hint: give this run another directory")]
+    Name { found: String, expected: String },
+    #[error(
+        "was made with other CLIP weights ({found}) than clip.checkpoint now holds ({expected}); hint: put the \
+         former file back, or start a new run under another run.name"
+    )]
+    Clip { found: String, expected: String },
 }
 
 /// A checkpoint that was read, and those that were passed over on the way to it.
@@ -96,9 +104,30 @@ impl CheckpointStore {
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<PathBuf, CheckpointError> {
         let path = self.folder.join(name);
-        let beside = self.folder.join(format!(".{name}.writing"));
-        remove_folder(&beside)?;
-        create_folder(&beside)?;
+        // Several workers may write one state at the same time, each into a folder of its own.
+        let beside = self
+            .folder
+            .join(format!(".{name}.{}.writing", std::process::id()));
+        let written = self.fill_folder(&beside, cursor, digest, files);
+        if let Err(error) = written {
+            // What is left of it would only take the space that was too little.
+            let _ = remove_folder(&beside);
+            return Err(error);
+        }
+        put_in_place(&beside, &path)?;
+        sync_folder(&self.folder)?;
+        Ok(path)
+    }
+
+    fn fill_folder(
+        &self,
+        beside: &Path,
+        cursor: Cursor,
+        digest: &str,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), CheckpointError> {
+        remove_folder(beside)?;
+        create_folder(beside)?;
         let mut entries = BTreeMap::new();
         for (file, bytes) in files {
             write_synced(&beside.join(file), bytes)?;
@@ -119,11 +148,7 @@ impl CheckpointStore {
         };
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");
         write_synced(&beside.join(MANIFEST_FILE), &json)?;
-        sync_folder(&beside)?;
-        remove_folder(&path)?;
-        fs::rename(&beside, &path).map_err(io_error("rename into place", &path))?;
-        sync_folder(&self.folder)?;
-        Ok(path)
+        sync_folder(beside)
     }
 
     /// The newest whole checkpoint, or `None` where there is none.
@@ -156,15 +181,19 @@ impl CheckpointStore {
         if manifest.run != self.run {
             return Err(CheckpointError::OtherRun {
                 path: path.to_owned(),
-                found: manifest.run,
-                expected: self.run.clone(),
+                difference: Difference::Name {
+                    found: manifest.run,
+                    expected: self.run.clone(),
+                },
             });
         }
         if manifest.clip != self.clip {
-            let what = "it was made with other CLIP weights than clip.checkpoint names".to_owned();
-            return Err(CheckpointError::Damaged {
+            return Err(CheckpointError::OtherRun {
                 path: path.to_owned(),
-                what,
+                difference: Difference::Clip {
+                    found: manifest.clip.digest,
+                    expected: self.clip.digest.clone(),
+                },
             });
         }
         let file = path.join(STATE_FILE);
@@ -256,6 +285,43 @@ fn read_checked(path: &Path, entry: Option<&FileEntry>) -> Result<Vec<u8>, Check
         return Err(damaged("its bytes do not have the manifest's digest".to_owned()));
     }
     Ok(bytes)
+}
+
+/// Times that another worker may put its own folder there first.
+const RACES: u32 = 8;
+
+/// Renames `beside` to `path`; what stands there is moved out of the way first, so that a whole folder stands
+/// there at every moment but one.
+fn put_in_place(beside: &Path, path: &Path) -> Result<(), CheckpointError> {
+    let old = beside.with_extension("old");
+    let mut races = 0;
+    loop {
+        let renamed = fs::rename(beside, path);
+        match renamed {
+            Err(error) if races < RACES && is_taken(&error) => races += 1,
+            renamed => return renamed.map_err(io_error("rename into place", path)),
+        }
+        remove_folder(&old)?;
+        match fs::rename(path, &old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("rename out of the way", path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let placed = fs::rename(beside, path);
+        remove_folder(&old)?;
+        match placed {
+            Err(error) if is_taken(&error) => {}
+            placed => return placed.map_err(io_error("rename into place", path)),
+        }
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+    )
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CheckpointError + 'a {
@@ -365,11 +431,51 @@ mod tests {
     }
 
     #[test]
+    fn workers_may_write_one_state_at_the_same_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = folder.path().join("checkpoints");
+        fs::create_dir_all(checkpoints.join("adapt-00000007")).unwrap();
+        fs::write(checkpoints.join("adapt-00000007/theirs"), "x").unwrap();
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let checkpoints = &checkpoints;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        let beside = checkpoints.join(format!(".adapt-00000007.{worker}.writing"));
+                        fs::create_dir_all(&beside).unwrap();
+                        fs::write(beside.join("whose"), "same").unwrap();
+                        put_in_place(&beside, &checkpoints.join("adapt-00000007")).unwrap();
+                    }
+                });
+            }
+        });
+        let whose = fs::read_to_string(checkpoints.join("adapt-00000007/whose")).unwrap();
+        assert_eq!(whose, "same");
+        assert_eq!(fs::read_dir(&checkpoints).unwrap().count(), 1);
+    }
+
+    #[test]
     fn another_runs_checkpoint_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         write(&store(folder.path()), 1);
         let other = CheckpointStore::new(folder.path().join("checkpoints"), "b".into(), clip(), 2);
         let error = other.newest().err().unwrap().to_string();
         assert!(error.contains("belongs to run `a`, not `b`"), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_other_clip_weights_is_refused_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&store(folder.path()), 1);
+        let weights = ClipOrigin {
+            digest: "d".into(),
+            untrained: true,
+        };
+        let other = CheckpointStore::new(folder.path().join("checkpoints"), "a".into(), weights, 2);
+        let error = other.newest().err().unwrap().to_string();
+        assert!(
+            error.contains("other CLIP weights (c)") && error.contains("hint:"),
+            "{error}"
+        );
     }
 }

@@ -18,7 +18,7 @@ pub struct Written {
     pub size_bytes: u64,
 }
 
-/// One thread that writes, one checkpoint at a time; a second one waits its turn, a third blocks its sender.
+/// One thread that writes, one checkpoint at a time; a second one waits its turn, a third is left out.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     states: Option<SyncSender<RunState>>,
@@ -40,11 +40,14 @@ impl CheckpointWriter {
         }
     }
 
-    /// Hands over a state that no one else will change.
+    /// Hands over a state that no one else will change. Never waits: training goes on, whatever the disk does.
     pub fn write(&self, state: RunState) {
         if let Some(states) = &self.states {
-            // The thread ends only when this writer is dropped.
-            let _ = states.send(state);
+            let cursor = state.cursor;
+            // The thread ends only when this writer is dropped, so an error means that it is behind.
+            if states.try_send(state).is_err() {
+                tracing::warn!(at = %cursor, "checkpoint left out: the disk is two behind");
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ pub enum Op {
     RoundResult,
     Pulse,
     Confusion,
+    FinalModels,
 }
 
 impl Op {
@@ -38,6 +39,7 @@ impl Op {
             Self::Pulse => (15, "pace of iterations"),
             Self::RoundResult => (11, "styles and projectors"),
             Self::Confusion => (12, "confusion matrix"),
+            Self::FinalModels => (16, "finished models on disk"),
         };
         ulda_collective::Op { code, name }
     }

@@ -25,9 +25,10 @@ pub enum Event {
     Report(Report),
 }
 
-/// Asks threads that are deep in a step to give it up.
+/// Asks threads to leave: between two steps, or deep in one that is to be given up.
 #[derive(Debug, Default)]
 pub struct Interrupt {
+    asked: AtomicBool,
     raised: AtomicBool,
     why: Mutex<String>,
 }
@@ -39,6 +40,26 @@ impl Interrupt {
         if !self.raised.swap(true, Ordering::SeqCst) {
             why.clone_into(&mut kept);
         }
+    }
+
+    /// Asks to leave between steps; the step in flight may end.
+    pub fn ask(&self, why: &str) {
+        let mut kept = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.asked.swap(true, Ordering::SeqCst) {
+            why.clone_into(&mut kept);
+        }
+    }
+
+    /// For use between steps.
+    ///
+    /// # Errors
+    /// When it was asked for or raised.
+    pub fn check_between_steps(&self) -> Result<(), StageError> {
+        if self.asked.load(Ordering::SeqCst) {
+            let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(StageError::Interrupted(why.clone()));
+        }
+        self.check()
     }
 
     /// # Errors

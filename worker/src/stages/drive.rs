@@ -45,7 +45,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     while state.cursor.stage == stage && !ended(course, state.cursor) {
         let outcome = context
             .interrupt
-            .check()
+            .check_between_steps()
             .and_then(|()| run.step(state.cursor.step));
         let progress = match outcome {
             Ok(progress) => progress,

@@ -1,30 +1,47 @@
 //! The finished models under their published names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 
 use tch::Tensor;
+use ulda_core::stage::Stage;
 
-use super::TrainerError;
 use crate::checkpoint::CheckpointStore;
+use crate::link::{At, Op};
 use crate::resources::Resources;
-use crate::stages::names;
+use crate::stages::{Context, StageError, names};
 use crate::state::{RunState, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
 const FOLDER: &str = "final";
+
+/// Tag of the last exchange of a run; no step has this number.
+const AFTER_ALL: At = At {
+    stage: Stage::Evaluate,
+    step: u64::MAX,
+    iteration: 0,
+};
+
+/// Ends the run for one shard: shard 0 writes the models, and no shard counts as through before they lie on disk.
+/// So whoever writes them may die or find the disk full, and the run is not taken for finished without them.
+///
+/// # Errors
+/// When the disk refuses, or the collective broke.
+pub fn leave_models(context: &Context, store: &CheckpointStore, state: &RunState) -> Result<(), StageError> {
+    if context.leads() {
+        write_final(store, &context.resources, state)?;
+    }
+    let link = &context.link;
+    link.gather(AFTER_ALL, Op::FinalModels, &link.everyone(), &[])?;
+    Ok(())
+}
 
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole
 /// segmentation model, `backbone.*` and `classifier.*`.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn write_final(
-    store: &CheckpointStore,
-    resources: &Resources,
-    state: &RunState,
-    digest: &str,
-) -> Result<PathBuf, TrainerError> {
+fn write_final(store: &CheckpointStore, resources: &Resources, state: &RunState) -> Result<(), StageError> {
+    let digest = state.digest();
     let backbone = &resources.backbone_state;
     let mut files = BTreeMap::new();
     for (file, section) in [
@@ -41,8 +58,9 @@ pub fn write_final(
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .chain(head)
             .collect();
-        let metadata = HashMap::from([("digest".to_owned(), digest.to_owned())]);
+        let metadata = HashMap::from([("digest".to_owned(), digest.clone())]);
         files.insert(format!("{file}.safetensors"), write_tensors(&model, metadata)?);
     }
-    Ok(store.write_folder(FOLDER, state.cursor, digest, &files)?)
+    let written = store.write_folder(FOLDER, state.cursor, &digest, &files);
+    written.map(drop).map_err(StageError::Models)
 }

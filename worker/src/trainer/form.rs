@@ -1,10 +1,19 @@
 //! Forming a generation: the data plane stands, and all members have the same state.
 
-use ulda_collective::{CollectiveError, DataPlane, Group, Membership, Shard, WorkerIndex, WorkerPeer};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use ulda_collective::{
+    AbortCause, CollectiveError, DataPlane, Group, Listener, Membership, Shard, WorkerIndex, WorkerPeer,
+};
+use ulda_core::ids::Generation;
 use ulda_core::stage::Stage;
 
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Form, StateClaim};
+use crate::agent::{Form, Order, StateClaim};
 use crate::link::{At, Link, Op};
 use crate::state::{RunState, StateError};
 
@@ -27,19 +36,106 @@ pub enum FormError {
 
 /// A data plane that stands, with the state in place.
 pub struct Formed {
-    pub plane: DataPlane,
+    pub plane: Arc<DataPlane>,
     pub shards: Vec<Shard>,
     pub state: RunState,
 }
 
+/// Between two attempts to leave a forming.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A forming that another thread can end: who was told to leave must not wait for a peer that is gone.
+#[derive(Default)]
+struct Escape {
+    plane: OnceLock<Arc<DataPlane>>,
+    taken: AtomicBool,
+}
+
+impl Escape {
+    fn take(&self, listener: &Listener, why: &str) {
+        self.taken.store(true, Ordering::SeqCst);
+        listener.abandon();
+        if let Some(plane) = self.plane.get() {
+            plane.abort(AbortCause::new(why));
+        }
+    }
+
+    /// The plane stands; whoever takes the escape from now on breaks it.
+    fn formed(&self, plane: &Arc<DataPlane>) {
+        // Set once per forming.
+        let _ = self.plane.set(Arc::clone(plane));
+        if self.taken.load(Ordering::SeqCst) {
+            plane.abort(AbortCause::new("left while forming"));
+        }
+    }
+}
+
+/// Hears the orders that come while `generation` forms, until `over` is dropped; one that ends the forming
+/// takes the escape. Gives them all back, to be followed afterwards.
+fn overhear(
+    orders: &Receiver<Order>,
+    over: &Receiver<()>,
+    generation: Generation,
+    escape: impl Fn(&str),
+) -> VecDeque<Order> {
+    let mut held = VecDeque::new();
+    let mut left: Option<String> = None;
+    loop {
+        // It may have been taken a moment before there was anything to leave.
+        let again = if left.is_some() { after(AGAIN) } else { never() };
+        select! {
+            recv(over) -> _ => return held,
+            recv(again) -> _ => left.iter().for_each(|why| escape(why)),
+            recv(orders) -> order => {
+                let Ok(order) = order else { return held };
+                if let Some(why) = ends_forming(&order, generation) {
+                    escape(&why);
+                    left = Some(why);
+                }
+                held.push_back(order);
+            }
+        }
+    }
+}
+
+fn ends_forming(order: &Order, generation: Generation) -> Option<String> {
+    match order {
+        Order::Fence {
+            generation: told,
+            why,
+        } => (*told >= generation).then(|| why.clone()),
+        Order::Form(form) => (form.generation > generation).then(|| format!("{} forms", form.generation)),
+        Order::Stop { why, .. } | Order::Orphaned { why } => Some(why.clone()),
+        Order::Go { .. } => None,
+    }
+}
+
 impl Trainer {
-    /// Connects the data plane and gets the state in place, from a holder if need be.
-    pub(super) fn form(&self, form: &Form) -> Result<Formed, FormError> {
+    /// Connects the data plane and gets the state in place, from a holder if need be. Ends early where an order
+    /// says so; orders that came meanwhile are held for `next_order`.
+    pub(super) fn form(&mut self, form: &Form) -> Result<Formed, FormError> {
+        let escape = Escape::default();
+        let (orders, listener) = (self.agent.orders.clone(), self.listener.clone());
+        let (forming, over): (Sender<()>, Receiver<()>) = bounded(0);
+        let generation = form.generation;
+        let (formed, held) = std::thread::scope(|scope| {
+            let ear = scope.spawn(|| overhear(&orders, &over, generation, |why| escape.take(&listener, why)));
+            let formed = self.form_undisturbed(form, &escape);
+            drop(forming);
+            // It panics only where the channel library does; then no order was taken from it.
+            (formed, ear.join().unwrap_or_default())
+        });
+        self.held.extend(held);
+        formed
+    }
+
+    fn form_undisturbed(&self, form: &Form, escape: &Escape) -> Result<Formed, FormError> {
         let membership = self.membership(form);
         let shards = membership.shards_of(membership.me);
         let speaker = *shards.first().ok_or(FormError::NoShard(form.generation))?;
         let speakers = speakers(&membership);
-        let plane = DataPlane::connect(&self.listener, membership, self.deadlines())?;
+        let plane = Arc::new(DataPlane::connect(&self.listener, membership, self.deadlines())?);
+        escape.formed(&plane);
         let link = Link::new(plane.rank(speaker)?);
         let state = self.agree(form, &link, &speakers)?;
         check_digests(&link, &speakers, &state)?;

@@ -1,15 +1,15 @@
 //! One generation from *form* to its end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select, unbounded};
+use crossbeam_channel::{Receiver, at, never, select, unbounded};
 use ulda_collective::{AbortCause, CollectiveError};
 use ulda_core::ids::Generation;
 
 use super::form::{FormError, Formed};
 use super::shards::{Outcome, Shards};
-use super::{Trainer, TrainerError, claim, finish};
+use super::{Trainer, TrainerError, claim};
 use crate::agent::{Fact, Form, Order, Report, StateClaim};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
 use crate::stages::{Event, Interrupt, StageError};
@@ -35,6 +35,7 @@ enum Heard {
     Event(Event),
     Written(Result<Written, CheckpointError>),
     AllShardsLeft,
+    StepTakesTooLong,
 }
 
 impl Trainer {
@@ -71,23 +72,26 @@ impl Trainer {
     }
 
     /// `None` when the order to train has come.
-    fn await_go(&self, generation: Generation) -> Option<Result<Left, TrainerError>> {
+    fn await_go(&mut self, generation: Generation) -> Option<Result<Left, TrainerError>> {
         let patience = Duration::from_secs_f64(self.spec.config().deadline.form);
         loop {
-            match self.agent.orders.recv_timeout(patience) {
-                Ok(Order::Go { generation: told }) if told == generation => return None,
-                Ok(Order::Go { .. }) => {}
-                Ok(Order::Fence { generation: told, .. }) if told < generation => {}
-                Ok(Order::Fence {
+            match self.next_order(patience) {
+                Some(Order::Go { generation: told }) if told == generation => return None,
+                Some(Order::Go { .. }) => {}
+                Some(Order::Fence { generation: told, .. }) if told < generation => {}
+                Some(Order::Fence {
                     generation: told,
                     why,
                 }) => {
                     tracing::info!(%generation, why, "fenced before training");
                     return Some(Ok(Left::Abandoned { fenced: Some(told) }));
                 }
-                Ok(Order::Stop { drain, why }) => return Some(Ok(Left::Stopped { drain, why })),
-                Ok(Order::Orphaned { why }) => return Some(Err(TrainerError::Orphaned(why))),
-                Ok(Order::Form(_)) | Err(_) => {
+                Some(Order::Stop { drain, why }) => return Some(Ok(Left::Stopped { drain, why })),
+                Some(Order::Orphaned { why }) => return Some(Err(TrainerError::Orphaned(why))),
+                // Repeated to a worker that attached again.
+                Some(Order::Form(form)) if form.generation <= generation => {}
+                Some(Order::Form(form)) => return Some(Ok(self.overtaken(generation, form))),
+                None => {
                     tracing::warn!(%generation, seconds = patience.as_secs(), "waited for the order to train in vain");
                     return Some(Ok(Left::Abandoned { fenced: None }));
                 }
@@ -97,7 +101,6 @@ impl Trainer {
 
     fn train(&mut self, generation: Generation, formed: Formed) -> Result<Left, TrainerError> {
         let Formed { plane, shards, state } = formed;
-        let plane = Arc::new(plane);
         tracing::info!(%generation, at = %state.cursor, shards = shards.len(), "training");
         let (events, event_inbox) = unbounded();
         let (written, written_inbox) = std::sync::mpsc::channel();
@@ -114,11 +117,18 @@ impl Trainer {
         drop(events);
 
         let mut left = None;
+        let mut leave_by = None;
         loop {
-            match self.listen(&event_inbox, &written_receiver) {
+            match self.listen(&event_inbox, &written_receiver, leave_by) {
                 Heard::Event(event) => self.pass_on(generation, event, &writer),
                 Heard::Written(outcome) => self.note_checkpoint(generation, outcome),
                 Heard::AllShardsLeft => break,
+                Heard::Order(Order::Stop { drain: true, why }) => {
+                    tracing::info!(%generation, why, "stopping after the step in flight");
+                    interrupt.ask(&why);
+                    leave_by.get_or_insert_with(|| Instant::now() + self.patience_with_step());
+                    left.get_or_insert(Ok(Left::Stopped { drain: true, why }));
+                }
                 Heard::Order(order) => {
                     if let Some(reason) = self.leaves(generation, order) {
                         let why = reason.as_ref().map_or_else(ToString::to_string, why_of);
@@ -126,6 +136,13 @@ impl Trainer {
                         plane.abort(AbortCause::new(why));
                         left.get_or_insert(reason);
                     }
+                }
+                Heard::StepTakesTooLong => {
+                    leave_by = None;
+                    let why = "the step in flight takes too long";
+                    tracing::warn!(%generation, "{why}; it is given up");
+                    interrupt.raise(why);
+                    plane.abort(AbortCause::new(why));
                 }
             }
         }
@@ -140,11 +157,17 @@ impl Trainer {
     }
 
     fn listen(
-        &self,
+        &mut self,
         events: &Receiver<Event>,
         written: &Receiver<Result<Written, CheckpointError>>,
+        leave_by: Option<Instant>,
     ) -> Heard {
+        if let Some(order) = self.held.pop_front() {
+            return Heard::Order(order);
+        }
+        let too_long = leave_by.map_or_else(never, at);
         select! {
+            recv(too_long) -> _ => Heard::StepTakesTooLong,
             recv(self.agent.orders) -> order => match order {
                 Ok(order) => Heard::Order(order),
                 Err(_) => Heard::Order(Order::Orphaned { why: "the agent ended".to_owned() }),
@@ -152,13 +175,14 @@ impl Trainer {
             recv(events) -> event => event.map_or(Heard::AllShardsLeft, Heard::Event),
             recv(written) -> outcome => match outcome {
                 Ok(outcome) => Heard::Written(outcome),
-                Err(_) => events.recv().map_or(Heard::AllShardsLeft, Heard::Event),
+                // It ends after this generation's events do.
+                Err(_) => Heard::AllShardsLeft,
             },
         }
     }
 
     /// Whether an order ends this generation here.
-    fn leaves(&self, generation: Generation, order: Order) -> Option<Result<Left, TrainerError>> {
+    fn leaves(&mut self, generation: Generation, order: Order) -> Option<Result<Left, TrainerError>> {
         match order {
             Order::Go { .. } => None,
             Order::Fence { generation: told, .. } if told < generation => None,
@@ -170,13 +194,23 @@ impl Trainer {
                 tracing::info!(%generation, why, "fenced");
                 Some(Ok(Left::Abandoned { fenced: Some(told) }))
             }
-            Order::Form(form) => {
-                tracing::warn!(%generation, next = %form.generation, "another generation is formed without a fence");
-                Some(Ok(Left::Abandoned { fenced: None }))
-            }
+            Order::Form(form) => Some(Ok(self.overtaken(generation, form))),
             Order::Stop { drain, why } => Some(Ok(Left::Stopped { drain, why })),
             Order::Orphaned { why } => Some(Err(TrainerError::Orphaned(why))),
         }
+    }
+
+    /// A later generation forms although no fence of this one came: it was lost with its stream.
+    fn overtaken(&mut self, generation: Generation, form: Form) -> Left {
+        tracing::warn!(%generation, next = %form.generation, "another generation is formed without a fence");
+        self.held.push_front(Order::Form(form));
+        Left::Abandoned { fenced: None }
+    }
+
+    /// How long a step may take to end by itself when the worker is to leave; the rest of the time is for its
+    /// last checkpoint.
+    fn patience_with_step(&self) -> Duration {
+        Duration::from_secs_f64(self.spec.config().deadline.drain / 2.0)
     }
 
     fn pass_on(&self, generation: Generation, event: Event, writer: &CheckpointWriter) {
@@ -244,9 +278,6 @@ impl Trainer {
             None => {
                 let state = self.state.as_ref().expect("set above");
                 let digest = state.digest();
-                if outcome.leads {
-                    finish::write_final(&self.store, &self.resources, state, &digest)?;
-                }
                 self.agent.tell(Fact::Finished { generation, digest });
                 Ok(Left::Finished)
             }

@@ -8,11 +8,13 @@ mod form;
 mod generation;
 mod shards;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{Deadlines, Listener};
 use ulda_core::ids::Generation;
 use ulda_core::spec::RunSpec;
@@ -74,12 +76,17 @@ pub struct Trainer {
     agent: Agent,
     spec: Arc<RunSpec>,
     resources: Resources,
-    listener: Listener,
+    listener: Arc<Listener>,
     run: ulda_collective::RunId,
     secret: ulda_collective::Secret,
     store: CheckpointStore,
     state: Option<RunState>,
+    /// Orders that came while a generation formed and are still to be followed.
+    held: VecDeque<Order>,
 }
+
+/// Longer than any run; a timer of `Duration::MAX` overflows.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// What a trainer is built from besides its agent.
 pub struct Setup {
@@ -128,10 +135,16 @@ impl Trainer {
 
     fn serve(mut self) -> ExitCode {
         let mut generation = Generation::NONE;
+        let mut finished = false;
         loop {
-            let Ok(order) = self.agent.orders.recv() else {
-                let error = TrainerError::Orphaned("the agent ended".to_owned());
-                return fail(&self.agent, generation, &error);
+            let order = match finished {
+                true => self.next_order(self.patience_when_finished()),
+                // Whether a coordinator is there to give orders is watched by the agent.
+                false => self.next_order(Duration::MAX),
+            };
+            let Some(order) = order else {
+                tracing::warn!("finished, and not told to stop");
+                return ExitCode::SUCCESS;
             };
             let left = match order {
                 Order::Form(form) => {
@@ -150,10 +163,12 @@ impl Trainer {
                 Order::Orphaned { why } => Err(TrainerError::Orphaned(why)),
             };
             match left {
-                Ok(Left::Abandoned { .. }) => {}
+                Ok(Left::Abandoned { .. }) => finished = false,
                 Ok(Left::Finished) => {
                     tracing::info!("run finished");
-                    self.await_stop();
+                    finished = true;
+                }
+                Ok(Left::Stopped { .. }) | Err(TrainerError::Orphaned(_)) if finished => {
                     return ExitCode::SUCCESS;
                 }
                 Ok(Left::Stopped { drain, why }) => {
@@ -168,13 +183,24 @@ impl Trainer {
         }
     }
 
-    /// After its last step a worker stays until the coordinator has heard all others.
-    fn await_stop(&self) {
-        let patience = Duration::from_secs_f64(self.spec.config().deadline.drain);
-        while let Ok(order) = self.agent.orders.recv_timeout(patience) {
-            if matches!(order, Order::Stop { .. } | Order::Orphaned { .. }) {
-                return;
-            }
+    /// After its last step a worker stays until the coordinator has heard all others: should one of them be
+    /// lost before, this one holds the state that the end is reached from again.
+    fn patience_when_finished(&self) -> Duration {
+        Duration::from_secs_f64(self.spec.config().deadline.progress)
+    }
+
+    /// The next order: first those that came while a generation formed. `None` after `patience`.
+    fn next_order(&mut self, patience: Duration) -> Option<Order> {
+        if let Some(order) = self.held.pop_front() {
+            return Some(order);
+        }
+        let gone = || Order::Orphaned {
+            why: "the agent ended".to_owned(),
+        };
+        match self.agent.orders.recv_timeout(patience.min(A_YEAR)) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(gone()),
         }
     }
 
@@ -216,11 +242,12 @@ impl Parts {
             agent,
             spec: Arc::new(setup.spec),
             resources,
-            listener: setup.listener,
+            listener: Arc::new(setup.listener),
             run: ulda_collective::RunId(setup.run),
             secret: ulda_collective::Secret(setup.secret),
             store,
             state,
+            held: VecDeque::new(),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 use ulda_collective::{AbortCause, DataPlane, Shard};
 
+use super::finish::leave_models;
 use super::generation::Failure;
 use super::{Trainer, TrainerError};
+use crate::checkpoint::CheckpointStore;
 use crate::link::Link;
 use crate::stages::{self, Context, Event, Interrupt, StageError};
 use crate::state::RunState;
@@ -18,12 +20,9 @@ pub struct Outcome {
     pub state: RunState,
     /// The first cause, if they did not reach the run's end.
     pub failure: Option<Failure>,
-    /// Whether shard 0 is among them.
-    pub leads: bool,
 }
 
 struct Ended {
-    shard: Shard,
     state: RunState,
     error: Option<StageError>,
     /// The plane's fault at the moment the shard failed; none if the shard failed first.
@@ -58,10 +57,10 @@ impl Shards {
                 interrupt: Arc::clone(interrupt),
                 speaks: place == 0,
             };
-            let state = state.deep_clone();
+            let (state, store) = (state.deep_clone(), trainer.store.clone());
             let body = move || {
                 tch::set_num_threads(threads_per_shard);
-                serve(&context, &plane, shard, state)
+                serve(&context, &plane, &store, shard, state)
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{}", shard.0))
@@ -80,7 +79,6 @@ impl Shards {
         for thread in self.threads {
             ended.push(thread.join().map_err(|_| TrainerError::Panicked)?);
         }
-        let leads = ended.iter().any(|shard| shard.shard == Shard(0));
         let failure = first_cause(&mut ended);
         let state = ended
             .into_iter()
@@ -89,27 +87,32 @@ impl Shards {
         Ok(Outcome {
             state: state.ok_or(TrainerError::Panicked)?,
             failure,
-            leads,
         })
     }
 }
 
-fn serve(context: &Context, plane: &DataPlane, shard: Shard, state: RunState) -> Ended {
+fn serve(
+    context: &Context,
+    plane: &DataPlane,
+    store: &CheckpointStore,
+    shard: Shard,
+    state: RunState,
+) -> Ended {
     let (state, outcome) = stages::run(context, state);
+    let outcome = outcome.and_then(|()| leave_models(context, store, &state));
     let Err(error) = outcome else {
         return Ended {
-            shard,
             state,
             error: None,
             fault: None,
         };
     };
     let fault = plane.fault();
-    if fault.is_none() && !matches!(error, StageError::Interrupted(_)) {
+    if fault.is_none() {
+        // Also when it left between steps: the others cannot go on without it.
         plane.abort(AbortCause::new(format!("{shard}: {}", error.with_causes())));
     }
     Ended {
-        shard,
         state,
         error: Some(error),
         fault,
