@@ -1,15 +1,20 @@
 //! What a person or a log collector sees of a run. Knows the run's news; the run knows nothing of this.
 //!
-//! [`Bars`] for a terminal, [`Lines`] for everything else. Metrics and a status page belong beside them.
+//! [`Bars`] for a terminal, [`Lines`] for everything else; [`metrics`] for Prometheus, [`Live`] and
+//! [`status_page`] for a browser.
 
 mod bars;
 mod lines;
+mod live;
 mod log;
+pub mod metrics;
 mod progress;
 mod score_table;
+pub mod status_page;
 
 pub use bars::Bars;
 pub use lines::Lines;
+pub use live::{Live, LiveRecorder, RankLive};
 pub use log::{LogFormat, LogTarget, start_logging};
 pub use progress::{Progress, duration_text};
-pub use score_table::score_table;
+pub use score_table::{overview_table, score_table};

@@ -48,6 +48,26 @@ pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
     text
 }
 
+/// mIoU of every model on every set, in percent: the last thing a run prints. Rows are sets, `models` names the columns.
+#[must_use]
+pub fn overview_table(models: &[&str], sets: &[(&str, Vec<Option<f64>>)]) -> String {
+    let header: Vec<String> = std::iter::once("mIoU")
+        .chain(models.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    let rows: Vec<Vec<String>> = sets
+        .iter()
+        .map(|(set, scores)| {
+            std::iter::once((*set).to_owned())
+                .chain(scores.iter().map(|&score| percent(score)))
+                .collect()
+        })
+        .collect();
+    let mut text = String::new();
+    frame(&mut text, &header, &rows);
+    text
+}
+
 /// Percent with two decimals, as the papers print it; "nan" where there is none.
 pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "nan".to_owned(), |share| format!("{:.2}", share * 100.0))

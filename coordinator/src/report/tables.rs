@@ -4,7 +4,7 @@ use ulda_data::labels::CLASSES;
 
 use super::ReportError;
 use super::gather::ReportData;
-use crate::observe::score_table;
+use crate::observe::{overview_table, score_table};
 
 /// One table per evaluation set, source-only beside adapted; and a word on untrained weights.
 #[must_use]
@@ -19,12 +19,32 @@ pub fn terminal_tables(data: &ReportData) -> String {
         text.push_str(&score_table(&set.set, &models));
         text.push('\n');
     }
+    text.push_str(&overview(data));
     if data.untrained_clip {
         text.push_str(
             "note: the CLIP weights are an untrained miniature; these scores say nothing about the method\n",
         );
     }
     text
+}
+
+fn overview(data: &ReportData) -> String {
+    let Some(first) = data.sets.first() else {
+        return String::new();
+    };
+    let models: Vec<&str> = first.models.iter().map(|model| model.model.as_str()).collect();
+    let sets: Vec<_> = data
+        .sets
+        .iter()
+        .map(|set| {
+            let of = |name: &&str| set.models.iter().find(|model| model.model == *name);
+            let scores = models
+                .iter()
+                .map(|name| of(name).and_then(|model| model.scores.mean_iou));
+            (set.set.as_str(), scores.collect())
+        })
+        .collect();
+    overview_table(&models, &sets)
 }
 
 /// One line per model, set and class, then aAcc, mIoU and mAcc; shares in 0..1, empty where undefined.
