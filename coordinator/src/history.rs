@@ -108,7 +108,8 @@ impl History {
 }
 
 /// Steps of the whole run that lie before `cursor`.
-fn steps_before(course: &Course, cursor: Cursor) -> u64 {
+#[must_use]
+pub fn steps_before(course: &Course, cursor: Cursor) -> u64 {
     let earlier = course
         .stages()
         .iter()

@@ -1,14 +1,16 @@
 //! The coordinator's shell around the pure run machine of `ulda-core`: command line, control plane, journal,
 //! launcher, progress and report. Never links libtorch.
 //!
-//! One direction of knowledge: `cli` → `run` → {`rpc`, `journal`, `launch`}; `observe` and `report` know the
-//! run's news and journal, the run knows neither.
+//! One direction of knowledge: `cli` → `run` → {`rpc`, `journal`, `launch`}; `observe`, `http` and `report` know
+//! the run's news and journal, the run knows none of them.
 
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod disk_space;
 pub mod exit;
 pub mod history;
+pub mod http;
 pub mod journal;
 pub mod launch;
 pub mod observe;
@@ -16,3 +18,4 @@ pub mod report;
 pub mod rpc;
 pub mod run;
 pub mod run_directory;
+pub mod status;

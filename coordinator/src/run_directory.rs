@@ -26,6 +26,9 @@ pub struct Server {
     pub process_id: u32,
     /// host:port of the control plane.
     pub address: String,
+    /// URL of the status page.
+    #[serde(default)]
+    pub page: Option<String>,
 }
 
 /// The lock on a run; released when dropped.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ulda_core::spec::RunSpec;
 
 use super::finding::Finding;
+use crate::disk_space::DiskSpace;
 
 /// Journal, logs, report and example pictures.
 const BESIDES_BYTES: u64 = 64 << 20;
@@ -91,12 +92,7 @@ fn may_write(folder: &Path) -> bool {
 }
 
 fn free_bytes(folder: &Path) -> Option<u64> {
-    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: statvfs is plain data for which all zeroes is a valid value.
-    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a valid C string and `stat` is writable for the call's duration.
-    let told = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
-    (told == 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+    DiskSpace::of(folder).map(|space| space.free_bytes)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Edit;
 use crate::exit;
+use crate::http::HttpAddress;
 use crate::observe::LogFormat;
 
 /// Trains one segmentation model for many weathers from labelled source images and a sentence per weather
@@ -34,6 +35,8 @@ pub enum Verb {
     Check(CheckArguments),
     /// Show how far a run is, and why it is where it is
     Status(StatusArguments),
+    /// Serve the status page of a run that no coordinator serves: finished, stopped or interrupted
+    View(ViewArguments),
     /// Show the runs in a folder
     List(ListArguments),
     /// Ask the coordinator of a run to stop, and wait until it has left
@@ -64,6 +67,9 @@ pub struct ServeArguments {
         env = "ULDA_LISTEN"
     )]
     pub listen: SocketAddr,
+    /// Address of the status page and the metrics; `auto` is port 9464 of this host or any free one, `off` is none
+    #[arg(long, value_name = "HOST:PORT", default_value = "auto", env = "ULDA_HTTP")]
+    pub http: HttpAddress,
     /// The worker's binary [default: `worker` beside this one]
     #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
     pub worker_binary: Option<PathBuf>,
@@ -153,6 +159,16 @@ pub struct StatusArguments {
     pub run: PathBuf,
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ViewArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Address of the status page; `auto` is port 9464 of this host or any free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "auto", env = "ULDA_HTTP")]
+    pub http: HttpAddress,
 }
 
 #[derive(Clone, Debug, Args)]

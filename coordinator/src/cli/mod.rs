@@ -10,6 +10,7 @@ mod report;
 mod status;
 mod stop;
 mod train;
+mod view;
 
 pub use arguments::{Cli, Verb};
 
@@ -27,6 +28,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Init(arguments)) => init::init(&arguments),
         Some(Verb::Check(arguments)) => check::check(&arguments),
         Some(Verb::Status(arguments)) => status::status(&arguments),
+        Some(Verb::View(arguments)) => view::view(&arguments),
         Some(Verb::List(arguments)) => list::list(&arguments),
         Some(Verb::Stop(arguments)) => stop::stop(&arguments),
         Some(Verb::Report(arguments)) => report::report(&arguments),

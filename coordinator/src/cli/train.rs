@@ -4,15 +4,19 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use indicatif::MultiProgress;
+use tokio::net::TcpListener;
 use ulda_core::spec::{RunConfig, RunSpec};
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
+use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
-use crate::journal::JournalReader;
-use crate::observe::{Bars, Lines, LogTarget, start_logging};
+use crate::http::{self, HttpServer, Site};
+use crate::journal::{JournalError, JournalReader};
+use crate::observe::metrics::{Exposition, MetricsRecorder, Past};
+use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
 use crate::run::{Audience, Ending, RunRequest, Signal, serve_run};
@@ -122,6 +126,7 @@ async fn prepare_and_serve(
         Some(worker_binary(serve.worker_binary.as_deref())?)
     };
     let listener = listen(serve, directory).await?;
+    let web = http::bind(serve.http).await.map_err(page_refused)?;
     if let Some(depth) = depth {
         let extent = Extent {
             depth,
@@ -135,31 +140,70 @@ async fn prepare_and_serve(
         directory.create(spec).map_err(refused)?;
     }
     let mut lock = directory.lock().map_err(refused)?;
+    let page = web.as_ref().map(TcpListener::local_addr).transpose()?;
     lock.announce(&Server {
         process_id: std::process::id(),
         address: listener.local_addr()?.to_string(),
+        page: page.map(|page| format!("http://{page}/")),
     })?;
-    let audience: Box<dyn Audience> = match bars {
+    let mut audience: Vec<Box<dyn Audience>> = vec![match bars {
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
         None => Box::new(Lines::new(spec.course())),
-    };
+    }];
+    let server = web.map(|web| show(web, spec, directory, workers, &mut audience));
     let request = RunRequest {
         spec: spec.clone(),
         directory: directory.clone(),
         workers,
         listener,
+        page,
         worker_binary: binary,
         worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
         data_secret: directory.secret()?,
     };
-    let ending = serve_run(request, audience).await?;
+    let ending = serve_run(request, Box::new(audience)).await;
+    if let Some(server) = server {
+        server.close().await;
+    }
     drop(lock);
-    Ok(ending)
+    Ok(ending?)
+}
+
+/// Serves page and metrics of the run; what they show joins the audience.
+fn show(
+    web: TcpListener,
+    spec: &RunSpec,
+    directory: &RunDirectory,
+    workers: u32,
+    audience: &mut Vec<Box<dyn Audience>>,
+) -> HttpServer {
+    let exposition = Exposition::new(spec, directory);
+    let past = past(directory);
+    let metrics = MetricsRecorder::new(exposition.metrics(), spec.course(), workers, &past);
+    let (live, read) = LiveRecorder::new(spec.course());
+    audience.push(Box::new(metrics));
+    audience.push(Box::new(live));
+    http::serve(web, Site::of_served(directory.clone(), exposition, read))
+}
+
+/// What metrics start from; nothing where there is no journal yet. One that cannot be read ends the run where
+/// it is needed.
+fn past(directory: &RunDirectory) -> Past {
+    let read = || {
+        let journal = JournalReader::open(&directory.journal_file())?;
+        Ok::<_, JournalError>(Past {
+            committed: History::read(directory, &journal)?.committed,
+            stages: journal.stages()?,
+            last_checkpoint: journal.checkpoints()?.pop(),
+            evaluations: journal.evaluations()?,
+        })
+    };
+    read().unwrap_or_default()
 }
 
 /// Listens where asked. A run that is continued takes its former address if it can, so that workers that
 /// outlived their coordinator find the next one.
-async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<tokio::net::TcpListener, Stop> {
+async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpListener, Stop> {
     if serve.listen.port() == 0
         && let Some(former) = directory.last_server()
         && let Ok(address) = former.address.parse()

@@ -102,6 +102,7 @@ impl Audience for Bars {
             News::Serving {
                 run,
                 address,
+                page,
                 directory,
             } => {
                 self.say(format!(
@@ -109,6 +110,9 @@ impl Audience for Bars {
                     style(run).bold(),
                     directory.display()
                 ));
+                if let Some(page) = page {
+                    self.say(format!("status page {}", style(page).underlined()));
+                }
             }
             News::Verdict(verdict) => {
                 if let Verdict::Training { workers, .. } = verdict {
@@ -117,7 +121,15 @@ impl Audience for Bars {
                     self.say(style(verdict).dim());
                 }
             }
-            News::Launched { .. } | News::Joined { .. } | News::Checkpoint { .. } => {}
+            News::Launched { .. }
+            | News::Joined { .. }
+            | News::Checkpoint { .. }
+            | News::Restarted { .. }
+            | News::GenerationFormed { .. }
+            | News::GenerationStarted { .. }
+            | News::GenerationAbandoned { .. }
+            | News::JournalWritten { .. }
+            | News::Looked(_) => {}
             News::Lost { slot, worker, why } => {
                 self.say(style(format!("{worker} in {slot} is lost: {why}")).yellow());
             }

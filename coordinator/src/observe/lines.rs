@@ -63,9 +63,10 @@ impl Audience for Lines {
             News::Serving {
                 run,
                 address,
+                page,
                 directory,
             } => {
-                tracing::info!(run, address, directory = %directory.display(), "serving");
+                tracing::info!(run, address, page, directory = %directory.display(), "serving");
             }
             News::Verdict(verdict) => {
                 if let Verdict::Training { workers, .. } = verdict {
@@ -129,6 +130,14 @@ impl Audience for Lines {
                 );
             }
             News::StageDone { stage, seconds } => tracing::info!(stage = stage.name(), seconds, "stage done"),
+            News::Restarted { slot } => tracing::info!(slot = slot.0, "worker is started again"),
+            News::GenerationAbandoned { generation, why } => {
+                tracing::warn!(generation = generation.0, %why, "generation abandoned");
+            }
+            News::GenerationFormed { .. }
+            | News::GenerationStarted { .. }
+            | News::JournalWritten { .. }
+            | News::Looked(_) => {}
             News::WorkerDied(cause) => {
                 tracing::error!(slot = cause.slot, exit = cause.exit, log = %cause.log.display(), last_lines = ?cause.lines, "worker died");
             }

@@ -8,7 +8,8 @@ use super::gather::{ReportData, SetScores};
 use super::sections::{curves, details, examples, times};
 use crate::observe::duration_text;
 
-const STYLE: &str = include_str!("style.css");
+/// Style sheet of the report; the status page builds on it.
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// Renders the whole page. Example pictures that cannot be read are left out.
 #[must_use]
@@ -64,14 +65,15 @@ fn head(data: &ReportData) -> Markup {
 }
 
 /// "53.31", as the papers print it.
-fn percent(share: Option<f64>) -> Markup {
+pub(crate) fn percent(share: Option<f64>) -> Markup {
     match share {
         Some(share) => html! { (format!("{:.2}", share * 100.0)) },
         None => html! { span.none title="occurs in neither truth nor prediction" { "–" } },
     }
 }
 
-fn difference(points: Option<f64>) -> Markup {
+/// Percent points with their sign.
+pub(crate) fn difference(points: Option<f64>) -> Markup {
     let Some(points) = points.map(|points| points * 100.0) else {
         return html! { span.none { "–" } };
     };

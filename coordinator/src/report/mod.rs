@@ -10,8 +10,11 @@ mod tables;
 
 use std::path::PathBuf;
 
+pub(crate) use civil::date_text;
 pub use gather::{Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, Validation, gather};
 pub use html::render;
+pub(crate) use html::{STYLE, difference, percent};
+pub(crate) use sections::curves;
 pub use tables::{scores_csv, terminal_tables};
 
 use crate::journal::JournalError;

@@ -59,7 +59,8 @@ fn loss_title(name: &str) -> String {
 /// Curves with fewer points than this are drawn point by point.
 const FEW: usize = 30;
 
-pub(super) fn curves(data: &ReportData) -> Markup {
+/// Every loss and learning rate of every stage.
+pub(crate) fn curves(data: &ReportData) -> Markup {
     html! {
         @for (stage, named) in &data.curves {
             @let charts: Vec<Chart> = charts_of(data, *stage, named);

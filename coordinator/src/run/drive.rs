@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use ulda_core::ids::{Slot, WorkerId};
 use ulda_core::machine::{
     Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
@@ -208,12 +209,25 @@ impl Driver {
                     slot: None,
                     text,
                 });
+                self.tell(News::GenerationAbandoned {
+                    generation: *generation,
+                    why: why.clone(),
+                });
             }
+            Record::GenerationFormed {
+                generation,
+                formation,
+            } => self.tell(News::GenerationFormed {
+                generation: *generation,
+                formation: formation.clone(),
+            }),
+            Record::GenerationStarted { generation, state } => self.tell(News::GenerationStarted {
+                generation: *generation,
+                at: state.as_ref().map(|state| state.cursor),
+            }),
+            Record::Restarted { slot, .. } => self.tell(News::Restarted { slot: *slot }),
             Record::RunStarted { .. }
-            | Record::GenerationFormed { .. }
-            | Record::GenerationStarted { .. }
             | Record::Committed { .. }
-            | Record::Restarted { .. }
             | Record::Finished { .. }
             | Record::Failed { .. }
             | Record::Stopped => {}
@@ -231,7 +245,21 @@ impl Driver {
     /// Puts on disk whatever was noted.
     pub async fn flush(&mut self) -> Result<(), RunError> {
         self.unwritten_record = false;
-        Ok(self.journal.commit().await?)
+        if !self.journal.has_notes() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.journal.commit().await?;
+        self.tell(News::JournalWritten {
+            took: began.elapsed(),
+        });
+        Ok(())
+    }
+
+    /// Tells how things stand.
+    pub fn look(&mut self, now: Tick) {
+        let snapshot = Box::new(self.machine.snapshot(now));
+        self.tell(News::Looked(snapshot));
     }
 
     fn welcome(&mut self, ticket: Ticket, worker: WorkerId, slot: Slot) {

@@ -1,9 +1,10 @@
 //! What happens in a run, told to whoever watches. The run does not know who that is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use ulda_core::ids::{Slot, WorkerId};
-use ulda_core::machine::Verdict;
+use ulda_core::ids::{Generation, Slot, WorkerId};
+use ulda_core::machine::{BreakReason, Formation, Snapshot, Verdict};
 use ulda_core::stage::{Cursor, Stage};
 
 use crate::launch::FirstCause;
@@ -15,6 +16,8 @@ pub enum News {
     Serving {
         run: String,
         address: String,
+        /// Where the status page and the metrics are, if they are served.
+        page: Option<String>,
         directory: PathBuf,
     },
     /// What the run does now, and why; told when it changes.
@@ -57,6 +60,29 @@ pub enum News {
         stage: Stage,
         seconds: f64,
     },
+    /// A process is started again.
+    Restarted {
+        slot: Slot,
+    },
+    GenerationFormed {
+        generation: Generation,
+        formation: Formation,
+    },
+    /// All members have formed and train on from `at`; `None` is the run's start.
+    GenerationStarted {
+        generation: Generation,
+        at: Option<Cursor>,
+    },
+    GenerationAbandoned {
+        generation: Generation,
+        why: BreakReason,
+    },
+    /// A commit of the journal reached the disk.
+    JournalWritten {
+        took: Duration,
+    },
+    /// How things stand; told a few times a second.
+    Looked(Box<Snapshot>),
     WorkerDied(FirstCause),
     Stopping {
         why: String,
@@ -73,4 +99,13 @@ pub enum News {
 /// Somebody who watches a run.
 pub trait Audience: Send {
     fn hear(&mut self, news: &News);
+}
+
+/// All of them hear everything, in order.
+impl Audience for Vec<Box<dyn Audience>> {
+    fn hear(&mut self, news: &News) {
+        for listener in self {
+            listener.hear(news);
+        }
+    }
 }

@@ -38,6 +38,8 @@ pub struct RunRequest {
     pub directory: RunDirectory,
     pub workers: u32,
     pub listener: TcpListener,
+    /// Where the status page is served, to be told.
+    pub page: Option<SocketAddr>,
     /// `None`: workers come from elsewhere.
     pub worker_binary: Option<std::path::PathBuf>,
     pub worker_log_filter: String,
@@ -150,6 +152,7 @@ async fn serve(
     driver.tell(News::Serving {
         run: request.spec.config().run.name.clone(),
         address: address.to_string(),
+        page: request.page.map(|page| format!("http://{page}/")),
         directory: request.directory.root().to_owned(),
     });
 
@@ -247,6 +250,7 @@ async fn until_over(
             Happened::Asked(ask) => driver.asked(now, ask).await?,
             Happened::FlushDue => {
                 driver.flush().await?;
+                driver.look(now);
                 None
             }
             Happened::Woke => driver.feed(now, Event::Woke).await?,

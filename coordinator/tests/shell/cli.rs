@@ -15,6 +15,7 @@ fn help_is_as_documented() {
         &["init"],
         &["check"],
         &["status"],
+        &["view"],
         &["list"],
         &["stop"],
         &["report"],

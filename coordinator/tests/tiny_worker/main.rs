@@ -299,6 +299,13 @@ impl Worker {
                 30 + at.step / 3,
             )));
         }
+        if at.stage == Stage::Adapt && (at.step + 1).is_multiple_of(50) {
+            facts.push(Report::Checkpoint(v1::CheckpointWritten {
+                path: format!("checkpoints/adapt-{}", at.step + 1),
+                state: Some(claim(at)),
+                size_bytes: 4096,
+            }));
+        }
         if at.stage == Stage::Evaluate {
             let set = self
                 .sets

@@ -1,0 +1,44 @@
+//! A word to every open page when there is something new to fetch.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::site::Site;
+
+/// A page is told at most this often.
+const PACE: Duration = Duration::from_secs(1);
+
+pub(super) fn stream(
+    site: Arc<Site>,
+    seat: OwnedSemaphorePermit,
+) -> Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>> {
+    let (told, stream) = mpsc::channel(1);
+    tokio::spawn(tell(site, seat, told));
+    Sse::new(ReceiverStream::new(stream)).keep_alive(KeepAlive::default())
+}
+
+async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Result<Event, Infallible>>) {
+    let closing = site.closing();
+    let mut pace = tokio::time::interval(PACE);
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => break,
+            () = told.closed() => break,
+            _ = pace.tick() => {}
+        }
+        let mark = site.mark();
+        if seen != Some(mark) {
+            seen = Some(mark);
+            // A page that has not read the last word does not need another.
+            let _ = told.try_send(Ok(Event::default().event("changed").data(mark.to_string())));
+        }
+    }
+    drop(seat);
+}

@@ -1,0 +1,143 @@
+//! Taking an address and serving on it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::routes::router;
+use super::site::Site;
+
+/// Where the page is looked for first; free by convention of the Prometheus exporters.
+const USUAL_PORT: u16 = 9464;
+/// Open connections get this long to end.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the command line says of the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpAddress {
+    /// Port 9464 of this host, else any free one.
+    Usual,
+    At(SocketAddr),
+    Off,
+}
+
+impl FromStr for HttpAddress {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        match text {
+            "off" => Ok(Self::Off),
+            "auto" => Ok(Self::Usual),
+            other => other.parse().map(Self::At).map_err(|_| NotAnAddress),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("give HOST:PORT such as 127.0.0.1:9464 or 0.0.0.0:9464, `auto` or `off`")]
+pub struct NotAnAddress;
+
+/// Why the page cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error(
+        "address {address} is taken\n  hint: give another port with --http, `auto` for any free one, or `off`"
+    )]
+    Taken { address: SocketAddr },
+    #[error("listen on {address}")]
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+}
+
+/// Takes the address; `None` where nothing is to be served.
+///
+/// # Errors
+/// The address is taken, or is not this host's.
+pub async fn bind(wanted: HttpAddress) -> Result<Option<TcpListener>, HttpError> {
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match wanted {
+        HttpAddress::Off => Ok(None),
+        HttpAddress::At(address) => bind_to(address).await.map(Some),
+        HttpAddress::Usual => match bind_to(local(USUAL_PORT)).await {
+            Err(HttpError::Taken { .. }) => bind_to(local(0)).await.map(Some),
+            other => other.map(Some),
+        },
+    }
+}
+
+async fn bind_to(address: SocketAddr) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => HttpError::Taken { address },
+            _ => HttpError::Bind { address, source },
+        })
+}
+
+/// A server that runs until it is closed.
+#[derive(Debug)]
+pub struct HttpServer {
+    closing: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Serves `site` on `listener`.
+#[must_use]
+pub fn serve(listener: TcpListener, site: Site) -> HttpServer {
+    let closing = site.closing();
+    let until = closing.clone();
+    let serving = axum::serve(listener, router(Arc::new(site)));
+    let task = tokio::spawn(async move {
+        serving
+            .with_graceful_shutdown(async move { until.cancelled().await })
+            .await
+    });
+    HttpServer { closing, task }
+}
+
+impl HttpServer {
+    /// Ends all connections, within a second.
+    pub async fn close(mut self) {
+        self.closing.cancel();
+        // What does not end by then is cut off.
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, &mut self.task).await;
+        self.task.abort();
+    }
+
+    /// Runs until the server ends or is asked to.
+    pub async fn until_closed(&mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_or_explained() {
+        let parse = |text: &str| text.parse::<HttpAddress>().map_err(|cause| cause.to_string());
+        assert_eq!(parse("off"), Ok(HttpAddress::Off));
+        assert_eq!(parse("auto"), Ok(HttpAddress::Usual));
+        assert_eq!(
+            parse("0.0.0.0:1"),
+            Ok(HttpAddress::At(SocketAddr::from(([0, 0, 0, 0], 1))))
+        );
+        assert!(parse("9464").unwrap_err().starts_with("give HOST:PORT"));
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = held.local_addr().unwrap();
+        let refused = bind(HttpAddress::At(address)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Taken { address: told } if told == address));
+    }
+}

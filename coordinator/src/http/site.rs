@@ -1,0 +1,115 @@
+//! What the answers are made of: a run's directory and, while it is served, its metrics and its live state.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::observe::Live;
+use crate::observe::metrics::Exposition;
+use crate::observe::status_page::{self, PageError};
+use crate::run_directory::RunDirectory;
+
+/// Pages that may listen for changes at the same time.
+const LISTENERS: usize = 64;
+/// A page is not rendered again for this long, nor for ten times as long as it took.
+const FRESH: Duration = Duration::from_secs(1);
+/// An owner that has not looked around for this long is stuck; longer than a journal commit may take.
+const LOOKS_EVERY: Duration = Duration::from_secs(90);
+
+/// One run, to be shown.
+#[derive(Debug)]
+pub struct Site {
+    directory: RunDirectory,
+    served: Option<Served>,
+    closing: CancellationToken,
+    pub(super) seats: Arc<Semaphore>,
+    rendered: Mutex<Option<Rendered>>,
+}
+
+/// What only a run that is served has.
+#[derive(Debug)]
+struct Served {
+    exposition: Exposition,
+    live: watch::Receiver<Live>,
+}
+
+#[derive(Clone, Debug)]
+struct Rendered {
+    live: Arc<str>,
+    until: Instant,
+}
+
+impl Site {
+    /// A run that this coordinator serves.
+    #[must_use]
+    pub fn of_served(directory: RunDirectory, exposition: Exposition, live: watch::Receiver<Live>) -> Self {
+        Self::new(directory, Some(Served { exposition, live }))
+    }
+
+    /// A run as its directory has it.
+    #[must_use]
+    pub fn of_directory(directory: RunDirectory) -> Self {
+        Self::new(directory, None)
+    }
+
+    fn new(directory: RunDirectory, served: Option<Served>) -> Self {
+        Self {
+            directory,
+            served,
+            closing: CancellationToken::new(),
+            seats: Arc::new(Semaphore::new(LISTENERS)),
+            rendered: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(super) fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
+
+    pub(super) fn exposition(&self) -> Option<&Exposition> {
+        self.served.as_ref().map(|served| &served.exposition)
+    }
+
+    /// Whether whoever owns the run still looks around; a run that nobody serves here is well.
+    pub(super) fn is_well(&self) -> bool {
+        self.served.as_ref().is_none_or(|served| {
+            let looked = served.live.borrow().looked;
+            looked.is_none_or(|looked| looked.elapsed() < LOOKS_EVERY)
+        })
+    }
+
+    /// Changes when there may be something new to show: with the journal's files.
+    pub(super) fn mark(&self) -> u128 {
+        let journal = self.directory.journal_file();
+        let changed = ["", "-wal"].iter().filter_map(|ending| {
+            let mut name = journal.clone().into_os_string();
+            name.push(ending);
+            let modified = std::fs::metadata(name).ok()?.modified().ok()?;
+            Some(modified.duration_since(UNIX_EPOCH).ok()?.as_millis())
+        });
+        changed.max().unwrap_or(0)
+    }
+
+    /// The changing part of the page. Reads the journal, so not for async threads; whoever comes while it
+    /// is rendered gets the same.
+    pub(super) fn live_part(&self) -> Result<Arc<str>, PageError> {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        if let Some(fresh) = rendered.as_ref().filter(|rendered| began < rendered.until) {
+            return Ok(fresh.live.clone());
+        }
+        let live = self.served.as_ref().map(|served| served.live.borrow().clone());
+        let text: Arc<str> = status_page::live_part(&self.directory, live.as_ref())?.into();
+        *rendered = Some(Rendered {
+            live: text.clone(),
+            until: Instant::now() + FRESH.max(10 * began.elapsed()),
+        });
+        Ok(text)
+    }
+}

@@ -1,0 +1,17 @@
+//! What Prometheus sees of a run, at `/metrics`. Listed for people in `docs/metrics.md`; a test compares the two.
+//!
+//! [`Metrics`] are the typed families in the registry that is passed in; [`MetricsRecorder`] hears the run's
+//! news and moves them. Invariants: every name has HELP and a base unit; labels are bounded (rank, stage,
+//! term, set, model, the 19 classes, reasons that are enums); a reason that has not happened yet stands at 0.
+
+mod families;
+mod labels;
+mod recorder;
+mod scrape;
+mod time_account;
+
+pub use families::Metrics;
+pub use labels::{break_reason_name, break_reason_names};
+pub use recorder::{MetricsRecorder, Past};
+pub use scrape::{CONTENT_TYPE, Exposition, ScrapeError};
+pub use time_account::{Cause, TimeAccount};

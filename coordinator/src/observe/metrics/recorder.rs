@@ -1,0 +1,452 @@
+//! Moves the metrics as the run's news come in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus_client::metrics::family::Family;
+use tokio::time::Instant;
+use ulda_core::ids::Slot;
+use ulda_core::machine::{Formation, Snapshot, Verdict};
+use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_data::ConfusionMatrix;
+use ulda_data::labels::CLASSES;
+
+use super::families::Metrics;
+use super::labels::{
+    OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfTerm,
+    break_reason_name, break_reason_names,
+};
+use super::time_account::{Cause, TimeAccount};
+use crate::history::steps_before;
+use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
+use crate::observe::Progress;
+use crate::rpc::Measures;
+use crate::run::{Audience, News};
+
+const STATES: [&str; 7] = [
+    "gathering",
+    "forming",
+    "training",
+    "draining",
+    "finished",
+    "stopped",
+    "failed",
+];
+const IGNORED: [&str; 3] = ["stale-generation", "unknown-worker", "out-of-turn"];
+
+/// What is known of a run that is taken up again.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub committed: Option<Cursor>,
+    pub stages: Vec<StageRow>,
+    pub last_checkpoint: Option<CheckpointRow>,
+    pub evaluations: Vec<EvaluationRow>,
+}
+
+/// An audience that keeps the metrics of a run.
+#[derive(Debug)]
+pub struct MetricsRecorder {
+    metrics: Metrics,
+    course: Course,
+    progress: Progress,
+    time: TimeAccount,
+    /// Steps known to be committed, by stage.
+    done: BTreeMap<Stage, u64>,
+    furthest: Option<Cursor>,
+    broken_at: Option<Instant>,
+    /// Slot of each shard in the last generation.
+    seats: Vec<Option<Slot>>,
+    ignored: [u64; 3],
+}
+
+impl MetricsRecorder {
+    /// Starts from what the run's journal tells of it; `workers` were asked for.
+    #[must_use]
+    pub fn new(metrics: Metrics, course: Course, workers: u32, past: &Past) -> Self {
+        let mut recorder = Self {
+            progress: Progress::new(course.clone()),
+            metrics,
+            course,
+            time: TimeAccount::new(Instant::now()),
+            done: BTreeMap::new(),
+            furthest: past.committed,
+            broken_at: None,
+            seats: Vec::new(),
+            ignored: [0; 3],
+        };
+        recorder.begin(workers);
+        recorder.remember(past);
+        recorder
+    }
+
+    /// Everything that can be told before anything happened stands at its first value.
+    fn begin(&self, workers: u32) {
+        let metrics = &self.metrics;
+        metrics.start_timestamp.set(wall_seconds());
+        metrics.last_step_timestamp.set(wall_seconds());
+        metrics.checkpoint_timestamp.set(wall_seconds());
+        metrics.time_left.set(f64::NAN);
+        metrics.workers_wanted.set(workers.into());
+        self.set_state("gathering");
+        for length in self.course.stages() {
+            let stage = length.stage.name();
+            let of = OfStage { stage };
+            metrics.stage_steps.get_or_create(&of).set(signed(length.steps));
+            metrics.stage_progress.get_or_create(&of).set(0.0);
+            appear(&metrics.steps_committed, &of);
+            appear(&metrics.losses_not_finite, &of);
+            appear(&metrics.images, &of);
+        }
+        for reason in break_reason_names() {
+            appear(&metrics.generations_broken, &OfReason { reason });
+        }
+        for reason in IGNORED {
+            appear(&metrics.messages_ignored, &OfReason { reason });
+        }
+        for cause in Cause::ALL {
+            appear(&metrics.badput, &OfCause { cause: cause.name() });
+        }
+        for rank in 0..workers {
+            self.seat(rank);
+        }
+    }
+
+    fn remember(&mut self, past: &Past) {
+        if let Some(cursor) = past.committed {
+            self.reach(cursor, Counted::Before);
+        }
+        for row in &past.stages {
+            self.stage_done(row.stage, row.seconds);
+        }
+        if let Some(row) = &past.last_checkpoint {
+            self.metrics.checkpoint_timestamp.set(row.at_millis as f64 / 1e3);
+            self.metrics.checkpoint_size.set(signed(row.size_bytes));
+        }
+        for row in &past.evaluations {
+            self.evaluated(&row.model, &row.set, row.confusion.clone());
+        }
+    }
+
+    /// A rank that is known from now on.
+    fn seat(&self, rank: u32) {
+        let of = OfRank { rank };
+        let metrics = &self.metrics;
+        appear(&metrics.worker_up, &of);
+        appear(&metrics.worker_silence, &of);
+        appear(&metrics.worker_straggler, &of);
+        appear(&metrics.worker_shards, &of);
+        appear(&metrics.worker_restarts, &of);
+    }
+
+    fn set_state(&self, now: &str) {
+        for state in STATES {
+            let family = &self.metrics.state;
+            family
+                .get_or_create(&OfState { state })
+                .set(i64::from(state == now));
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        match self.time.settle(now) {
+            Some((None, seconds)) => {
+                self.metrics.goodput.inc_by(seconds);
+            }
+            Some((Some(cause), seconds)) => {
+                let of = OfCause { cause: cause.name() };
+                self.metrics.badput.get_or_create(&of).inc_by(seconds);
+            }
+            None => {}
+        }
+    }
+
+    fn turn(&mut self, now: Instant, verdict: &Verdict) {
+        self.settle(now);
+        self.time.turn(verdict);
+        self.set_state(match verdict {
+            Verdict::Waiting(_) => "gathering",
+            Verdict::Forming { .. } => "forming",
+            Verdict::Training { .. } | Verdict::Reattaching { .. } => "training",
+            Verdict::Draining { .. } => "draining",
+            Verdict::Finished => "finished",
+            Verdict::Stopped => "stopped",
+            Verdict::Failed(_) => "failed",
+        });
+    }
+
+    /// All steps before `cursor` are committed; those of earlier stages with them.
+    fn reach(&mut self, cursor: Cursor, counted: Counted) {
+        let stages: Vec<(Stage, u64)> = self
+            .course
+            .stages()
+            .iter()
+            .filter(|length| length.stage <= cursor.stage)
+            .map(|length| {
+                let earlier = length.stage < cursor.stage;
+                let done = if earlier {
+                    length.steps
+                } else {
+                    cursor.step.min(length.steps)
+                };
+                (length.stage, done)
+            })
+            .collect();
+        for (stage, done) in stages {
+            let known = self.done.entry(stage).or_default();
+            let new = done.saturating_sub(*known);
+            *known += new;
+            let of = OfStage { stage: stage.name() };
+            if counted == Counted::Now {
+                self.metrics.steps_committed.get_or_create(&of).inc_by(new);
+            }
+            let share = *known as f64 / self.course.steps(stage).max(1) as f64;
+            self.metrics.stage_progress.get_or_create(&of).set(share);
+        }
+        self.furthest = self.furthest.max(Some(cursor));
+    }
+
+    fn measured(&mut self, now: Instant, slot: Slot, place: Cursor, measures: &Measures) {
+        let metrics = &self.metrics;
+        let stage = place.stage.name();
+        metrics.last_step_timestamp.set(wall_seconds());
+        for loss in &measures.losses {
+            let of = OfTerm {
+                stage,
+                term: loss.name.clone(),
+            };
+            metrics.loss.get_or_create(&of).set(loss.value);
+            if !loss.value.is_finite() {
+                metrics.losses_not_finite.get_or_create(&OfStage { stage }).inc();
+            }
+        }
+        for rate in &measures.learning_rates {
+            let of = OfGroup {
+                stage,
+                group: rate.name.clone(),
+            };
+            metrics.learning_rate.get_or_create(&of).set(rate.value);
+        }
+        for phase in measures.phase_seconds.iter().filter(|phase| phase.value >= 0.0) {
+            let of = OfPhase {
+                rank: slot.0,
+                stage,
+                phase: phase.name.clone(),
+            };
+            metrics.phase_seconds.get_or_create(&of).inc_by(phase.value);
+        }
+        let images = metrics.images.get_or_create_owned(&OfStage { stage });
+        images.inc_by(measures.images);
+        self.progress.advance(now, place.stage, place.step, measures);
+        let left = self.progress.time_left();
+        metrics
+            .time_left
+            .set(left.map_or(f64::NAN, |left| left.as_secs_f64()));
+        // Between two steps a worker only tells what it is busy with.
+        if measures.activity.is_empty() {
+            self.reach(place, Counted::Now);
+        }
+    }
+
+    fn evaluated(&self, model: &str, set: &str, confusion: Vec<u64>) {
+        let Ok(matrix) = ConfusionMatrix::try_from(confusion) else {
+            return;
+        };
+        let scores = matrix.scores();
+        if let Some(mean) = scores.mean_iou {
+            let of = OfModel {
+                set: set.to_owned(),
+                model: model.to_owned(),
+            };
+            self.metrics.mean_iou.get_or_create(&of).set(mean);
+        }
+        for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
+            let of = OfClass {
+                set: set.to_owned(),
+                model: model.to_owned(),
+                class: class.name,
+            };
+            match score {
+                Some(score) => {
+                    self.metrics.class_iou.get_or_create(&of).set(*score);
+                }
+                None => {
+                    self.metrics.class_iou.remove(&of);
+                }
+            }
+        }
+    }
+
+    fn stage_done(&self, stage: Stage, seconds: f64) {
+        let of = OfStage { stage: stage.name() };
+        self.metrics.stage_seconds.get_or_create(&of).set(seconds);
+    }
+
+    fn formed(&mut self, formation: &Formation) {
+        let slot_of = |worker| {
+            let mut members = formation.members.iter();
+            members
+                .find(|member| member.worker == worker)
+                .map(|member| member.slot)
+        };
+        let seats: Vec<Option<Slot>> = formation
+            .shard_owner
+            .iter()
+            .map(|owner| slot_of(*owner))
+            .collect();
+        let moved = self
+            .seats
+            .iter()
+            .zip(&seats)
+            .filter(|(before, now)| before != now);
+        self.metrics.shards_reassigned.inc_by(moved.count() as u64);
+        self.seats = seats;
+        self.metrics
+            .generation_workers
+            .set(signed(formation.members.len() as u64));
+    }
+
+    fn started(&mut self, now: Instant, at: Option<Cursor>) {
+        if let Some(broken_at) = self.broken_at.take() {
+            self.metrics.recovery.observe((now - broken_at).as_secs_f64());
+        }
+        let before = |cursor: Option<Cursor>| cursor.map_or(0, |cursor| steps_before(&self.course, cursor));
+        let discarded = before(self.furthest).saturating_sub(before(at));
+        // Nobody knows yet whether the workers find a checkpoint where no state is named.
+        if at.is_some() {
+            self.metrics.steps_discarded.inc_by(discarded);
+        }
+    }
+
+    fn looked(&mut self, now: Instant, snapshot: &Snapshot) {
+        self.settle(now);
+        let committed = snapshot.committed.as_ref().map(|state| state.cursor);
+        self.time
+            .repeats(snapshot.at.is_some() && snapshot.at < committed);
+        self.metrics.generation.set(signed(snapshot.generation.0));
+        self.metrics.term.set(signed(snapshot.term));
+        for slot in &snapshot.slots {
+            self.seat(slot.slot.0);
+            let of = OfRank { rank: slot.slot.0 };
+            let present = snapshot.workers.iter().find(|worker| worker.slot == slot.slot);
+            let metrics = &self.metrics;
+            let up = present.is_some_and(|worker| worker.attached);
+            metrics.worker_up.get_or_create(&of).set(up.into());
+            let silence = present.map_or(Duration::ZERO, |worker| worker.silent_for);
+            metrics
+                .worker_silence
+                .get_or_create(&of)
+                .set(silence.as_secs_f64());
+            let straggler = present.is_some_and(|worker| worker.straggler);
+            metrics.worker_straggler.get_or_create(&of).set(straggler.into());
+            let shards = present.map_or(0, |worker| worker.shards.len());
+            metrics
+                .worker_shards
+                .get_or_create(&of)
+                .set(signed(shards as u64));
+        }
+        let counters = snapshot.counters;
+        let ignored = [counters.stale, counters.strangers, counters.out_of_turn];
+        for ((reason, total), known) in IGNORED.into_iter().zip(ignored).zip(&mut self.ignored) {
+            let family = &self.metrics.messages_ignored;
+            family
+                .get_or_create(&OfReason { reason })
+                .inc_by(total.saturating_sub(*known));
+            *known = total;
+        }
+    }
+
+    fn over(&mut self, now: Instant, verdict: &Verdict, state: &str) {
+        self.turn(now, verdict);
+        self.set_state(state);
+        self.metrics.time_left.set(0.0);
+    }
+}
+
+/// Whether steps are counted as committed by this coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Now,
+    Before,
+}
+
+impl Audience for MetricsRecorder {
+    fn hear(&mut self, news: &News) {
+        let now = Instant::now();
+        match news {
+            News::Verdict(verdict) => self.turn(now, verdict),
+            News::Lost { .. } => {
+                self.metrics.workers_lost.inc();
+            }
+            News::Progress {
+                slot,
+                stage,
+                steps_done,
+                measures,
+            } => {
+                let place = Cursor {
+                    stage: *stage,
+                    step: *steps_done,
+                };
+                self.measured(now, *slot, place, measures);
+            }
+            News::Checkpoint { size_bytes, .. } => {
+                self.metrics.checkpoints.inc();
+                self.metrics.checkpoint_timestamp.set(wall_seconds());
+                self.metrics.checkpoint_size.set(signed(*size_bytes));
+            }
+            News::Evaluated {
+                model,
+                set,
+                confusion,
+                ..
+            } => self.evaluated(model, set, confusion.clone()),
+            News::StageDone { stage, seconds } => self.stage_done(*stage, *seconds),
+            News::Restarted { slot } => {
+                let of = OfRank { rank: slot.0 };
+                self.metrics.worker_restarts.get_or_create(&of).inc();
+            }
+            News::GenerationFormed {
+                generation,
+                formation,
+            } => {
+                self.metrics.generation.set(signed(generation.0));
+                self.formed(formation);
+            }
+            News::GenerationStarted { at, .. } => self.started(now, *at),
+            News::GenerationAbandoned { why, .. } => {
+                let reason = break_reason_name(why);
+                let family = &self.metrics.generations_broken;
+                family.get_or_create(&OfReason { reason }).inc();
+                self.broken_at.get_or_insert(now);
+            }
+            News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
+            News::Looked(snapshot) => self.looked(now, snapshot),
+            News::Finished { .. } => self.over(now, &Verdict::Finished, "finished"),
+            News::Stopped => self.over(now, &Verdict::Stopped, "stopped"),
+            News::Failed { .. } => self.over(now, &Verdict::Stopped, "failed"),
+            News::Serving { .. }
+            | News::Launched { .. }
+            | News::Joined { .. }
+            | News::WorkerDied(_)
+            | News::Stopping { .. } => {}
+        }
+    }
+}
+
+/// Makes a member of a family exist, at 0 if it is new.
+fn appear<L, M>(family: &Family<L, M>, of: &L)
+where
+    L: Clone + std::hash::Hash + Eq,
+    M: Default + Clone,
+{
+    drop(family.get_or_create(of));
+}
+
+fn wall_seconds() -> f64 {
+    wall_millis() as f64 / 1e3
+}
+
+/// Gauges are signed; no count here comes near their end.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

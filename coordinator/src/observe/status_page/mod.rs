@@ -1,0 +1,100 @@
+//! The status page at `/`: what the journal tells of a run and, while it is served, what only its coordinator
+//! knows. The server renders it; the script only swaps the parts that changed, so it also works without.
+
+mod generations;
+mod parts;
+mod ranks;
+mod scores;
+
+use maud::{DOCTYPE, PreEscaped, html};
+
+use generations::GenerationView;
+
+use super::live::Live;
+use crate::journal::{JournalError, JournalReader};
+use crate::report::{self, ReportData, ReportError};
+use crate::run_directory::RunDirectory;
+use crate::status::{self, Status, StatusError};
+
+/// Fetches the page's parts anew when the run changed.
+pub const SCRIPT: &str = include_str!("page.js");
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// The report's style sheet and what the page adds.
+#[must_use]
+pub fn style() -> String {
+    format!("{}{}", report::STYLE, include_str!("page.css"))
+}
+
+/// Everything the page shows.
+struct View<'a> {
+    status: Status,
+    data: ReportData,
+    generations: Vec<GenerationView>,
+    live: Option<&'a Live>,
+    now_millis: i64,
+}
+
+/// The page's changing part, `<main>`.
+///
+/// # Errors
+/// The run's files cannot be read.
+pub fn live_part(directory: &RunDirectory, live: Option<&Live>) -> Result<String, PageError> {
+    let journal = JournalReader::open(&directory.journal_file())?;
+    let view = View {
+        status: status::gather(directory)?,
+        data: report::gather(directory)?,
+        generations: generations::read(&journal)?,
+        live,
+        now_millis: crate::journal::wall_millis(),
+    };
+    let phases = journal.phases()?;
+    let main = html! {
+        main {
+            section #head { (parts::head(&view)) }
+            section #stages { (parts::stages(&view)) }
+            section #scores { (scores::scores(&view.data)) }
+            section #ranks { (ranks::ranks(&view, &phases)) }
+            section #generations { (generations::section(&view)) }
+            section #curves { (report::curves(&view.data)) }
+            section #examples { (parts::examples(&view)) }
+            section #events { (parts::events(&view)) }
+        }
+    };
+    Ok(main.into_string())
+}
+
+/// The whole page around [`live_part`].
+#[must_use]
+pub fn page(live_part: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "ULDA run" }
+                link rel="stylesheet" href="style.css";
+                link rel="icon" href="data:,";
+                script src="page.js" defer {}
+                noscript { meta http-equiv="refresh" content="5"; }
+            }
+            body {
+                p #contact role="status" hidden { "The coordinator does not answer; what follows is the last that was heard." }
+                (PreEscaped(live_part))
+            }
+        }
+    };
+    page.into_string()
+}
