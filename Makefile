@@ -10,6 +10,9 @@ CARGO_FLAGS ?= --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 DEMO := $(CURDIR)/demo
 DEMO_WORKERS ?= 2
+# Runs of `make chaos`, and the seed of the first one.
+RUNS ?= 20
+SEED ?= 1
 
 .PHONY: help
 help: ## Show this list
@@ -38,6 +41,10 @@ test: build ## Run every test
 .PHONY: evaluator
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
+
+.PHONY: chaos
+chaos: build ## Train under seeded faults on real processes and compare the digests (RUNS=20 SEED=1)
+	@$(TARGET)/chaos --runs $(RUNS) --seed $(SEED)
 
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)

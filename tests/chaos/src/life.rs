@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ulda_coordinator::run_directory::RunDirectory;
+use ulda_core::stage::Cursor;
 
 use crate::ChaosError;
 use crate::desk::Desk;
@@ -14,7 +15,7 @@ use crate::fault::{Fault, Kind};
 use crate::journal::{committed, generation, records, steps_before};
 use crate::offspring::{self, Exit, Pid};
 use crate::patience::{pass, wait_for};
-use crate::recovery::{Alone, Inflicted, Recovery, recoveries, steps_alone};
+use crate::recovery::{Inflicted, Recovery, recoveries};
 use crate::sequence::{Moment, Planned, Sequence};
 use crate::shim;
 use crate::world::{World, final_digest, start_logged, tail};
@@ -27,7 +28,6 @@ const LEAVE: Duration = Duration::from_secs(40);
 pub struct Verdict {
     pub inflicted: Vec<Inflicted>,
     pub recoveries: Vec<Recovery>,
-    pub alone: Vec<Alone>,
     pub wall: Duration,
     /// What is wrong with it; `None` where it ended with the undisturbed digest.
     pub fault: Option<String>,
@@ -45,6 +45,7 @@ struct Life<'a> {
     log: PathBuf,
     ends: Instant,
     inflicted: Vec<Inflicted>,
+    alone: Option<u64>,
 }
 
 enum Reached {
@@ -78,6 +79,7 @@ pub fn live(world: &World, sequence: &Sequence, limit: Duration) -> Result<Verdi
         log,
         ends: started + limit,
         inflicted: Vec::new(),
+        alone: None,
     };
     let outcome = life.all(sequence);
     let fault = match outcome {
@@ -92,7 +94,6 @@ pub fn live(world: &World, sequence: &Sequence, limit: Duration) -> Result<Verdi
     let journal = records(&life.directory.journal_file());
     Ok(Verdict {
         recoveries: recoveries(&life.inflicted, &journal),
-        alone: steps_alone(&life.inflicted, &journal, &world.course),
         inflicted: life.inflicted,
         wall: started.elapsed(),
         fault,
@@ -185,6 +186,22 @@ impl Life<'_> {
         Some(steps_before(&self.world.course, cursor))
     }
 
+    /// Steps before the newest checkpoint: what the run has come to, whether or not a coordinator heard of it.
+    fn steps_on_disk(&self) -> u64 {
+        let folder = self.directory.root().join("checkpoints");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let steps = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            let (stage, step) = name.to_str()?.split_once('-')?;
+            let cursor = Cursor {
+                stage: stage.parse().ok()?,
+                step: step.parse().ok()?,
+            };
+            Some(steps_before(&self.world.course, cursor))
+        });
+        steps.max().unwrap_or(0)
+    }
+
     fn reach(&self, planned: &Planned) -> Result<Reached, ChaosError> {
         let reached = wait_for("the moment of the next fault", self.left(), || {
             if self.over()? {
@@ -233,6 +250,7 @@ impl Life<'_> {
                 at,
                 generation,
                 over_at: now_millis(),
+                alone: self.alone.take(),
             });
         }
         Ok(())
@@ -266,7 +284,9 @@ impl Life<'_> {
             Kind::ExtraWorker => return self.add_worker(),
             Kind::KillCoordinator => {
                 self.coordinator.kill()?;
+                let before = self.steps_on_disk();
                 pass(fault.time)?;
+                self.alone = Some(self.steps_on_disk().saturating_sub(before));
                 self.coordinator = self.resume(None)?;
             }
             Kind::PauseCoordinator => {
@@ -327,7 +347,8 @@ impl Life<'_> {
             Ok(self.coordinator.ended())
         })?;
         match exit {
-            Exit::Code(0 | 143) => {}
+            // The signal itself ends a coordinator that has not begun to listen.
+            Exit::Code(0 | 143) | Exit::Signal(libc::SIGTERM) => {}
             exit => return Err(self.ended_badly(exit)),
         }
         self.coordinator = self.resume(Some(workers))?;

@@ -108,8 +108,8 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
         seeds => seeds.to_vec(),
     };
     let started = Instant::now();
-    let (mut failed, mut faults) = (Vec::new(), 0);
-    let (mut recoveries, mut alone) = (Vec::new(), Vec::new());
+    let mut failed = Vec::new();
+    let (mut recoveries, mut inflicted) = (Vec::new(), Vec::new());
     for seed in &seeds {
         let sequence = Sequence::draw(*seed, &scope);
         let verdict = life::live(&world, &sequence, Duration::from_secs(arguments.deadline))?;
@@ -117,15 +117,15 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
         if verdict.fault.is_some() {
             failed.push(*seed);
         }
-        faults += verdict.inflicted.len();
         recoveries.extend(verdict.recoveries);
-        alone.extend(verdict.alone);
+        inflicted.extend(verdict.inflicted);
     }
-    print!("\n{}", report::summary(&recoveries, &alone));
+    print!("\n{}", report::summary(&recoveries, &inflicted));
     println!(
-        "{} of {} digests equal, {faults} faults, {:.0} s",
+        "{} of {} digests equal, {} faults, {:.0} s",
         seeds.len() - failed.len(),
         seeds.len(),
+        inflicted.len(),
         started.elapsed().as_secs_f64()
     );
     if !failed.is_empty() {

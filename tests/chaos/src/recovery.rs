@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use ulda_core::machine::Record;
-use ulda_core::stage::Course;
 
 use crate::fault::{Fault, Kind};
-use crate::journal::{Dated, steps_before};
+use crate::journal::Dated;
 
 /// A fault that was inflicted.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +17,8 @@ pub struct Inflicted {
     pub generation: u64,
     /// When the harness was done with it: the process continued, the coordinator started again.
     pub over_at: i64,
+    /// Steps that the workers' checkpoints grew by while there was no coordinator.
+    pub alone: Option<u64>,
 }
 
 /// Time from the fault to the next committed step.
@@ -25,13 +26,6 @@ pub struct Inflicted {
 pub struct Recovery {
     pub kind: Kind,
     pub time: Duration,
-}
-
-/// Steps that workers did without a coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alone {
-    pub away: Duration,
-    pub steps: u64,
 }
 
 /// Recoveries from those faults that no other one came into.
@@ -58,31 +52,6 @@ pub fn recoveries(inflicted: &[Inflicted], records: &[Dated]) -> Vec<Recovery> {
         }
     }
     found
-}
-
-/// For each coordinator that was killed alone: what was committed until the next one heard of it.
-#[must_use]
-pub fn steps_alone(inflicted: &[Inflicted], records: &[Dated], course: &Course) -> Vec<Alone> {
-    let killed = inflicted
-        .iter()
-        .filter(|one| one.fault.kind == Kind::KillCoordinator);
-    let steps = |dated: &Dated| match &dated.record {
-        Record::Committed { state, .. } => Some(steps_before(course, state.cursor)),
-        _ => None,
-    };
-    killed
-        .filter_map(|one| {
-            let place = records
-                .iter()
-                .position(|dated| dated.at >= one.at && matches!(dated.record, Record::RunStarted { .. }))?;
-            let before = records[..place].iter().rev().find_map(steps)?;
-            let after = records[place..].iter().find_map(steps)?;
-            Some(Alone {
-                away: Duration::from_millis(u64::try_from(one.over_at - one.at).unwrap_or(0)),
-                steps: after.saturating_sub(before),
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -121,6 +90,7 @@ mod tests {
             at,
             generation: 1,
             over_at: at,
+            alone: None,
         }
     }
 

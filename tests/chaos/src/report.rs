@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fault::Kind;
 use crate::life::Verdict;
-use crate::recovery::{Alone, Recovery};
+use crate::recovery::{Inflicted, Recovery};
 use crate::sequence::Sequence;
 
 /// One line per life; what went wrong below it.
@@ -39,7 +39,7 @@ pub fn line(sequence: &Sequence, verdict: &Verdict) -> String {
 
 /// Median and longest recovery per kind of fault, and what was done without a coordinator.
 #[must_use]
-pub fn summary(recoveries: &[Recovery], alone: &[Alone]) -> String {
+pub fn summary(recoveries: &[Recovery], inflicted: &[Inflicted]) -> String {
     let mut by_kind: BTreeMap<Kind, Vec<Duration>> = BTreeMap::new();
     for recovery in recoveries {
         by_kind.entry(recovery.kind).or_default().push(recovery.time);
@@ -54,13 +54,16 @@ pub fn summary(recoveries: &[Recovery], alone: &[Alone]) -> String {
         let most = times.last().map_or(0.0, Duration::as_secs_f64);
         let _ = writeln!(text, "{kind:<22}{:>7}{median:>12.2}{most:>10.2}", times.len());
     }
+    let alone: Vec<(u64, i64)> = inflicted
+        .iter()
+        .filter_map(|one| Some((one.alone?, one.over_at - one.at)))
+        .collect();
     if !alone.is_empty() {
-        let steps: u64 = alone.iter().map(|one| one.steps).sum();
-        let away: f64 = alone.iter().map(|one| one.away.as_secs_f64()).sum();
-        let most = alone.iter().map(|one| one.steps).max().unwrap_or(0);
+        let steps: u64 = alone.iter().map(|(steps, _)| steps).sum();
+        let away = alone.iter().map(|(_, millis)| *millis as f64).sum::<f64>() / 1e3;
         let _ = writeln!(
             text,
-            "without a coordinator: {steps} steps in {away:.1} s over {} kills, at most {most} at once",
+            "without a coordinator: checkpoints grew by {steps} steps in {away:.1} s over {} kills",
             alone.len()
         );
     }

@@ -3,6 +3,7 @@
 //! One async task owns the connection; the trainer talks to it through channels and never waits for
 //! an RPC. Orders come out of one channel in the order the coordinator gave them, facts go into another.
 
+mod connect;
 mod facts;
 mod orders;
 mod reports;

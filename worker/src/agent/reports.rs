@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 use ulda_core::ids::Generation;
-use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
+use super::connect::Line;
 use super::facts::Report;
 
 /// Longest wait for the coordinator to take one report.
@@ -17,7 +16,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 const TRIES: u32 = 120;
 
 pub(super) async fn deliver(
-    mut client: CoordinatorClient<Channel>,
+    line: Line,
     worker: u64,
     mut reports: mpsc::UnboundedReceiver<(Generation, Report)>,
 ) {
@@ -26,7 +25,7 @@ pub(super) async fn deliver(
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = tokio::time::timeout(REPORT_DEADLINE, client.report(wire.clone())).await;
+            let outcome = tokio::time::timeout(REPORT_DEADLINE, line.client().report(wire.clone())).await;
             let problem = match outcome {
                 Ok(Ok(_)) => break,
                 Ok(Err(status)) => status.to_string(),

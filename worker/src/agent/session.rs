@@ -7,21 +7,15 @@ use crossbeam_channel::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 use ulda_core::ids::Generation;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_proto::v1;
-use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
+use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join};
 use super::facts::{Fact, Report, heartbeat};
 use super::orders::Order;
 use super::reports;
 
-/// Longest wait for one connection attempt or one answer.
-const RPC_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a worker looks for its coordinator before it gives up, at the start and later.
-const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
-const RETRY_AFTER: Duration = Duration::from_millis(300);
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
 const OUTBOX: usize = 64;
@@ -91,8 +85,12 @@ impl Agent {
         let (order_sender, orders) = crossbeam_channel::unbounded();
         let (facts, fact_inbox) = mpsc::unbounded_channel();
         let (reports, report_inbox) = mpsc::unbounded_channel();
+        let (switchboard, line) = Switchboard::new(&introduction.coordinator, &joined.run_directory, client);
+        let alone = Duration::from_secs_f64(joined.spec.config().deadline.coordinator);
         let session = Session {
-            client: client.clone(),
+            line: line.clone(),
+            switchboard,
+            alone,
             worker: joined.worker,
             heartbeat_every,
             orders: order_sender,
@@ -103,7 +101,7 @@ impl Agent {
         };
         let tasks = vec![
             runtime.spawn(session.attend()),
-            runtime.spawn(reports::deliver(client, joined.worker, report_inbox)),
+            runtime.spawn(reports::deliver(line, joined.worker, report_inbox)),
         ];
         Ok((
             Self {
@@ -178,88 +176,12 @@ impl Joined {
     }
 }
 
-async fn join(
-    introduction: &Introduction,
-) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), AgentError> {
-    let address = &introduction.coordinator;
-    let endpoint = Endpoint::from_shared(address.clone())
-        .map_err(|_| AgentError::Address(address.clone()))?
-        .connect_timeout(RPC_DEADLINE)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10));
-    let started = Instant::now();
-    loop {
-        let problem = match try_join(&endpoint, introduction).await {
-            Ok(joined) => return Ok(joined),
-            Err(Attempt::Refused(why)) => return Err(AgentError::Refused(why)),
-            Err(Attempt::Again(problem)) => problem,
-        };
-        let waited = started.elapsed();
-        if waited > SEARCH_DEADLINE {
-            return Err(AgentError::Unreachable {
-                address: address.clone(),
-                waited,
-                last: problem,
-            });
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-}
-
-enum Attempt {
-    Again(String),
-    Refused(String),
-}
-
-async fn try_join(
-    endpoint: &Endpoint,
-    introduction: &Introduction,
-) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), Attempt> {
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| Attempt::Again(with_sources(&error)))?;
-    let mut client = CoordinatorClient::new(channel);
-    let request = v1::JoinRequest {
-        run: introduction.run.clone(),
-        slot: introduction.slot,
-        data_address: introduction.data_address.clone(),
-        device: introduction.device.clone(),
-        process_id: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let answer = tokio::time::timeout(RPC_DEADLINE, client.join(request)).await;
-    match answer {
-        Err(_) => Err(Attempt::Again(format!(
-            "no answer to join within {} s",
-            RPC_DEADLINE.as_secs()
-        ))),
-        Ok(Ok(reply)) => Ok((client, reply.into_inner())),
-        Ok(Err(status)) if is_passing(&status) => Err(Attempt::Again(status.to_string())),
-        Ok(Err(status)) => Err(Attempt::Refused(status.message().to_owned())),
-    }
-}
-
-fn is_passing(status: &tonic::Status) -> bool {
-    matches!(
-        status.code(),
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled
-    )
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
-}
-
 /// Owner of the attend stream.
 struct Session {
-    client: CoordinatorClient<Channel>,
+    line: Line,
+    switchboard: Switchboard,
+    /// How long the worker goes on without a coordinator.
+    alone: Duration,
     worker: u64,
     heartbeat_every: Duration,
     orders: Sender<Order>,
@@ -286,6 +208,7 @@ impl Session {
         };
         let mut unsent = None;
         let mut lost_since: Option<Instant> = None;
+        let mut backoff = Backoff::new();
         loop {
             let attended_from = Instant::now();
             match self.attend_once(&mut terminate, &mut unsent).await {
@@ -294,18 +217,20 @@ impl Session {
                 Ended::Lost(why) => {
                     if attended_from.elapsed() > RPC_DEADLINE {
                         lost_since = None;
+                        backoff = Backoff::new();
                     }
                     let since = *lost_since.get_or_insert_with(|| {
                         tracing::warn!(why, "coordinator lost; training goes on");
                         Instant::now()
                     });
-                    if since.elapsed() > SEARCH_DEADLINE {
+                    self.switchboard.look_around(since.elapsed());
+                    if since.elapsed() > self.alone {
                         let waited = since.elapsed().as_secs();
                         return self.order(Order::Orphaned {
                             why: format!("coordinator unreachable for {waited} s: {why}"),
                         });
                     }
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    backoff.pause().await;
                 }
             }
         }
@@ -319,8 +244,8 @@ impl Session {
             // The outbox is empty and has room for all of them.
             let _ = outbox.try_send(wire);
         }
-        let opening =
-            tokio::time::timeout(RPC_DEADLINE, self.client.attend(ReceiverStream::new(inbox))).await;
+        let mut client = self.line.client();
+        let opening = tokio::time::timeout(RPC_DEADLINE, client.attend(ReceiverStream::new(inbox))).await;
         let mut directives = match opening {
             Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
             Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.to_string()),
@@ -391,6 +316,10 @@ impl Session {
         }
         self.generation = self.generation.max(directive.generation);
         match Order::from_wire(directive, self.worker) {
+            Ok(Order::Stop { drain, why }) => {
+                self.leave_if_loading(&why);
+                self.order(Order::Stop { drain, why });
+            }
             Ok(order) => self.order(order),
             Err(error) => tracing::error!(%error, "directive not understood"),
         }
@@ -402,10 +331,19 @@ impl Session {
             tracing::warn!("second SIGTERM: leaving at once");
             std::process::exit(143);
         }
+        self.leave_if_loading("SIGTERM");
         self.order(Order::Stop {
             drain: true,
             why: "SIGTERM".to_owned(),
         });
+    }
+
+    /// A worker that still loads has nothing to hand over, and loading may take minutes.
+    fn leave_if_loading(&self, why: &str) {
+        if self.ready.is_none() {
+            tracing::info!(why, "leaving while loading");
+            std::process::exit(0);
+        }
     }
 
     fn order(&self, order: Order) {

@@ -42,6 +42,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     let stage = state.cursor.stage;
     let started = Instant::now();
     let mut run = begin(context, state)?;
+    let begun = state.cursor;
     while state.cursor.stage == stage && !ended(course, state.cursor) {
         let outcome = context
             .interrupt
@@ -50,7 +51,11 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
         let progress = match outcome {
             Ok(progress) => progress,
             Err(error) => {
-                run.save(state, Extent::Midway)?;
+                // Before its first step a stage may hold more than the state it began from, which is what
+                // everybody else has.
+                if state.cursor != begun {
+                    run.save(state, Extent::Midway)?;
+                }
                 return Err(error);
             }
         };

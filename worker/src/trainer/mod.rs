@@ -178,7 +178,12 @@ impl Trainer {
                     }
                     return ExitCode::from(exit::STOPPED);
                 }
-                Err(error) => return fail(&self.agent, generation, &error),
+                Err(error) => {
+                    if matches!(error, TrainerError::Orphaned(_)) {
+                        self.keep_state();
+                    }
+                    return fail(&self.agent, generation, &error);
+                }
             }
         }
     }

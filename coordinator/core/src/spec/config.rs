@@ -344,6 +344,8 @@ pub struct DeadlineConfig {
     pub progress: f64,
     /// Workers leave after they were asked to stop.
     pub drain: f64,
+    /// A worker trains on without a coordinator.
+    pub coordinator: f64,
 }
 
 impl Default for DeadlineConfig {
@@ -355,6 +357,7 @@ impl Default for DeadlineConfig {
             heartbeat: 20.0,
             progress: 1800.0,
             drain: 30.0,
+            coordinator: 600.0,
         }
     }
 }

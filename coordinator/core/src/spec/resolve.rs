@@ -130,6 +130,12 @@ impl RunSpec {
     }
 }
 
+/// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
+const MOST_SHARDS: u32 = 1024;
+const MOST_THREADS: u32 = 1024;
+/// Images of one step.
+const MOST_IMAGES: u32 = 65_536;
+
 struct Rules<'a> {
     config: &'a RunConfig,
     problems: Vec<SpecError>,
@@ -169,6 +175,12 @@ impl<'a> Rules<'a> {
         }
     }
 
+    fn at_most(&mut self, key: &str, value: u32, most: u32) {
+        if value > most {
+            self.problem(key, format!("is {value}"), format!("give at most {most}"));
+        }
+    }
+
     /// Finite, and within [low, high].
     fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
         if !value.is_finite() || value < low || value > high {
@@ -201,6 +213,12 @@ impl<'a> Rules<'a> {
                 "start it with a letter",
             );
         }
+        self.at_most("run.shards", run.shards.unwrap_or(1), MOST_SHARDS);
+        self.at_most(
+            "run.threads_per_shard",
+            run.threads_per_shard.unwrap_or(1),
+            MOST_THREADS,
+        );
         self.at_least_one("run.shards", u64::from(run.shards.unwrap_or(1)));
         self.at_least_one(
             "run.threads_per_shard",
@@ -282,6 +300,7 @@ impl<'a> Rules<'a> {
 
     fn batch(&mut self, stage: &str, batch: u32, crop: u32) {
         self.at_least_one(&format!("{stage}.batch"), u64::from(batch));
+        self.at_most(&format!("{stage}.batch"), batch, MOST_IMAGES);
         if crop < 32 {
             self.problem(
                 &format!("{stage}.crop"),
@@ -500,6 +519,7 @@ impl<'a> Rules<'a> {
             ("heartbeat", deadline.heartbeat),
             ("progress", deadline.progress),
             ("drain", deadline.drain),
+            ("coordinator", deadline.coordinator),
         ] {
             self.within(&format!("deadline.{key}"), seconds, 0.1, 1e6);
         }
