@@ -1,5 +1,10 @@
 //! A run that was stopped, killed or found its newest checkpoint damaged ends with the bits of an undisturbed one.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test whose bench cannot be set up has failed"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -131,8 +136,26 @@ fn a_run_that_lost_every_process_goes_on_from_its_newest_whole_checkpoint() {
     );
 }
 
-/// Ways in which a checkpoint breaks, and what the worker says of each.
-const DAMAGES: [(fn(&Path), &str); 3] = [
+#[test]
+fn a_run_whose_checkpoints_are_all_damaged_says_so_and_comes_to_the_same_end() {
+    let world = World::new();
+    let run = killed(&world);
+    let all = checkpoints(&run);
+    all.iter().for_each(|checkpoint| cut(checkpoint));
+    resume(&world, &run, "2");
+    assert_eq!(&Final::of(&run), undisturbed());
+    let warned = warnings(&run);
+    assert_eq!(
+        warned.matches("checkpoint passed over").count(),
+        all.len(),
+        "{warned}"
+    );
+}
+
+/// A way in which a checkpoint breaks, and what the worker says of it.
+type Damage = (fn(&Path), &'static str);
+
+const DAMAGES: [Damage; 3] = [
     (cut, "bytes, the manifest says"),
     (flip, "do not have the manifest's digest"),
     (drop_manifest, "manifest.json"),

@@ -338,6 +338,26 @@ const VALUES: &[Case] = &[
         says: &["`run.shards`: is 0", "give at least 1"],
     },
     Case {
+        name: "more than any machine has",
+        breaks: nothing,
+        command: &[
+            "--set",
+            "run.shards=4000000000",
+            "--set",
+            "run.threads_per_shard=4000000000",
+            "--set",
+            "pretrain.batch=4000000000",
+        ],
+        code: BAD_INPUT,
+        says: &[
+            "3 problems found",
+            "`run.shards`: is 4000000000",
+            "`run.threads_per_shard`: is 4000000000",
+            "`pretrain.batch`: is 4000000000",
+            "give at most 1024",
+        ],
+    },
+    Case {
         name: "a deadline without end",
         breaks: nothing,
         command: &["--set", "deadline.collective=inf"],
