@@ -35,7 +35,8 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
             return vec![Finding {
                 key: path.display().to_string(),
                 what,
-                hint: String::new(),
+                hint: "is this worker of the same build as its coordinator? build both with `make`"
+                    .to_owned(),
             }];
         }
     };
