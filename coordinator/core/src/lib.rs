@@ -4,6 +4,7 @@
 //! this crate's manifest keeps it so.
 
 pub mod ids;
+pub mod ledger;
 pub mod machine;
 pub mod plan;
 pub mod spec;

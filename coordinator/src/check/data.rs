@@ -144,7 +144,9 @@ fn advice_on_set(error: &DatasetError) -> &'static str {
     }
 }
 
-fn dataset_spec(set: &DatasetConfig) -> DatasetSpec {
+/// The reader's form of a data set of run.toml.
+#[must_use]
+pub fn dataset_spec(set: &DatasetConfig) -> DatasetSpec {
     let size = |sides: Option<[u32; 2]>| sides.map(|[width, height]| Size { width, height });
     DatasetSpec {
         layout: match set.layout {

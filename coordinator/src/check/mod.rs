@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ulda_core::spec::{RunSpec, SpecProblems};
 
+pub use data::dataset_spec;
 pub use finding::{Finding, Findings};
 pub use ulda_data::Depth;
 

@@ -39,6 +39,8 @@ pub enum Verb {
     View(ViewArguments),
     /// Show the runs in a folder
     List(ListArguments),
+    /// Show which samples each committed step used, by which shard and worker, and check that none was skipped or repeated
+    Ledger(LedgerArguments),
     /// Ask the coordinator of a run to stop, and wait until it has left
     Stop(StopArguments),
     /// Build the report of a run anew
@@ -176,6 +178,19 @@ pub struct ListArguments {
     /// Folder that holds run directories
     #[arg(value_name = "FOLDER", default_value = "runs")]
     pub folder: PathBuf,
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct LedgerArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Only steps of this stage: pretrain, simulate, adapt or evaluate
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Option<ulda_core::stage::Stage>,
+    /// A table for people, or one JSON object per step
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod common;
 mod init;
+mod ledger;
 mod list;
 mod predict;
 mod report;
@@ -30,6 +31,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Status(arguments)) => status::status(&arguments),
         Some(Verb::View(arguments)) => view::view(&arguments),
         Some(Verb::List(arguments)) => list::list(&arguments),
+        Some(Verb::Ledger(arguments)) => ledger::ledger(&arguments),
         Some(Verb::Stop(arguments)) => stop::stop(&arguments),
         Some(Verb::Report(arguments)) => report::report(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use ulda_core::spec::{RunConfig, RunSpec};
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
@@ -163,10 +164,25 @@ async fn prepare_and_serve(
     };
     let ending = serve_run(request, Box::new(audience)).await;
     if let Some(server) = server {
+        if matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. })) {
+            last_words(&server).await?;
+        }
         server.close().await;
     }
     drop(lock);
     Ok(ending?)
+}
+
+/// Waits until the run's end was seen by who scrapes it; a signal ends the wait.
+async fn last_words(server: &HttpServer) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        () = server.until_scraped() => {}
+    }
+    Ok(())
 }
 
 /// Serves page and metrics of the run; what they show joins the audience.
@@ -222,6 +238,7 @@ fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
     match ending {
         Ending::Finished { .. } => {
             let data = report::write(directory)?;
+            super::ledger::verify(directory)?;
             print(&report::terminal_tables(&data))?;
             eprintln!("report: {}", directory.report().join("index.html").display());
             Ok(Exit::Done)

@@ -206,7 +206,8 @@ impl Machine {
         };
         match why.remains() {
             Remains::Successor => {}
-            Remains::Expected if self.launches() => {
+            // Nobody tells of the end of a process that was not started for a slot of ours.
+            Remains::Expected if self.launches() && self.rules.wants(slot) => {
                 self.roster.seating(slot).place = Place::Leaving { until: wait };
             }
             Remains::Nothing | Remains::Expected | Remains::Process => self.rest(slot),

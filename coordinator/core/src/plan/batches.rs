@@ -6,7 +6,7 @@ use super::stream::{Purpose, Stream, StreamKey};
 use crate::stage::Stage;
 
 /// A sample of a data set in one of its epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct SampleAt {
     pub epoch: u64,
     /// Index into the data set.

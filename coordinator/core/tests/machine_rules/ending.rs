@@ -149,6 +149,25 @@ fn a_stop_ends_as_soon_as_all_have_left() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_the_process_of_a_worker_that_came_by_itself() {
+    let (mut drive, ids) = Drive::training(rules(1, 2), 1);
+    let guest = drive.join(7);
+    drive.tell(Event::StopAsked {
+        stopping: Stopping::Drain,
+        why: "SIGTERM".into(),
+    });
+    drive.detach(guest);
+    drive.detach(ids[0]);
+    let ended = Event::ProcessEnded {
+        slot: Slot(0),
+        attempt: 0,
+        exit: ExitKind::Code(0),
+        last_words: None,
+    };
+    assert_eq!(outcome(&drive.tell(ended)), Some(&Outcome::Stopped));
+}
+
+#[test]
 fn a_coordinator_that_comes_back_lets_the_generation_train_on() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.progress(ids[0], adapt(4, ""));

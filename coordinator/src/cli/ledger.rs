@@ -1,0 +1,205 @@
+//! `coordinator ledger`, and the check at the end of a run.
+
+use serde::Serialize;
+use ulda_core::ids::{Shard, Slot, WorkerId};
+use ulda_core::ledger::{Ledger, Line, SampleCounts, ledger as read_ledger};
+use ulda_core::machine::Record;
+use ulda_core::plan::SampleAt;
+use ulda_core::spec::{DatasetConfig, RunSpec};
+use ulda_core::stage::Stage;
+use ulda_data::Dataset;
+
+use super::arguments::{LedgerArguments, OutputFormat};
+use super::common::{columns, host, print, run_directory};
+use crate::check::dataset_spec;
+use crate::exit::{Exit, Stop};
+use crate::journal::JournalReader;
+use crate::run_directory::RunDirectory;
+
+/// The data sets of a run by name of their samples.
+struct Names {
+    train: Vec<String>,
+    sets: Vec<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct StepOut<'a> {
+    stage: Stage,
+    step: u64,
+    generation: u64,
+    shares: Vec<ShareOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShareOut<'a> {
+    shard: Shard,
+    slot: Slot,
+    worker: WorkerId,
+    epoch: Option<u64>,
+    samples: Vec<&'a str>,
+}
+
+pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
+    let directory = run_directory(&arguments.run)?;
+    let spec = directory.spec(host(1)).map_err(Stop::bad_input)?;
+    let names = names(&spec)?;
+    let ledger = read(&directory, &spec, &names)?;
+    let wanted = |line: &&Line| arguments.stage.is_none_or(|stage| stage == line.stage);
+    let lines = ledger.lines.iter().filter(wanted);
+    match arguments.output {
+        OutputFormat::Table => print(&table(lines, &names))?,
+        OutputFormat::Json => {
+            for line in lines {
+                print(&format!("{}\n", serde_json::to_string(&step_out(line, &names))?))?;
+            }
+        }
+    }
+    eprintln!(
+        "{} steps, {} of them done again after all holders of their result were lost",
+        ledger.lines.len(),
+        ledger.done_again
+    );
+    verdict(&ledger)?;
+    eprintln!("every sample was used exactly once per epoch");
+    Ok(Exit::Done)
+}
+
+/// Checks the ledger of a run that is over. Where the journal or a data set cannot be read, nothing is known
+/// to be wrong with it.
+///
+/// # Errors
+/// It has a violation.
+pub fn verify(directory: &RunDirectory) -> Result<(), Stop> {
+    let found = directory
+        .spec(host(1))
+        .map_err(Stop::bad_input)
+        .and_then(|spec| read(directory, &spec, &names(&spec)?));
+    match found {
+        Ok(ledger) => verdict(&ledger),
+        Err(stop) => {
+            tracing::warn!("sample ledger not checked: {stop}");
+            Ok(())
+        }
+    }
+}
+
+fn verdict(ledger: &Ledger) -> Result<(), Stop> {
+    if ledger.violations.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = ledger
+        .violations
+        .iter()
+        .take(20)
+        .map(ToString::to_string)
+        .collect();
+    Err(Stop {
+        exit: Exit::Failed,
+        cause: anyhow::anyhow!(
+            "the sample ledger has {} violations:\n  {}",
+            ledger.violations.len(),
+            told.join("\n  ")
+        ),
+    })
+}
+
+fn names(spec: &RunSpec) -> Result<Names, Stop> {
+    let config = spec.config();
+    let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
+        let dataset = Dataset::list(&dataset_spec(set)).map_err(Stop::bad_input)?;
+        Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
+    };
+    Ok(Names {
+        train: list(&config.source.training_set())?,
+        sets: config
+            .evaluate
+            .sets
+            .iter()
+            .map(|set| list(&set.dataset()))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn read(directory: &RunDirectory, spec: &RunSpec, names: &Names) -> Result<Ledger, Stop> {
+    let rows = JournalReader::open(&directory.journal_file())
+        .and_then(|journal| journal.records())
+        .map_err(Stop::bad_input)?;
+    let records: Vec<Record> = rows
+        .iter()
+        .map(|row| serde_json::from_str(&row.json))
+        .collect::<Result<_, _>>()?;
+    let counts = SampleCounts {
+        train: names.train.len(),
+        sets: names.sets.iter().map(Vec::len).collect(),
+    };
+    Ok(read_ledger(spec, &counts, &records))
+}
+
+impl Names {
+    fn of(&self, stage: Stage, sample: SampleAt) -> &str {
+        let set = match stage {
+            Stage::Evaluate => usize::try_from(sample.epoch)
+                .ok()
+                .and_then(|set| self.sets.get(set)),
+            Stage::Pretrain | Stage::Simulate | Stage::Adapt => Some(&self.train),
+        };
+        set.and_then(|set| set.get(sample.index))
+            .map_or("", String::as_str)
+    }
+}
+
+fn step_out<'a>(line: &Line, names: &'a Names) -> StepOut<'a> {
+    let epoch = |samples: &[SampleAt]| samples.first().map(|sample| sample.epoch);
+    let shares = line.shares.iter().map(|share| ShareOut {
+        shard: share.shard,
+        slot: share.slot,
+        worker: share.worker,
+        epoch: epoch(&share.samples).filter(|_| line.stage != Stage::Evaluate),
+        samples: share
+            .samples
+            .iter()
+            .map(|sample| names.of(line.stage, *sample))
+            .collect(),
+    });
+    StepOut {
+        stage: line.stage,
+        step: line.step,
+        generation: line.generation.0,
+        shares: shares.collect(),
+    }
+}
+
+fn table<'a>(lines: impl Iterator<Item = &'a Line>, names: &Names) -> String {
+    let mut rows = vec![
+        [
+            "STAGE",
+            "STEP",
+            "GENERATION",
+            "SHARD",
+            "SLOT",
+            "WORKER",
+            "SAMPLES",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for line in lines {
+        for share in &line.shares {
+            let samples: Vec<&str> = share
+                .samples
+                .iter()
+                .map(|sample| names.of(line.stage, *sample))
+                .collect();
+            rows.push(vec![
+                line.stage.to_string(),
+                line.step.to_string(),
+                line.generation.0.to_string(),
+                share.shard.0.to_string(),
+                share.slot.0.to_string(),
+                share.worker.0.to_string(),
+                samples.join(" "),
+            ]);
+        }
+    }
+    columns(&rows)
+}
