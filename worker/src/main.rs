@@ -5,5 +5,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Libtorch decides once, at its first use, whether CUDA exists.
     let cuda = ulda_torch::cuda::load();
+    if let Err(error) = ulda_torch::runtime::keep_freed_memory() {
+        eprintln!("worker: freed memory goes back to the system: {error}");
+    }
     ulda_worker::cli::main(cuda)
 }

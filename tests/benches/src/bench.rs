@@ -117,6 +117,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             warm_up,
             agree,
         }) => {
+            // As the worker does.
+            ulda_torch::runtime::keep_freed_memory()?;
             ulda_torch::runtime::set_threads(threads)?;
             let case = Case::read(&folder)?;
             let plan = steps::Plan {

@@ -133,11 +133,13 @@ impl FusedProjector {
             .f_mv(&self.offset)?
             .f_unsqueeze(1)?
             .f_addmm(&texts.f_matmul(&self.matrix)?, pixels)?;
+        // A row per pixel, as features with channels innermost lie in memory.
         let half = self
             .cross
-            .f_unsqueeze(1)?
+            .f_unsqueeze(0)?
             .f_mul_scalar(2.0)?
-            .f_addmm(&self.gram, pixels)?;
+            .f_addmm(&pixels.f_tr()?, &self.gram.f_tr()?)?
+            .f_tr()?;
         let squared = half
             .f_mul(pixels)?
             .f_sum_dim_intlist([0i64].as_slice(), true, None)?

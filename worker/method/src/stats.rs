@@ -31,15 +31,10 @@ impl Stats {
                 std: empty,
             });
         }
-        let (var, mean) = feature
-            .f_flatten(2, 3)?
-            .f_var_mean_correction([2i64].as_slice(), 1, false)?;
+        let (var, mean) = feature.f_var_mean_correction([2i64, 3].as_slice(), 1, true)?;
         Ok(Stats {
-            mean: mean.f_view([n, c, 1, 1])?,
-            std: var
-                .f_add_scalar(VARIANCE_EPSILON)?
-                .f_sqrt()?
-                .f_view([n, c, 1, 1])?,
+            mean,
+            std: var.f_add_scalar(VARIANCE_EPSILON)?.f_sqrt()?,
         })
     }
 

@@ -7,6 +7,8 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
+#include <climits>
+#include <malloc.h>
 
 namespace {
 at::DeviceType device_type(int cuda) {
@@ -42,6 +44,18 @@ int ulda_set_threads(int count) {
 
 int ulda_threads(int* count) {
   return ulda::guarded([&] { *count = at::get_num_threads(); });
+}
+
+int ulda_keep_freed_memory() {
+  return ulda::guarded([&] {
+#ifdef __GLIBC__
+    bool set = mallopt(M_MMAP_MAX, 0) == 1;
+    set = mallopt(M_ARENA_MAX, 1) == 1 && set;
+    set = mallopt(M_TRIM_THRESHOLD, INT_MAX) == 1 && set;
+    set = mallopt(M_TOP_PAD, 64 << 20) == 1 && set;
+    TORCH_CHECK(set, "mallopt refused");
+#endif
+  });
 }
 
 int ulda_autocast_enter(int cuda, int scalar_type, int* was_enabled, int* was_type) {

@@ -43,6 +43,7 @@ unsafe extern "C" {
     pub fn ulda_set_deterministic(on: c_int) -> c_int;
     pub fn ulda_set_tf32(on: c_int) -> c_int;
     pub fn ulda_set_threads(count: c_int) -> c_int;
+    pub fn ulda_keep_freed_memory() -> c_int;
     pub fn ulda_threads(count: *mut c_int) -> c_int;
     pub fn ulda_autocast_enter(
         cuda: c_int,

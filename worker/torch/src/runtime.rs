@@ -38,6 +38,18 @@ pub fn threads() -> Result<u16, TorchError> {
     Ok(count as u16)
 }
 
+/// Lets the allocator keep the memory of freed tensors for the next ones, from now on and for the whole process.
+/// Otherwise each large tensor is mapped and unmapped at every use, and the kernel clears its pages each time.
+/// One arena serves all threads, so that they share what was freed. Nothing changes where the C library is not
+/// glibc.
+///
+/// # Errors
+/// The C library refused.
+pub fn keep_freed_memory() -> Result<(), TorchError> {
+    // SAFETY: plain call.
+    ffi::check("keep_freed_memory", unsafe { ffi::ulda_keep_freed_memory() })
+}
+
 /// `x` [N, C, H, W] with channels innermost in memory; differentiable; `x` itself when it is so already.
 pub fn channels_last(x: &Tensor) -> Result<Tensor, TorchError> {
     let mut out = std::ptr::null_mut();

@@ -78,7 +78,7 @@ impl DomainPass<'_> {
             pixel: vec![0.0; self.batch.len()],
             intra: vec![0.0; self.batch.len()],
         };
-        let mut gradient = styled.f_zeros_like()?;
+        let mut gradient = None;
         let mut batch_stats = HeadStats(Vec::new());
         let mut projector = Vec::new();
 
@@ -106,6 +106,10 @@ impl DomainPass<'_> {
                     .collect::<Result<_>>()?,
             };
         }
+        let gradient = match gradient {
+            Some(gradient) => gradient,
+            None => styled.f_zeros_like()?,
+        };
         let style = timed(&mut phases.backward, || {
             Style::backward(&self.batch.content_norm, &styled, &gradient)
         })?;
@@ -205,7 +209,7 @@ impl DomainPass<'_> {
         root: &Tensor,
         leaf: &Tensor,
         parameters: &[Tensor],
-        gradient: &mut Tensor,
+        gradient: &mut Option<Tensor>,
         phases: &mut Phases,
     ) -> Result<Vec<Tensor>> {
         timed(&mut phases.backward, || {
@@ -213,7 +217,10 @@ impl DomainPass<'_> {
             inputs.extend(parameters.iter().map(Tensor::shallow_clone));
             let mut found = Tensor::f_run_backward(&[root], &inputs, false, false)?.into_iter();
             if let Some(of_leaf) = found.next().filter(Tensor::defined) {
-                let _ = gradient.f_add_(&of_leaf)?;
+                *gradient = Some(match gradient.take() {
+                    Some(sum) => sum.f_add(&of_leaf)?,
+                    None => of_leaf,
+                });
             }
             found
                 .zip(PARAMETER_NAMES)

@@ -75,20 +75,28 @@ impl AttentionPool {
     }
 
     /// [N, C, h, w] with h·w = [`AttentionPool::positions`] → [N, E].
+    ///
+    /// With one query per head its key projection moves to the query's side, q·(K x + b) = (Kᵀq)·x + q·b, and the
+    /// value projection behind the weighted mean: C² multiplications per image instead of per position.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let (images, channels) = (x.size()[0], x.size()[1]);
         let pixels = x.flatten(2, 3).transpose(1, 2);
         let mean = pixels.mean_dim(1, true, Kind::Float);
         let tokens = Tensor::cat(&[mean, pixels], 1) + &self.positions;
         let width = channels / self.heads;
-        let split = |t: Tensor| t.view([images, -1, self.heads, width]).transpose(1, 2);
-        let query = split(self.query.forward(&tokens.narrow(1, 0, 1)) * (width as f64).powf(-0.5));
-        let weights = query
-            .matmul(&split(self.key.forward(&tokens)).transpose(2, 3))
+        // [heads, N, width] against a projection's rows of each head, [heads, width, C].
+        let by_head = |t: &Tensor| t.view([self.heads, width, channels]);
+        let query = self.query.forward(&tokens.select(1, 0)) * (width as f64).powf(-0.5);
+        let query = query.view([images, self.heads, width]).transpose(0, 1);
+        // The key's bias adds the same to every position of a head, which the softmax ignores.
+        let looked_for = query.matmul(&by_head(&self.key.weight)).transpose(0, 1);
+        let weights = looked_for
+            .matmul(&tokens.transpose(1, 2))
             .softmax(-1, Kind::Float);
-        let pooled = weights.matmul(&split(self.value.forward(&tokens)));
-        self.output
-            .forward(&pooled.transpose(1, 2).reshape([images, channels]))
+        let found = weights.matmul(&tokens).transpose(0, 1);
+        let values = found.matmul(&by_head(&self.value.weight).transpose(1, 2));
+        let pooled = values.transpose(0, 1).reshape([images, channels]) + &self.value.bias;
+        self.output.forward(&pooled)
     }
 
     pub(super) fn shallow_clone(&self) -> Self {

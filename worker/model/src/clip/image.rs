@@ -5,7 +5,7 @@ use tch::{Device, Tensor};
 
 use crate::clip::attention_pool::AttentionPool;
 use crate::clip::config::ImageConfig;
-use crate::clip::layers::{Bottleneck, ConvShape, FrozenConv, average_pool};
+use crate::clip::layers::{Bottleneck, ConvShape, FrozenConv, average_pool, channels_last};
 use crate::weights::{Picker, Weights, WeightsError, digest};
 
 /// The image tower cannot do what was asked.
@@ -112,7 +112,8 @@ impl Backbone {
         &self.digest
     }
 
-    /// The low-level feature: stem and first stage. [N, 3, H, W] → [N, C₁, H/4, W/4].
+    /// The low-level feature: stem and first stage. [N, 3, H, W] → [N, C₁, H/4, W/4], channels
+    /// innermost in memory.
     pub fn stem_and_layer1(&self, x: &Tensor) -> Tensor {
         self.layer1_sum(x).relu_()
     }
@@ -135,13 +136,13 @@ impl Backbone {
         let convolved = self
             .stem
             .iter()
-            .fold(x.shallow_clone(), |x, conv| conv.forward(&x).relu_());
+            .fold(channels_last(x), |x, conv| conv.forward(&x).relu_());
         average_pool(&convolved, 2)
     }
 
     /// Stage 2 (after the low-level feature): [N, C₁, h, w] → [N, 2·C₁, h/2, w/2].
     pub fn layer2(&self, low: &Tensor) -> Tensor {
-        run(&self.stages[1], low)
+        run(&self.stages[1], &channels_last(low))
     }
 
     /// Stage 3.

@@ -45,7 +45,7 @@ impl FrozenConv {
         let bias = (beta - mean * &scale).to_kind(Kind::Float);
         let weight = (weight.to_kind(Kind::Double) * scale.view([-1, 1, 1, 1])).to_kind(Kind::Float);
         Self {
-            weight,
+            weight: channels_last(&weight),
             bias,
             stride: 1,
             padding: kernel / 2,
@@ -219,4 +219,9 @@ impl Bottleneck {
 /// Non-overlapping average pooling; odd sizes floor.
 pub fn average_pool(x: &Tensor, stride: i64) -> Tensor {
     x.avg_pool2d([stride, stride], [stride, stride], [0, 0], false, true, None)
+}
+
+/// `x` with channels innermost in memory, the layout that the CPU's convolutions work in without reordering.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    ulda_torch::runtime::channels_last(x).expect("four-dimensional tensors have this layout")
 }

@@ -11,6 +11,6 @@ mod tokenizer;
 pub use attention_pool::AttentionPool;
 pub use config::{ClipConfig, ImageConfig, PoolConfig, TextConfig};
 pub use image::{Backbone, BackboneError};
-pub(crate) use layers::average_pool;
+pub(crate) use layers::{average_pool, channels_last};
 pub use text::{EncodeError, TextEncoder};
 pub use tokenizer::{TokenizeError, Tokenizer};

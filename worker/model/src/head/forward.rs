@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tch::{Kind, Tensor};
 use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout};
 
+use crate::clip::channels_last;
 use crate::head::layer::{ASPP_PROJECT, ConvNorm, HIDDEN, LOW, PLACES, POOLED};
 use crate::head::state::Head;
-use crate::segmentation::upsample;
 
 /// How a training forward is done.
 #[derive(Clone)]
@@ -85,27 +85,30 @@ impl Head {
         end_of_aspp: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Result<Tensor, E> {
         let layers = &self.layers;
-        let low = layer(&layers[LOW], low)?;
+        let mut block = |index: usize, x: &Tensor| layer(&layers[index], &layers[index].convolve(x));
+        let low = block(LOW, &channels_last(low))?;
+        let deep = &channels_last(deep);
         let size = deep.size();
         let mut branches = Vec::with_capacity(5);
-        for branch in &layers[LOW + 1..POOLED] {
-            branches.push(layer(branch, deep)?);
+        for branch in LOW + 1..POOLED {
+            branches.push(block(branch, deep)?);
         }
         let pooled = deep.mean_dim([2_i64, 3].as_slice(), true, Kind::Float);
         // One pixel upsampled to any size is that pixel everywhere.
-        branches.push(layer(&layers[POOLED], &pooled)?.expand([-1, -1, size[2], size[3]], false));
-        let aspp = end_of_aspp(layer(&layers[ASPP_PROJECT], &Tensor::cat(&branches, 1))?)?;
-        let low_size = low.size();
-        let aspp = upsample(&aspp, [low_size[2], low_size[3]]);
-        let hidden = layer(&layers[HIDDEN], &Tensor::cat(&[low, aspp], 1))?;
-        Ok(hidden.conv2d(
-            &self.last_weight,
-            Some(&self.last_bias),
-            [1, 1],
-            [0, 0],
-            [1, 1],
-            1,
-        ))
+        branches.push(block(POOLED, &pooled)?.expand([-1, -1, size[2], size[3]], false));
+        let aspp = end_of_aspp(block(ASPP_PROJECT, &Tensor::cat(&branches, 1))?)?;
+        let hidden = layer(&layers[HIDDEN], &layers[HIDDEN].convolve_joined(&low, &aspp))?;
+        // Few channels at many pixels: upsampling and softmax prefer them apart.
+        Ok(hidden
+            .conv2d(
+                &self.last_weight,
+                Some(&self.last_bias),
+                [1, 1],
+                [0, 0],
+                [1, 1],
+                1,
+            )
+            .contiguous())
     }
 }
 

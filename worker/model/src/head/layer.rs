@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use ulda_torch::{BatchStats, ShardSync, TorchError, sync_batch_norm};
 
-use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig};
+use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig, upsampled};
 use crate::seeded::Seeded;
 use crate::weights::Picker;
 
@@ -141,7 +141,8 @@ impl ConvNorm {
         self.weight.device()
     }
 
-    fn convolve(&self, x: &Tensor) -> Tensor {
+    /// The convolution alone.
+    pub fn convolve(&self, x: &Tensor) -> Tensor {
         let Place { kernel, dilation, .. } = PLACES[self.index];
         let padding = kernel / 2 * dilation;
         x.conv2d(
@@ -154,11 +155,20 @@ impl ConvNorm {
         )
     }
 
-    /// Convolution, BatchNorm on running statistics, ReLU.
-    pub fn eval(&self, x: &Tensor) -> Tensor {
+    /// The convolution of `low` beside `small` upsampled to its size, see [`upsampled`].
+    pub fn convolve_joined(&self, low: &Tensor, small: &Tensor) -> Tensor {
+        let own = low.size()[1];
+        let of_low = self.weight.narrow(1, 0, own);
+        let of_small = self.weight.narrow(1, own, self.weight.size()[1] - own);
+        let low_part = low.conv2d(&of_low, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
+        low_part + upsampled::convolve(small, &of_small, [low.size()[2], low.size()[3]])
+    }
+
+    /// BatchNorm on running statistics and ReLU, after the convolution.
+    pub fn eval(&self, convolved: &Tensor) -> Tensor {
         let (gamma, beta) = (Some(&self.gamma), Some(&self.beta));
         let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-        self.convolve(x)
+        convolved
             .batch_norm(
                 gamma,
                 beta,
@@ -169,13 +179,17 @@ impl ConvNorm {
                 BATCH_NORM_EPS,
                 false,
             )
-            .relu()
+            .relu_()
     }
 
-    /// Convolution, BatchNorm on the statistics of all shards' images, ReLU. Running statistics stay.
-    pub fn train(&self, x: &Tensor, sync: &Arc<dyn ShardSync>) -> Result<(Tensor, BatchStats), TorchError> {
+    /// BatchNorm on the statistics of all shards' images and ReLU, after the convolution. Running statistics stay.
+    pub fn train(
+        &self,
+        convolved: &Tensor,
+        sync: &Arc<dyn ShardSync>,
+    ) -> Result<(Tensor, BatchStats), TorchError> {
         // Under autocast the convolution gives half precision; statistics need f32.
-        let x = self.convolve(x).to_kind(Kind::Float);
+        let x = convolved.to_kind(Kind::Float);
         let (mut y, stats) = sync_batch_norm(
             &x,
             &self.gamma,

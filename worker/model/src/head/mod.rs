@@ -3,6 +3,7 @@
 mod forward;
 mod layer;
 mod state;
+mod upsampled;
 
 pub use forward::{HeadStats, TrainMode};
 pub use state::{Head, HeadConfig};
