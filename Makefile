@@ -52,7 +52,7 @@ parity: libtorch ## Compare with the published implementation's numbers (ULDA_GO
 
 .PHONY: bench
 bench: build ## Step times of each stage by phase, for the small and the RN50-sized model
-	cargo bench --locked -p ulda-tests
+	cargo run $(CARGO_FLAGS) -p ulda-bench --bin bench
 
 .PHONY: verify
 verify: libtorch ## The whole gate, read-only: format, lints, docs, tests
