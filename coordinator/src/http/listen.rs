@@ -84,6 +84,7 @@ async fn bind_to(address: SocketAddr) -> Result<TcpListener, HttpError> {
 /// A server that runs until it is closed.
 #[derive(Debug)]
 pub struct HttpServer {
+    site: Arc<Site>,
     closing: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -93,16 +94,22 @@ pub struct HttpServer {
 pub fn serve(listener: TcpListener, site: Site) -> HttpServer {
     let closing = site.closing();
     let until = closing.clone();
-    let serving = axum::serve(listener, router(Arc::new(site)));
+    let site = Arc::new(site);
+    let serving = axum::serve(listener, router(site.clone()));
     let task = tokio::spawn(async move {
         serving
             .with_graceful_shutdown(async move { until.cancelled().await })
             .await
     });
-    HttpServer { closing, task }
+    HttpServer { site, closing, task }
 }
 
 impl HttpServer {
+    /// Lets whoever scrapes the metrics regularly see the last values; at most 30 seconds.
+    pub async fn until_scraped(&self) {
+        self.site.until_scraped().await;
+    }
+
     /// Ends all connections, within a second.
     pub async fn close(mut self) {
         self.closing.cancel();

@@ -14,7 +14,7 @@ use axum::routing::get;
 use super::events;
 use super::headers::strict;
 use super::site::Site;
-use crate::observe::metrics::CONTENT_TYPE;
+use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, SCRIPT, style};
 use crate::status;
 
@@ -124,7 +124,9 @@ async fn metrics(State(site): Shared) -> Response {
             let why = "this run is only looked at; hint: its coordinator has the metrics";
             return Ok(refusal(StatusCode::NOT_FOUND, why));
         };
-        exposition.text().map(|text| typed(CONTENT_TYPE, text))
+        let text = exposition.text()?;
+        site.scraped();
+        Ok::<_, ScrapeError>(typed(CONTENT_TYPE, text))
     })
     .await
 }

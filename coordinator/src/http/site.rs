@@ -18,6 +18,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// An owner that has not looked around for this long is stuck; longer than a journal commit may take.
 const LOOKS_EVERY: Duration = Duration::from_secs(90);
 
+/// Longest wait for the scrape after a run's end.
+const LAST_SCRAPE: Duration = Duration::from_secs(30);
+
 /// One run, to be shown.
 #[derive(Debug)]
 pub struct Site {
@@ -26,6 +29,15 @@ pub struct Site {
     closing: CancellationToken,
     pub(super) seats: Arc<Semaphore>,
     rendered: Mutex<Option<Rendered>>,
+    scrapes: watch::Sender<Scrapes>,
+}
+
+/// How somebody fetches the metrics.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scrapes {
+    last: Option<Instant>,
+    /// Between the last two.
+    apart: Option<Duration>,
 }
 
 /// What only a run that is served has.
@@ -61,6 +73,7 @@ impl Site {
             closing: CancellationToken::new(),
             seats: Arc::new(Semaphore::new(LISTENERS)),
             rendered: Mutex::new(None),
+            scrapes: watch::Sender::new(Scrapes::default()),
         }
     }
 
@@ -82,6 +95,30 @@ impl Site {
             let looked = served.live.borrow().looked;
             looked.is_none_or(|looked| looked.elapsed() < LOOKS_EVERY)
         })
+    }
+
+    /// The metrics were fetched.
+    pub(super) fn scraped(&self) {
+        let now = Instant::now();
+        self.scrapes.send_modify(|scrapes| {
+            scrapes.apart = scrapes.last.map(|last| now - last);
+            scrapes.last = Some(now);
+        });
+    }
+
+    /// Returns when the metrics were fetched once more, if somebody fetches them regularly. Waits half an
+    /// interval longer than usual and no longer than [`LAST_SCRAPE`].
+    pub(super) async fn until_scraped(&self) {
+        let mut scrapes = self.scrapes.subscribe();
+        let seen = *scrapes.borrow_and_update();
+        let Some((last, apart)) = seen.last.zip(seen.apart) else {
+            return;
+        };
+        let patience = (apart * 3 / 2 + Duration::from_millis(200)).min(LAST_SCRAPE);
+        if last.elapsed() < patience {
+            // Nobody came: nobody scrapes any more.
+            let _ = tokio::time::timeout(patience, scrapes.changed()).await;
+        }
     }
 
     /// Changes when there may be something new to show: with the journal's files.
@@ -111,5 +148,28 @@ impl Site {
             until: Instant::now() + FRESH.max(10 * began.elapsed()),
         });
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_who_scrapes_regularly_is_waited_for() {
+        let site = Arc::new(Site::of_directory(RunDirectory::at("/no such run")));
+        let done = |site: Arc<Site>| tokio::spawn(async move { site.until_scraped().await });
+        done(site.clone()).await.unwrap();
+        site.scraped();
+        done(site.clone()).await.unwrap();
+        assert!(site.scrapes.borrow().apart.is_none());
+        site.scraped();
+        let waits = done(site.clone());
+        while site.scrapes.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished());
+        site.scraped();
+        waits.await.unwrap();
     }
 }

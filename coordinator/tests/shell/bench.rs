@@ -1,5 +1,7 @@
 //! The workbench of these tests: a run in a temporary folder, the programs under test, waiting with a deadline.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -101,6 +103,44 @@ pub fn told(bench: &Bench, output: &Output) -> String {
         text(&output.stdout),
         text(&output.stderr)
     )
+}
+
+/// Where the status page of the bench's run is served.
+pub fn page_of(bench: &Bench) -> String {
+    wait_for("the status page's address", || {
+        let lock = std::fs::read(bench.run().join("run.lock")).ok()?;
+        let lock: serde_json::Value = serde_json::from_slice(&lock).ok()?;
+        let page = lock["page"].as_str()?.strip_prefix("http://")?;
+        Some(page.trim_end_matches('/').to_owned())
+    })
+}
+
+/// What a server said to one request.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// Sends one request to `address` (host:port); `None` where nobody answers.
+pub fn ask(address: &str, request: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    let (first, rest) = request.split_once('\n').unwrap_or((request, ""));
+    let length = rest.len();
+    let text = format!(
+        "{first} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{rest}"
+    );
+    stream.write_all(text.as_bytes()).ok()?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some(Answer {
+        status: head.split_whitespace().nth(1)?.parse().ok()?,
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    })
 }
 
 /// Waits until `condition` holds.

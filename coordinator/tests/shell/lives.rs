@@ -11,7 +11,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn start(bench: &Bench, arguments: &[&str], pace_millis: &str) -> Child {
+pub fn start(bench: &Bench, arguments: &[&str], pace_millis: &str) -> Child {
     let mut command = bench.command(arguments);
     command
         .env("TINY_STEP_MILLIS", pace_millis)
@@ -20,13 +20,13 @@ fn start(bench: &Bench, arguments: &[&str], pace_millis: &str) -> Child {
     command.spawn().unwrap()
 }
 
-fn signal(process_id: u32, signal: libc::c_int) {
+pub fn signal(process_id: u32, signal: libc::c_int) {
     // SAFETY: kill takes plain integers.
     assert_eq!(unsafe { libc::kill(process_id.try_into().unwrap(), signal) }, 0);
 }
 
 /// The worker processes of a run, once `count` of them train.
-fn workers(bench: &Bench, count: usize) -> Vec<ProcessIdentity> {
+pub fn workers(bench: &Bench, count: usize) -> Vec<ProcessIdentity> {
     wait_for("workers that train", || {
         let journal = JournalReader::open(&bench.run().join("journal.sqlite")).ok()?;
         let trains = journal

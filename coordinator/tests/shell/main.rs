@@ -10,5 +10,8 @@ mod cli;
 mod journal;
 mod launch;
 mod lives;
+mod metrics;
+mod monitoring;
+mod page;
 mod report;
 mod rpc;

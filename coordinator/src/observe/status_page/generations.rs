@@ -90,13 +90,13 @@ pub(super) fn section(view: &View<'_>) -> Markup {
         h2 { "Generations" }
         div.card.scroll {
             table {
-                tr { th { "Generation" } th { "Workers" } th { "Formed" } th { "Recovered in" } th { "Ended because" } }
+                tr { th { "Generation" } th { "Workers" } th { "Formed" } th { "Recovered in" } th.text { "Ended because" } }
                 @for generation in all.iter().rev().take(SHOWN) {
                     tr {
                         td { (generation.number) }
                         td { (generation.workers) }
                         td { (ago(view, generation.formed_at)) }
-                        td { @if let Some(took) = generation.recovered_in { (duration_text(took)) } @else { "–" } }
+                        td { @if let Some(took) = generation.recovered_in { (took_text(took)) } @else { "–" } }
                         td.why { @if let Some(why) = &generation.why { (why) } @else { "–" } }
                     }
                 }
@@ -104,8 +104,17 @@ pub(super) fn section(view: &View<'_>) -> Markup {
         }
         p.note {
             (all.len()) " generations, " (broken) " broken"
-            @if let Some(longest) = took.iter().max() { "; the longest recovery took " (duration_text(*longest)) }
+            @if let Some(longest) = took.iter().max() { "; the longest recovery took " (took_text(*longest)) }
         }
+    }
+}
+
+/// Short recoveries in milliseconds.
+fn took_text(took: Duration) -> String {
+    if took < Duration::from_secs(1) {
+        format!("{} ms", took.as_millis())
+    } else {
+        duration_text(took)
     }
 }
 

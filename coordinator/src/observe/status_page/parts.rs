@@ -76,7 +76,7 @@ fn tile(name: &str, value: &str) -> Markup {
 pub(super) fn stages(view: &View<'_>) -> Markup {
     html! {
         h2 { "Stages" }
-        div.card.steps { @for stage in &view.data.stages { (stage_row(view, stage)) } }
+        div.card { @for stage in &view.data.stages { (stage_row(view, stage)) } }
     }
 }
 
@@ -102,14 +102,16 @@ fn stage_row(view: &View<'_>, stage: &StageTime) -> Markup {
         _ => String::new(),
     };
     html! {
+        div.step {
         b { (stage.stage.name()) }
-        div.(if done { "done" } else { "open" }) {
+        div.track.(if done { "done" } else { "open" }) {
             progress max=(stage.steps) value=(steps) aria-label=(format!("{} progress", stage.stage)) {}
         }
         span.tell {
             (steps) " of " (stage.steps)
             @if !time.is_empty() { " · " (time) }
             @if let Some(activity) = live.map(|live| &live.activity).filter(|activity| !activity.is_empty()) { " · " (activity) }
+        }
         }
     }
 }

@@ -37,13 +37,13 @@ fn present(live: &Live) -> Markup {
         h2 { "Ranks" }
         div.card.scroll {
             table {
-                tr { th { "Rank" } th { "State" } th { "At" } th { "Shards" } th { "Step" } th { "Phases of a step" } }
+                tr { th { "Rank" } th.text { "State" } th { "At" } th { "Shards" } th { "Step" } th.text { "Phases of a step" } }
                 @for (slot, rank) in &live.ranks {
                     @let slow = stragglers.contains(slot);
                     @let seconds = rank.phase_seconds();
                     tr.(if slow { "straggler" } else if rank.attached { "" } else { "away" }) {
                         td { (slot) @if !rank.device.is_empty() { " · " (rank.device) } }
-                        td { (state(rank, slow)) }
+                        td.text { (state(rank, slow)) }
                         td { @if let Some(cursor) = rank.cursor { (cursor) } @else { "–" } }
                         td { (shards(&rank.shards)) }
                         td { @if total(&seconds) > 0.0 { (short(total(&seconds))) } @else { "–" } }
@@ -101,7 +101,7 @@ fn past(phases: &[PhaseRow]) -> Markup {
         h2 { "Ranks" }
         div.card.scroll {
             table {
-                tr { th { "Rank" } th { "Worked" } th { "Phases" } }
+                tr { th { "Rank" } th { "Worked" } th.text { "Phases" } }
                 @for (slot, phases) in &ranks {
                     tr {
                         td { (slot) }

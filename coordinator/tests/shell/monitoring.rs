@@ -1,0 +1,217 @@
+//! Dashboard, rules and runbooks against the documented metrics; on request against a real Prometheus.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::bench::{Bench, ask, page_of, wait_for};
+use super::lives::{signal, start, workers};
+use super::metrics::documented;
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(repository(path)).unwrap()
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&text("deploy/grafana/ulda.json")).unwrap()
+}
+
+/// Title and expression of every query of the dashboard.
+fn expressions() -> Vec<(String, String)> {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let of = |panel: &Value| {
+        let title = panel["title"].as_str().unwrap().to_owned();
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        let queries = targets
+            .into_iter()
+            .map(|target| target["expr"].as_str().unwrap().to_owned());
+        queries
+            .map(move |expression| (title.clone(), expression))
+            .collect::<Vec<_>>()
+    };
+    panels.iter().flat_map(of).collect()
+}
+
+/// Words of ours in a text of queries, without what histograms add.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != ':');
+    words
+        .filter(|word| word.contains("ulda_"))
+        .map(|word| word.trim_end_matches("_bucket").to_owned())
+        .collect()
+}
+
+fn after<'a>(text: &'a str, mark: &str) -> BTreeSet<&'a str> {
+    text.lines()
+        .filter_map(|line| Some(line.trim().strip_prefix(mark)?.trim()))
+        .collect()
+}
+
+#[test]
+fn everything_that_is_asked_for_exists() {
+    let rules = text("deploy/prometheus/rules.yml");
+    let cases = text("deploy/prometheus/rules.test.yml");
+    let listed = documented();
+    let recorded = after(&rules, "- record:");
+    let queries: String = expressions()
+        .into_iter()
+        .map(|(_, expression)| expression + "\n")
+        .collect();
+    for metric in metrics_in(&format!("{rules}\n{cases}\n{queries}")) {
+        assert!(
+            listed.contains_key(&metric) || recorded.contains(metric.as_str()),
+            "{metric} is neither documented nor recorded"
+        );
+    }
+    for metric in metrics_in(&text("docs/operate.md")) {
+        assert!(listed.contains_key(&metric), "{metric} in docs/operate.md");
+    }
+}
+
+#[test]
+fn every_alert_has_a_severity_a_runbook_and_a_case() {
+    let rules = text("deploy/prometheus/rules.yml");
+    let alerts = after(&rules, "- alert:");
+    assert!(alerts.len() >= 10);
+    let cases = text("deploy/prometheus/rules.test.yml");
+    let tested = after(&cases, "alertname:");
+    assert_eq!(alerts, tested);
+    for part in ["for:", "severity:", "summary:"] {
+        let count = rules.lines().filter(|line| line.trim().starts_with(part)).count();
+        assert_eq!(count, alerts.len(), "{part}");
+    }
+    let books = after(&rules, "runbook_url:");
+    for alert in &alerts {
+        let page = format!("docs/runbooks/{alert}.md");
+        assert!(books.contains(page.as_str()), "{page}");
+        assert!(text(&page).contains("## What to do"), "{page}");
+        for metric in metrics_in(&text(&page))
+            .iter()
+            .filter(|metric| !metric.contains(':'))
+        {
+            assert!(documented().contains_key(metric), "{metric} in {page}");
+        }
+    }
+    let pages = std::fs::read_dir(repository("docs/runbooks")).unwrap();
+    assert_eq!(pages.count(), alerts.len());
+}
+
+#[test]
+fn the_dashboard_can_be_pointed_at_any_run() {
+    let dashboard = dashboard();
+    assert_eq!(dashboard["schemaVersion"], 42);
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<&str> = variables
+        .iter()
+        .map(|variable| variable["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["datasource", "run"]);
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+        assert!(panel["description"].is_string(), "{}", panel["title"]);
+    }
+    for (title, expression) in expressions() {
+        let ours = expression.contains("ulda_");
+        assert_eq!(ours, expression.contains("run=\"$run\""), "{title}: {expression}");
+    }
+}
+
+/// A Prometheus that ends with the test.
+struct Prometheus(Child);
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        write!(escaped, "%{byte:02X}").unwrap();
+        escaped
+    })
+}
+
+/// How many series an expression has within the last minute.
+fn series(prometheus: &str, expression: &str) -> usize {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let query = format!(
+        "POST /api/v1/query_range\nquery={}&start={}&end={now}&step=1",
+        escaped(expression),
+        now - 60
+    );
+    let answer = ask(prometheus, &query).unwrap();
+    // A long answer comes in chunks; the JSON is between the first and the last brace.
+    let body = &answer.body[answer.body.find('{').unwrap()..=answer.body.rfind('}').unwrap()];
+    assert!(body.contains("\"status\":\"success\""), "{expression}: {body}");
+    body.matches("\"metric\":").count()
+}
+
+#[test]
+#[ignore = "needs prometheus; run by deploy/prometheus/check"]
+fn a_real_prometheus_has_data_for_every_panel() {
+    let bench = Bench::new();
+    let mut run = start(&bench, &["--workers", "2", "--http", "127.0.0.1:0"], "50");
+    let page = page_of(&bench);
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let rules = repository("deploy/prometheus/rules.yml").canonicalize().unwrap();
+    let config = text("deploy/prometheus/prometheus.yml")
+        .replace("127.0.0.1:9464", &page)
+        .replace("15s", "500ms")
+        .replace("rules.yml", &rules.to_string_lossy());
+    std::fs::write(bench.path("prometheus.yml"), config).unwrap();
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!(
+            "--config.file={}",
+            bench.path("prometheus.yml").display()
+        ))
+        .arg(format!("--storage.tsdb.path={}", bench.path("tsdb").display()))
+        .arg(format!("--web.listen-address={free}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _prometheus = Prometheus(command.spawn().unwrap());
+    let address = free.to_string();
+    wait_for("a first scrape", || {
+        ask(&address, "GET /-/ready").filter(|answer| answer.status == 200)?;
+        (series(&address, "ulda_generation") > 0).then_some(())
+    });
+    let victim = workers(&bench, 2)[1];
+    signal(victim.process_id, libc::SIGKILL);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+
+    let mut empty = Vec::new();
+    for (title, expression) in expressions() {
+        let asked = expression
+            .replace("$__rate_interval", "4s")
+            .replace("$run", "small");
+        let count = series(&address, &asked);
+        println!("{count:4}  {title}: {expression}");
+        // Only a host with GPUs has DCGM's metrics.
+        if count == 0 && !expression.contains("DCGM_") {
+            empty.push(expression);
+        }
+    }
+    assert_eq!(empty, Vec::<String>::new());
+    assert!(series(&address, "run:ulda_progress:ratio") > 0);
+    assert!(series(&address, "ulda_run_state{state=\"finished\"} == 1") > 0);
+    assert!(series(&address, "ALERTS{severity=\"critical\"}") == 0);
+}
