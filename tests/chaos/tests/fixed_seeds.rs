@@ -12,7 +12,7 @@ const SEEDS: &str = "1,8,14";
 fn runs_under_faults_end_with_the_undisturbed_digest() {
     let chaos = env!("CARGO_BIN_EXE_chaos");
     let missing = ["coordinator", "worker"].map(|name| std::path::Path::new(chaos).with_file_name(name));
-    for binary in missing.iter().filter(|binary| !binary.is_file()) {
+    if let Some(binary) = missing.iter().find(|binary| !binary.is_file()) {
         panic!(
             "`{}` is missing; hint: cargo build --release --workspace",
             binary.display()
