@@ -15,7 +15,7 @@ use super::events;
 use super::headers::strict;
 use super::site::Site;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
-use crate::observe::status_page::{self, SCRIPT, style};
+use crate::observe::status_page::{self, ICON, SCRIPT, style};
 use crate::status;
 
 /// Longest wait for an answer that reads the journal.
@@ -35,6 +35,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             "/page.js",
             get(async || typed("text/javascript; charset=utf-8", SCRIPT)),
         )
+        .route("/icon.svg", get(async || typed("image/svg+xml", ICON)))
         .route("/examples/{set}/{file}", get(example))
         .route("/api/status", get(api_status))
         .route("/api/events", get(api_events))

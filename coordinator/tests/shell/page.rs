@@ -26,8 +26,15 @@ fn the_page_of_a_live_run_shows_it_and_changes_nothing() {
     for part in ["of all steps", "trains", "<progress", "L_seg", "running"] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
     }
-    for foreign in ["http://", "https://", "style=\"", "<script>", "onclick"] {
+    for foreign in ["http://", "https://", "data:", "style=\"", "<script>", "onclick"] {
         assert!(!page.body.contains(foreign), "{foreign} in {}", page.body);
+    }
+    for part in ["/style.css", "/page.js", "/icon.svg", "/live"] {
+        assert_eq!(
+            ask(&address, &format!("GET {part}")).unwrap().status,
+            200,
+            "{part}"
+        );
     }
     let status = ask(&address, "GET /api/status").unwrap();
     let status: serde_json::Value = serde_json::from_str(&status.body).unwrap();

@@ -54,6 +54,8 @@ pub struct MetricsRecorder {
     done: BTreeMap<Stage, u64>,
     furthest: Option<Cursor>,
     broken_at: Option<Instant>,
+    /// A generation started from wherever the workers' newest checkpoint is.
+    unplaced: bool,
     /// Slot of each shard in the last generation.
     seats: Vec<Option<Slot>>,
     ignored: [u64; 3],
@@ -71,6 +73,7 @@ impl MetricsRecorder {
             done: BTreeMap::new(),
             furthest: past.committed,
             broken_at: None,
+            unplaced: false,
             seats: Vec::new(),
             ignored: [0; 3],
         };
@@ -243,6 +246,10 @@ impl MetricsRecorder {
             .set(left.map_or(f64::NAN, |left| left.as_secs_f64()));
         // Between two steps a worker only tells what it is busy with.
         if measures.activity.is_empty() {
+            if std::mem::take(&mut self.unplaced) {
+                // The first step that is told is the one after the checkpoint.
+                self.discard_after(steps_before(&self.course, place).saturating_sub(1));
+            }
             self.reach(place, Counted::Now);
         }
     }
@@ -309,12 +316,20 @@ impl MetricsRecorder {
         if let Some(broken_at) = self.broken_at.take() {
             self.metrics.recovery.observe((now - broken_at).as_secs_f64());
         }
-        let before = |cursor: Option<Cursor>| cursor.map_or(0, |cursor| steps_before(&self.course, cursor));
-        let discarded = before(self.furthest).saturating_sub(before(at));
-        // Nobody knows yet whether the workers find a checkpoint where no state is named.
-        if at.is_some() {
-            self.metrics.steps_discarded.inc_by(discarded);
+        match at {
+            Some(at) => self.discard_after(steps_before(&self.course, at)),
+            None => self.unplaced = self.furthest.is_some(),
         }
+    }
+
+    /// Only `kept` steps of the run are still there; what was committed beyond is trained again.
+    fn discard_after(&self, kept: u64) {
+        let committed = self
+            .furthest
+            .map_or(0, |cursor| steps_before(&self.course, cursor));
+        self.metrics
+            .steps_discarded
+            .inc_by(committed.saturating_sub(kept));
     }
 
     fn looked(&mut self, now: Instant, snapshot: &Snapshot) {
@@ -449,4 +464,82 @@ fn wall_seconds() -> f64 {
 /// Gauges are signed; no count here comes near their end.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+    use ulda_core::ids::Generation;
+    use ulda_core::stage::StageLength;
+
+    use super::super::labels::RunFacts;
+    use super::*;
+    use crate::rpc::Measured;
+
+    fn recorder() -> (MetricsRecorder, Metrics) {
+        let facts = RunFacts {
+            shards: 2,
+            domains: 1,
+            spec_digest: String::new(),
+        };
+        let metrics = Metrics::register(&mut Registry::default(), facts);
+        let course = Course::new(
+            [(Stage::Simulate, 10), (Stage::Adapt, 100)].map(|(stage, steps)| StageLength { stage, steps }),
+        );
+        (
+            MetricsRecorder::new(metrics.clone(), course, 2, &Past::default()),
+            metrics,
+        )
+    }
+
+    fn progress(stage: Stage, steps_done: u64, loss: f64) -> News {
+        News::Progress {
+            slot: Slot(0),
+            stage,
+            steps_done,
+            measures: Measures {
+                losses: vec![Measured {
+                    name: "seg".into(),
+                    value: loss,
+                }],
+                ..Measures::default()
+            },
+        }
+    }
+
+    #[test]
+    fn steps_count_once_and_those_trained_again_are_told() {
+        let (mut recorder, metrics) = recorder();
+        let committed = |stage| metrics.steps_committed.get_or_create(&OfStage { stage }).get();
+        for news in [
+            progress(Stage::Simulate, 4, 1.0),
+            progress(Stage::Adapt, 30, 1.0),
+            progress(Stage::Adapt, 30, 1.0),
+        ] {
+            recorder.hear(&news);
+        }
+        assert_eq!((committed("simulate"), committed("adapt")), (10, 30));
+        // All workers die; the next generation finds the checkpoint after step 20.
+        recorder.hear(&News::GenerationStarted {
+            generation: Generation(2),
+            at: None,
+        });
+        recorder.hear(&progress(Stage::Adapt, 21, 1.0));
+        recorder.hear(&progress(Stage::Adapt, 31, 1.0));
+        assert_eq!(metrics.steps_discarded.get(), 10);
+        assert_eq!(committed("adapt"), 31);
+    }
+
+    #[test]
+    fn losses_that_are_not_finite_are_counted() {
+        let (mut recorder, metrics) = recorder();
+        for loss in [1.0, f64::NAN, f64::INFINITY] {
+            recorder.hear(&progress(Stage::Adapt, 1, loss));
+        }
+        let stage = "adapt";
+        assert_eq!(
+            metrics.losses_not_finite.get_or_create(&OfStage { stage }).get(),
+            2
+        );
+    }
 }

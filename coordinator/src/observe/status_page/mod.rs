@@ -19,6 +19,9 @@ use crate::status::{self, Status, StatusError};
 /// Fetches the page's parts anew when the run changed.
 pub const SCRIPT: &str = include_str!("page.js");
 
+/// Four stages, the last one dawning.
+pub const ICON: &str = include_str!("icon.svg");
+
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
@@ -86,7 +89,7 @@ pub fn page(live_part: &str) -> String {
                 meta name="color-scheme" content="light dark";
                 title { "ULDA run" }
                 link rel="stylesheet" href="style.css";
-                link rel="icon" href="data:,";
+                link rel="icon" href="icon.svg";
                 script src="page.js" defer {}
                 noscript { meta http-equiv="refresh" content="5"; }
             }
