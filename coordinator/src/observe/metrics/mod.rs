@@ -6,6 +6,7 @@
 
 mod families;
 mod labels;
+mod opening;
 mod recorder;
 mod scrape;
 mod time_account;

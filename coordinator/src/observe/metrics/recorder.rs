@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prometheus_client::metrics::family::Family;
 use tokio::time::Instant;
 use ulda_core::ids::Slot;
 use ulda_core::machine::{Formation, Snapshot, Verdict};
@@ -13,26 +12,15 @@ use ulda_data::labels::CLASSES;
 
 use super::families::Metrics;
 use super::labels::{
-    OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfTerm,
-    break_reason_name, break_reason_names,
+    OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfTerm, break_reason_name,
 };
-use super::time_account::{Cause, TimeAccount};
+use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
+use super::time_account::TimeAccount;
 use crate::history::steps_before;
-use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
+use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
 use crate::observe::Progress;
 use crate::rpc::Measures;
 use crate::run::{Audience, News};
-
-const STATES: [&str; 7] = [
-    "gathering",
-    "forming",
-    "training",
-    "draining",
-    "finished",
-    "stopped",
-    "failed",
-];
-const IGNORED: [&str; 3] = ["stale-generation", "unknown-worker", "out-of-turn"];
 
 /// What is known of a run that is taken up again.
 #[derive(Clone, Debug, Default)]
@@ -77,41 +65,9 @@ impl MetricsRecorder {
             seats: Vec::new(),
             ignored: [0; 3],
         };
-        recorder.begin(workers);
+        begin(&recorder.metrics, &recorder.course, workers);
         recorder.remember(past);
         recorder
-    }
-
-    /// Everything that can be told before anything happened stands at its first value.
-    fn begin(&self, workers: u32) {
-        let metrics = &self.metrics;
-        metrics.start_timestamp.set(wall_seconds());
-        metrics.last_step_timestamp.set(wall_seconds());
-        metrics.checkpoint_timestamp.set(wall_seconds());
-        metrics.time_left.set(f64::NAN);
-        metrics.workers_wanted.set(workers.into());
-        self.set_state("gathering");
-        for length in self.course.stages() {
-            let stage = length.stage.name();
-            let of = OfStage { stage };
-            metrics.stage_steps.get_or_create(&of).set(signed(length.steps));
-            metrics.stage_progress.get_or_create(&of).set(0.0);
-            appear(&metrics.steps_committed, &of);
-            appear(&metrics.losses_not_finite, &of);
-            appear(&metrics.images, &of);
-        }
-        for reason in break_reason_names() {
-            appear(&metrics.generations_broken, &OfReason { reason });
-        }
-        for reason in IGNORED {
-            appear(&metrics.messages_ignored, &OfReason { reason });
-        }
-        for cause in Cause::ALL {
-            appear(&metrics.badput, &OfCause { cause: cause.name() });
-        }
-        for rank in 0..workers {
-            self.seat(rank);
-        }
     }
 
     fn remember(&mut self, past: &Past) {
@@ -127,26 +83,6 @@ impl MetricsRecorder {
         }
         for row in &past.evaluations {
             self.evaluated(&row.model, &row.set, row.confusion.clone());
-        }
-    }
-
-    /// A rank that is known from now on.
-    fn seat(&self, rank: u32) {
-        let of = OfRank { rank };
-        let metrics = &self.metrics;
-        appear(&metrics.worker_up, &of);
-        appear(&metrics.worker_silence, &of);
-        appear(&metrics.worker_straggler, &of);
-        appear(&metrics.worker_shards, &of);
-        appear(&metrics.worker_restarts, &of);
-    }
-
-    fn set_state(&self, now: &str) {
-        for state in STATES {
-            let family = &self.metrics.state;
-            family
-                .get_or_create(&OfState { state })
-                .set(i64::from(state == now));
         }
     }
 
@@ -166,15 +102,18 @@ impl MetricsRecorder {
     fn turn(&mut self, now: Instant, verdict: &Verdict) {
         self.settle(now);
         self.time.turn(verdict);
-        self.set_state(match verdict {
-            Verdict::Waiting(_) => "gathering",
-            Verdict::Forming { .. } => "forming",
-            Verdict::Training { .. } | Verdict::Reattaching { .. } => "training",
-            Verdict::Draining { .. } => "draining",
-            Verdict::Finished => "finished",
-            Verdict::Stopped => "stopped",
-            Verdict::Failed(_) => "failed",
-        });
+        set_state(
+            &self.metrics,
+            match verdict {
+                Verdict::Waiting(_) => "gathering",
+                Verdict::Forming { .. } => "forming",
+                Verdict::Training { .. } | Verdict::Reattaching { .. } => "training",
+                Verdict::Draining { .. } => "draining",
+                Verdict::Finished => "finished",
+                Verdict::Stopped => "stopped",
+                Verdict::Failed(_) => "failed",
+            },
+        );
     }
 
     /// All steps before `cursor` are committed; those of earlier stages with them.
@@ -340,7 +279,7 @@ impl MetricsRecorder {
         self.metrics.generation.set(signed(snapshot.generation.0));
         self.metrics.term.set(signed(snapshot.term));
         for slot in &snapshot.slots {
-            self.seat(slot.slot.0);
+            seat(&self.metrics, slot.slot.0);
             let of = OfRank { rank: slot.slot.0 };
             let present = snapshot.workers.iter().find(|worker| worker.slot == slot.slot);
             let metrics = &self.metrics;
@@ -372,7 +311,7 @@ impl MetricsRecorder {
 
     fn over(&mut self, now: Instant, verdict: &Verdict, state: &str) {
         self.turn(now, verdict);
-        self.set_state(state);
+        set_state(&self.metrics, state);
         self.metrics.time_left.set(0.0);
     }
 }
@@ -446,24 +385,6 @@ impl Audience for MetricsRecorder {
             | News::Stopping { .. } => {}
         }
     }
-}
-
-/// Makes a member of a family exist, at 0 if it is new.
-fn appear<L, M>(family: &Family<L, M>, of: &L)
-where
-    L: Clone + std::hash::Hash + Eq,
-    M: Default + Clone,
-{
-    drop(family.get_or_create(of));
-}
-
-fn wall_seconds() -> f64 {
-    wall_millis() as f64 / 1e3
-}
-
-/// Gauges are signed; no count here comes near their end.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
