@@ -106,15 +106,15 @@ impl Site {
         });
     }
 
-    /// Returns when the metrics were fetched once more, if somebody fetches them regularly. Waits half an
-    /// interval longer than usual and no longer than [`LAST_SCRAPE`].
+    /// Returns when the metrics were fetched once more, if somebody fetches them regularly. Waits for one and a half
+    /// of its intervals and a second, at most for [`LAST_SCRAPE`].
     pub(super) async fn until_scraped(&self) {
         let mut scrapes = self.scrapes.subscribe();
         let seen = *scrapes.borrow_and_update();
         let Some((last, apart)) = seen.last.zip(seen.apart) else {
             return;
         };
-        let patience = (apart * 3 / 2 + Duration::from_millis(200)).min(LAST_SCRAPE);
+        let patience = (apart * 3 / 2 + Duration::from_secs(1)).min(LAST_SCRAPE);
         if last.elapsed() < patience {
             // Nobody came: nobody scrapes any more.
             let _ = tokio::time::timeout(patience, scrapes.changed()).await;

@@ -151,7 +151,12 @@ impl MetricsRecorder {
         let metrics = &self.metrics;
         let stage = place.stage.name();
         metrics.last_step_timestamp.set(wall_seconds());
-        for loss in &measures.losses {
+        // A score that travels with the losses comes as an evaluation, too.
+        let losses = measures
+            .losses
+            .iter()
+            .filter(|loss| !loss.name.starts_with("validation"));
+        for loss in losses {
             let of = OfTerm {
                 stage,
                 term: loss.name.clone(),

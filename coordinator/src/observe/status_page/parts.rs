@@ -17,11 +17,11 @@ const STRIPS: usize = 6;
 /// "12 s ago".
 pub(super) fn ago(view: &View<'_>, at_millis: i64) -> String {
     let millis = view.now_millis.saturating_sub(at_millis).max(0).unsigned_abs();
-    // Whole seconds, so that a part that did not change is not swapped for its tenths.
-    format!(
-        "{} ago",
-        duration_text(Duration::from_secs(millis.div_ceil(1000).max(10)))
-    )
+    // Nothing shorter, so that a part that did not change is not swapped for its age.
+    match Duration::from_secs(millis / 1000) {
+        young if young < Duration::from_secs(10) => "just now".to_owned(),
+        age => format!("{} ago", duration_text(age)),
+    }
 }
 
 fn is_running(view: &View<'_>) -> bool {
