@@ -118,7 +118,8 @@ fn counters_start_anew_and_gauges_go_on_when_a_run_is_taken_up_again() {
             (text.contains(series) && value(&text, series) >= least).then_some(text)
         })
     };
-    scrape("ulda_stage_progress_ratio{run=\"small\",stage=\"pretrain\"}", 1.0);
+    // By the end of the next stage, the journal has the one before on disk.
+    scrape("ulda_stage_progress_ratio{run=\"small\",stage=\"simulate\"}", 1.0);
     run.kill().unwrap();
     run.wait().unwrap();
     std::fs::remove_file(bench.run().join("run.lock")).unwrap();
