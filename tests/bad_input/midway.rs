@@ -76,7 +76,7 @@ fn an_evaluation_label_with_unknown_ids_is_named_and_other_clip_weights_are_refu
     assert_says(
         &refused.err,
         &[
-            "checkpoints/evaluate-00000000",
+            "runs/small/checkpoints/",
             "other CLIP weights",
             "clip.checkpoint",
             "hint:",
