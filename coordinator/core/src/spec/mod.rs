@@ -3,6 +3,7 @@
 
 mod config;
 mod resolve;
+mod rules;
 
 pub use config::{
     AdaptConfig, CheckpointConfig, ClipConfig, DatasetConfig, DeadlineConfig, DomainConfig, EvaluateConfig,

@@ -1,0 +1,410 @@
+//! What makes a run.toml one that can be started. Every broken rule is told, not only the first.
+
+use std::collections::BTreeSet;
+
+use super::config::{Layout, RunConfig};
+use super::resolve::{Host, SpecError};
+
+/// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
+const MOST_SHARDS: u32 = 1024;
+const MOST_THREADS: u32 = 1024;
+/// Images of one step.
+const MOST_IMAGES: u32 = 65_536;
+
+pub(super) struct Rules<'a> {
+    config: &'a RunConfig,
+    problems: Vec<SpecError>,
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn check(config: &'a RunConfig, host: Host) -> Vec<SpecError> {
+        let mut rules = Self {
+            config,
+            problems: Vec::new(),
+        };
+        if host.workers == 0 {
+            rules.problem("--workers", "0 workers cannot train", "give at least 1");
+        }
+        rules.run();
+        rules.inputs();
+        rules.domains();
+        rules.pretrain();
+        rules.simulate();
+        rules.adapt();
+        rules.evaluate();
+        rules.checkpoint_and_deadlines();
+        rules.problems
+    }
+
+    fn problem(&mut self, key: &str, what: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(SpecError {
+            key: key.into(),
+            what: what.into(),
+            hint: hint.into(),
+        });
+    }
+
+    fn at_least_one(&mut self, key: &str, value: u64) {
+        if value == 0 {
+            self.problem(key, "is 0", "give at least 1");
+        }
+    }
+
+    fn at_most(&mut self, key: &str, value: u32, most: u32) {
+        if value > most {
+            self.problem(key, format!("is {value}"), format!("give at most {most}"));
+        }
+    }
+
+    /// Finite, and within [low, high].
+    fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
+        if !value.is_finite() || value < low || value > high {
+            let range = if high == f64::MAX {
+                format!("{low} or more")
+            } else {
+                format!("{low} to {high}")
+            };
+            self.problem(key, format!("is {value}"), format!("give a number of {range}"));
+        }
+    }
+
+    fn run(&mut self) {
+        let run = &self.config.run;
+        if run.name.is_empty()
+            || !run
+                .name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
+            self.problem(
+                "run.name",
+                format!("`{}` cannot name a directory", run.name),
+                "use letters, digits, `-`, `_` and `.`",
+            );
+        } else if run.name.starts_with('.') {
+            self.problem(
+                "run.name",
+                format!("`{}` starts with a dot", run.name),
+                "start it with a letter",
+            );
+        }
+        self.at_most("run.shards", run.shards.unwrap_or(1), MOST_SHARDS);
+        self.at_most(
+            "run.threads_per_shard",
+            run.threads_per_shard.unwrap_or(1),
+            MOST_THREADS,
+        );
+        self.at_least_one("run.shards", u64::from(run.shards.unwrap_or(1)));
+        self.at_least_one(
+            "run.threads_per_shard",
+            u64::from(run.threads_per_shard.unwrap_or(1)),
+        );
+    }
+
+    fn inputs(&mut self) {
+        let config = self.config;
+        if config.clip.checkpoint.as_os_str().is_empty() {
+            self.problem(
+                "clip.checkpoint",
+                "is not set",
+                "name OpenAI's RN50.pt or a safetensors of the same names",
+            );
+        }
+        if config.source.root.as_os_str().is_empty() {
+            self.problem(
+                "source.root",
+                "is not set",
+                "name the folder of the Cityscapes or GTA5 data set",
+            );
+        }
+        if config.source.layout == Layout::Acdc {
+            self.problem(
+                "source.layout",
+                "acdc is not a source data set",
+                "use cityscapes or gta5",
+            );
+        }
+        for (key, split) in [
+            ("source.train", &config.source.train),
+            ("source.validation", &config.source.validation),
+        ] {
+            if split.is_empty() {
+                self.problem(
+                    key,
+                    "is empty",
+                    "name a split folder (cityscapes) or a list file (gta5)",
+                );
+            }
+        }
+    }
+
+    fn domains(&mut self) {
+        let domains = &self.config.domains;
+        if domains.is_empty() {
+            self.problem(
+                "domain",
+                "there is no target domain",
+                "add `[[domain]]` with a name and a prompt",
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for (index, domain) in domains.iter().enumerate() {
+            let key = format!("domain[{index}]");
+            if domain.name.is_empty() {
+                self.problem(
+                    &format!("{key}.name"),
+                    "is empty",
+                    "give a short name such as `night`",
+                );
+            } else if !seen.insert(&domain.name) {
+                self.problem(
+                    &format!("{key}.name"),
+                    format!("`{}` occurs twice", domain.name),
+                    "give each domain its own name",
+                );
+            }
+            if domain.prompt.trim().is_empty() {
+                self.problem(
+                    &format!("{key}.prompt"),
+                    "is empty",
+                    "describe the domain, such as \"driving at night\"",
+                );
+            }
+        }
+    }
+
+    fn batch(&mut self, stage: &str, batch: u32, crop: u32) {
+        self.at_least_one(&format!("{stage}.batch"), u64::from(batch));
+        self.at_most(&format!("{stage}.batch"), batch, MOST_IMAGES);
+        if crop < 32 {
+            self.problem(
+                &format!("{stage}.crop"),
+                format!("is {crop}"),
+                "give at least 32 pixels, the network's coarsest stride",
+            );
+        }
+    }
+
+    fn sgd(&mut self, stage: &str, momentum: f64, weight_decay: f64, dropout: f64) {
+        self.within(&format!("{stage}.momentum"), momentum, 0.0, 1.0);
+        self.within(&format!("{stage}.weight_decay"), weight_decay, 0.0, f64::MAX);
+        self.within(&format!("{stage}.dropout"), dropout, 0.0, 0.99);
+    }
+
+    fn pretrain(&mut self) {
+        let stage = &self.config.pretrain;
+        if stage.checkpoint.is_some() {
+            return;
+        }
+        if stage.steps == 0 {
+            self.problem(
+                "pretrain.steps",
+                "is 0 and there is no source checkpoint",
+                "set pretrain.checkpoint to a published source checkpoint, or train for some steps",
+            );
+        }
+        self.batch("pretrain", stage.batch, stage.crop);
+        if stage.batch == 1 {
+            self.problem(
+                "pretrain.batch",
+                "is 1, and BatchNorm in the image-pooling branch needs two values per channel",
+                "give at least 2",
+            );
+        }
+        self.sgd("pretrain", stage.momentum, stage.weight_decay, stage.dropout);
+        for (key, value) in [
+            ("lr", stage.lr),
+            ("poly_power", stage.poly_power),
+            ("lr_floor", stage.lr_floor),
+        ] {
+            self.within(&format!("pretrain.{key}"), value, 0.0, f64::MAX);
+        }
+        self.within("pretrain.flip", stage.flip, 0.0, 1.0);
+        let jitter = stage.jitter;
+        for (key, value) in [
+            ("brightness", jitter.brightness),
+            ("contrast", jitter.contrast),
+            ("saturation", jitter.saturation),
+        ] {
+            self.within(&format!("pretrain.jitter.{key}"), value, 0.0, 1.0);
+        }
+        self.at_least_one("pretrain.head_channels", u64::from(stage.head_channels));
+    }
+
+    fn simulate(&mut self) {
+        let stage = &self.config.simulate;
+        self.at_least_one("simulate.batches", stage.batches);
+        self.batch("simulate", stage.batch, stage.crop);
+        if stage.batch == 1 && stage.lambda_seg > 0.0 {
+            self.problem(
+                "simulate.batch",
+                "is 1, and the head runs on batch statistics, which need two images",
+                "give at least 2, or set simulate.lambda_seg to 0",
+            );
+        }
+        self.at_least_one("simulate.iterations", u64::from(stage.iterations));
+        self.at_least_one("simulate.projector_hidden", u64::from(stage.projector_hidden));
+        self.sgd("simulate", stage.momentum, stage.weight_decay, stage.dropout);
+        for (key, value) in [
+            ("lr_pin", stage.lr_pin),
+            ("lr_projector", stage.lr_projector),
+            ("lambda_pixel", stage.lambda_pixel),
+            ("lambda_region", stage.lambda_region),
+            ("lambda_seg", stage.lambda_seg),
+            ("lambda_intra", stage.lambda_intra),
+            ("lambda_cross", stage.lambda_cross),
+            ("temperature", stage.temperature),
+        ] {
+            self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
+        }
+        if stage.scene_pool == 0 || !stage.scene_pool.is_multiple_of(8) {
+            self.problem(
+                "simulate.scene_pool",
+                format!("is {}", stage.scene_pool),
+                "give a multiple of 8, such as 56",
+            );
+        }
+        self.at_least_one("simulate.data_shards", u64::from(stage.data_shards));
+        let groups = stage.prompt_groups.unwrap_or(1);
+        self.at_least_one("simulate.prompt_groups", u64::from(groups));
+        let shards = self.config.run.shards.unwrap_or(1);
+        if u64::from(stage.data_shards) * u64::from(groups) > u64::from(shards.max(1)) {
+            self.problem(
+                "simulate.data_shards",
+                format!(
+                    "{} data shards × {groups} prompt groups are more than the run's {shards} shards",
+                    stage.data_shards
+                ),
+                "lower simulate.data_shards or simulate.prompt_groups, or raise run.shards",
+            );
+        }
+        if stage.data_shards > 0 && !stage.batches.is_multiple_of(u64::from(stage.data_shards)) {
+            self.problem(
+                "simulate.batches",
+                format!(
+                    "{} batches do not divide over {} data shards",
+                    stage.batches, stage.data_shards
+                ),
+                "make it a multiple of simulate.data_shards",
+            );
+        }
+        let domains = self.config.domains.len();
+        if domains > 0 && groups as usize > domains {
+            self.problem(
+                "simulate.prompt_groups",
+                format!("{groups} groups for {domains} domains"),
+                "give at most as many groups as domains",
+            );
+        }
+    }
+
+    fn adapt(&mut self) {
+        let stage = &self.config.adapt;
+        self.at_least_one("adapt.steps", stage.steps);
+        self.batch("adapt", stage.batch, stage.crop);
+        if stage.batch == 1 {
+            self.problem(
+                "adapt.batch",
+                "is 1, and BatchNorm in the image-pooling branch needs two values per channel",
+                "give at least 2",
+            );
+        }
+        self.sgd("adapt", stage.momentum, stage.weight_decay, stage.dropout);
+        for (key, value) in [
+            ("lr_head", stage.lr_head),
+            ("lr_rectifier", stage.lr_rectifier),
+            ("lr_scale", stage.lr_scale),
+            ("poly_power", stage.poly_power),
+            ("lr_floor", stage.lr_floor),
+            ("scale_init", stage.scale_init),
+        ] {
+            self.within(&format!("adapt.{key}"), value, 0.0, f64::MAX);
+        }
+        let simulate = &self.config.simulate;
+        let styles = simulate
+            .batches
+            .saturating_mul(u64::from(simulate.batch))
+            .saturating_mul(self.config.domains.len() as u64);
+        if styles > 0 && u64::from(stage.batch) > styles {
+            self.problem(
+                "adapt.batch",
+                format!(
+                    "{} images per step need as many different styles, and simulate makes {styles}",
+                    stage.batch
+                ),
+                "lower adapt.batch or raise simulate.batches",
+            );
+        }
+    }
+
+    fn evaluate(&mut self) {
+        let mut seen = BTreeSet::new();
+        for (index, set) in self.config.evaluate.sets.iter().enumerate() {
+            let key = format!("evaluate.set[{index}]");
+            if set.name.is_empty() || !seen.insert(&set.name) {
+                self.problem(
+                    &format!("{key}.name"),
+                    format!("`{}` is empty or occurs twice", set.name),
+                    "give each set its own name",
+                );
+            }
+            if set.root.as_os_str().is_empty() {
+                self.problem(&format!("{key}.root"), "is empty", "name the data set's folder");
+            }
+            let conditions = ["fog", "night", "rain", "snow"];
+            match (set.layout, set.condition.as_deref()) {
+                (Layout::Acdc, Some(condition)) if conditions.contains(&condition) => {}
+                (Layout::Acdc, other) => self.problem(
+                    &format!("{key}.condition"),
+                    format!(
+                        "is {}",
+                        other.map_or("not set".to_owned(), |name| format!("`{name}`"))
+                    ),
+                    "give fog, night, rain or snow",
+                ),
+                (Layout::Cityscapes | Layout::Gta5, Some(_)) => {
+                    self.problem(
+                        &format!("{key}.condition"),
+                        "is set, but only acdc has conditions",
+                        "remove it",
+                    );
+                }
+                (Layout::Cityscapes | Layout::Gta5, None) => {}
+            }
+            for (name, size) in [("only_size", set.only_size), ("centre_crop", set.centre_crop)] {
+                if size.is_some_and(|[width, height]| width == 0 || height == 0) {
+                    self.problem(
+                        &format!("{key}.{name}"),
+                        "has a side of 0",
+                        "give [width, height] in pixels",
+                    );
+                }
+            }
+        }
+    }
+
+    fn checkpoint_and_deadlines(&mut self) {
+        self.at_least_one("checkpoint.every", self.config.checkpoint.every);
+        self.at_least_one("checkpoint.keep", u64::from(self.config.checkpoint.keep));
+        let deadline = &self.config.deadline;
+        for (key, seconds) in [
+            ("gather", deadline.gather),
+            ("form", deadline.form),
+            ("collective", deadline.collective),
+            ("heartbeat", deadline.heartbeat),
+            ("progress", deadline.progress),
+            ("drain", deadline.drain),
+            ("coordinator", deadline.coordinator),
+        ] {
+            self.within(&format!("deadline.{key}"), seconds, 0.1, 1e6);
+        }
+        let recovery = &self.config.recovery;
+        for (key, seconds) in [
+            ("window", recovery.window),
+            ("grace", recovery.grace),
+            ("admit_every", recovery.admit_every),
+        ] {
+            self.within(&format!("recovery.{key}"), seconds, 0.0, 1e6);
+        }
+    }
+}
