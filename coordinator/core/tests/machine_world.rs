@@ -1,81 +1,80 @@
 //! Whole lives of runs in a simulated world: small workers that train a counter, virtual time, faults of
-//! every kind. What must hold is in `machine_world/invariants/`, one sentence per file.
+//! every kind. What must hold is in `machine_world/invariants/`, one sentence per file; lives that once
+//! broke a promise are in `machine_world/lives/` and are lived again in every run of the tests.
 
 #[path = "machine_world/mod.rs"]
 mod machine_world;
 
-use machine_world::{Fault, Life, World};
-use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
-use ulda_core::machine::Launching;
+use std::time::{Duration, Instant};
 
-fn fault() -> impl Strategy<Value = Fault> {
-    let pick = any::<u8>();
-    prop_oneof![
-        4 => pick.prop_map(|pick| Fault::Crash { pick }),
-        1 => pick.prop_map(|pick| Fault::Fail { pick }),
-        3 => (pick, 50_u64..4_000).prop_map(|(pick, millis)| Fault::Pause { pick, millis }),
-        2 => pick.prop_map(|pick| Fault::Stick { pick }),
-        2 => pick.prop_map(|pick| Fault::Cut { pick }),
-        2 => (0_u64..3_000, 0_usize..8).prop_map(|(millis, after_effects)| Fault::CoordinatorCrash { millis, after_effects }),
-        1 => (1_u64..3_000).prop_map(|millis| Fault::CoordinatorPause { millis }),
-        2 => Just(Fault::Newcomer),
-    ]
+use machine_world::{World, kept, life, search};
+
+#[test]
+fn lives_with_workers_started_here() {
+    search(&life(true, 1_000..1_001), 1_500, rand());
 }
 
-fn life(launching: Launching) -> impl Strategy<Value = Life> {
-    let faults = prop::collection::vec((0_u64..6_000, fault()), 10..20);
-    (
-        any::<u64>(),
-        1_u32..5,
-        1_u32..7,
-        20_u64..50,
-        0_u32..30,
-        any::<bool>(),
-        faults,
-    )
-        .prop_map(
-            move |(seed, wanted, shards, steps, echo_percent, digests, faults)| Life {
-                seed,
-                wanted,
-                shards,
-                steps,
-                launching,
-                restarts: 1_000,
-                echo_percent,
-                digests,
-                faults,
-            },
-        )
+#[test]
+fn lives_with_workers_started_elsewhere() {
+    search(&life(false, 1_000..1_001), 1_500, rand());
 }
 
-fn kept(cases: u32) -> ProptestConfig {
-    let file = Box::new(FileFailurePersistence::Direct("tests/machine_world/kept.txt"));
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(file),
-        max_shrink_iters: 2_000,
-        ..ProptestConfig::default()
+/// Restarts run out, so a run may fail; it must say so in bounded time and keep every other promise.
+#[test]
+fn lives_with_few_restarts() {
+    search(&life(true, 0..4), 1_500, rand());
+}
+
+/// `ULDA_LIFE=<name>` lives only that one.
+#[test]
+fn every_life_that_was_kept() {
+    let only = std::env::var("ULDA_LIFE").ok();
+    let kept = kept::all();
+    assert!(!kept.is_empty(), "the folder of kept lives is there");
+    let chosen = kept
+        .iter()
+        .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name));
+    let mut lived = 0;
+    for (name, life) in chosen {
+        println!("{name}");
+        World::live(life.clone());
+        lived += 1;
+    }
+    assert!(lived > 0, "no kept life is called {only:?}");
+}
+
+/// `make soak`: as many lives as `ULDA_LIVES` says, or for `ULDA_SOAK_SECONDS`.
+#[test]
+#[ignore = "takes as long as it is told to: make soak"]
+fn soak() {
+    const AT_ONCE: u32 = 2_000;
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let lives = number("ULDA_LIVES").unwrap_or(u64::MAX);
+    let seconds = number("ULDA_SOAK_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    assert!(
+        lives < u64::MAX || seconds < Duration::MAX,
+        "ULDA_LIVES or ULDA_SOAK_SECONDS says when to stop"
+    );
+    let started = Instant::now();
+    let mut rounds = number("ULDA_SEED").unwrap_or(0);
+    let (mut lived, mut longest) = (0, 0);
+    while lived < lives && started.elapsed() < seconds {
+        let kinds = [
+            life(true, 1_000..1_001),
+            life(false, 1_000..1_001),
+            life(true, 0..4),
+        ];
+        let seed = Some(rounds);
+        longest = longest.max(search(&kinds[(rounds % 3) as usize], AT_ONCE, seed));
+        lived += u64::from(AT_ONCE);
+        rounds += 1;
+        println!(
+            "{lived} lives in {:.0} s, all promises kept; longest end after the last fault: {longest} ms of 124000",
+            started.elapsed().as_secs_f64()
+        );
     }
 }
 
-proptest! {
-    #![proptest_config(kept(1_500))]
-
-    #[test]
-    fn lives_with_workers_started_here(life in life(Launching::Here)) {
-        World::live(life);
-    }
-
-    #[test]
-    fn lives_with_workers_started_elsewhere(life in life(Launching::Elsewhere)) {
-        World::live(life);
-    }
-
-    /// Restarts run out, so a run may fail; it must say so in bounded time and keep every other promise.
-    #[test]
-    fn lives_with_few_restarts(mut life in life(Launching::Here), restarts in 0_u32..4) {
-        life.restarts = restarts;
-        World::live(life);
-    }
+fn rand() -> Option<u64> {
+    None
 }

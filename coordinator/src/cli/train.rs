@@ -170,7 +170,10 @@ async fn prepare_and_serve(
         server.close().await;
     }
     drop(lock);
-    Ok(ending?)
+    ending.map_err(|cause| match cause.is_superseded() {
+        true => Stop::unavailable(cause),
+        false => cause.into(),
+    })
 }
 
 /// Waits until the run's end was seen by who scrapes it; a signal ends the wait.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 use ulda_core::stage::{Cursor, Stage};
 
-use super::schema::{FORMAT, format_of, open_for_reading};
+use super::schema::{FORMAT, TERM_FACT, format_of, open_for_reading};
 use super::writer::JournalError;
 
 /// Read access to one journal. Never writes, never blocks the writer.
@@ -135,6 +135,15 @@ impl JournalReader {
             Ok((row.get(0)?, row.get(1)?))
         })?;
         Ok(pairs.into_iter().collect())
+    }
+
+    /// The highest term a coordinator claimed the journal with.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn claimed_term(&self) -> Result<Option<u64>, JournalError> {
+        let facts = self.facts()?;
+        Ok(facts.get(TERM_FACT).and_then(|term| term.parse().ok()))
     }
 
     /// All curves by stage and name, each in order of steps.

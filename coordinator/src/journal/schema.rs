@@ -8,6 +8,9 @@ use rusqlite::{Connection, OpenFlags};
 /// Grows when a table changes in a way that older readers would misread.
 pub const FORMAT: i64 = 1;
 
+/// Key of the fact that names the coordinator which may write.
+pub const TERM_FACT: &str = "term";
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL);

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 use ulda_data::ConfusionMatrix;
 
 use super::entry::Entry;
-use super::schema::{FORMAT, format_of, open_for_writing};
+use super::schema::{FORMAT, TERM_FACT, format_of, open_for_writing};
 use super::wall_millis;
 
 /// Longest wait for one commit to reach the disk.
@@ -33,6 +33,8 @@ pub enum JournalError {
     Read { path: PathBuf, source: rusqlite::Error },
     #[error("coordinator waited {} s for the journal `{}` to reach the disk", waited.as_secs(), path.display())]
     Late { path: PathBuf, waited: Duration },
+    #[error("journal `{}` belongs to a coordinator of term {theirs}; this one has term {ours} and stops", path.display())]
+    Superseded { path: PathBuf, ours: u64, theirs: u64 },
     #[error("the journal's thread ended before the coordinator")]
     Closed,
     #[error("start the journal's thread")]
@@ -68,6 +70,8 @@ struct Noted {
 }
 
 struct Batch {
+    /// Number of the coordinator that writes; `None` while none has claimed the journal.
+    term: Option<u64>,
     entries: Vec<Noted>,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
@@ -76,6 +80,7 @@ struct Batch {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    term: Option<u64>,
     noted: Vec<Noted>,
     batches: Option<mpsc::Sender<Batch>>,
     thread: Option<JoinHandle<()>>,
@@ -114,10 +119,17 @@ impl Journal {
             .map_err(|source| JournalError::Spawn { source })?;
         Ok(Self {
             path: path.to_owned(),
+            term: None,
             noted: Vec::new(),
             batches: Some(batches),
             thread: Some(thread),
         })
+    }
+
+    /// From the next commit on the journal is that of the coordinator with this number; whoever has a lower one
+    /// cannot write any more.
+    pub fn claim(&mut self, term: u64) {
+        self.term = Some(term);
     }
 
     /// Remembers an entry for the next commit.
@@ -143,6 +155,7 @@ impl Journal {
         }
         let (done, written) = oneshot::channel();
         let batch = Batch {
+            term: self.term,
             entries: std::mem::take(&mut self.noted),
             done,
         };
@@ -172,8 +185,14 @@ impl Drop for Journal {
 
 fn write_batches(mut connection: Connection, path: &Path, mut inbox: mpsc::Receiver<Batch>) {
     while let Some(batch) = inbox.blocking_recv() {
-        let written = write_batch(&mut connection, &batch.entries)
-            .map_err(|source| JournalError::of_write(path, source));
+        let written = write_batch(&mut connection, &batch).map_err(|problem| match problem {
+            Unwritten::Sqlite(source) => JournalError::of_write(path, source),
+            Unwritten::Superseded { ours, theirs } => JournalError::Superseded {
+                path: path.to_owned(),
+                ours,
+                theirs,
+            },
+        });
         // A coordinator that no longer waits has nothing to learn from the answer.
         let _ = batch.done.send(written);
     }
@@ -181,12 +200,51 @@ fn write_batches(mut connection: Connection, path: &Path, mut inbox: mpsc::Recei
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn write_batch(connection: &mut Connection, entries: &[Noted]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    for Noted { at, entry } in entries {
+/// Why a batch is not on disk.
+enum Unwritten {
+    Sqlite(rusqlite::Error),
+    Superseded { ours: u64, theirs: u64 },
+}
+
+impl From<rusqlite::Error> for Unwritten {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn write_batch(connection: &mut Connection, batch: &Batch) -> Result<(), Unwritten> {
+    // Nobody else writes between the look at the term and the commit.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(ours) = batch.term {
+        claim(&transaction, ours)?;
+    }
+    for Noted { at, entry } in &batch.entries {
         write_entry(&transaction, entry, *at)?;
     }
-    transaction.commit()
+    Ok(transaction.commit()?)
+}
+
+fn claim(transaction: &Transaction<'_>, ours: u64) -> Result<(), Unwritten> {
+    let stored: Option<String> = transaction
+        .prepare_cached("SELECT value FROM facts WHERE key = ?")?
+        .query_row([TERM_FACT], |row| row.get(0))
+        .optional()?;
+    let theirs = stored.and_then(|stored| stored.parse().ok()).unwrap_or(0);
+    if theirs > ours {
+        return Err(Unwritten::Superseded { ours, theirs });
+    }
+    if theirs < ours {
+        let value = ours.to_string();
+        write_entry(
+            transaction,
+            &Entry::Fact {
+                key: TERM_FACT.into(),
+                value,
+            },
+            0,
+        )?;
+    }
+    Ok(())
 }
 
 fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlite::Result<()> {

@@ -13,7 +13,7 @@ use ulda_proto::v1;
 
 use super::refusal::Refusal;
 use super::service::Door;
-use super::wire::{Ask, Attachment, Fact};
+use super::wire::{Ask, Attachment, Fact, StreamEnd};
 
 /// Directives a worker has not read yet; more mean that it is stuck.
 const UNREAD_DIRECTIVES: usize = 64;
@@ -23,6 +23,8 @@ pub(super) struct Stage {
     pub attachment: Attachment,
     pub asks: mpsc::Sender<Ask>,
     pub closing: CancellationToken,
+    /// Number of this coordinator.
+    pub term: u64,
     /// Longest wait for the first message, which says who attends.
     pub silence: Duration,
 }
@@ -55,6 +57,12 @@ pub(super) async fn open(
             });
         }
     };
+    let (ours, theirs) = (stage.term, first.coordinator_term);
+    if theirs > ours {
+        // The owner may be ending already.
+        let _ = stage.asks.send(Ask::Superseded { term: theirs }).await;
+        return Err(Refusal::Superseded { ours, theirs });
+    }
     let worker = WorkerId(first.worker);
     let (directives, inbox) = mpsc::channel(UNREAD_DIRECTIVES);
     let (attachment, generation) = (stage.attachment, Generation(first.generation));
@@ -78,19 +86,25 @@ async fn pump(
 ) {
     let attachment = stage.attachment;
     let mut next = Some(first);
-    let why = loop {
+    let end = loop {
         let message = match next.take() {
             Some(message) => message,
             None => {
                 let event = tokio::select! {
                     biased;
-                    () = stage.closing.cancelled() => break "the coordinator is ending".to_owned(),
+                    () = stage.closing.cancelled() => {
+                        let why = "the coordinator is ending".to_owned();
+                        break StreamEnd::Broke { why };
+                    }
                     event = messages.next() => event,
                 };
                 match event {
                     Some(Ok(message)) => message,
-                    Some(Err(status)) => break format!("stream broke: {}", status.message()),
-                    None => break "stream ended".to_owned(),
+                    Some(Err(status)) => {
+                        let why = format!("stream broke: {}", status.message());
+                        break StreamEnd::Broke { why };
+                    }
+                    None => break StreamEnd::Closed,
                 }
             }
         };
@@ -108,7 +122,7 @@ async fn pump(
                     return;
                 }
             }
-            Err(refusal) => break format!("sent a message that makes no sense: {refusal}"),
+            Err(refusal) => break StreamEnd::Nonsense { refusal },
         }
     };
     // The owner is gone when this fails, and with it everyone who could care.
@@ -117,7 +131,7 @@ async fn pump(
         .send(Ask::Detached {
             worker,
             attachment,
-            why,
+            end,
         })
         .await;
 }

@@ -10,7 +10,9 @@ mod wire;
 
 pub use refusal::Refusal;
 pub use service::{Door, ServeError, bind, serve};
-pub use wire::{Ask, Attachment, Fact, Introduction, Measured, Measures, Notice, Welcome, directive_to_wire};
+pub use wire::{
+    Ask, Attachment, Fact, Introduction, Measured, Measures, Notice, StreamEnd, Welcome, directive_to_wire,
+};
 
 /// What a worker of another build is refused for.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -21,6 +21,8 @@ pub enum Refusal {
     Machine { told: String },
     #[error("the run is ending")]
     Ending,
+    #[error("this coordinator has term {ours} and is stale: the run's coordinator has term {theirs}")]
+    Superseded { ours: u64, theirs: u64 },
     #[error("field `{field}` {told}")]
     Malformed { field: &'static str, told: String },
     #[error("worker waited {} s for the coordinator to answer {what}", waited.as_secs())]
@@ -37,7 +39,7 @@ impl From<Refusal> for Status {
                 Self::failed_precondition(told)
             }
             Refusal::UnknownWorker { .. } => Self::not_found(told),
-            Refusal::Ending => Self::unavailable(told),
+            Refusal::Ending | Refusal::Superseded { .. } => Self::unavailable(told),
             Refusal::Malformed { .. } => Self::invalid_argument(told),
             Refusal::Late { .. } | Refusal::Silent { .. } => Self::deadline_exceeded(told),
         }

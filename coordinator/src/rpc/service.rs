@@ -53,6 +53,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 #[derive(Clone, Debug)]
 pub struct Door {
     run: Arc<str>,
+    term: u64,
     asks: mpsc::Sender<Ask>,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -61,10 +62,12 @@ pub struct Door {
 }
 
 impl Door {
-    /// `silence` is the longest wait for a worker's first message on its attend stream.
+    /// `term` is the number of this coordinator, `silence` the longest wait for a worker's first message on its
+    /// attend stream.
     #[must_use]
     pub fn new(
         run: &str,
+        term: u64,
         asks: mpsc::Sender<Ask>,
         closing: CancellationToken,
         tasks: TaskTracker,
@@ -72,6 +75,7 @@ impl Door {
     ) -> Self {
         Self {
             run: run.into(),
+            term,
             asks,
             closing,
             tasks,
@@ -154,6 +158,7 @@ impl Coordinator for Door {
             attachment,
             asks: self.asks.clone(),
             closing: self.closing.clone(),
+            term: self.term,
             silence: self.silence,
         };
         let directives = attend::open(self, stage, request.into_inner(), &self.tasks).await?;

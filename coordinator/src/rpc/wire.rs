@@ -102,6 +102,17 @@ pub enum Notice {
     },
 }
 
+/// How an attend stream came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The worker closed it: it leaves.
+    Closed,
+    /// The connection broke; the worker may come back.
+    Broke { why: String },
+    /// The worker said what no worker of this build says.
+    Nonsense { refusal: Refusal },
+}
+
 /// A call that waits for the owner of the run.
 #[derive(Debug)]
 pub enum Ask {
@@ -126,13 +137,15 @@ pub enum Ask {
     Detached {
         worker: WorkerId,
         attachment: Attachment,
-        why: String,
+        end: StreamEnd,
     },
     Report {
         worker: WorkerId,
         notice: Notice,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// A worker heard of a coordinator of a higher term.
+    Superseded { term: u64 },
 }
 
 fn state(claim: Option<v1::StateClaim>) -> Result<Option<StateClaim>, Refusal> {
@@ -306,7 +319,7 @@ fn claim_to_wire(claim: &StateClaim) -> v1::StateClaim {
 
 /// The wire form of an order.
 #[must_use]
-pub fn directive_to_wire(generation: Generation, directive: &Directive) -> v1::Directive {
+pub fn directive_to_wire(term: u64, generation: Generation, directive: &Directive) -> v1::Directive {
     use v1::directive::Order;
     let order = match directive {
         Directive::Form(formation) => Order::Form(v1::Form {
@@ -332,5 +345,6 @@ pub fn directive_to_wire(generation: Generation, directive: &Directive) -> v1::D
     v1::Directive {
         generation: generation.0,
         order: Some(order),
+        coordinator_term: term,
     }
 }

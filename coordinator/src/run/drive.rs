@@ -32,6 +32,22 @@ pub enum RunError {
     OldRecord { index: usize, source: serde_json::Error },
     #[error("listen for signals")]
     Signals { source: std::io::Error },
+    #[error(
+        "this coordinator has term {ours} and stops: its workers obey one of term {theirs}\n  hint: look for the other \
+         coordinator; if there is none, the journal was restored from an older copy: start this one again"
+    )]
+    Superseded { ours: u64, theirs: u64 },
+}
+
+impl RunError {
+    /// Another coordinator serves the run.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        matches!(
+            self,
+            Self::Superseded { .. } | Self::Journal(JournalError::Superseded { .. })
+        )
+    }
 }
 
 /// What every worker is told when it joins.
@@ -80,9 +96,9 @@ impl Driver {
             launcher,
             launch,
             course,
+            streams: Streams::new(briefing.term),
             briefing,
             audience,
-            streams: Streams::default(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
             slots: BTreeMap::new(),

@@ -7,7 +7,7 @@ use ulda_core::stage::{Cursor, Stage};
 use super::drive::{Driver, RunError};
 use super::news::News;
 use crate::journal::Entry;
-use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal};
+use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
 
 impl Driver {
     /// A call of a worker.
@@ -74,13 +74,13 @@ impl Driver {
             Ask::Detached {
                 worker,
                 attachment,
-                why,
+                end,
             } => {
                 if !self.streams.is_current(worker, attachment) {
                     return Ok(None);
                 }
                 self.streams.close(worker);
-                self.feed(now, Event::WorkerDetached { worker, why }).await
+                self.feed(now, detached(worker, end)).await
             }
             Ask::Report {
                 worker,
@@ -91,6 +91,10 @@ impl Driver {
                 self.flush().await?;
                 let _ = reply.send(Ok(()));
                 Ok(None)
+            }
+            Ask::Superseded { term: theirs } => {
+                let ours = self.briefing.term;
+                Err(RunError::Superseded { ours, theirs })
             }
         }
     }
@@ -281,5 +285,17 @@ impl Driver {
             seconds,
             digest,
         });
+    }
+}
+
+fn detached(worker: WorkerId, end: StreamEnd) -> Event {
+    match end {
+        StreamEnd::Closed => Event::WorkerLeft { worker },
+        StreamEnd::Broke { why } => Event::WorkerDetached { worker, why },
+        StreamEnd::Nonsense { refusal } => Event::WorkerFailed {
+            worker,
+            cause: format!("sent a message that makes no sense: {refusal}"),
+            exit_code: 1,
+        },
     }
 }

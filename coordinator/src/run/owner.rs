@@ -87,8 +87,9 @@ async fn serve(
     signalled: &mut mpsc::Receiver<Signal>,
 ) -> Result<Ending, RunError> {
     let mut journal = Journal::open(&request.directory.journal_file())?;
-    let (resume, processes) = past(&request.directory)?;
-    let term = resume.as_ref().map_or(1, |resume| resume.term + 1);
+    let (resume, processes, last_term) = past(&request.directory)?;
+    let term = last_term + 1;
+    journal.claim(term);
     for (key, value) in facts(&request.spec, request.workers) {
         journal.note(Entry::Fact {
             key: key.into(),
@@ -161,6 +162,7 @@ async fn serve(
     let tasks = TaskTracker::new();
     let door = Door::new(
         &request.spec.config().run.name,
+        term,
         asks_sender,
         closing.clone(),
         tasks.clone(),
@@ -262,7 +264,8 @@ async fn until_over(
     }
 }
 
-/// Sees every process out: those of a finished or stopped run leave by themselves, within the drain deadline.
+/// Sees every process out: those of a finished or stopped run leave by themselves, within the drain deadline;
+/// those that obey another coordinator are none of ours.
 async fn close(
     driver: &mut Driver,
     inputs: &mut Inputs<'_>,
@@ -284,6 +287,9 @@ async fn close(
         Err(cause) => driver.tell(News::Failed {
             why: cause.to_string(),
         }),
+    }
+    if result.as_ref().is_err_and(RunError::is_superseded) {
+        return Ok(());
     }
     let deadline = Instant::now() + patience;
     let mut healthy = result.is_ok();
@@ -361,8 +367,8 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-/// What the journal tells of the run so far.
-fn past(directory: &RunDirectory) -> Result<(Option<Resume>, Vec<ProcessRow>), RunError> {
+/// What the journal tells of the run so far, and the highest term that was claimed in it.
+fn past(directory: &RunDirectory) -> Result<(Option<Resume>, Vec<ProcessRow>, u64), RunError> {
     let reader = JournalReader::open(&directory.journal_file())?;
     let records: Vec<Record> = reader
         .records()?
@@ -372,7 +378,10 @@ fn past(directory: &RunDirectory) -> Result<(Option<Resume>, Vec<ProcessRow>), R
             serde_json::from_str(&row.json).map_err(|source| RunError::OldRecord { index, source })
         })
         .collect::<Result<_, _>>()?;
-    Ok((fold(&records), reader.processes()?))
+    let resume = fold(&records);
+    let recorded = resume.as_ref().map_or(0, |resume| resume.term);
+    let last_term = reader.claimed_term()?.unwrap_or(0).max(recorded);
+    Ok((resume, reader.processes()?, last_term))
 }
 
 /// Takes over what an earlier coordinator left running; what is gone becomes a fact for the machine. Without

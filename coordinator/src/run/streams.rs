@@ -10,8 +10,10 @@ use ulda_proto::v1;
 use crate::rpc::{Attachment, directive_to_wire};
 
 /// The attend streams that are open, one per worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Streams {
+    /// Number of this coordinator, on every order.
+    term: u64,
     open: BTreeMap<WorkerId, Stream>,
 }
 
@@ -31,6 +33,13 @@ pub(super) enum Sent {
 }
 
 impl Streams {
+    pub fn new(term: u64) -> Self {
+        Self {
+            term,
+            open: BTreeMap::new(),
+        }
+    }
+
     /// Opens a stream; an older one of the same worker ends.
     pub fn open(
         &mut self,
@@ -69,7 +78,7 @@ impl Streams {
         };
         match stream
             .directives
-            .try_send(directive_to_wire(generation, directive))
+            .try_send(directive_to_wire(self.term, generation, directive))
         {
             Ok(()) => Sent::OnItsWay,
             Err(_) => {

@@ -145,3 +145,36 @@ fn a_full_disk_is_named() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn a_coordinator_that_has_a_successor_cannot_write_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let mut first = Journal::open(&path).unwrap();
+    first.claim(1);
+    first.note(loss(1, 2.0));
+    first.commit().await.unwrap();
+
+    let mut second = Journal::open(&path).unwrap();
+    second.claim(2);
+    second.note(loss(2, 2.0));
+    second.commit().await.unwrap();
+
+    first.note(loss(3, 2.0));
+    let refused = first.commit().await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            JournalError::Superseded {
+                ours: 1,
+                theirs: 2,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    let reader = JournalReader::open(&path).unwrap();
+    assert_eq!(reader.facts().unwrap().get("term").map(String::as_str), Some("2"));
+    second.note(loss(4, 2.0));
+    second.commit().await.unwrap();
+}

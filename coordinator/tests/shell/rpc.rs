@@ -3,39 +3,43 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
-use ulda_coordinator::rpc::{Ask, Door, Fact, Notice, Refusal, VERSION, Welcome, bind, serve};
+use ulda_coordinator::rpc::{Ask, Door, Fact, Notice, Refusal, StreamEnd, VERSION, Welcome, bind, serve};
 use ulda_core::ids::WorkerId;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
+const TERM: u64 = 3;
+
 type Client = CoordinatorClient<tonic::transport::Channel>;
 
 async fn door() -> (Client, mpsc::Receiver<Ask>, CancellationToken) {
+    let (client, owner, closing, _) = door_at().await;
+    (client, owner, closing)
+}
+
+async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, String) {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (asks, owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
     let door = Door::new(
         "small",
+        TERM,
         asks,
         closing.clone(),
         TaskTracker::new(),
         Duration::from_millis(200),
     );
     tokio::spawn(serve(listener, door));
-    (
-        CoordinatorClient::connect(format!("http://{address}"))
-            .await
-            .unwrap(),
-        owner,
-        closing,
-    )
+    let address = format!("http://{address}");
+    let client = CoordinatorClient::connect(address.clone()).await.unwrap();
+    (client, owner, closing, address)
 }
 
 fn introduction() -> v1::JoinRequest {
@@ -54,6 +58,7 @@ fn says(fact: v1::attendance::Fact) -> v1::Attendance {
         worker: 5,
         generation: 2,
         fact: Some(fact),
+        coordinator_term: TERM,
     }
 }
 
@@ -159,6 +164,7 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
         .send(v1::Directive {
             generation: 2,
             order: Some(v1::directive::Order::Go(v1::Go {})),
+            coordinator_term: TERM,
         })
         .await
         .unwrap();
@@ -175,12 +181,17 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
         })))
         .await
         .unwrap();
-    let Some(Ask::Detached { why, .. }) = owner.recv().await else {
-        panic!("not detached")
+    let Some(Ask::Detached {
+        end: StreamEnd::Nonsense { refusal },
+        ..
+    }) = owner.recv().await
+    else {
+        panic!("not detached for nonsense")
     };
+    let told = refusal.to_string();
     assert!(
-        why.contains("field `state.stage` `lunch` is not a stage"),
-        "{why}"
+        told.contains("field `state.stage` `lunch` is not a stage"),
+        "{told}"
     );
 }
 
@@ -256,6 +267,85 @@ async fn refusals_and_silence_come_back_as_status() {
         "the run is ending"
     );
     closing.cancel();
+}
+
+/// Attends as worker 5.
+async fn attend(mut client: Client) -> (mpsc::Sender<v1::Attendance>, tonic::Streaming<v1::Directive>) {
+    let (facts, outbox) = mpsc::channel(8);
+    facts
+        .send(says(v1::attendance::Fact::Heartbeat(v1::Heartbeat {})))
+        .await
+        .unwrap();
+    let orders = client.attend(ReceiverStream::new(outbox)).await.unwrap();
+    (facts, orders.into_inner())
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_is_told_from_one_whose_connection_broke() {
+    let (client, mut owner, _closing, address) = door_at().await;
+    let attending = tokio::spawn(attend(client));
+    let Some(Ask::Attend { reply, .. }) = owner.recv().await else {
+        panic!("no attend")
+    };
+    reply.send(Ok(())).unwrap();
+    let (facts, _orders) = attending.await.unwrap();
+    let Some(Ask::Attended { .. }) = owner.recv().await else {
+        panic!("no heartbeat")
+    };
+    drop(facts);
+    let Some(Ask::Detached { end, .. }) = owner.recv().await else {
+        panic!("not detached")
+    };
+    assert_eq!(end, StreamEnd::Closed);
+
+    // A process that is gone closes its sockets and says nothing more.
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (attending, attended) = oneshot::channel();
+    process.spawn(async move {
+        let client = Client::connect(address).await.unwrap();
+        let _ = attending.send(attend(client).await);
+    });
+    let Some(Ask::Attend { reply, .. }) = owner.recv().await else {
+        panic!("no attend")
+    };
+    reply.send(Ok(())).unwrap();
+    let _streams = attended.await.unwrap();
+    process.shutdown_background();
+    let end = loop {
+        match owner.recv().await {
+            Some(Ask::Detached { end, .. }) => break end,
+            Some(_) => {}
+            None => panic!("not detached"),
+        }
+    };
+    assert!(matches!(end, StreamEnd::Broke { .. }), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_coordinator_learns_from_a_worker_that_it_has_a_successor() {
+    let (mut client, mut owner, _closing) = door().await;
+    let (facts, outbox) = mpsc::channel(8);
+    let heartbeat = says(v1::attendance::Fact::Heartbeat(v1::Heartbeat {}));
+    let heard_of = v1::Attendance {
+        coordinator_term: TERM + 1,
+        ..heartbeat
+    };
+    facts.send(heard_of).await.unwrap();
+    let status = client.attend(ReceiverStream::new(outbox)).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            Code::Unavailable,
+            "this coordinator has term 3 and is stale: the run's coordinator has term 4"
+        )
+    );
+    let Some(Ask::Superseded { term: 4 }) = owner.recv().await else {
+        panic!("the owner is not told")
+    };
 }
 
 #[tokio::test]

@@ -199,6 +199,7 @@ impl Worker {
             worker: self.id,
             generation: self.generation,
             fact: Some(fact),
+            coordinator_term: 0,
         };
         Ok(self.facts.send(attendance).await?)
     }

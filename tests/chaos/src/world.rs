@@ -197,6 +197,6 @@ fn run_toml(folder: &Path, Length { steps, batches }: Length) -> String {
          {sets}\
          [checkpoint]\nevery = 5\n\
          [deadline]\ngather = 8.0\nform = 10.0\ncollective = 3.0\nheartbeat = 2.0\nprogress = 15.0\ndrain = 10.0\ncoordinator = 30.0\n\
-         [recovery]\nrestarts = 100\nwindow = 20.0\ngrace = 5.0\nadmit_every = 1.0\n"
+         [recovery]\nrestarts = 100\nwindow = 20.0\ngrace = 5.0\nadmit_every = 1.0\nreattach = 1.5\n"
     )
 }

@@ -41,12 +41,23 @@ impl Backoff {
 /// The way to the coordinator, shared by all who speak with it.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    client: watch::Receiver<CoordinatorClient<Channel>>,
+    end: watch::Receiver<End>,
+}
+
+/// Whom the line leads to, and under which id this worker is known there.
+#[derive(Clone, Debug)]
+struct End {
+    client: CoordinatorClient<Channel>,
+    worker: u64,
 }
 
 impl Line {
     pub fn client(&self) -> CoordinatorClient<Channel> {
-        self.client.borrow().clone()
+        self.end.borrow().client.clone()
+    }
+
+    pub fn worker(&self) -> u64 {
+        self.end.borrow().worker
     }
 }
 
@@ -55,7 +66,7 @@ impl Line {
 pub(super) struct Switchboard {
     address: String,
     run_directory: PathBuf,
-    client: watch::Sender<CoordinatorClient<Channel>>,
+    end: watch::Sender<End>,
 }
 
 /// What a coordinator writes into its run directory.
@@ -65,14 +76,29 @@ struct Server {
 }
 
 impl Switchboard {
-    pub fn new(address: &str, run_directory: &Path, client: CoordinatorClient<Channel>) -> (Self, Line) {
-        let (client, line) = watch::channel(client);
+    pub fn new(
+        address: &str,
+        run_directory: &Path,
+        client: CoordinatorClient<Channel>,
+        worker: u64,
+    ) -> (Self, Line) {
+        let (end, line) = watch::channel(End { client, worker });
         let board = Self {
             address: address.to_owned(),
             run_directory: run_directory.to_owned(),
-            client,
+            end,
         };
-        (board, Line { client: line })
+        (board, Line { end: line })
+    }
+
+    /// Where the coordinator was last found.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The worker joined anew.
+    pub fn joined(&mut self, client: CoordinatorClient<Channel>, worker: u64) {
+        self.end.send_replace(End { client, worker });
     }
 
     /// After `lost_for` without an answer: takes the address in the run directory, if it is another one.
@@ -90,8 +116,8 @@ impl Switchboard {
             "coordinator looked for at its new address"
         );
         self.address = found;
-        self.client
-            .send_replace(CoordinatorClient::new(endpoint.connect_lazy()));
+        let client = CoordinatorClient::new(endpoint.connect_lazy());
+        self.end.send_modify(|end| end.client = client);
     }
 }
 
@@ -188,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = "http://127.0.0.1:1";
         let client = CoordinatorClient::new(endpoint(here).unwrap().connect_lazy());
-        let (mut board, line) = Switchboard::new(here, folder.path(), client);
+        let (mut board, line) = Switchboard::new(here, folder.path(), client, 0);
         let there = "127.0.0.1:2";
         std::fs::write(
             folder.path().join(SERVER_FILE),
@@ -201,7 +227,7 @@ mod tests {
         board.look_around(OTHERS_AFTER);
         assert_eq!(board.address, format!("http://{there}"));
         assert!(
-            line.client.has_changed().unwrap(),
+            line.end.has_changed().unwrap(),
             "whoever holds the line hears of it"
         );
     }
@@ -210,7 +236,7 @@ mod tests {
     async fn a_run_directory_out_of_reach_changes_nothing() {
         let here = "http://127.0.0.1:1";
         let client = CoordinatorClient::new(endpoint(here).unwrap().connect_lazy());
-        let (mut board, _line) = Switchboard::new(here, Path::new("/nowhere"), client);
+        let (mut board, _line) = Switchboard::new(here, Path::new("/nowhere"), client, 0);
         board.look_around(OTHERS_AFTER);
         assert_eq!(board.address, here);
     }

@@ -42,7 +42,8 @@ pub enum Fact {
         generation: Generation,
         cause: String,
         waiting_for: Vec<u32>,
-        state: StateClaim,
+        /// `None`: it holds nothing but the run's beginning.
+        state: Option<StateClaim>,
     },
     Finished {
         generation: Generation,
@@ -158,7 +159,7 @@ impl Fact {
                 Wire::Broke(v1::Broke {
                     cause,
                     waiting_for,
-                    state: Some(state.into_wire()),
+                    state: state.map(StateClaim::into_wire),
                 }),
             ),
             Self::Finished { generation, digest } => (generation, Wire::Finished(v1::Finished { digest })),
@@ -172,15 +173,18 @@ impl Fact {
             worker,
             generation: generation.0,
             fact: Some(fact),
+            // Said with the heartbeat that opens each stream.
+            coordinator_term: 0,
         }
     }
 }
 
-pub(super) fn heartbeat(worker: u64, generation: u64) -> v1::Attendance {
+pub(super) fn heartbeat(worker: u64, generation: u64, coordinator_term: u64) -> v1::Attendance {
     v1::Attendance {
         worker,
         generation,
         fact: Some(v1::attendance::Fact::Heartbeat(v1::Heartbeat {})),
+        coordinator_term,
     }
 }
 

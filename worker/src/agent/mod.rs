@@ -6,6 +6,7 @@
 mod connect;
 mod facts;
 mod orders;
+mod rejoin;
 mod reports;
 mod session;
 

@@ -15,17 +15,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Times a report is tried before it is given up with an error in the log.
 const TRIES: u32 = 120;
 
-pub(super) async fn deliver(
-    line: Line,
-    worker: u64,
-    mut reports: mpsc::UnboundedReceiver<(Generation, Report)>,
-) {
+pub(super) async fn deliver(line: Line, mut reports: mpsc::UnboundedReceiver<(Generation, Report)>) {
     while let Some((generation, report)) = reports.recv().await {
-        let wire = report.clone().into_wire(worker, generation);
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = tokio::time::timeout(REPORT_DEADLINE, line.client().report(wire.clone())).await;
+            let wire = report.clone().into_wire(line.worker(), generation);
+            let outcome = tokio::time::timeout(REPORT_DEADLINE, line.client().report(wire)).await;
             let problem = match outcome {
                 Ok(Ok(_)) => break,
                 Ok(Err(status)) => status.to_string(),

@@ -14,6 +14,7 @@ use ulda_proto::v1;
 use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join};
 use super::facts::{Fact, Report, heartbeat};
 use super::orders::Order;
+use super::rejoin::Again;
 use super::reports;
 
 /// Longest wait for the last facts to leave when the worker ends.
@@ -81,17 +82,27 @@ impl Agent {
             .map_err(AgentError::Runtime)?;
         let (client, reply) = runtime.block_on(join(introduction))?;
         let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
+        let term = reply.coordinator_term;
         let joined = Joined::from_wire(reply)?;
         let (order_sender, orders) = crossbeam_channel::unbounded();
         let (facts, fact_inbox) = mpsc::unbounded_channel();
         let (reports, report_inbox) = mpsc::unbounded_channel();
-        let (switchboard, line) = Switchboard::new(&introduction.coordinator, &joined.run_directory, client);
-        let alone = Duration::from_secs_f64(joined.spec.config().deadline.coordinator);
+        let (switchboard, line) = Switchboard::new(
+            &introduction.coordinator,
+            &joined.run_directory,
+            client,
+            joined.worker,
+        );
+        let deadline = &joined.spec.config().deadline;
         let session = Session {
+            introduction: introduction.clone(),
             line: line.clone(),
             switchboard,
-            alone,
+            alone: Duration::from_secs_f64(deadline.coordinator),
+            fencing: Duration::from_secs_f64(deadline.form),
             worker: joined.worker,
+            secret: joined.secret,
+            term,
             heartbeat_every,
             orders: order_sender,
             facts: fact_inbox,
@@ -101,7 +112,7 @@ impl Agent {
         };
         let tasks = vec![
             runtime.spawn(session.attend()),
-            runtime.spawn(reports::deliver(line, joined.worker, report_inbox)),
+            runtime.spawn(reports::deliver(line, report_inbox)),
         ];
         Ok((
             Self {
@@ -177,24 +188,32 @@ impl Joined {
 }
 
 /// Owner of the attend stream.
-struct Session {
-    line: Line,
-    switchboard: Switchboard,
+pub(super) struct Session {
+    pub(super) introduction: Introduction,
+    pub(super) line: Line,
+    pub(super) switchboard: Switchboard,
     /// How long the worker goes on without a coordinator.
-    alone: Duration,
-    worker: u64,
-    heartbeat_every: Duration,
-    orders: Sender<Order>,
-    facts: mpsc::UnboundedReceiver<Fact>,
-    generation: u64,
+    pub(super) alone: Duration,
+    /// Longest wait for the trainer to leave its generation.
+    pub(super) fencing: Duration,
+    pub(super) worker: u64,
+    pub(super) secret: [u8; 32],
+    /// Highest term of a coordinator heard of; none of a lower one is obeyed.
+    pub(super) term: u64,
+    pub(super) heartbeat_every: Duration,
+    pub(super) orders: Sender<Order>,
+    pub(super) facts: mpsc::UnboundedReceiver<Fact>,
+    pub(super) generation: u64,
     /// Repeated on every further stream, in this order.
-    ready: Option<Fact>,
-    standing: Option<Fact>,
+    pub(super) ready: Option<Fact>,
+    pub(super) standing: Option<Fact>,
 }
 
 enum Ended {
     Farewell,
     Lost(String),
+    /// The coordinator does not count this worker among the run's any more.
+    Unknown(String),
     Refused(String),
 }
 
@@ -214,6 +233,11 @@ impl Session {
             match self.attend_once(&mut terminate, &mut unsent).await {
                 Ended::Farewell => return,
                 Ended::Refused(why) => return self.order(Order::Orphaned { why }),
+                Ended::Unknown(why) => match self.join_again(&why).await {
+                    Ok(Again::Joined) => (lost_since, backoff, unsent) = (None, Backoff::new(), None),
+                    Ok(Again::TrainerEnded) => return,
+                    Err(why) => return self.order(Order::Orphaned { why }),
+                },
                 Ended::Lost(why) => {
                     if attended_from.elapsed() > RPC_DEADLINE {
                         lost_since = None;
@@ -238,7 +262,7 @@ impl Session {
 
     async fn attend_once(&mut self, terminate: &mut Signal, unsent: &mut Option<Fact>) -> Ended {
         let (outbox, inbox) = mpsc::channel(OUTBOX);
-        let opening = [heartbeat(self.worker, self.generation)].into_iter();
+        let opening = [heartbeat(self.worker, self.generation, self.term)].into_iter();
         let remembered = [&self.ready, &self.standing].into_iter().flatten().cloned();
         for wire in opening.chain(remembered.map(|fact| fact.into_wire(self.worker))) {
             // The outbox is empty and has room for all of them.
@@ -249,6 +273,9 @@ impl Session {
         let mut directives = match opening {
             Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
             Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.to_string()),
+            Ok(Err(status)) if status.code() == tonic::Code::NotFound => {
+                return Ended::Unknown(status.message().to_owned());
+            }
             Ok(Err(status)) => return Ended::Refused(status.message().to_owned()),
             Ok(Ok(reply)) => reply.into_inner(),
         };
@@ -268,7 +295,10 @@ impl Session {
                 biased;
                 _ = terminate.recv() => self.terminated(),
                 directive = directives.message() => match directive {
-                    Ok(Some(directive)) => self.directive(directive),
+                    Ok(Some(directive)) => match self.of_its_time(&directive) {
+                        Ok(()) => self.directive(directive),
+                        Err(stale) => return Ended::Lost(stale),
+                    },
                     Ok(None) => return Ended::Lost("the coordinator closed the stream".to_owned()),
                     Err(status) => return Ended::Lost(status.to_string()),
                 },
@@ -283,7 +313,7 @@ impl Session {
                     }
                 },
                 _ = beat.tick() => {
-                    let _ = outbox.try_send(heartbeat(self.worker, self.generation));
+                    let _ = outbox.try_send(heartbeat(self.worker, self.generation, self.term));
                 }
             }
         }
@@ -302,6 +332,19 @@ impl Session {
         let end = async { while let Ok(Some(_)) = directives.message().await {} };
         let _ = tokio::time::timeout(Duration::from_secs(3), end).await;
         Ended::Farewell
+    }
+
+    /// Refuses a coordinator that has a successor and does not know it.
+    fn of_its_time(&mut self, directive: &v1::Directive) -> Result<(), String> {
+        let (got, current) = (directive.coordinator_term, self.term);
+        if got < current {
+            tracing::warn!(got, current, "order of a stale coordinator refused");
+            return Err(format!(
+                "a coordinator of term {got} gives orders, but one of term {current} was heard of"
+            ));
+        }
+        self.term = got;
+        Ok(())
     }
 
     fn directive(&mut self, directive: v1::Directive) {
@@ -346,7 +389,7 @@ impl Session {
         }
     }
 
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         // The trainer may have ended already.
         let _ = self.orders.send(order);
     }

@@ -297,21 +297,12 @@ impl Trainer {
     }
 
     pub(super) fn tell_broke(&self, generation: Generation, cause: String, waiting_for: Vec<u32>) {
-        let state = match &self.state {
-            Some(state) => Some(claim(state)),
-            None => self.spec.course().start().map(|cursor| StateClaim {
-                cursor,
-                digest: String::new(),
-            }),
-        };
-        if let Some(state) = state {
-            self.agent.tell(Fact::Broke {
-                generation,
-                cause,
-                waiting_for,
-                state,
-            });
-        }
+        self.agent.tell(Fact::Broke {
+            generation,
+            cause,
+            waiting_for,
+            state: self.state.as_ref().map(claim),
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use super::event::Stopping;
 use super::phase::{Draining, Phase};
 use super::reason::StopReason;
 use super::record::Record;
-use super::roster::Place;
+use super::roster::{Line, Place};
 use super::run::Machine;
 use crate::ids::{Slot, WorkerId};
 
@@ -38,7 +38,7 @@ impl Machine {
         };
         let why = StopReason::Asked(draining.why.clone());
         if let Some(entry) = self.roster.workers.get_mut(&worker) {
-            entry.attached = true;
+            entry.line = Line::Open;
         }
         self.direct(
             worker,

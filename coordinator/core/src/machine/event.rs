@@ -70,8 +70,10 @@ pub enum Event {
         generation: Generation,
         state: Option<StateClaim>,
     },
-    /// A worker's attend stream ended.
+    /// A worker's attend stream broke; the worker may come back to it.
     WorkerDetached { worker: WorkerId, why: String },
+    /// A worker closed its attend stream itself: it leaves the run.
+    WorkerLeft { worker: WorkerId },
     HeartbeatHeard {
         worker: WorkerId,
         generation: Generation,
@@ -133,6 +135,7 @@ impl Event {
             Self::WorkerAttached { worker, .. }
             | Self::WorkerReady { worker, .. }
             | Self::WorkerDetached { worker, .. }
+            | Self::WorkerLeft { worker }
             | Self::HeartbeatHeard { worker, .. }
             | Self::WorkerFormed { worker, .. }
             | Self::ProgressMade { worker, .. }
@@ -158,6 +161,7 @@ impl Event {
             | Self::WorkerFinished { generation, .. } => Some(*generation),
             Self::JoinAsked { .. }
             | Self::WorkerDetached { .. }
+            | Self::WorkerLeft { .. }
             | Self::WorkerFailed { .. }
             | Self::ProcessEnded { .. }
             | Self::StopAsked { .. }

@@ -178,7 +178,7 @@ impl Machine {
                 continue;
             }
             entry.standing = Standing::Owing { generation, until };
-            if entry.attached {
+            if entry.attached() {
                 let why = FenceReason::Abandoned {
                     generation,
                     why: why.clone(),

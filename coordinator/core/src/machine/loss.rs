@@ -4,7 +4,7 @@ use super::event::ExitKind;
 use super::phase::Phase;
 use super::reason::{BAD_INPUT, BreakReason, FailReason, FirstCause, LostReason};
 use super::record::Record;
-use super::roster::{Loss, Place};
+use super::roster::{Line, Loss, Place, Worker};
 use super::run::Machine;
 use crate::ids::{Slot, WorkerId};
 
@@ -24,9 +24,10 @@ impl LostReason {
     fn remains(&self) -> Remains {
         match self {
             Self::ProcessEnded { .. } => Remains::Nothing,
-            Self::Detached { .. } | Self::Failed { .. } => Remains::Expected,
+            Self::Left | Self::Failed { .. } => Remains::Expected,
             Self::Replaced { .. } => Remains::Successor,
-            Self::Silent { .. }
+            Self::Detached { .. }
+            | Self::Silent { .. }
             | Self::NeverAttached { .. }
             | Self::NeverJoined { .. }
             | Self::Stuck { .. }
@@ -44,6 +45,7 @@ impl LostReason {
                 last_words.is_some() || matches!(exit, ExitKind::NotStarted(_))
             }
             Self::Detached { .. }
+            | Self::Left
             | Self::Silent { .. }
             | Self::NeverAttached { .. }
             | Self::NeverJoined { .. }
@@ -56,6 +58,20 @@ impl LostReason {
 }
 
 impl Machine {
+    /// A worker's stream broke. Its collective knows nothing of that, so a generation that trains goes on.
+    pub(super) fn detached(&mut self, worker: WorkerId, why: String) {
+        let since = self.now;
+        let Some(entry) = self.roster.workers.get_mut(&worker) else {
+            return;
+        };
+        entry.line = Line::Broken { since, why };
+        let slot = entry.slot;
+        let process_gone = self.roster.seating(slot).ended.is_some();
+        if process_gone || self.is_draining() || self.left_after_finishing(worker) {
+            self.lose(worker, LostReason::Left);
+        }
+    }
+
     /// The worker is out, whatever it still says.
     pub(super) fn lose(&mut self, worker: WorkerId, why: LostReason) {
         let Some(entry) = self.roster.workers.remove(&worker) else {
@@ -73,7 +89,9 @@ impl Machine {
             why: why.clone(),
         });
         match why.remains() {
-            Remains::Successor | Remains::Process => self.put_down(worker, entry.attached, slot, why.clone()),
+            Remains::Successor | Remains::Process => {
+                self.put_down(worker, entry.attached(), slot, why.clone())
+            }
             Remains::Nothing | Remains::Expected => {}
         }
         self.note_loss(slot, Some(worker), &why);
@@ -136,11 +154,7 @@ impl Machine {
         let why = LostReason::ProcessEnded { exit, last_words };
         match place {
             Place::Serving { worker } => {
-                let attached = self
-                    .roster
-                    .workers
-                    .get(&worker)
-                    .is_some_and(|entry| entry.attached);
+                let attached = self.roster.workers.get(&worker).is_some_and(Worker::attached);
                 self.roster.seating(slot).ended = Some(why.clone());
                 // Its stream tells when the worker is gone; it may be of another process than this one.
                 if !attached {

@@ -37,8 +37,14 @@ impl fmt::Display for FirstCause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum LostReason {
-    #[error("attend stream ended: {why}")]
-    Detached { why: String },
+    #[error("did not attach again within {}: {why}", seconds(.waited))]
+    Detached {
+        why: String,
+        #[serde(default)]
+        waited: Duration,
+    },
+    #[error("left by itself")]
+    Left,
     #[error("no sign of life for {}", seconds(.silence))]
     Silent { silence: Duration },
     #[error("joined but never attached within {}", seconds(.waited))]
@@ -245,6 +251,8 @@ pub enum Why {
     Drain,
     #[error("heartbeat deadline of {0}")]
     Heartbeat(WorkerId),
+    #[error("deadline for {0} to attach again")]
+    Attach(WorkerId),
     #[error("deadline for the report of {0}")]
     Report(WorkerId),
     #[error("deadline for {0} to join")]

@@ -3,7 +3,7 @@
 use super::effect::{Effect, Outcome};
 use super::phase::{Gathering, Phase, Rank, Training};
 use super::record::Resume;
-use super::roster::{Place, Standing, Worker};
+use super::roster::{Line, Place, Standing, Worker};
 use super::run::Machine;
 
 impl Machine {
@@ -41,8 +41,7 @@ impl Machine {
                 slot: known.slot,
                 data_address: known.data_address,
                 device: known.device,
-                attached: false,
-                seen: true,
+                line: Line::Awaited,
                 last_heard: self.now,
                 standing,
             };

@@ -23,24 +23,41 @@ pub(super) enum Standing {
     Member,
 }
 
+/// The way to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It joined, and has yet to open its attend stream.
+    Unopened,
+    Open,
+    /// Its stream broke; it may attach again.
+    Broken {
+        since: Tick,
+        why: String,
+    },
+    /// The coordinator was away; the worker is to attach to its successor.
+    Awaited,
+}
+
 /// A process that joined and is not lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Worker {
     pub slot: Slot,
     pub data_address: String,
     pub device: String,
-    pub attached: bool,
-    /// Once it attached, it is silent rather than never attached.
-    pub seen: bool,
+    pub line: Line,
     pub last_heard: Tick,
     pub standing: Standing,
 }
 
 impl Worker {
+    pub fn attached(&self) -> bool {
+        self.line == Line::Open
+    }
+
     /// Attached, ready, and with a known state: can be put into a generation.
     pub fn claim(&self) -> Option<&Option<StateClaim>> {
         match &self.standing {
-            Standing::Idle { claim } if self.attached => Some(claim),
+            Standing::Idle { claim } if self.attached() => Some(claim),
             Standing::Loading | Standing::Idle { .. } | Standing::Owing { .. } | Standing::Member => None,
         }
     }
@@ -161,7 +178,7 @@ impl Roster {
 
     /// Workers that have yet to say that they are ready.
     pub fn loading(&self) -> Vec<WorkerId> {
-        let loads = |entry: &Worker| entry.attached && entry.standing == Standing::Loading;
+        let loads = |entry: &Worker| entry.attached() && entry.standing == Standing::Loading;
         self.workers
             .iter()
             .filter(|(_, entry)| loads(entry))

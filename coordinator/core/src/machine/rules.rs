@@ -54,6 +54,8 @@ pub struct Rules {
     pub restarts: RestartBudget,
     /// After a break, how long the survivors wait for a relaunched worker before they go on without it.
     pub relaunch_grace: Duration,
+    /// After its stream broke, how long a worker gets to attach again.
+    pub reattach: Duration,
     /// After its worker is lost, how long a process gets to end by itself.
     pub exit_grace: Duration,
     /// A generation is not interrupted for newcomers before it is this old.
@@ -71,9 +73,12 @@ impl Rules {
         Self {
             shards: spec.shards(),
             course: spec.course(),
-            min_workers: 1,
+            min_workers: recovery.min_workers,
             wanted_workers,
-            max_workers: wanted_workers.max(spec.shards()).saturating_mul(2),
+            max_workers: recovery
+                .max_workers
+                .unwrap_or_else(|| wanted_workers.max(spec.shards()).saturating_mul(2))
+                .max(wanted_workers),
             launching,
             deadlines: Deadlines {
                 gather: Duration::from_secs_f64(deadline.gather),
@@ -87,6 +92,7 @@ impl Rules {
                 window: Duration::from_secs_f64(recovery.window),
             },
             relaunch_grace: Duration::from_secs_f64(recovery.grace),
+            reattach: Duration::from_secs_f64(recovery.reattach),
             exit_grace: Duration::from_secs(2),
             admit_every: Duration::from_secs_f64(recovery.admit_every),
             stalls_allowed: 3,

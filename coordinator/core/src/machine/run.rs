@@ -127,7 +127,10 @@ impl Machine {
             (Draining, Event::WorkerAttached { worker, .. }) => self.stop_attached(worker),
 
             (Gathering | Forming | Training | Draining, Event::WorkerDetached { worker, why }) => {
-                self.lose(worker, LostReason::Detached { why });
+                self.detached(worker, why);
+            }
+            (Gathering | Forming | Training | Draining, Event::WorkerLeft { worker }) => {
+                self.lose(worker, LostReason::Left);
             }
             (
                 Gathering | Forming | Training | Draining,
@@ -227,6 +230,7 @@ impl Machine {
                 Event::WorkerAttached { .. }
                 | Event::WorkerReady { .. }
                 | Event::WorkerDetached { .. }
+                | Event::WorkerLeft { .. }
                 | Event::HeartbeatHeard { .. }
                 | Event::WorkerFormed { .. }
                 | Event::ProgressMade { .. }
@@ -247,7 +251,7 @@ impl Machine {
         if self.roster.workers.contains_key(&worker) {
             return true;
         }
-        if !matches!(event, Event::WorkerDetached { .. }) {
+        if !matches!(event, Event::WorkerDetached { .. } | Event::WorkerLeft { .. }) {
             self.counters.strangers += 1;
             self.refuse(Asker::Worker(worker), RefuseReason::UnknownWorker { worker });
         }
@@ -265,9 +269,6 @@ impl Machine {
         let now = self.now;
         let entry = self.roster.workers.get_mut(&worker)?;
         entry.last_heard = now;
-        if !matches!(event, Event::WorkerDetached { .. } | Event::WorkerFailed { .. }) {
-            entry.seen = true;
-        }
         let Some(got) = event.generation() else {
             return Some(event);
         };
@@ -294,6 +295,7 @@ impl Machine {
             | Event::HeartbeatHeard { .. }
             | Event::JoinAsked { .. }
             | Event::WorkerDetached { .. }
+            | Event::WorkerLeft { .. }
             | Event::WorkerFailed { .. }
             | Event::ProcessEnded { .. }
             | Event::StopAsked { .. }
@@ -390,7 +392,7 @@ impl Machine {
             .roster
             .workers
             .iter()
-            .filter(|(_, entry)| entry.attached)
+            .filter(|(_, entry)| entry.attached())
             .map(|(worker, _)| *worker)
             .collect();
         for worker in attached {

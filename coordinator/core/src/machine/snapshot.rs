@@ -112,7 +112,7 @@ impl Machine {
                     self.roster
                         .workers
                         .get(worker)
-                        .is_some_and(|entry| !entry.attached)
+                        .is_some_and(|entry| !entry.attached())
                 };
                 let missing = self
                     .roster
@@ -154,7 +154,7 @@ impl Machine {
                 slot: entry.slot,
                 device: entry.device.clone(),
                 data_address: entry.data_address.clone(),
-                attached: entry.attached,
+                attached: entry.attached(),
                 member,
                 shards: if member {
                     shards.remove(worker).unwrap_or_default()

@@ -8,7 +8,7 @@ use super::event::Ticket;
 use super::phase::{Phase, PhaseName};
 use super::reason::{BreakReason, FenceReason, LostReason, RefuseReason, StopReason};
 use super::record::Record;
-use super::roster::{Place, Standing, Worker};
+use super::roster::{Line, Place, Standing, Worker};
 use super::run::Machine;
 use crate::ids::{Generation, Slot, WorkerId};
 use crate::stage::Cursor;
@@ -44,7 +44,7 @@ impl Machine {
                 (
                     *worker,
                     silence,
-                    entry.attached && silence < self.rules.deadlines.heartbeat / 2,
+                    entry.attached() && silence < self.rules.deadlines.heartbeat / 2,
                 )
             });
         if let Some((by, silence, true)) = older {
@@ -68,8 +68,7 @@ impl Machine {
             slot,
             data_address: data_address.clone(),
             device: device.clone(),
-            attached: false,
-            seen: false,
+            line: Line::Unopened,
             last_heard: now,
             standing: Standing::Loading,
         };
@@ -90,7 +89,7 @@ impl Machine {
         let Some(entry) = self.roster.workers.get_mut(&worker) else {
             return;
         };
-        entry.attached = true;
+        entry.line = Line::Open;
         match &mut entry.standing {
             // It was never told of a generation, so it has nothing to leave.
             Standing::Owing { .. } if generation == Generation::NONE => entry.standing = Standing::Loading,

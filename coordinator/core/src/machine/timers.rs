@@ -3,7 +3,7 @@
 use super::effect::Effect;
 use super::phase::Phase;
 use super::reason::{LostReason, Why};
-use super::roster::{Place, Standing};
+use super::roster::{Line, Place, Standing};
 use super::run::Machine;
 use super::tick::Tick;
 use crate::ids::{Slot, WorkerId};
@@ -45,8 +45,11 @@ impl Machine {
                 entry.last_heard + rules.deadlines.heartbeat,
                 Why::Heartbeat(*worker),
             ));
+            if let Line::Broken { since, .. } = entry.line {
+                due.push((since + rules.reattach, Why::Attach(*worker)));
+            }
             if let Standing::Owing { until, .. } = entry.standing
-                && entry.attached
+                && entry.attached()
             {
                 due.push((until, Why::Report(*worker)));
             }
@@ -105,6 +108,9 @@ impl Machine {
         }
         for entry in self.roster.workers.values_mut() {
             entry.last_heard = now;
+            if let Line::Broken { since, .. } = &mut entry.line {
+                *since = now;
+            }
         }
     }
 
@@ -142,15 +148,20 @@ impl Machine {
         };
         if entry.last_heard + deadlines.heartbeat <= now {
             let silence = now.since(entry.last_heard);
-            let why = if entry.seen {
-                LostReason::Silent { silence }
-            } else {
-                LostReason::NeverAttached { waited: silence }
+            let why = match entry.line {
+                Line::Unopened => LostReason::NeverAttached { waited: silence },
+                Line::Open | Line::Broken { .. } | Line::Awaited => LostReason::Silent { silence },
             };
             return self.lose(worker, why);
         }
+        if let Line::Broken { since, why } = &entry.line
+            && *since + self.rules.reattach <= now
+        {
+            let (why, waited) = (why.clone(), now.since(*since));
+            return self.lose(worker, LostReason::Detached { why, waited });
+        }
         if let Standing::Owing { generation, until } = entry.standing
-            && entry.attached
+            && entry.attached()
             && until <= now
         {
             self.lose(

@@ -374,6 +374,13 @@ pub struct RecoveryConfig {
     pub grace: f64,
     /// Seconds that a generation trains before it is interrupted to take newcomers in.
     pub admit_every: f64,
+    /// Seconds that a worker has to attach again after its stream to the coordinator broke; it trains on meanwhile.
+    pub reattach: f64,
+    /// Fewer workers than this do not go on; they wait for others.
+    pub min_workers: u32,
+    /// More workers than this are refused. By default twice the workers asked for, or twice the shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_workers: Option<u32>,
 }
 
 impl Default for RecoveryConfig {
@@ -383,6 +390,9 @@ impl Default for RecoveryConfig {
             window: 600.0,
             grace: 15.0,
             admit_every: 30.0,
+            reattach: 5.0,
+            min_workers: 1,
+            max_workers: None,
         }
     }
 }

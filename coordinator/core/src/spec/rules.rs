@@ -403,8 +403,31 @@ impl<'a> Rules<'a> {
             ("window", recovery.window),
             ("grace", recovery.grace),
             ("admit_every", recovery.admit_every),
+            ("reattach", recovery.reattach),
         ] {
             self.within(&format!("recovery.{key}"), seconds, 0.0, 1e6);
+        }
+        self.workers_that_can_be();
+    }
+
+    fn workers_that_can_be(&mut self) {
+        let recovery = &self.config.recovery;
+        let (least, most) = (recovery.min_workers, recovery.max_workers);
+        let shards = self.config.run.shards.unwrap_or(1);
+        self.at_least_one("recovery.min_workers", u64::from(least));
+        if least > shards {
+            self.problem(
+                "recovery.min_workers",
+                format!("{least} workers are needed, but {shards} shards give work to {shards} at most"),
+                "lower recovery.min_workers or raise run.shards",
+            );
+        }
+        if let Some(most) = most.filter(|most| *most < least) {
+            self.problem(
+                "recovery.max_workers",
+                format!("{most} is below recovery.min_workers = {least}"),
+                "raise it, or leave it out",
+            );
         }
     }
 }

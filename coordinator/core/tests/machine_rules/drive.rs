@@ -39,6 +39,7 @@ pub fn rules(wanted: u32, shards: u32) -> Rules {
             window: seconds(600),
         },
         relaunch_grace: seconds(10),
+        reattach: seconds(5),
         exit_grace: seconds(2),
         admit_every: seconds(30),
         stalls_allowed: 1,
@@ -190,6 +191,10 @@ impl Drive {
             generation,
             digest: Digest(digest.into()),
         })
+    }
+
+    pub fn leave(&mut self, worker: WorkerId) -> Vec<Effect> {
+        self.tell(Event::WorkerLeft { worker })
     }
 
     pub fn detach(&mut self, worker: WorkerId) -> Vec<Effect> {

@@ -91,7 +91,7 @@ fn differing_final_digests_fail_the_run() {
 fn a_member_that_dies_after_another_finished_does_not_hold_up_the_end() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.finished(ids[0], "f");
-    let orders = drive.detach(ids[1]);
+    let orders = drive.leave(ids[1]);
     assert!(
         matches!(outcome(&orders), Some(Outcome::Finished { .. })),
         "{orders:?}"
@@ -99,7 +99,7 @@ fn a_member_that_dies_after_another_finished_does_not_hold_up_the_end() {
 
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.finished(ids[0], "f");
-    assert!(drive.detach(ids[0]).is_empty(), "who finished may go");
+    assert!(drive.leave(ids[0]).is_empty(), "who finished may go");
     let orders = drive.finished(ids[1], "f");
     assert!(
         matches!(outcome(&orders), Some(Outcome::Finished { .. })),
@@ -115,7 +115,7 @@ fn a_stop_drains_then_kills() {
         why: "SIGTERM".into(),
     });
     assert_eq!(orders.len(), 2);
-    drive.detach(ids[0]);
+    drive.leave(ids[0]);
     drive.tell(Event::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
@@ -138,7 +138,7 @@ fn a_stop_ends_as_soon_as_all_have_left() {
         stopping: Stopping::Drain,
         why: "SIGTERM".into(),
     });
-    drive.detach(ids[0]);
+    drive.leave(ids[0]);
     let ended = Event::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
@@ -156,8 +156,8 @@ fn a_stop_does_not_wait_for_the_process_of_a_worker_that_came_by_itself() {
         stopping: Stopping::Drain,
         why: "SIGTERM".into(),
     });
-    drive.detach(guest);
-    drive.detach(ids[0]);
+    drive.leave(guest);
+    drive.leave(ids[0]);
     let ended = Event::ProcessEnded {
         slot: Slot(0),
         attempt: 0,

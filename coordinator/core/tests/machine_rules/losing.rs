@@ -3,21 +3,19 @@
 use crate::drive::{Drive, adapt, fenced, formation, outcome, rules};
 use ulda_core::ids::{Generation, Slot, WorkerId};
 use ulda_core::machine::{
-    BreakReason, Effect, Event, ExitKind, FailReason, LostReason, Outcome, PhaseName, Record, RefuseReason,
-    Verdict, WaitReason,
+    BreakReason, Directive, Effect, Event, ExitKind, FailReason, LostReason, Outcome, PhaseName, Record,
+    RefuseReason, Verdict, WaitReason,
 };
 
 #[test]
 fn a_lost_member_ends_the_generation_and_the_next_waits_for_reports_and_the_relaunch() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
-    let orders = drive.detach(ids[1]);
+    let orders = drive.leave(ids[1]);
     assert_eq!(fenced(&orders), [ids[0]]);
     let reason = BreakReason::WorkerLost {
         worker: ids[1],
         slot: Slot(1),
-        why: LostReason::Detached {
-            why: "connection reset".into(),
-        },
+        why: LostReason::Left,
     };
     assert_eq!(
         drive.records.last(),
@@ -60,7 +58,7 @@ fn a_lost_member_ends_the_generation_and_the_next_waits_for_reports_and_the_rela
 #[test]
 fn survivors_go_on_alone_after_the_grace() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
-    drive.detach(ids[1]);
+    drive.leave(ids[1]);
     drive.broke(ids[0], &[], Some(adapt(4, "d")));
     let orders = drive.pass(11, &[]);
     assert_eq!(
@@ -195,7 +193,7 @@ fn a_worker_that_two_generations_waited_for_is_replaced() {
 #[test]
 fn a_lost_worker_is_turned_away_and_may_join_again() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
-    drive.detach(ids[1]);
+    drive.leave(ids[1]);
     let worker = ids[1];
     let orders = drive.tell(Event::HeartbeatHeard {
         worker,
@@ -233,7 +231,7 @@ fn a_slot_that_is_served_is_not_given_away() {
 #[test]
 fn an_end_of_a_process_before_the_last_one_means_nothing() {
     let (mut drive, ids) = Drive::training(rules(1, 1), 1);
-    drive.detach(ids[0]);
+    drive.leave(ids[0]);
     drive.pass(3, &[]);
     let (worker, _) = drive.come(0, None);
     let orders = drive.tell(Event::ProcessEnded {
@@ -251,4 +249,72 @@ fn an_end_of_a_process_before_the_last_one_means_nothing() {
             .iter()
             .any(|view| view.worker == worker)
     );
+}
+
+#[test]
+fn a_generation_trains_on_while_a_member_has_no_stream_and_is_told_to_when_it_is_back() {
+    let (mut drive, ids) = Drive::training(rules(2, 2), 2);
+    let generation = drive.machine.generation();
+    assert_eq!(drive.detach(ids[1]), []);
+    assert_eq!(
+        drive.machine.verdict(),
+        Verdict::Reattaching {
+            generation,
+            missing: vec![Slot(1)]
+        }
+    );
+    drive.progress(ids[0], adapt(3, "c"));
+    assert_eq!(drive.pass(4, &[]), [], "nobody is lost yet");
+    let worker = ids[1];
+    let orders = drive.tell(Event::WorkerAttached { worker, generation });
+    let go = Effect::Direct {
+        worker,
+        generation,
+        directive: Directive::Go,
+    };
+    assert_eq!(orders, [go]);
+    assert_eq!(drive.pass(10, &[]), []);
+    assert_eq!(drive.machine.phase(), PhaseName::Training);
+}
+
+#[test]
+fn a_member_that_does_not_attach_again_in_time_is_lost_for_that() {
+    let (mut drive, ids) = Drive::training(rules(2, 2), 2);
+    drive.detach(ids[1]);
+    let orders = drive.pass(6, &[]);
+    assert!(orders.contains(&Effect::Kill { slot: Slot(1) }), "{orders:?}");
+    let told = drive.records.iter().rev().find_map(|record| match record {
+        Record::WorkerLost { why, .. } => Some(why.to_string()),
+        _ => None,
+    });
+    assert_eq!(
+        told.as_deref(),
+        Some("did not attach again within 5 s: connection reset")
+    );
+}
+
+#[test]
+fn a_stream_that_broke_with_its_process_needs_no_deadline() {
+    let (mut drive, ids) = Drive::training(rules(2, 2), 2);
+    drive.detach(ids[1]);
+    let orders = drive.tell(Event::ProcessEnded {
+        slot: Slot(1),
+        attempt: 0,
+        exit: ExitKind::Signal(9),
+        last_words: None,
+    });
+    assert_eq!(fenced(&orders), [ids[0]]);
+}
+
+#[test]
+fn orders_that_a_broken_stream_swallowed_are_given_again() {
+    let (mut drive, ids) = Drive::training(rules(2, 2), 2);
+    let generation = drive.machine.generation();
+    drive.detach(ids[1]);
+    drive.broke(ids[0], &[1], Some(adapt(2, "b")));
+    let worker = ids[1];
+    let orders = drive.tell(Event::WorkerAttached { worker, generation });
+    assert_eq!(fenced(&orders), [worker], "the fence went with the stream");
+    let orders = drive.broke(worker, &[], Some(adapt(2, "b")));
+    assert!(formation(&orders).is_some(), "nothing else was missing");
 }

@@ -25,9 +25,18 @@ pub struct Process {
     pub alive: bool,
     pub stuck: bool,
     pub paused_until: u64,
+    /// No message comes through to it or from it; what it does by itself goes on.
+    pub cut_off_until: u64,
+    /// No new stream can be opened.
+    pub deaf_until: u64,
+    pub slow_until: u64,
     pub worker: Option<WorkerId>,
     /// The open stream, if one is open. Each one has its own number.
     pub stream: Option<u64>,
+    /// Term of the coordinator at the other end of it.
+    pub stream_term: u64,
+    /// Highest term heard of.
+    pub term: u64,
     pub loaded: bool,
     pub generation: Generation,
     pub mode: Mode,
@@ -51,8 +60,13 @@ impl Process {
             alive: true,
             stuck: false,
             paused_until: 0,
+            cut_off_until: 0,
+            deaf_until: 0,
+            slow_until: 0,
             worker: None,
             stream: None,
+            stream_term: 0,
+            term: 0,
             loaded: false,
             generation: Generation::NONE,
             mode: Mode::Idle,
@@ -63,6 +77,11 @@ impl Process {
             last_down: 0,
             joining_until: 0,
         }
+    }
+
+    /// Whether the others hear what it says now.
+    pub fn is_reachable(&self, now: u64) -> bool {
+        self.paused_until <= now && self.cut_off_until <= now && !self.stuck
     }
 
     pub fn takes_part(&self, generation: Generation) -> bool {

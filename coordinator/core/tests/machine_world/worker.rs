@@ -1,7 +1,6 @@
 //! What the simulated workers do.
 
 use ulda_core::ids::{Generation, Shard, WorkerId};
-use ulda_core::machine::Launching;
 use ulda_core::machine::{Directive, Event, ExitKind, StateClaim, Ticket};
 
 use super::invariants::Seen;
@@ -16,7 +15,11 @@ impl World {
         if !self.processes.all[&pid].alive || self.processes.all[&pid].stream.is_some() {
             return;
         }
-        if self.machine.is_none() {
+        let deaf_until = self.processes.all[&pid].deaf_until;
+        if deaf_until > self.now {
+            return self.at(deaf_until, Happening::Connect(pid));
+        }
+        if self.machine.is_none() || self.processes.all[&pid].term > self.term {
             return self.soon(50, 150, Happening::Connect(pid));
         }
         let Some(worker) = self.processes.all[&pid].worker else {
@@ -27,9 +30,9 @@ impl World {
             return self.soon(1, 10, Happening::JoinArrives(pid));
         };
         self.streams += 1;
-        let stream = self.streams;
+        let (stream, term) = (self.streams, self.term);
         let process = self.process(pid);
-        process.stream = Some(stream);
+        (process.stream, process.stream_term) = (Some(stream), term);
         let generation = process.generation;
         self.feed(Event::WorkerAttached { worker, generation });
         self.soon(200, 300, Happening::Beat(pid, stream));
@@ -96,7 +99,9 @@ impl World {
         let Some(stream) = self.processes.all[&pid].stream else {
             return;
         };
-        if self.luck.percent(self.life.echo_percent) && !matches!(event, Event::WorkerFailed { .. }) {
+        if self.luck.percent(self.life.echo_percent)
+            && !matches!(event, Event::WorkerFailed { .. } | Event::WorkerLeft { .. })
+        {
             self.soon(20, 4_000, Happening::Echo(event.clone()));
         }
         let time = self.now + self.luck.between(1, 8);
@@ -164,7 +169,7 @@ impl World {
                 let holder = formation.holder.and_then(|holder| self.processes.of(holder));
                 let given = holder.is_some_and(|holder| {
                     let holder = &self.processes.all[&holder];
-                    holds(holder) && holder.paused_until <= self.now && !holder.stuck
+                    holds(holder) && holder.is_reachable(self.now)
                 });
                 if !holds(process) && !given {
                     return self.soon(40, 60, Happening::FormDone(pid, generation));
@@ -195,7 +200,9 @@ impl World {
                 digest,
             });
         }
-        self.soon(5, 40, Happening::Contribute(pid, generation, at));
+        let slow = process.slow_until > self.now;
+        let longest = if slow { 1_000 } else { 40 };
+        self.soon(5, longest, Happening::Contribute(pid, generation, at));
         self.at(self.now + COLLECTIVE, Happening::TimedOut(pid, generation, at));
     }
 
@@ -326,8 +333,9 @@ impl World {
         let process = self.process(pid);
         process.alive = false;
         let (worker, slot, launch) = (process.worker, process.slot, process.launch);
+        let term = process.stream_term;
         if let (Some(stream), Some(worker)) = (process.stream.take(), worker) {
-            self.soon(1, 30, Happening::Detached(worker, stream));
+            self.soon(1, 30, Happening::Detached(worker, stream, term));
         }
         if let Some((term, attempt)) = launch {
             self.soon(
@@ -340,7 +348,7 @@ impl World {
                     exit,
                 },
             );
-        } else if slot.0 < self.life.wanted && self.life.launching == Launching::Elsewhere {
+        } else if slot.0 < self.life.wanted && !self.life.launches {
             self.soon(100, 400, Happening::Respawn(slot));
         }
     }

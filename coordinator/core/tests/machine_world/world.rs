@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use ulda_core::ids::{Generation, Slot, WorkerId};
 use ulda_core::machine::{
     Deadlines, Directive, Event, ExitKind, Launching, Machine, Outcome, Record, RestartBudget, Rules,
@@ -14,13 +15,14 @@ use super::process::{Mode, Pid, Process, Processes};
 use super::truth::{Luck, Truth};
 
 /// One run in the world.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Life {
     pub seed: u64,
     pub wanted: u32,
     pub shards: u32,
     pub steps: u64,
-    pub launching: Launching,
+    /// Whether the coordinator starts the workers.
+    pub launches: bool,
     pub restarts: u32,
     /// Chance that a message arrives once more, much later.
     pub echo_percent: u32,
@@ -33,12 +35,12 @@ pub struct Life {
 pub(super) enum Happening {
     Connect(Pid),
     JoinArrives(Pid),
-    Welcomed(Pid, WorkerId),
+    Welcomed(Pid, u64, WorkerId),
     Loaded(Pid),
     Beat(Pid, u64),
     Up(Pid, u64, Event),
     Echo(Event),
-    Down(Pid, u64, Generation, Directive),
+    Down(Pid, u64, u64, Generation, Directive),
     StreamEnded(Pid, u64),
     Refused(Pid),
     FormDone(Pid, Generation),
@@ -47,7 +49,7 @@ pub(super) enum Happening {
     TimedOut(Pid, Generation, u64),
     PeerGone(Pid, Generation),
     Die(Pid, ExitKind),
-    Detached(WorkerId, u64),
+    Detached(WorkerId, u64, u64),
     Ended {
         term: u64,
         slot: Slot,
@@ -56,10 +58,14 @@ pub(super) enum Happening {
     },
     Respawn(Slot),
     CoordinatorUp,
+    Flush(u64),
     Fault(usize),
 }
 
+/// How often records are synced that no effect follows.
+pub(super) const FLUSH: u64 = 500;
 const HEARTBEAT: u64 = 1_000;
+const REATTACH: u64 = 600;
 /// Faults stop long before; a run that still goes on then hangs.
 const END_OF_TIME: u64 = 600_000;
 
@@ -77,8 +83,13 @@ pub struct World {
     pub(super) machine: Option<Machine>,
     pub(super) term: u64,
     pub(super) coordinator_paused_until: u64,
-    pub(super) dies_after: Option<(usize, u64)>,
+    /// A coordinator that another one has taken over from, and its term.
+    pub(super) stale: Option<(u64, Machine)>,
+    /// After how many effects the coordinator dies, for how long, and whether what is not synced goes with it.
+    pub(super) dies: Option<(usize, u64, bool)>,
+    /// What is on disk.
     pub(super) journal: Vec<Record>,
+    pub(super) unsynced: Vec<Record>,
     pub(super) outcome: Option<Outcome>,
     pub(super) tickets: u64,
     pub(super) streams: u64,
@@ -86,8 +97,9 @@ pub struct World {
 }
 
 impl World {
-    /// Lives one life to its end and panics where a promise is broken.
-    pub fn live(life: Life) {
+    /// Lives one life to its end and panics where a promise is broken. Returns the milliseconds from the end of the
+    /// last fault to the end of the run.
+    pub fn live(life: Life) -> u64 {
         let mut world = Self {
             luck: Luck::new(life.seed),
             truth: Truth::new(life.steps),
@@ -100,8 +112,10 @@ impl World {
             machine: None,
             term: 0,
             coordinator_paused_until: 0,
-            dies_after: None,
+            stale: None,
+            dies: None,
             journal: Vec::new(),
+            unsynced: Vec::new(),
             outcome: None,
             tickets: 0,
             streams: 0,
@@ -111,7 +125,7 @@ impl World {
         for (index, (at, _)) in world.life.faults.clone().iter().enumerate() {
             world.at(*at, Happening::Fault(index));
         }
-        if world.life.launching == Launching::Elsewhere {
+        if !world.life.launches {
             for slot in (0..world.life.wanted).map(Slot) {
                 world.at(0, Happening::Respawn(slot));
             }
@@ -120,7 +134,15 @@ impl World {
         while world.outcome.is_none() {
             world.step();
         }
-        world.watch.ended(world.outcome.as_ref(), &world.truth);
+        let last_fault = world
+            .life
+            .faults
+            .iter()
+            .map(|(at, fault)| at + fault.lasts())
+            .max();
+        let after = world.now.saturating_sub(last_fault.unwrap_or(0));
+        world.watch.ended(world.outcome.as_ref(), &world.truth, after);
+        after
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -131,7 +153,11 @@ impl World {
             min_workers: 1,
             wanted_workers: self.life.wanted,
             max_workers: 12,
-            launching: self.life.launching,
+            launching: if self.life.launches {
+                Launching::Here
+            } else {
+                Launching::Elsewhere
+            },
             deadlines: Deadlines {
                 gather: millis(12_000),
                 form: millis(1_500),
@@ -144,6 +170,7 @@ impl World {
                 window: millis(60_000),
             },
             relaunch_grace: millis(500),
+            reattach: millis(REATTACH),
             exit_grace: millis(200),
             admit_every: millis(500),
             stalls_allowed: 10,
@@ -162,6 +189,16 @@ impl World {
 
     pub(super) fn step(&mut self) {
         let next = self.agenda.keys().next().copied();
+        let stale = self
+            .stale
+            .as_ref()
+            .and_then(|(_, machine)| machine.poll_timeout());
+        if let Some((wake, _)) = stale
+            && next.is_none_or(|(time, _)| wake.0 < time)
+        {
+            self.now = wake.0.max(self.now);
+            return self.feed_stale(Event::Woke);
+        }
         let due = self.machine.as_ref().and_then(Machine::poll_timeout);
         let wake = due.map(|(tick, _)| tick.0.max(self.now).max(self.coordinator_paused_until));
         if let Some(wake) = wake
@@ -196,23 +233,28 @@ impl World {
     /// When a paused receiver takes it in.
     fn held_up(&self, happening: &Happening) -> Option<u64> {
         let until = match happening {
+            Happening::Loaded(pid) | Happening::Beat(pid, _) | Happening::TimedOut(pid, ..) => {
+                self.processes.all[pid].paused_until
+            }
             Happening::Connect(pid)
-            | Happening::Welcomed(pid, _)
-            | Happening::Loaded(pid)
-            | Happening::Beat(pid, _)
+            | Happening::Welcomed(pid, ..)
             | Happening::Down(pid, ..)
             | Happening::StreamEnded(pid, _)
             | Happening::Refused(pid)
             | Happening::FormDone(pid, _)
             | Happening::Contribute(pid, ..)
             | Happening::Apply(pid, ..)
-            | Happening::TimedOut(pid, ..)
-            | Happening::PeerGone(pid, _) => self.processes.all[pid].paused_until,
-            Happening::JoinArrives(_)
-            | Happening::Up(..)
-            | Happening::Echo(_)
-            | Happening::Detached(..)
-            | Happening::Ended { .. } => self.coordinator_paused_until,
+            | Happening::PeerGone(pid, _) => {
+                let process = &self.processes.all[pid];
+                process.paused_until.max(process.cut_off_until)
+            }
+            Happening::JoinArrives(pid) | Happening::Up(pid, ..) => {
+                let cut_off_until = self.processes.all[pid].cut_off_until;
+                self.coordinator_paused_until.max(cut_off_until)
+            }
+            Happening::Echo(_) | Happening::Detached(..) | Happening::Ended { .. } | Happening::Flush(_) => {
+                self.coordinator_paused_until
+            }
             Happening::Die(..) | Happening::Respawn(_) | Happening::CoordinatorUp | Happening::Fault(_) => 0,
         };
         (until > self.now).then_some(until)
@@ -222,8 +264,9 @@ impl World {
         match happening {
             Happening::Connect(pid) => self.connect(pid),
             Happening::JoinArrives(pid) => self.join_arrives(pid),
-            Happening::Welcomed(pid, worker) => {
-                self.process(pid).worker = Some(worker);
+            Happening::Welcomed(pid, term, worker) => {
+                let process = self.process(pid);
+                (process.worker, process.term) = (Some(worker), process.term.max(term));
                 self.soon(1, 10, Happening::Connect(pid));
             }
             Happening::Loaded(pid) => {
@@ -243,15 +286,25 @@ impl World {
                 }
             }
             Happening::Up(pid, stream, event) => {
-                if self.processes.all[&pid].stream == Some(stream) {
-                    self.feed(event);
+                let process = &self.processes.all[&pid];
+                if process.stream == Some(stream) {
+                    if process.stream_term == self.term {
+                        self.feed(event);
+                    } else if self
+                        .stale
+                        .as_ref()
+                        .is_some_and(|(term, _)| *term == process.stream_term)
+                    {
+                        self.feed_stale(event);
+                    }
                 }
             }
             Happening::Echo(event) => self.feed(event),
-            Happening::Down(pid, stream, generation, directive) => {
-                let process = &self.processes.all[&pid];
+            Happening::Down(pid, stream, term, generation, directive) => {
+                let process = self.process(pid);
                 let deaf = process.stuck && !matches!(directive, Directive::Stop { .. });
-                if process.alive && process.stream == Some(stream) && !deaf {
+                if process.alive && process.stream == Some(stream) && !deaf && process.term <= term {
+                    process.term = term;
                     self.obey(pid, generation, directive);
                 }
             }
@@ -284,15 +337,18 @@ impl World {
                 }
             }
             Happening::Die(pid, exit) => self.die(pid, exit),
-            Happening::Detached(worker, stream) => {
+            Happening::Detached(worker, stream, term) => {
                 let newer = self.processes.all.values().any(|process| {
                     process.worker == Some(worker) && process.stream.is_some_and(|open| open != stream)
                 });
-                if !newer {
-                    self.feed(Event::WorkerDetached {
-                        worker,
-                        why: "connection reset".into(),
-                    });
+                let event = Event::WorkerDetached {
+                    worker,
+                    why: "connection reset".into(),
+                };
+                if term != self.term {
+                    self.feed_stale(event);
+                } else if !newer {
+                    self.feed(event);
                 }
             }
             Happening::Ended {
@@ -315,6 +371,12 @@ impl World {
                 self.begin(pid);
             }
             Happening::CoordinatorUp => self.coordinator_up(),
+            Happening::Flush(term) => {
+                if self.machine.is_some() && self.term == term {
+                    self.sync();
+                    self.at(self.now + FLUSH, Happening::Flush(term));
+                }
+            }
             Happening::Fault(index) => self.fault(index),
         }
     }

@@ -82,6 +82,7 @@ pub fn break_reason_name(reason: &BreakReason) -> &'static str {
     match reason {
         BreakReason::WorkerLost { why, .. } => match why {
             LostReason::Detached { .. } => "worker-detached",
+            LostReason::Left => "worker-left",
             LostReason::Silent { .. } => "worker-silent",
             LostReason::NeverAttached { .. } => "worker-never-attached",
             LostReason::NeverJoined { .. } => "worker-never-joined",
@@ -103,9 +104,10 @@ pub fn break_reason_name(reason: &BreakReason) -> &'static str {
 
 /// All names [`break_reason_name`] gives.
 #[must_use]
-pub fn break_reason_names() -> [&'static str; 16] {
+pub fn break_reason_names() -> [&'static str; 17] {
     [
         "worker-detached",
+        "worker-left",
         "worker-silent",
         "worker-never-attached",
         "worker-never-joined",

@@ -69,13 +69,23 @@ fn orders(mut machine: Machine) -> Vec<Effect> {
 
 impl Promise for Fenced {
     fn see(&mut self, seen: &Seen<'_>) {
-        let Seen::Ordered {
+        if let Seen::Ordered {
             effect: Effect::Journal(record),
             ..
         } = seen
-        else {
-            return;
-        };
+        {
+            self.written(record);
+        }
+    }
+
+    fn took_up(&mut self, journal: &[Record]) {
+        *self = Self::default();
+        journal.iter().for_each(|record| self.written(record));
+    }
+}
+
+impl Fenced {
+    fn written(&mut self, record: &Record) {
         match record {
             Record::GenerationFormed { generation, .. } => self.formed = Some(*generation),
             Record::GenerationAbandoned { generation, .. } => {

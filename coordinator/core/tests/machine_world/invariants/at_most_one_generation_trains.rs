@@ -16,30 +16,41 @@ pub struct OneTrains {
     lost: BTreeSet<WorkerId>,
 }
 
+impl OneTrains {
+    fn written(&mut self, record: &Record) {
+        match record {
+            Record::GenerationFormed { generation, .. } => {
+                assert!(
+                    Some(*generation) > self.formed,
+                    "{generation} is not above {:?}",
+                    self.formed
+                );
+                self.formed = Some(*generation);
+            }
+            Record::GenerationStarted { generation, .. } => self.started = Some(*generation),
+            Record::GenerationAbandoned { generation, .. } => {
+                self.abandoned.insert(*generation);
+            }
+            Record::WorkerLost { worker, .. } => {
+                self.lost.insert(*worker);
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Promise for OneTrains {
+    fn took_up(&mut self, journal: &[Record]) {
+        *self = Self::default();
+        journal.iter().for_each(|record| self.written(record));
+    }
+
     fn see(&mut self, seen: &Seen<'_>) {
         match seen {
             Seen::Ordered {
                 effect: Effect::Journal(record),
                 ..
-            } => match record {
-                Record::GenerationFormed { generation, .. } => {
-                    assert!(
-                        Some(*generation) > self.formed,
-                        "{generation} is not above {:?}",
-                        self.formed
-                    );
-                    self.formed = Some(*generation);
-                }
-                Record::GenerationStarted { generation, .. } => self.started = Some(*generation),
-                Record::GenerationAbandoned { generation, .. } => {
-                    self.abandoned.insert(*generation);
-                }
-                Record::WorkerLost { worker, .. } => {
-                    self.lost.insert(*worker);
-                }
-                _ => {}
-            },
+            } => self.written(record),
             Seen::Ordered {
                 effect:
                     Effect::Direct {

@@ -11,7 +11,7 @@ mod the_journal_comes_first;
 mod the_run_ends_after_faults_stop;
 
 use ulda_core::ids::{Generation, WorkerId};
-use ulda_core::machine::{Effect, Event, Machine, Outcome, Tick};
+use ulda_core::machine::{Effect, Event, Machine, Outcome, Record, Tick};
 
 use super::process::Processes;
 use super::truth::Truth;
@@ -41,7 +41,11 @@ pub enum Seen<'a> {
 pub trait Promise {
     fn see(&mut self, seen: &Seen<'_>);
 
-    fn ended(&mut self, _outcome: &Outcome, _truth: &Truth) {}
+    /// A coordinator takes up the run from what is on disk; later records were lost with its predecessor.
+    fn took_up(&mut self, _journal: &[Record]) {}
+
+    /// `after`: milliseconds since the last fault.
+    fn ended(&mut self, _outcome: &Outcome, _truth: &Truth, _after: u64) {}
 }
 
 pub struct Watch {
@@ -81,10 +85,17 @@ impl Watch {
         self.fence.compare(now, before, after, event);
     }
 
-    pub fn ended(&mut self, outcome: Option<&Outcome>, truth: &Truth) {
+    pub fn took_up(&mut self, journal: &[Record]) {
+        self.fence.took_up(journal);
+        for promise in &mut self.promises {
+            promise.took_up(journal);
+        }
+    }
+
+    pub fn ended(&mut self, outcome: Option<&Outcome>, truth: &Truth, after: u64) {
         let outcome = outcome.expect("the run ended");
         for promise in &mut self.promises {
-            promise.ended(outcome, truth);
+            promise.ended(outcome, truth, after);
         }
     }
 }

@@ -77,7 +77,18 @@ impl Promise for Kept {
         }
     }
 
-    fn ended(&mut self, outcome: &Outcome, truth: &Truth) {
+    fn took_up(&mut self, journal: &[Record]) {
+        self.last = None;
+        for record in journal {
+            match record {
+                Record::GenerationFormed { .. } => self.last = None,
+                Record::Committed { state, .. } => self.last = Some(state.cursor),
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, outcome: &Outcome, truth: &Truth, _after: u64) {
         if let Outcome::Finished { digest } = outcome {
             assert_eq!(
                 *digest,

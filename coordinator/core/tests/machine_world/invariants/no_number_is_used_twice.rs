@@ -17,13 +17,24 @@ pub struct Fresh {
 
 impl Promise for Fresh {
     fn see(&mut self, seen: &Seen<'_>) {
-        let Seen::Ordered {
+        if let Seen::Ordered {
             effect: Effect::Journal(record),
             ..
         } = seen
-        else {
-            return;
-        };
+        {
+            self.written(record);
+        }
+    }
+
+    /// What was lost before it was synced had been told to nobody.
+    fn took_up(&mut self, journal: &[Record]) {
+        *self = Self::default();
+        journal.iter().for_each(|record| self.written(record));
+    }
+}
+
+impl Fresh {
+    fn written(&mut self, record: &Record) {
         match record {
             Record::RunStarted { term } => assert!(self.term.replace(*term) < Some(*term)),
             Record::WorkerJoined { worker, .. } => assert!(self.worker.replace(*worker) < Some(*worker)),

@@ -58,6 +58,11 @@ impl Written {
 }
 
 impl Promise for Written {
+    fn took_up(&mut self, journal: &[Record]) {
+        *self = Self::default();
+        journal.iter().for_each(|record| self.written(record));
+    }
+
     fn see(&mut self, seen: &Seen<'_>) {
         let Seen::Ordered { effect, .. } = seen else {
             return;

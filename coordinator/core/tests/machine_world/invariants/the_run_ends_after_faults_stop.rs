@@ -1,9 +1,15 @@
-//! Every run ends (the world panics where one hangs), and with enough restarts it ends well.
+//! Every run ends, within a stated time after the last fault, and with enough restarts it ends well.
 
 use ulda_core::machine::Outcome;
 
 use super::{Promise, Seen};
 use crate::machine_world::truth::Truth;
+
+/// Milliseconds of the world's time from the end of the last fault to the end of the run.
+///
+/// Two gather deadlines of 12 s each (workers that came too late for one wait for the next), ten stalls of 5 s
+/// that are allowed in a row, and the steps themselves, at up to a second each.
+pub const WITHIN: u64 = 2 * 12_000 + 10 * 5_000 + 50_000;
 
 pub struct Ends {
     pub restarts: u32,
@@ -12,7 +18,7 @@ pub struct Ends {
 impl Promise for Ends {
     fn see(&mut self, _seen: &Seen<'_>) {}
 
-    fn ended(&mut self, outcome: &Outcome, _truth: &Truth) {
+    fn ended(&mut self, outcome: &Outcome, _truth: &Truth, after: u64) {
         let excused = self.restarts < 100;
         match outcome {
             Outcome::Finished { .. } => {}
@@ -25,5 +31,9 @@ impl Promise for Ends {
             }
             Outcome::Stopped => panic!("nobody asked for a stop"),
         }
+        assert!(
+            after <= WITHIN,
+            "the run took {after} ms more after the last fault"
+        );
     }
 }

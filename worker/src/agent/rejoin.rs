@@ -1,0 +1,84 @@
+//! A worker that the coordinator gave up while it was out of reach joins anew, with the state it keeps: nothing
+//! is loaded again, and what it knows further than the others is not lost.
+
+use std::time::Duration;
+
+use ulda_core::ids::Generation;
+
+use super::connect::join;
+use super::facts::{Fact, StateClaim};
+use super::orders::Order;
+use super::session::{Introduction, Session};
+
+/// What came of joining again.
+pub(super) enum Again {
+    Joined,
+    TrainerEnded,
+}
+
+impl Session {
+    /// Leaves the old generation and joins under a new id. The error says why that cannot be.
+    pub(super) async fn join_again(&mut self, why: &str) -> Result<Again, String> {
+        tracing::warn!(why, "joining again");
+        if self.ready.is_some() {
+            let Some(state) = self.leave_generation(why).await? else {
+                return Ok(Again::TrainerEnded);
+            };
+            self.ready = Some(Fact::Ready { state });
+        }
+        let introduction = Introduction {
+            coordinator: self.switchboard.address().to_owned(),
+            ..self.introduction.clone()
+        };
+        let (client, reply) = join(&introduction).await.map_err(|error| error.to_string())?;
+        if reply.coordinator_term < self.term {
+            let (got, current) = (reply.coordinator_term, self.term);
+            return Err(format!(
+                "the coordinator at {} has term {got}, but one of term {current} was heard of",
+                introduction.coordinator
+            ));
+        }
+        if reply.data_secret != self.secret {
+            return Err(format!(
+                "the coordinator at {} serves another run of this name",
+                introduction.coordinator
+            ));
+        }
+        (self.worker, self.term, self.generation) = (reply.worker, reply.coordinator_term, 0);
+        self.standing = None;
+        self.switchboard.joined(client, reply.worker);
+        tracing::info!(worker = reply.worker, "joined again");
+        Ok(Again::Joined)
+    }
+
+    /// Fences the trainer and takes the state that it keeps. `None` if it ended.
+    async fn leave_generation(&mut self, why: &str) -> Result<Option<Option<StateClaim>>, String> {
+        self.order(Order::Fence {
+            generation: Generation(self.generation),
+            why: why.to_owned(),
+        });
+        let fencing = self.fencing;
+        let left = async {
+            loop {
+                match self.facts.recv().await? {
+                    Fact::Broke { state, .. } => return Some(state),
+                    Fact::Failed { .. }
+                    | Fact::Ready { .. }
+                    | Fact::Formed { .. }
+                    | Fact::Progress { .. }
+                    | Fact::Finished { .. } => {}
+                }
+            }
+        };
+        tokio::time::timeout(fencing, left)
+            .await
+            .map_err(|_| late(fencing))
+    }
+}
+
+fn late(waited: Duration) -> String {
+    format!(
+        "waited {} s for the trainer to leave its generation",
+        waited.as_secs()
+    )
+}
