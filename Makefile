@@ -13,6 +13,8 @@ DEMO_WORKERS ?= 2
 # Runs of `make chaos`, and the seed of the first one.
 RUNS ?= 20
 SEED ?= 1
+# Lives of `make soak`; SECONDS=… sets a time instead.
+LIVES ?= 100000
 
 .PHONY: help
 help: ## Show this list
@@ -45,6 +47,14 @@ evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluat
 .PHONY: chaos
 chaos: build ## Train under seeded faults on real processes and compare the digests (RUNS=20 SEED=1)
 	@$(TARGET)/chaos --runs $(RUNS) --seed $(SEED)
+
+.PHONY: soak
+soak: libtorch ## Live simulated lives of runs with faults (LIVES=100000, or SECONDS=3600)
+	$(if $(filter command line environment,$(origin SECONDS)),ULDA_SOAK_SECONDS=$(SECONDS),ULDA_LIVES=$(LIVES)) cargo test $(CARGO_FLAGS) -p ulda-core --test machine_world -- --ignored soak --nocapture
+
+.PHONY: mutants
+mutants: libtorch ## Put bugs into the state machine, one at a time, and require that its tests notice
+	@tests/mutants/run
 
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)

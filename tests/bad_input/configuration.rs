@@ -14,6 +14,37 @@ const COMMAND_LINES: &[Case] = &[
         says: &["`--workers`", "0 workers cannot train", "give at least 1"],
     },
     Case {
+        name: "fewer workers than a run may have",
+        breaks: nothing,
+        command: &[
+            "--workers",
+            "1",
+            "--set",
+            "run.shards=2",
+            "--set",
+            "recovery.min_workers=2",
+        ],
+        code: BAD_INPUT,
+        says: &["--workers 1", "recovery.min_workers = 2", "hint:"],
+    },
+    Case {
+        name: "more workers than a run may have",
+        breaks: nothing,
+        command: &["--workers", "3", "--set", "recovery.max_workers=2"],
+        code: BAD_INPUT,
+        says: &["--workers 3", "recovery.max_workers = 2", "hint:"],
+    },
+    Case {
+        name: "more workers needed than can have work",
+        breaks: nothing,
+        command: &["--set", "run.shards=2", "--set", "recovery.min_workers=3"],
+        code: BAD_INPUT,
+        says: &[
+            "recovery.min_workers",
+            "3 workers are needed, but 2 shards give work to 2 at most",
+        ],
+    },
+    Case {
         name: "workers in words",
         breaks: nothing,
         command: &["--workers", "two"],

@@ -6,7 +6,7 @@ use std::path::Path;
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use ulda_core::spec::{RunConfig, RunSpec};
+use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
@@ -95,6 +95,9 @@ fn go(
             shown(directory.root()).display()
         );
     }
+    if !serve.no_launch {
+        enough_and_not_too_many(workers, &spec.config().recovery)?;
+    }
     let people = serve.log.is_for_people(std::io::stderr().is_terminal());
     let bars = MultiProgress::new();
     start_logging(if people {
@@ -111,6 +114,19 @@ fn go(
         people.then_some(bars),
     ))??;
     conclude(ending, directory)
+}
+
+/// Whether a run with so many workers could ever begin.
+fn enough_and_not_too_many(workers: u32, recovery: &RecoveryConfig) -> Result<(), Stop> {
+    let (least, most) = (recovery.min_workers, recovery.max_workers.unwrap_or(u32::MAX));
+    let (key, limit) = match workers {
+        few if few < least => ("recovery.min_workers", least),
+        many if many > most => ("recovery.max_workers", most),
+        _ => return Ok(()),
+    };
+    Err(Stop::bad_input(anyhow::anyhow!(
+        "--workers {workers} does not go with {key} = {limit}\n  hint: change the one or the other"
+    )))
 }
 
 async fn prepare_and_serve(

@@ -272,7 +272,7 @@ impl Session {
         let opening = tokio::time::timeout(RPC_DEADLINE, client.attend(ReceiverStream::new(inbox))).await;
         let mut directives = match opening {
             Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
-            Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.to_string()),
+            Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.message().to_owned()),
             Ok(Err(status)) if status.code() == tonic::Code::NotFound => {
                 return Ended::Unknown(status.message().to_owned());
             }
@@ -300,7 +300,7 @@ impl Session {
                         Err(stale) => return Ended::Lost(stale),
                     },
                     Ok(None) => return Ended::Lost("the coordinator closed the stream".to_owned()),
-                    Err(status) => return Ended::Lost(status.to_string()),
+                    Err(status) => return Ended::Lost(status.message().to_owned()),
                 },
                 fact = self.facts.recv() => match fact {
                     Some(fact) => {

@@ -77,8 +77,7 @@ impl Rules {
             wanted_workers,
             max_workers: recovery
                 .max_workers
-                .unwrap_or_else(|| wanted_workers.max(spec.shards()).saturating_mul(2))
-                .max(wanted_workers),
+                .unwrap_or_else(|| wanted_workers.max(spec.shards()).saturating_mul(2)),
             launching,
             deadlines: Deadlines {
                 gather: Duration::from_secs_f64(deadline.gather),

@@ -7,7 +7,7 @@ mod rules;
 
 pub use config::{
     AdaptConfig, CheckpointConfig, ClipConfig, DatasetConfig, DeadlineConfig, DomainConfig, EvaluateConfig,
-    EvaluationSetConfig, JitterConfig, Layout, PretrainConfig, RunConfig, RunSection, SimulateConfig,
-    SourceConfig,
+    EvaluationSetConfig, JitterConfig, Layout, PretrainConfig, RecoveryConfig, RunConfig, RunSection,
+    SimulateConfig, SourceConfig,
 };
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::Life;
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/machine_world/lives")
+    // Asked for when the tests run: they may have been built in another copy of the tree.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(here).join("tests/machine_world/lives")
 }
 
 /// Every life that was kept, by name.
