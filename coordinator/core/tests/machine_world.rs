@@ -2,6 +2,12 @@
 //! every kind. What must hold is in `machine_world/invariants/`, one sentence per file; lives that once
 //! broke a promise are in `machine_world/lives/` and are lived again in every run of the tests.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the machine is pure; who searches, keeps lives and takes the time of a soak is not"
+)]
+
 #[path = "machine_world/mod.rs"]
 mod machine_world;
 
