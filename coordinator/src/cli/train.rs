@@ -6,17 +6,19 @@ use std::path::Path;
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use ulda_core::ledger::Ledger;
 use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
 
 use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
+use super::ledger;
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
 use crate::http::{self, HttpServer, Site};
 use crate::journal::{JournalError, JournalReader};
-use crate::observe::metrics::{Exposition, MetricsRecorder, Past};
+use crate::observe::metrics::{Exposition, Metrics, MetricsRecorder, Past, SamplesPerStep};
 use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
@@ -106,7 +108,7 @@ fn go(
     } else {
         LogTarget::Json
     });
-    let ending = block_on(prepare_and_serve(
+    let served = block_on(prepare_and_serve(
         spec,
         directory,
         workers,
@@ -114,7 +116,7 @@ fn go(
         depth,
         people.then_some(bars),
     ))??;
-    conclude(ending, directory)
+    conclude(served, directory)
 }
 
 /// Whether a run with so many workers could ever begin.
@@ -137,7 +139,7 @@ async fn prepare_and_serve(
     serve: &ServeArguments,
     depth: Option<Depth>,
     bars: Option<MultiProgress>,
-) -> Result<Ending, Stop> {
+) -> Result<Served, Stop> {
     let binary = if serve.no_launch {
         None
     } else {
@@ -183,17 +185,28 @@ async fn prepare_and_serve(
         data_secret: directory.secret()?,
     };
     let ending = serve_run(request, Box::new(audience)).await;
-    if let Some(server) = server {
+    let finished = matches!(ending, Ok(Ending::Finished { .. }));
+    let check = || tokio::task::block_in_place(|| ledger::checked(directory));
+    let ledger = finished.then(check).flatten();
+    if let Some((server, metrics)) = server {
+        metrics.ledger_checked(ledger.as_ref().map_or(0, |ledger| ledger.violations.len()));
         if matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. })) {
             last_words(&server).await?;
         }
         server.close().await;
     }
     drop(lock);
-    ending.map_err(|cause| match cause.is_superseded() {
+    let ending = ending.map_err(|cause| match cause.is_superseded() {
         true => Stop::unavailable(cause),
         false => cause.into(),
-    })
+    })?;
+    Ok(Served { ending, ledger })
+}
+
+/// A run that was served, and what its ledger says if it is finished.
+struct Served {
+    ending: Ending,
+    ledger: Option<Ledger>,
 }
 
 /// Waits until the run's end was seen by who scrapes it; a signal ends the wait.
@@ -215,14 +228,22 @@ fn show(
     directory: &RunDirectory,
     workers: u32,
     audience: &mut Vec<Box<dyn Audience>>,
-) -> HttpServer {
+) -> (HttpServer, Metrics) {
     let exposition = Exposition::new(spec, directory);
     let past = past(directory);
-    let metrics = MetricsRecorder::new(exposition.metrics(), spec.course(), workers, &past);
+    let metrics = exposition.metrics();
+    let recorder = MetricsRecorder::new(
+        metrics.clone(),
+        spec.course(),
+        SamplesPerStep::of(spec),
+        workers,
+        &past,
+    );
     let (live, read) = LiveRecorder::new(spec.course());
-    audience.push(Box::new(metrics));
+    audience.push(Box::new(recorder));
     audience.push(Box::new(live));
-    http::serve(web, Site::of_served(directory.clone(), exposition, read))
+    let site = Site::of_served(directory.clone(), exposition, read);
+    (http::serve(web, site), metrics)
 }
 
 /// What metrics start from; nothing where there is no journal yet. One that cannot be read ends the run where
@@ -257,11 +278,11 @@ async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpL
 }
 
 /// What is left to do when the run is over: the report, the scores, the exit code.
-fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
-    match ending {
+fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match served.ending {
         Ending::Finished { .. } => {
             let data = report::write(directory)?;
-            super::ledger::verify(directory)?;
+            served.ledger.as_ref().map_or(Ok(()), ledger::verdict)?;
             print(&report::terminal_tables(&data))?;
             eprintln!("report: {}", directory.report().join("index.html").display());
             Ok(Exit::Done)
