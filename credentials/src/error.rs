@@ -1,0 +1,131 @@
+//! What can be wrong with credentials, one variant per cause.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use rustls::pki_types::UnixTime;
+
+/// Text names the file; the line after it says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    #[error(
+        "credentials folder `{}` does not exist\n  hint: a run's own is `credentials` in its directory; \
+         `coordinator credentials new` makes one beforehand", path.display()
+    )]
+    NoFolder { path: PathBuf },
+    #[error(
+        "`{}` is missing\n  hint: is this the run's credentials folder? `coordinator credentials new` makes a whole one",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error("read `{}`: {source}\n  hint: let this user read it, and others not", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "`{}` is a secret that every user of this host can read or write (mode {mode:04o})\n  hint: chmod {remedy} {}",
+        path.display(), path.display()
+    )]
+    Open {
+        path: PathBuf,
+        mode: u32,
+        remedy: &'static str,
+    },
+    #[error("`{}` is empty\n  hint: write a token into it, or copy the run's", path.display())]
+    EmptyToken { path: PathBuf },
+    #[error(
+        "`{}` holds no token: {told}\n  hint: a token is one line of 16 to 512 letters, digits or signs, without spaces",
+        path.display()
+    )]
+    NotAToken { path: PathBuf, told: &'static str },
+    #[error(
+        "`{}` holds no {expected} in PEM form\n  hint: copy it again; it begins with -----BEGIN", path.display()
+    )]
+    NotPem { path: PathBuf, expected: &'static str },
+    #[error(
+        "`{}` does not fit `{}`\n  hint: copy certificate and key again, both from one folder",
+        key.display(), certificate.display()
+    )]
+    KeyMismatch { certificate: PathBuf, key: PathBuf },
+    #[error("`{}` expired {} ago\n  hint: renew it, or make new credentials", path.display(), days(*seconds))]
+    Expired { path: PathBuf, seconds: u64 },
+    #[error(
+        "`{}` is not valid yet, for {}\n  hint: set this host's clock", path.display(), days(*seconds)
+    )]
+    NotYetValid { path: PathBuf, seconds: u64 },
+    #[error(
+        "`{}` was not signed by the authority in `{}`\n  hint: copy both again, from one folder",
+        path.display(), authority.display()
+    )]
+    OtherAuthority { path: PathBuf, authority: PathBuf },
+    #[error("`{}` cannot be used: {told}\n  hint: {remedy}", path.display())]
+    Unusable {
+        path: PathBuf,
+        told: String,
+        remedy: &'static str,
+    },
+    #[error(
+        "`{}` is no worker's certificate: it is for {}, not for {}\n  hint: give it that name besides its others",
+        path.display(), listed(presented), crate::WORKER_NAME
+    )]
+    NotAWorker { path: PathBuf, presented: Vec<String> },
+    #[error(
+        "`{}` covers {}, not `{host}`\n  hint: make credentials that cover it with `coordinator credentials new DIR \
+         --host {host}`", path.display(), listed(presented)
+    )]
+    Uncovered {
+        path: PathBuf,
+        host: String,
+        presented: Vec<String>,
+    },
+    #[error(
+        "`{}` is there already and not empty\n  hint: name a new folder; credentials in use are never overwritten",
+        path.display()
+    )]
+    Occupied { path: PathBuf },
+    #[error(
+        "`{host}` is neither a host name nor an address\n  hint: such as node1.example or 10.0.0.1, without a port"
+    )]
+    NotAHost { host: String },
+    #[error("make certificates: {source}")]
+    Make {
+        #[from]
+        source: rcgen::Error,
+    },
+    #[error("write `{}`: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// Names as a person lists them.
+pub(crate) fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no name".to_owned(),
+        names => names
+            .iter()
+            .map(|name| plain_name(name))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// webpki tells names as `DnsName("a")` and `IpAddress(0::1)`.
+fn plain_name(name: &str) -> String {
+    let inner = ["DnsName(", "IpAddress("]
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind)?.strip_suffix(')'))
+        .unwrap_or(name);
+    let inner = inner.trim_matches('"');
+    inner
+        .parse::<IpAddr>()
+        .map_or_else(|_| inner.to_owned(), |address| address.to_string())
+}
+
+fn days(seconds: u64) -> String {
+    match seconds / 86_400 {
+        0 => format!("{} h", seconds / 3600),
+        days => format!("{days} days"),
+    }
+}
+
+pub(crate) fn seconds_between(earlier: UnixTime, later: UnixTime) -> u64 {
+    later.as_secs().saturating_sub(earlier.as_secs())
+}

@@ -1,0 +1,96 @@
+//! A line in the log for each caller that was turned away: where it came from, what it claimed to be, and why.
+//!
+//! Whoever knocks often fills no disk: past a number of lines the others are counted and told with the next one.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Lines told within one window.
+const LINES: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(10);
+/// Longest claim that is repeated.
+const CLAIM_LETTERS: usize = 160;
+
+/// Tells of strangers; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Strangers(Arc<Mutex<Tally>>);
+
+#[derive(Debug, Default)]
+struct Tally {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+impl Strangers {
+    /// Notes that the caller at `peer` was refused at `door`. `claim` is in its own words, if it said any.
+    pub fn refused(&self, door: &'static str, peer: Option<SocketAddr>, claim: Option<&[u8]>, why: &str) {
+        let Some(untold) = self.line(Instant::now()) else {
+            return;
+        };
+        let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let claim = claim.map_or_else(|| "nothing".to_owned(), shown);
+        if untold > 0 {
+            tracing::warn!(
+                door,
+                peer,
+                claim,
+                why,
+                untold,
+                "stranger refused, and others before it"
+            );
+        } else {
+            tracing::warn!(door, peer, claim, why, "stranger refused");
+        }
+    }
+
+    /// Whether to write a line now, and how many were left out before it.
+    fn line(&self, now: Instant) -> Option<u64> {
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tally
+            .since
+            .is_none_or(|since| now.duration_since(since) >= WINDOW)
+        {
+            tally.since = Some(now);
+            tally.told = 0;
+        }
+        if tally.told == LINES {
+            tally.untold += 1;
+            return None;
+        }
+        tally.told += 1;
+        Some(std::mem::take(&mut tally.untold))
+    }
+}
+
+/// What a stranger said, harmless in a log.
+fn shown(claim: &[u8]) -> String {
+    let text = String::from_utf8_lossy(claim);
+    let plain = text.chars().take(CLAIM_LETTERS);
+    plain.map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_strangers_make_few_lines_and_are_counted() {
+        let strangers = Strangers::default();
+        let now = Instant::now();
+        let told = (0..50).filter(|_| strangers.line(now).is_some()).count();
+        assert_eq!(told, LINES as usize);
+        assert_eq!(strangers.line(now + WINDOW), Some(30));
+        assert_eq!(strangers.line(now + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn a_claim_is_harmless_in_a_log() {
+        assert_eq!(
+            shown(b"run `x`\n{\"level\":\"ERROR\"}"),
+            "run `x`?{\"level\":\"ERROR\"}"
+        );
+        assert_eq!(shown(&[b'a'; 1000]).len(), CLAIM_LETTERS);
+    }
+}
