@@ -10,6 +10,7 @@ pub mod config;
 pub mod disk_space;
 pub mod exit;
 pub mod history;
+pub mod host_names;
 pub mod http;
 pub mod journal;
 pub mod launch;

@@ -1,7 +1,8 @@
 //! The folder of one run: where everything lies, who may serve it, and how it is created.
 //!
 //! `<run.directory>/<run.name>/` holds `run.toml` (resolved), `journal.sqlite`, `logs/`, `checkpoints/`,
-//! `styles/`, `examples/`, `tensorboard/`, `report/`. A coordinator that serves it holds an exclusive lock on `run.lock`.
+//! `styles/`, `examples/`, `tensorboard/`, `report/`, `credentials/`. A coordinator that serves it holds an exclusive
+//! lock on `run.lock`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -26,6 +27,9 @@ pub struct Server {
     pub process_id: u32,
     /// host:port of the control plane.
     pub address: String,
+    /// Whether it is dialled with TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// URL of the status page.
     #[serde(default)]
     pub page: Option<String>,
@@ -103,6 +107,14 @@ fn who(server: &Option<Server>) -> String {
     })
 }
 
+impl Server {
+    /// What a worker dials.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+    }
+}
+
 impl RunDirectory {
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
@@ -153,6 +165,12 @@ impl RunDirectory {
     #[must_use]
     pub fn report(&self) -> PathBuf {
         self.root.join("report")
+    }
+
+    /// The run's own credentials folder.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.root.join("credentials")
     }
 
     fn lock_file(&self) -> PathBuf {

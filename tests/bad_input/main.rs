@@ -11,6 +11,7 @@ mod breaking;
 mod case;
 mod checkpoints;
 mod configuration;
+mod credentials;
 mod data;
 mod machine;
 mod midway;

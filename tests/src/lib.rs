@@ -1,6 +1,6 @@
 //! The bench of the whole-program tests: a small world on disk, the programs of this build, and what they leave.
 //!
-//! Nothing here knows libtorch or the coordinator's code: these tests see what a person sees. Invariants: every
+//! Nothing here knows libtorch or the coordinator's code: these tests see what a person sees, and make credentials. Invariants: every
 //! wait has a deadline, and every process that was started is ended by its id, after a panic too.
 
 #![allow(
@@ -10,6 +10,7 @@
 )]
 
 mod binaries;
+pub mod credentials;
 mod left;
 mod program;
 mod scratch;

@@ -49,6 +49,33 @@ pub enum Verb {
     ExportTensorboard(ExportTensorBoardArguments),
     /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
     Predict(PredictArguments),
+    /// Make the token and the certificates that coordinator and workers of a run recognise each other by
+    #[command(subcommand)]
+    Credentials(CredentialsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CredentialsCommand {
+    /// Make a credentials folder beforehand, for workers on other hosts; a run makes its own otherwise
+    New(NewCredentialsArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct NewCredentialsArguments {
+    /// Folder to make; readable by this user only
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Name or address that workers dial the coordinator by, besides this host's loopback; can be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+}
+
+/// When the data plane is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum DataTls {
+    #[default]
+    Auto,
+    Always,
 }
 
 /// Whether something is done.
@@ -96,6 +123,15 @@ pub struct ServeArguments {
         hide_possible_values = true
     )]
     pub tensorboard: Switch,
+    /// Folder with the run's token and certificates [default: `credentials` in the run's directory, made with it]
+    #[arg(long, value_name = "DIR", env = "ULDA_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+    /// Whether workers encrypt what they tell each other; `auto` is whenever --listen is not on loopback
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "ULDA_DATA_TLS")]
+    pub data_tls: DataTls,
+    /// Speak with workers without TLS; only with --listen on loopback
+    #[arg(long)]
+    pub insecure_loopback: bool,
     /// What is written on stderr
     #[arg(long, value_name = "FORMAT", default_value = "auto", env = "ULDA_LOG_FORMAT")]
     pub log: LogFormat,

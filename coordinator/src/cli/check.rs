@@ -27,7 +27,9 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
                 },
                 listen: Some(serve.listen),
             };
-            block_on(examine(&spec, &extent))?
+            let mut findings = block_on(examine(&spec, &extent))?;
+            findings.0.extend(super::security::findings(serve));
+            findings
         }
     };
     match arguments.output {

@@ -3,12 +3,14 @@
 mod arguments;
 mod check;
 mod common;
+mod credentials;
 mod export_tensorboard;
 mod init;
 mod ledger;
 mod list;
 mod predict;
 mod report;
+mod security;
 mod status;
 mod stop;
 mod train;
@@ -37,5 +39,6 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Report(arguments)) => report::report(&arguments),
         Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),
+        Some(Verb::Credentials(command)) => credentials::credentials(&command),
     }
 }

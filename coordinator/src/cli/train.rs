@@ -12,18 +12,19 @@ use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
 use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
 use super::ledger;
+use super::security::{Security, refuse_early, settle};
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
-use crate::http::{self, HttpServer, Site};
+use crate::http::{self, HttpServer, Site, Stopper};
 use crate::journal::{JournalError, JournalReader};
 use crate::observe::metrics::{Exposition, Metrics, MetricsRecorder, Past, SamplesPerStep};
 use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
-use crate::run::{Audience, Ending, RunRequest, Signal, serve_run};
+use crate::run::{Access, Audience, Ending, RunRequest, Signal, serve_run};
 use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
 
 /// A worker's exit code that says that configuration or input is wrong.
@@ -145,6 +146,7 @@ async fn prepare_and_serve(
     } else {
         Some(worker_binary(serve.worker_binary.as_deref())?)
     };
+    refuse_early(serve)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
     if let Some(depth) = depth {
@@ -160,10 +162,19 @@ async fn prepare_and_serve(
         directory.create(spec).map_err(refused)?;
     }
     let mut lock = directory.lock().map_err(refused)?;
+    let Security {
+        folder: credentials,
+        guard,
+        tls,
+        data_tls,
+        stopper,
+        ear,
+    } = settle(serve, directory, listener.local_addr()?)?;
     let page = web.as_ref().map(TcpListener::local_addr).transpose()?;
     lock.announce(&Server {
         process_id: std::process::id(),
         address: listener.local_addr()?.to_string(),
+        tls,
         page: page.map(|page| format!("http://{page}/")),
     })?;
     let mut audience: Vec<Box<dyn Audience>> = vec![match bars {
@@ -173,7 +184,7 @@ async fn prepare_and_serve(
     if serve.tensorboard == Switch::On {
         audience.push(Box::new(TensorBoard::start(spec, directory)?));
     }
-    let server = web.map(|web| show(web, spec, directory, workers, &mut audience));
+    let server = web.map(|web| show(web, spec, directory, workers, &mut audience, stopper));
     let request = RunRequest {
         spec: spec.clone(),
         directory: directory.clone(),
@@ -183,8 +194,14 @@ async fn prepare_and_serve(
         worker_binary: binary,
         worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
         data_secret: directory.secret()?,
+        access: Access {
+            guard,
+            credentials,
+            tls,
+            data_tls,
+        },
     };
-    let ending = serve_run(request, Box::new(audience)).await;
+    let ending = serve_run(request, ear, Box::new(audience)).await;
     let finished = matches!(ending, Ok(Ending::Finished { .. }));
     let check = || tokio::task::block_in_place(|| ledger::checked(directory));
     let ledger = finished.then(check).flatten();
@@ -228,6 +245,7 @@ fn show(
     directory: &RunDirectory,
     workers: u32,
     audience: &mut Vec<Box<dyn Audience>>,
+    stopper: Stopper,
 ) -> (HttpServer, Metrics) {
     let exposition = Exposition::new(spec, directory);
     let past = past(directory);
@@ -242,7 +260,7 @@ fn show(
     let (live, read) = LiveRecorder::new(spec.course());
     audience.push(Box::new(recorder));
     audience.push(Box::new(live));
-    let site = Site::of_served(directory.clone(), exposition, read);
+    let site = Site::of_served(directory.clone(), exposition, read).stopped_by(stopper);
     (http::serve(web, site), metrics)
 }
 
@@ -294,7 +312,7 @@ fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
             );
             Ok(match by {
                 Some(Signal::Interrupt) => Exit::Interrupted,
-                Some(Signal::Terminate) | None => Exit::Terminated,
+                Some(Signal::Terminate | Signal::Asked) | None => Exit::Terminated,
             })
         }
         Ending::Failed {

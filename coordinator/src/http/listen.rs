@@ -95,7 +95,10 @@ pub fn serve(listener: TcpListener, site: Site) -> HttpServer {
     let closing = site.closing();
     let until = closing.clone();
     let site = Arc::new(site);
-    let serving = axum::serve(listener, router(site.clone()));
+    let serving = axum::serve(
+        listener,
+        router(site.clone()).into_make_service_with_connect_info::<SocketAddr>(),
+    );
     let task = tokio::spawn(async move {
         serving
             .with_graceful_shutdown(async move { until.cancelled().await })

@@ -1,4 +1,5 @@
-//! What the coordinator serves to browsers and Prometheus. Read-only: no request changes anything.
+//! What the coordinator serves to browsers and Prometheus. Read-only for all; only `POST /api/stop`, which asks for the
+//! run's token, changes something.
 //!
 //! `/` status page, `/api/status` what `coordinator status -o json` prints, `/api/events` a word whenever
 //! something changed, `/metrics`, `/healthz`. Reads the run's journal and [`crate::observe::Live`]; knows
@@ -9,6 +10,8 @@ mod headers;
 mod listen;
 mod routes;
 mod site;
+mod stop;
 
 pub use listen::{HttpAddress, HttpError, HttpServer, bind, serve};
 pub use site::Site;
+pub use stop::Stopper;

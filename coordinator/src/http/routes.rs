@@ -1,19 +1,21 @@
 //! Paths and their answers.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::events;
 use super::headers::strict;
 use super::site::Site;
+use super::stop;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
 use crate::status;
@@ -39,6 +41,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/examples/{set}/{file}", get(example))
         .route("/api/status", get(api_status))
         .route("/api/events", get(api_events))
+        .route("/api/stop", post(api_stop))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .fallback(async || {
@@ -84,10 +87,12 @@ where
     }
 }
 
-async fn page(State(site): Shared) -> Response {
+async fn page(State(site): Shared, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    let stoppable = site.stopper().is_some() && stop::is_of_this_host(peer);
     answered("the page", move || {
         let live = site.live_part()?;
-        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", status_page::page(&live)))
+        let page = status_page::page(&live, stoppable);
+        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", page))
     })
     .await
 }
@@ -117,6 +122,14 @@ async fn api_events(State(site): Shared) -> Response {
             "too many pages listen; hint: close some, or ask /api/status now and then",
         ),
     }
+}
+
+async fn api_stop(
+    State(site): Shared,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    stop::stop(site, peer, headers).await
 }
 
 async fn metrics(State(site): Shared) -> Response {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::stop::Stopper;
 use crate::observe::Live;
 use crate::observe::metrics::Exposition;
 use crate::observe::status_page::{self, PageError};
@@ -26,6 +27,7 @@ const LAST_SCRAPE: Duration = Duration::from_secs(30);
 pub struct Site {
     directory: RunDirectory,
     served: Option<Served>,
+    stopper: Option<Stopper>,
     closing: CancellationToken,
     pub(super) seats: Arc<Semaphore>,
     rendered: Mutex<Option<Rendered>>,
@@ -70,11 +72,25 @@ impl Site {
         Self {
             directory,
             served,
+            stopper: None,
             closing: CancellationToken::new(),
             seats: Arc::new(Semaphore::new(LISTENERS)),
             rendered: Mutex::new(None),
             scrapes: watch::Sender::new(Scrapes::default()),
         }
+    }
+
+    /// Lets whoever has the run's token stop it.
+    #[must_use]
+    pub fn stopped_by(self, stopper: Stopper) -> Self {
+        Self {
+            stopper: Some(stopper),
+            ..self
+        }
+    }
+
+    pub(super) fn stopper(&self) -> Option<&Stopper> {
+        self.stopper.as_ref()
     }
 
     pub(super) fn closing(&self) -> CancellationToken {

@@ -1,13 +1,17 @@
 //! The control plane towards the workers: Join, Attend, Report over gRPC.
 //!
-//! Nothing is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
+//! Callers are looked at before they are heard: certificates by `incoming`, the token by `guard`.
+//! Nothing else is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
 //! reasons and leave as gRPC status with a sentence.
 
 mod attend;
+mod guard;
+mod incoming;
 mod refusal;
 mod service;
 mod wire;
 
+pub use guard::Guard;
 pub use refusal::Refusal;
 pub use service::{Door, ServeError, bind, serve};
 pub use wire::{

@@ -15,6 +15,11 @@ pub enum Refusal {
         "worker is version {theirs}, coordinator is version {ours}; hint: build both from the same commit"
     )]
     AnotherVersion { theirs: String, ours: String },
+    #[error(
+        "the worker's data plane at {data_address} is beyond the coordinator's host, and would not be encrypted; hint: \
+         start the coordinator with --data-tls always"
+    )]
+    Exposed { data_address: String },
     #[error("worker {worker} is not known here; hint: join again")]
     UnknownWorker { worker: u64 },
     #[error("{told}")]
@@ -35,9 +40,10 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let told = refusal.to_string();
         match refusal {
-            Refusal::AnotherRun { .. } | Refusal::AnotherVersion { .. } | Refusal::Machine { .. } => {
-                Self::failed_precondition(told)
-            }
+            Refusal::AnotherRun { .. }
+            | Refusal::AnotherVersion { .. }
+            | Refusal::Exposed { .. }
+            | Refusal::Machine { .. } => Self::failed_precondition(told),
             Refusal::UnknownWorker { .. } => Self::not_found(told),
             Refusal::Ending | Refusal::Superseded { .. } => Self::unavailable(told),
             Refusal::Malformed { .. } => Self::invalid_argument(told),

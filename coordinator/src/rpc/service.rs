@@ -12,13 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+use ulda_credentials::channel::is_loopback;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 
 use super::VERSION;
 use super::attend::{self, Stage};
+use super::guard::Guard;
+use super::incoming::incoming;
 use super::refusal::Refusal;
 use super::wire::{Ask, Attachment, Introduction, Notice};
 
@@ -59,6 +61,7 @@ pub struct Door {
     tasks: TaskTracker,
     silence: Duration,
     attachments: Arc<AtomicU64>,
+    within_host: bool,
 }
 
 impl Door {
@@ -81,7 +84,14 @@ impl Door {
             tasks,
             silence,
             attachments: Arc::new(AtomicU64::new(1)),
+            within_host: false,
         }
+    }
+
+    /// Refuses workers whose data plane is beyond this host, for what it says there is not encrypted.
+    #[must_use]
+    pub fn within_host(self, within_host: bool) -> Self {
+        Self { within_host, ..self }
     }
 
     pub(super) async fn answered<T>(
@@ -115,24 +125,28 @@ impl Door {
                 ours: VERSION.to_owned(),
             });
         }
+        let (host, _) = request.data_address.rsplit_once(':').unwrap_or_default();
+        if self.within_host && !is_loopback(host.trim_matches(['[', ']'])) {
+            return Err(Refusal::Exposed {
+                data_address: request.data_address.clone(),
+            });
+        }
         Ok(())
     }
 }
 
-/// Serves until `door` closes, then lets calls in flight end.
+/// Serves those whom `guard` trusts until `door` closes, then lets calls in flight end.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(listener: TcpListener, door: Door) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, door: Door, guard: Guard) -> Result<(), ServeError> {
     let closing = door.closing.clone();
+    let connections = incoming(listener, guard.clone(), closing.clone());
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(CoordinatorServer::new(door))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            closing.cancelled_owned(),
-        )
+        .add_service(CoordinatorServer::with_interceptor(door, guard))
+        .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
         .await
         .map_err(|source| ServeError::Serve { source })
 }

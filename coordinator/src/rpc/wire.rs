@@ -317,9 +317,14 @@ fn claim_to_wire(claim: &StateClaim) -> v1::StateClaim {
     }
 }
 
-/// The wire form of an order.
+/// The wire form of an order. `data_tls`: whether the members of a generation encrypt what they tell each other.
 #[must_use]
-pub fn directive_to_wire(term: u64, generation: Generation, directive: &Directive) -> v1::Directive {
+pub fn directive_to_wire(
+    term: u64,
+    generation: Generation,
+    directive: &Directive,
+    data_tls: bool,
+) -> v1::Directive {
     use v1::directive::Order;
     let order = match directive {
         Directive::Form(formation) => Order::Form(v1::Form {
@@ -334,6 +339,7 @@ pub fn directive_to_wire(term: u64, generation: Generation, directive: &Directiv
             shard_owner: formation.shard_owner_indices(),
             state: formation.state.as_ref().map(claim_to_wire),
             holder: formation.holder_index(),
+            data_tls,
         }),
         Directive::Go => Order::Go(v1::Go {}),
         Directive::Fence { why } => Order::Fence(v1::Fence { why: why.to_string() }),

@@ -59,6 +59,8 @@ pub(super) struct Briefing {
     pub heartbeat_millis: u64,
     pub term: u64,
     pub data_secret: Vec<u8>,
+    /// Whether members of a generation encrypt what they tell each other.
+    pub data_tls: bool,
 }
 
 /// The machine with its hands.
@@ -94,15 +96,16 @@ impl Driver {
         // Those of an earlier coordinator may come back without joining again.
         let known = machine.snapshot(Tick(0)).workers.into_iter();
         let slots = known.map(|worker| (worker.worker, worker.slot)).collect();
+        let streams = Streams::new(briefing.term, briefing.data_tls);
         Self {
             machine,
             journal,
             launcher,
             launch,
             course,
-            streams: Streams::new(briefing.term),
             briefing,
             audience,
+            streams,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             slots,

@@ -13,6 +13,6 @@ mod training_command;
 
 pub use drive::RunError;
 pub use news::{Audience, News};
-pub use owner::{Ending, RunRequest, serve_run};
-pub use signals::Signal;
-pub use training_command::{WorkerLaunch, worker_command};
+pub use owner::{Access, Ending, RunRequest, serve_run};
+pub use signals::{Bell, Ear, Signal};
+pub use training_command::{WorkerLaunch, dialled, worker_command};

@@ -17,11 +17,11 @@ use ulda_core::spec::RunSpec;
 
 use super::drive::{Briefing, Driver, RunError};
 use super::news::{Audience, News};
-use super::signals::{Signal, listen};
+use super::signals::{Ear, Signal, listen};
 use super::training_command::WorkerLaunch;
 use crate::journal::{Entry, Journal, JournalReader, ProcessRow};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
-use crate::rpc::{self, Ask, Door};
+use crate::rpc::{self, Ask, Door, Guard};
 use crate::run_directory::RunDirectory;
 
 /// How long noted measurements may wait for the disk.
@@ -44,6 +44,18 @@ pub struct RunRequest {
     pub worker_binary: Option<std::path::PathBuf>,
     pub worker_log_filter: String,
     pub data_secret: Vec<u8>,
+    pub access: Access,
+}
+
+/// How workers come to a run.
+#[derive(Debug)]
+pub struct Access {
+    pub guard: Guard,
+    /// Folder of token and certificates, for workers that are started here.
+    pub credentials: std::path::PathBuf,
+    pub tls: bool,
+    /// Whether workers encrypt what they tell each other.
+    pub data_tls: bool,
 }
 
 /// How a run that was served came to its end.
@@ -75,10 +87,13 @@ enum Happened {
 ///
 /// # Errors
 /// The journal or the control plane failed.
-pub async fn serve_run(request: RunRequest, audience: Box<dyn Audience>) -> Result<Ending, RunError> {
-    let (signals, mut signalled) = mpsc::channel(4);
-    listen(signals)?;
-    serve(request, audience, &mut signalled).await
+pub async fn serve_run(
+    request: RunRequest,
+    mut ear: Ear,
+    audience: Box<dyn Audience>,
+) -> Result<Ending, RunError> {
+    listen(&ear)?;
+    serve(request, audience, &mut ear.heard).await
 }
 
 async fn serve(
@@ -116,6 +131,8 @@ async fn serve(
         binary,
         run: request.spec.config().run.name.clone(),
         coordinator: address,
+        tls: request.access.tls,
+        credentials: request.access.credentials,
         threads: request.spec.threads_per_shard(),
         directory: request.directory.clone(),
         log_filter: request.worker_log_filter.clone(),
@@ -140,6 +157,7 @@ async fn serve(
             .max(50),
         term,
         data_secret: request.data_secret,
+        data_tls: request.access.data_tls,
     };
     let mut driver = Driver::new(
         machine,
@@ -167,8 +185,9 @@ async fn serve(
         closing.clone(),
         tasks.clone(),
         heartbeat,
-    );
-    let mut server = tokio::spawn(rpc::serve(request.listener, door));
+    )
+    .within_host(!request.access.data_tls);
+    let mut server = tokio::spawn(rpc::serve(request.listener, door, request.access.guard));
 
     let mut inputs = Inputs {
         signalled,

@@ -11,6 +11,32 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM, or the terminal went away.
     Terminate,
+    /// Somebody with the run's token asked on the status page.
+    Asked,
+}
+
+/// Ends a run from within its coordinator.
+#[derive(Clone, Debug)]
+pub struct Bell(mpsc::Sender<Signal>);
+
+/// Where a run hears that it is to end.
+#[derive(Debug)]
+pub struct Ear {
+    sender: mpsc::Sender<Signal>,
+    pub(super) heard: mpsc::Receiver<Signal>,
+}
+
+impl Bell {
+    #[must_use]
+    pub fn new() -> (Self, Ear) {
+        let (sender, heard) = mpsc::channel(4);
+        (Self(sender.clone()), Ear { sender, heard })
+    }
+
+    /// Asks for the end; a run that ends already needs no other word.
+    pub fn ring(&self) {
+        let _ = self.0.try_send(Signal::Asked);
+    }
 }
 
 impl Signal {
@@ -18,15 +44,16 @@ impl Signal {
         match self {
             Self::Interrupt => "interrupted",
             Self::Terminate => "asked to terminate",
+            Self::Asked => "asked to stop on the status page",
         }
     }
 }
 
-/// Sends every signal that ends a coordinator to `signals`.
+/// Lets every signal that ends a coordinator be heard.
 ///
 /// # Errors
 /// A handler cannot be installed.
-pub(super) fn listen(signals: mpsc::Sender<Signal>) -> Result<(), RunError> {
+pub(super) fn listen(ear: &Ear) -> Result<(), RunError> {
     let mut kinds = vec![
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
@@ -36,7 +63,7 @@ pub(super) fn listen(signals: mpsc::Sender<Signal>) -> Result<(), RunError> {
     }
     for (kind, what) in kinds {
         let mut stream = signal(kind).map_err(|source| RunError::Signals { source })?;
-        let signals = signals.clone();
+        let signals = ear.sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
                 if signals.send(what).await.is_err() {

@@ -14,6 +14,8 @@ use crate::rpc::{Attachment, directive_to_wire};
 pub(super) struct Streams {
     /// Number of this coordinator, on every order.
     term: u64,
+    /// Whether the members of generations to come encrypt what they tell each other.
+    data_tls: bool,
     open: BTreeMap<WorkerId, Stream>,
 }
 
@@ -33,9 +35,10 @@ pub(super) enum Sent {
 }
 
 impl Streams {
-    pub fn new(term: u64) -> Self {
+    pub fn new(term: u64, data_tls: bool) -> Self {
         Self {
             term,
+            data_tls,
             open: BTreeMap::new(),
         }
     }
@@ -78,7 +81,7 @@ impl Streams {
         };
         match stream
             .directives
-            .try_send(directive_to_wire(self.term, generation, directive))
+            .try_send(directive_to_wire(self.term, generation, directive, self.data_tls))
         {
             Ok(()) => Sent::OnItsWay,
             Err(_) => {

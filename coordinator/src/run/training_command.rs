@@ -1,6 +1,6 @@
 //! How a worker process is called.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::launch::Command;
@@ -12,16 +12,34 @@ pub struct WorkerLaunch {
     pub binary: PathBuf,
     pub run: String,
     pub coordinator: SocketAddr,
+    /// Whether it is dialled with TLS.
+    pub tls: bool,
+    /// The folder with token and certificates; what is in it appears in no argument and no variable.
+    pub credentials: PathBuf,
     pub threads: u32,
     pub directory: RunDirectory,
     /// `RUST_LOG` of the workers.
     pub log_filter: String,
 }
 
+/// How a process of this host dials a coordinator that listens at `listen`.
+#[must_use]
+pub fn dialled(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    listen
+}
+
 /// The command that starts the worker of one slot.
 #[must_use]
 pub fn worker_command(launch: &WorkerLaunch, slot: u32) -> Command {
-    let coordinator = format!("http://{}", launch.coordinator);
+    let scheme = if launch.tls { "https" } else { "http" };
+    let coordinator = format!("{scheme}://{}", dialled(launch.coordinator));
+    let credentials = launch.credentials.as_os_str();
     let slot_text = slot.to_string();
     let arguments = [
         "join",
@@ -36,7 +54,11 @@ pub fn worker_command(launch: &WorkerLaunch, slot: u32) -> Command {
     ];
     Command {
         program: launch.binary.clone(),
-        arguments: arguments.iter().map(Into::into).collect(),
+        arguments: arguments
+            .iter()
+            .map(Into::into)
+            .chain(["--credentials".into(), credentials.to_owned()])
+            .collect(),
         environment: vec![
             ("OMP_NUM_THREADS".into(), launch.threads.to_string()),
             ("RUST_LOG".into(), launch.log_filter.clone()),

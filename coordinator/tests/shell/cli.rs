@@ -21,6 +21,7 @@ fn help_is_as_documented() {
         &["stop"],
         &["report"],
         &["predict"],
+        &["credentials", "new"],
     ] {
         let arguments: Vec<&str> = verb.iter().copied().chain(["--help"]).collect();
         let mut command = bench.command(&arguments);

@@ -15,4 +15,5 @@ mod monitoring;
 mod page;
 mod report;
 mod rpc;
+mod strangers;
 mod tensorboard;

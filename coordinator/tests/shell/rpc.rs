@@ -9,21 +9,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
-use ulda_coordinator::rpc::{Ask, Door, Fact, Notice, Refusal, StreamEnd, VERSION, Welcome, bind, serve};
+use tonic::transport::Endpoint;
+use ulda_coordinator::rpc::{
+    Ask, Door, Fact, Guard, Notice, Refusal, StreamEnd, VERSION, Welcome, bind, serve,
+};
 use ulda_core::ids::WorkerId;
+use ulda_credentials::channel::{Client, Way};
+use ulda_credentials::{Strangers, Token};
 use ulda_proto::v1;
-use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
 const TERM: u64 = 3;
-
-type Client = CoordinatorClient<tonic::transport::Channel>;
 
 async fn door() -> (Client, mpsc::Receiver<Ask>, CancellationToken) {
     let (client, owner, closing, _) = door_at().await;
     (client, owner, closing)
 }
 
-async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, String) {
+async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, (Way, Endpoint)) {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (asks, owner) = mpsc::channel(16);
@@ -36,10 +38,13 @@ async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, String) {
         TaskTracker::new(),
         Duration::from_millis(200),
     );
-    tokio::spawn(serve(listener, door));
-    let address = format!("http://{address}");
-    let client = CoordinatorClient::connect(address.clone()).await.unwrap();
-    (client, owner, closing, address)
+    let token = Token::draw().unwrap();
+    let guard = Guard::new(token.digest(), None, Strangers::default());
+    tokio::spawn(serve(listener, door.within_host(true), guard));
+    let way = Way::new(&token, None, "slot 1");
+    let endpoint: Endpoint = format!("http://{address}").parse().unwrap();
+    let client = way.connect(&endpoint).await.unwrap();
+    (client, owner, closing, (way, endpoint))
 }
 
 fn introduction() -> v1::JoinRequest {
@@ -65,7 +70,16 @@ fn says(fact: v1::attendance::Fact) -> v1::Attendance {
 #[tokio::test]
 async fn who_does_not_belong_is_told_why() {
     let (mut client, mut owner, _closing) = door().await;
-    let cases: [(v1::JoinRequest, Code, &str); 3] = [
+    let cases: [(v1::JoinRequest, Code, &str); 4] = [
+        (
+            v1::JoinRequest {
+                data_address: "10.0.0.3:4000".into(),
+                ..introduction()
+            },
+            Code::FailedPrecondition,
+            "the worker's data plane at 10.0.0.3:4000 is beyond the coordinator's host, and would not be encrypted; \
+             hint: start the coordinator with --data-tls always",
+        ),
         (
             v1::JoinRequest {
                 run: "other".into(),
@@ -306,7 +320,8 @@ async fn a_worker_that_leaves_is_told_from_one_whose_connection_broke() {
         .unwrap();
     let (attending, attended) = oneshot::channel();
     process.spawn(async move {
-        let client = Client::connect(address).await.unwrap();
+        let (way, endpoint) = address;
+        let client = way.connect(&endpoint).await.unwrap();
         let _ = attending.send(attend(client).await);
     });
     let Some(Ask::Attend { reply, .. }) = owner.recv().await else {

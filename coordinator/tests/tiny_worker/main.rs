@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_credentials::Worker as Credentials;
+use ulda_credentials::channel::{Client, Way};
 use ulda_proto::v1;
 use ulda_proto::v1::attendance::Fact;
-use ulda_proto::v1::coordinator_client::CoordinatorClient;
 use ulda_proto::v1::directive::Order;
 
 type Anything = Box<dyn Error + Send + Sync>;
@@ -39,11 +41,13 @@ fn main() -> Result<(), Anything> {
             let coordinator = value("--coordinator").ok_or("no --coordinator")?;
             let run = value("--run").ok_or("no --run")?;
             let slot = value("--slot").ok_or("no --slot")?.parse()?;
+            let credentials = value("--credentials").ok_or("no --credentials")?;
+            let credentials = Credentials::read(Path::new(&credentials))?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()
                 .build()?;
-            runtime.block_on(join(coordinator, run, slot))
+            runtime.block_on(join(coordinator, run, slot, &credentials))
         }
         other => Err(format!("unknown verb {other:?}").into()),
     }
@@ -63,8 +67,17 @@ fn is_meant(name: &str, slot: u32, directory: &Path) -> bool {
     std::fs::write(mark, "").is_ok() && (first || std::env::var("TINY_ALWAYS").is_ok())
 }
 
-async fn join(coordinator: String, run: String, slot: u32) -> Result<(), Anything> {
-    let mut client = CoordinatorClient::connect(coordinator).await?;
+async fn join(
+    coordinator: String,
+    run: String,
+    slot: u32,
+    credentials: &Credentials,
+) -> Result<(), Anything> {
+    let tls = coordinator
+        .starts_with("https:")
+        .then(|| credentials.to_coordinator());
+    let way = Way::new(credentials.token(), tls, &format!("slot {slot}"));
+    let mut client = way.connect(&Endpoint::from_shared(coordinator)?).await?;
     let request = v1::JoinRequest {
         run,
         slot,
@@ -180,7 +193,7 @@ struct Worker {
     formed: Option<v1::Formed>,
     course: Course,
     facts: mpsc::Sender<v1::Attendance>,
-    client: CoordinatorClient<tonic::transport::Channel>,
+    client: Client,
     sets: Vec<String>,
 }
 

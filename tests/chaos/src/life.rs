@@ -333,7 +333,8 @@ impl Life<'_> {
         let slot = 10 + self.extra;
         let mut command = Command::new(&self.world.binaries.worker);
         command.args(["join", "--run", &self.name, "--slot", &slot.to_string()]);
-        command.args(["--coordinator", &format!("http://{}", server.address)]);
+        command.args(["--coordinator", &server.url()]);
+        command.arg("--credentials").arg(self.directory.credentials());
         command.env("OMP_NUM_THREADS", "1").env("RUST_LOG", "info");
         start_logged(command, &self.directory.worker_log(slot))?;
         Ok(true)

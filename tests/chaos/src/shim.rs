@@ -28,17 +28,17 @@ pub fn become_worker(arguments: &[OsString]) -> anyhow::Result<std::convert::Inf
     }
     let desk: SocketAddr = std::env::var(DESK)?.parse()?;
     let slot: u32 = text("--slot").context("no --slot")?.parse()?;
-    let coordinator: SocketAddr = text("--coordinator")
-        .context("no --coordinator")?
-        .trim_start_matches("http://")
-        .parse()?;
+    let (scheme, coordinator) = text("--coordinator")
+        .and_then(|address| address.split_once("://"))
+        .context("no --coordinator")?;
+    let coordinator: SocketAddr = coordinator.parse()?;
     let addresses = crate::desk::ask(desk, slot, coordinator).context("ask the desk")?;
     let mut words = Vec::with_capacity(arguments.len() + 2);
     let mut given = arguments.iter();
     while let Some(word) = given.next() {
         words.push(word.clone());
         let replaced = match word.to_str() {
-            Some("--coordinator") => Some(format!("http://{}", addresses.coordinator)),
+            Some("--coordinator") => Some(format!("{scheme}://{}", addresses.coordinator)),
             Some("--data-listen") => Some(addresses.data_listen.to_string()),
             Some(_) | None => None,
         };

@@ -1,17 +1,19 @@
 //! Times all-reduces between processes on this machine.
 //!
-//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER]` starts that many copies of itself for each
-//! number (2,4,8 by default) and prints the median time of an all-reduce over all shards, by buffer size.
+//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER] [tls]` starts that many copies of itself for each
+//! number (2,4,8 by default) and prints the median time of an all-reduce over all shards, by buffer size; with
+//! `tls`, over encrypted connections.
 //! It has no exit status other than 0 but for failures.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ulda_collective::{
     Collective, CollectiveError, DataPlane, Deadlines, Generation, Group, Listener, Membership, Op, Rank,
-    RunId, Secret, Stage, Tag, WorkerIndex, WorkerPeer,
+    RunId, Secret, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Buffer sizes in bytes, with how often each is timed.
@@ -43,10 +45,15 @@ fn main() -> ExitCode {
 fn compare(arguments: &[String]) -> Result<(), Failure> {
     let counts = arguments.first().map_or("2,4,8", String::as_str);
     let shards_per_worker: u32 = arguments.get(1).map_or(Ok(1), |count| count.parse())?;
+    let folder = tempfile::tempdir()?;
+    let keys = (arguments.get(2).map(String::as_str) == Some("tls")).then(|| folder.path());
+    if let Some(keys) = keys {
+        ulda_credentials::issue::create(keys, &[])?;
+    }
     println!("| workers | shards | bytes | median | best |\n|--|--|--|--|--|");
     for count in counts.split(',') {
         let workers: u32 = count.parse()?;
-        let table = mesh(workers, shards_per_worker)?;
+        let table = mesh(workers, shards_per_worker, keys)?;
         for (size, times) in SIZES.iter().zip(table.lines()) {
             println!(
                 "| {workers} | {} | {} | {times} |",
@@ -59,7 +66,7 @@ fn compare(arguments: &[String]) -> Result<(), Failure> {
 }
 
 /// Runs one set of processes; what the first of them prints.
-fn mesh(workers: u32, shards_per_worker: u32) -> Result<String, Failure> {
+fn mesh(workers: u32, shards_per_worker: u32, keys: Option<&Path>) -> Result<String, Failure> {
     let program = std::env::current_exe()?;
     let start = |index: u32| -> Result<Child, Failure> {
         let numbers = [index, workers, shards_per_worker].map(|number| number.to_string());
@@ -67,6 +74,7 @@ fn mesh(workers: u32, shards_per_worker: u32) -> Result<String, Failure> {
         let command = command
             .arg("worker")
             .args(numbers)
+            .args(keys)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         Ok(command.spawn()?)
@@ -102,14 +110,24 @@ fn mesh(workers: u32, shards_per_worker: u32) -> Result<String, Failure> {
 }
 
 fn serve(arguments: &[String]) -> Result<(), Failure> {
+    let keys = arguments.get(3).map(Path::new);
     let numbers = arguments
         .iter()
+        .take(3)
         .map(|number| number.parse())
         .collect::<Result<Vec<u32>, _>>()?;
     let [me, workers, shards_per_worker] = numbers[..] else {
-        return Err("a worker takes three numbers".into());
+        return Err("a worker takes three numbers and perhaps a folder".into());
     };
     let listener = Listener::bind("127.0.0.1:0")?;
+    if let Some(keys) = keys {
+        let worker = ulda_credentials::Worker::read(keys)?;
+        listener.use_tls(Tls {
+            dials: worker.to_peers(),
+            accepts: worker.from_peers(),
+            peer: worker.peer_name(),
+        });
+    }
     println!("{}", listener.local_addr());
     let addresses = std::io::stdin().lines().collect::<Result<Vec<String>, _>>()?;
     let membership = Membership {
@@ -124,6 +142,7 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
             .map(|shard| WorkerIndex(shard / shards_per_worker))
             .collect(),
         secret: Secret([7; 32]),
+        encrypted: keys.is_some(),
     };
     let plane = DataPlane::connect(&listener, membership, Deadlines::default())?;
     let ranks = plane

@@ -71,6 +71,22 @@ pub enum HandshakeError {
     /// The worker reached has not been told of this generation yet; the dialler tries again.
     #[error("the worker reached has not heard of {got} yet")]
     NotYet { got: Generation },
+    /// The dialler does not encrypt, and the generation's connections are encrypted.
+    #[error(
+        "the connection is not encrypted, those of {current} are\nhint: all members follow one coordinator"
+    )]
+    NotEncrypted { current: Generation },
+    /// The dialler encrypts, and the generation's connections are not encrypted.
+    #[error(
+        "the connection is encrypted, those of {current} are not\nhint: all members follow one coordinator"
+    )]
+    Encrypted { current: Generation },
+    /// A side does not believe the other's certificate.
+    #[error("{told}\nhint: all workers of a run need the same credentials")]
+    Untrusted { told: String },
+    /// The generation's connections are encrypted, and this worker has nothing to show.
+    #[error("this worker has no certificate\nhint: start it with the run's credentials folder")]
+    NoCredentials,
     /// The sides do not know the same secret.
     #[error("the proof does not match the run's secret\nhint: all workers of a run need the same secret")]
     WrongSecret,
@@ -206,6 +222,34 @@ pub enum CollectiveError {
         #[source]
         source: Arc<io::Error>,
     },
+}
+
+impl HandshakeError {
+    /// Whether the other side is none of this run's workers, rather than one that is late, early or gone.
+    pub fn is_a_strangers(&self) -> bool {
+        match self {
+            HandshakeError::NotOurProtocol
+            | HandshakeError::Version { .. }
+            | HandshakeError::WrongRun { .. }
+            | HandshakeError::NotEncrypted { .. }
+            | HandshakeError::Encrypted { .. }
+            | HandshakeError::Untrusted { .. }
+            | HandshakeError::WrongSecret
+            | HandshakeError::Silent { .. }
+            | HandshakeError::Crowded { .. } => true,
+            HandshakeError::StaleGeneration { .. }
+            | HandshakeError::NotYet { .. }
+            | HandshakeError::UnknownWorker { .. }
+            | HandshakeError::WrongDestination { .. }
+            | HandshakeError::NoCredentials
+            | HandshakeError::Abandoned { .. }
+            | HandshakeError::AlreadyConnected { .. }
+            | HandshakeError::Absent { .. }
+            | HandshakeError::Unreachable { .. }
+            | HandshakeError::Refused { .. }
+            | HandshakeError::Io { .. } => false,
+        }
+    }
 }
 
 impl CollectiveError {

@@ -8,11 +8,15 @@
 //!                                                            ←  welcome
 //! ```
 //!
+//! Where the generation's connections are encrypted, all of this runs inside TLS 1.3, in which both sides have shown
+//! certificates of the run; a dialler that does not encrypt is heard, and refused by name.
+//!
 //! A proof is BLAKE3 keyed with the run's secret over the words above; the secret never travels. Either
 //! side may answer with a refusal instead, which names its reason. Messages after the hello are: code (1
 //! byte), length (2 bytes), body; integers little-endian. Invariant: every read and write has a deadline,
 //! and no length is believed beyond its bound.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,15 +24,23 @@ use std::time::{Duration, Instant};
 
 use crate::error::HandshakeError;
 use crate::membership::{Generation, Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
+use crate::seal::{Session, TLS_HANDSHAKE, Tls};
 
 const MAGIC: [u8; 8] = *b"ULDAPEER";
 const VERSION: u16 = 1;
 const BODY_BYTES: usize = 1024;
 const NONCE_BYTES: usize = 32;
 
+/// A connection, and the TLS session on it if it is encrypted.
+pub(crate) struct Stream {
+    pub socket: TcpStream,
+    pub session: Option<Arc<Session>>,
+}
+
 /// A connection and the moment by which the handshake on it must be over.
 pub(crate) struct Parlour {
-    stream: TcpStream,
+    socket: TcpStream,
+    session: Option<Arc<Session>>,
     start: Instant,
     limit: Duration,
 }
@@ -42,10 +54,17 @@ pub(crate) struct Hello {
     pub to: WorkerIndex,
 }
 
+impl fmt::Display for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of run `{}`, {}", self.from, self.run, self.generation)
+    }
+}
+
 impl Parlour {
-    pub fn new(stream: TcpStream, limit: Duration) -> Parlour {
+    pub fn new(socket: TcpStream, limit: Duration) -> Parlour {
         Parlour {
-            stream,
+            socket,
+            session: None,
             start: Instant::now(),
             limit,
         }
@@ -59,33 +78,72 @@ impl Parlour {
         left.ok_or(HandshakeError::Silent { waited: self.limit })
     }
 
+    /// Whether the dialler encrypts, as its first byte tells.
+    pub fn hears_tls(&self) -> Result<bool, HandshakeError> {
+        let mut first = [0];
+        loop {
+            let left = self.left()?;
+            let peeked = self
+                .socket
+                .set_read_timeout(Some(left))
+                .and_then(|()| self.socket.peek(&mut first));
+            match peeked {
+                Ok(0) => return Err(failed("connection closed")(ErrorKind::UnexpectedEof.into())),
+                Ok(_) => return Ok(first[0] == TLS_HANDSHAKE),
+                Err(error) if is_delay(&error) => {}
+                Err(error) => return Err(failed("read from the other side")(error)),
+            }
+        }
+    }
+
+    /// Dialler: whatever follows is encrypted.
+    pub fn encrypt(&mut self, tls: &Tls) -> Result<(), HandshakeError> {
+        self.secure(Session::dialling(tls))
+    }
+
+    /// Acceptor: whatever follows is encrypted.
+    pub fn decrypt(&mut self, tls: &Tls) -> Result<(), HandshakeError> {
+        self.secure(Session::accepting(tls))
+    }
+
+    fn secure(&mut self, session: Result<Session, rustls::Error>) -> Result<(), HandshakeError> {
+        let session = Arc::new(session.map_err(|error| untrusted(&error))?);
+        self.session = Some(session.clone());
+        session
+            .shake_hands(Timed(self))
+            .map_err(|error| self.broken("shake hands with TLS", error))
+    }
+
     fn read(&self, mut buffer: &mut [u8]) -> Result<(), HandshakeError> {
         while !buffer.is_empty() {
-            let left = self.left()?;
-            let read = self
-                .stream
-                .set_read_timeout(Some(left))
-                .and_then(|()| (&self.stream).read(buffer));
+            let read = match &self.session {
+                Some(session) => session.read(buffer, Timed(self)),
+                None => Timed(self).read(buffer),
+            };
             match read {
                 Ok(0) => return Err(failed("connection closed")(ErrorKind::UnexpectedEof.into())),
                 Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if is_delay(&error) => {}
-                Err(error) => return Err(failed("read from the other side")(error)),
+                Err(error) => return Err(self.broken("read from the other side", error)),
             }
         }
         Ok(())
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), HandshakeError> {
-        let left = self.left()?;
-        let written = self
-            .stream
-            .set_write_timeout(Some(left))
-            .and_then(|()| (&self.stream).write_all(bytes));
-        written.map_err(|error| match is_delay(&error) {
-            true => HandshakeError::Silent { waited: self.limit },
-            false => failed("write to the other side")(error),
-        })
+        let written = match &self.session {
+            Some(session) => session.write(bytes, Timed(self)),
+            None => Timed(self).write_all(bytes),
+        };
+        written.map_err(|error| self.broken("write to the other side", error))
+    }
+
+    fn broken(&self, what: &'static str, error: io::Error) -> HandshakeError {
+        let told = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match told {
+            Some(told) => untrusted(told),
+            None if is_delay(&error) => HandshakeError::Silent { waited: self.limit },
+            None => failed(what)(error),
+        }
     }
 
     fn say(&self, code: u8, body: &[u8]) -> Result<(), HandshakeError> {
@@ -117,12 +175,21 @@ impl Parlour {
 
     /// Tells the other side why not. It may be gone, so nothing comes of an error.
     pub fn refuse(&self, refusal: &HandshakeError) {
-        let _ = self.say(REFUSAL, &encode_refusal(refusal));
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| !session.is_shaking_hands())
+        {
+            let _ = self.say(REFUSAL, &encode_refusal(refusal));
+        }
     }
 
     /// The connection, after the handshake.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
+    pub fn into_stream(self) -> Stream {
+        Stream {
+            socket: self.socket,
+            session: self.session,
+        }
     }
 
     /// Acceptor: reads the first message; also gives its bytes, the nonce at their end, for the proofs.
@@ -205,6 +272,38 @@ impl Parlour {
     }
 }
 
+/// The socket, with what is left of the parlour's time as its timeout.
+struct Timed<'a>(&'a Parlour);
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Duration> {
+        self.0.left().map_err(|_| ErrorKind::TimedOut.into())
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.0.socket.set_read_timeout(Some(self.left()?))?;
+            match (&self.0.socket).read(into) {
+                Err(error) if is_delay(&error) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.socket.set_write_timeout(Some(self.left()?))?;
+        (&self.0.socket).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Why a dialler was not let in.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -250,6 +349,13 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> HandshakeError {
     move |error| HandshakeError::Io {
         what,
         source: Arc::new(error),
+    }
+}
+
+/// A session that failed: one side does not believe the other, or speaks something else.
+fn untrusted(error: &rustls::Error) -> HandshakeError {
+    HandshakeError::Untrusted {
+        told: format!("TLS handshake failed: {error}"),
     }
 }
 
@@ -305,7 +411,17 @@ fn encode_refusal(refusal: &HandshakeError) -> Vec<u8> {
             body.push(9);
             body.extend_from_slice(&got.0.to_le_bytes());
         }
+        HandshakeError::NotEncrypted { current } => {
+            body.push(11);
+            body.extend_from_slice(&current.0.to_le_bytes());
+        }
+        HandshakeError::Encrypted { current } => {
+            body.push(12);
+            body.extend_from_slice(&current.0.to_le_bytes());
+        }
         HandshakeError::NotOurProtocol
+        | HandshakeError::Untrusted { .. }
+        | HandshakeError::NoCredentials
         | HandshakeError::Silent { .. }
         | HandshakeError::Crowded { .. }
         | HandshakeError::Absent { .. }
@@ -360,6 +476,12 @@ fn decode_refusal(body: &[u8]) -> Option<HandshakeError> {
             got: Generation(fields.u64()?),
         },
         10 => HandshakeError::NotOurProtocol,
+        11 => HandshakeError::NotEncrypted {
+            current: Generation(fields.u64()?),
+        },
+        12 => HandshakeError::Encrypted {
+            current: Generation(fields.u64()?),
+        },
         _ => return None,
     };
     Some(refusal)

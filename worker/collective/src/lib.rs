@@ -11,8 +11,8 @@
 //!   connection, an abort) breaks the plane, is told to all workers, wakes whoever waits, and is what all
 //!   later calls return (`core.rs`).
 //! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and
-//!   means the same run and generation; the frames after it are neither encrypted nor signed
-//!   (`handshake.rs`).
+//!   means the same run and generation (`handshake.rs`). Between hosts all of it runs inside TLS (`seal.rs`);
+//!   within one, the frames after it are neither encrypted nor signed.
 //!
 //! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs`
 //! (connections), `wait.rs` (conditions).
@@ -32,6 +32,7 @@ mod plane;
 mod pool;
 mod rank;
 mod reduce;
+mod seal;
 mod spread;
 mod stats;
 mod tag;
@@ -44,5 +45,6 @@ pub use listener::{Listener, Refusal};
 pub use membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
 pub use plane::DataPlane;
 pub use rank::{Collective, Pending, Rank};
+pub use seal::Tls;
 pub use stats::{Meter, Stats};
 pub use tag::{Op, Stage, Tag, TagKey};

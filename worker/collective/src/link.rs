@@ -15,8 +15,10 @@ use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
 use crate::frame::{HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
 use crate::group::Shard;
+use crate::handshake::Stream;
 use crate::mailbox::{Parcel, Place, Shape};
 use crate::membership::{Generation, WorkerIndex};
+use crate::seal::{Reader, Session};
 use crate::wait::{Gate, lock};
 
 /// Frames up to this size are read with one system call.
@@ -30,7 +32,9 @@ const CAUSE_BYTES: usize = 1024;
 pub(crate) struct Link {
     peer: WorkerIndex,
     stream: TcpStream,
-    writing: Mutex<()>,
+    session: Option<Arc<Session>>,
+    /// Held while a frame is written; ciphertext on its way.
+    writing: Mutex<Vec<u8>>,
     /// What this side says before it falls silent.
     last_words: OnceLock<Vec<u8>>,
     silent: Gate<bool>,
@@ -39,7 +43,11 @@ pub(crate) struct Link {
 
 impl Link {
     /// Takes over a connection that has shaken hands; a write waits at most `limit` for room.
-    pub fn new(peer: WorkerIndex, stream: TcpStream, limit: Duration) -> io::Result<Link> {
+    pub fn new(peer: WorkerIndex, stream: Stream, limit: Duration) -> io::Result<Link> {
+        let Stream {
+            socket: stream,
+            session,
+        } = stream;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(Some(limit))?;
@@ -49,6 +57,7 @@ impl Link {
         Ok(Link {
             peer,
             stream,
+            session,
             writing: Mutex::default(),
             last_words: OnceLock::new(),
             silent: Gate::default(),
@@ -57,8 +66,8 @@ impl Link {
     }
 
     /// A second handle, for the reader.
-    pub fn reading_half(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+    pub fn reading_half(&self) -> io::Result<Reader> {
+        Ok(Reader::new(self.stream.try_clone()?, self.session.clone()))
     }
 
     /// Whether the peer has said goodbye.
@@ -78,21 +87,31 @@ impl Link {
     fn write(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
         let header = header.encode();
         let mut parts = [IoSlice::new(&header), IoSlice::new(payload)];
-        let mut left = &mut parts[..];
-        let _writing = lock(&self.writing);
-        while left.iter().any(|part| !part.is_empty()) {
-            let error = match (&self.stream).write_vectored(left) {
-                Ok(0) => ErrorKind::WriteZero.into(),
-                Ok(written) => {
-                    IoSlice::advance_slices(&mut left, written);
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => error,
-            };
+        let mut writing = lock(&self.writing);
+        let outcome = self.put(&mut parts, &mut writing);
+        if outcome.is_err() {
             // Whatever came after half a frame would be taken for its other half.
             self.fall_silent();
-            return Err(error);
+        }
+        outcome
+    }
+
+    fn put(&self, mut left: &mut [IoSlice<'_>], sealed: &mut Vec<u8>) -> io::Result<()> {
+        while left.iter().any(|part| !part.is_empty()) {
+            let written = match &self.session {
+                Some(session) => {
+                    let taken = session.seal(left, sealed)?;
+                    (&self.stream).write_all(sealed)?;
+                    Ok(taken)
+                }
+                None => (&self.stream).write_vectored(left),
+            };
+            match written {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -108,7 +127,7 @@ impl Link {
     }
 
     fn speak_last(&self, limit: Duration) {
-        let _writing = match self.writing.try_lock() {
+        let mut writing = match self.writing.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Its holder comes here after its frame.
@@ -122,7 +141,7 @@ impl Link {
             let _ = self
                 .stream
                 .set_write_timeout(Some(limit))
-                .and_then(|()| (&self.stream).write_all(frame));
+                .and_then(|()| self.put(&mut [IoSlice::new(frame)], &mut writing));
             self.fall_silent();
         }
     }
@@ -185,7 +204,7 @@ pub(crate) fn abort_frame(
 }
 
 /// Reads frames of `peer` until its connection ends. Body of a thread.
-pub(crate) fn read_frames(core: &Arc<Core>, link: &Link, stream: TcpStream) {
+pub(crate) fn read_frames(core: &Arc<Core>, link: &Link, stream: Reader) {
     let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
     while core.fault().is_none() {
         match read_frame(core, link, &mut stream) {
@@ -215,16 +234,20 @@ enum Trouble {
     Fault(CollectiveError),
 }
 
-fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<TcpStream>) -> Result<(), Trouble> {
+fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> Result<(), Trouble> {
     let worker = link.peer;
+    let trouble = |error: io::Error| match error.kind() {
+        ErrorKind::InvalidData => {
+            Trouble::Fault(CollectiveError::io(format!("decrypt what {worker} sent"), error))
+        }
+        _ => Trouble::Closed,
+    };
     let mut header = [0; HEADER_BYTES];
-    stream.read_exact(&mut header).map_err(|_| Trouble::Closed)?;
+    stream.read_exact(&mut header).map_err(trouble)?;
     let header = Header::decode(&header, core.membership.generation)
         .map_err(|source| Trouble::Fault(CollectiveError::Frame { worker, source }))?;
     let mut buffer = core.pool.take(header.length as usize);
-    stream
-        .read_exact(buffer.bytes_mut())
-        .map_err(|_| Trouble::Closed)?;
+    stream.read_exact(buffer.bytes_mut()).map_err(trouble)?;
     let bytes = HEADER_BYTES as u64 + u64::from(header.length);
     core.counters.received_bytes.fetch_add(bytes, Ordering::Relaxed);
     match header.kind {

@@ -13,8 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{CollectiveError, HandshakeError};
-use crate::handshake::{Hello, Parlour};
+use crate::handshake::{Hello, Parlour, Stream};
 use crate::membership::{Generation, Membership, WorkerIndex};
+use crate::seal::Tls;
 use crate::wait::Gate;
 
 /// Handshakes under way at once.
@@ -29,6 +30,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub struct Refusal {
     /// Where it came from.
     pub address: SocketAddr,
+    /// What it claimed to be, if it came to that.
+    pub claim: Option<String>,
     /// Why it was refused.
     pub cause: HandshakeError,
 }
@@ -55,12 +58,18 @@ pub(crate) struct Seat {
     pub phase: Phase,
 }
 
+/// Hears of each refusal as it happens.
+type Tell = Box<dyn Fn(&Refusal) + Send>;
+
 #[derive(Default)]
 pub(crate) struct Door {
     pub seat: Option<Seat>,
-    pub arrived: HashMap<WorkerIndex, TcpStream>,
+    pub arrived: HashMap<WorkerIndex, Stream>,
     /// What this worker's own dialling has come to.
-    pub dialled: HashMap<WorkerIndex, Result<TcpStream, HandshakeError>>,
+    pub dialled: HashMap<WorkerIndex, Result<Stream, HandshakeError>>,
+    /// What this worker shows, and whom it believes.
+    pub tls: Option<Tls>,
+    told: Option<Tell>,
     refusals: VecDeque<Refusal>,
     pending: usize,
     closed: bool,
@@ -81,22 +90,27 @@ impl Door {
     }
 
     /// Whom a caller may speak to; none while that is not known yet.
-    fn receive(&self, hello: &Hello) -> Option<Result<Arc<Membership>, HandshakeError>> {
+    fn receive(&self, hello: &Hello, encrypted: bool) -> Option<Result<Arc<Membership>, HandshakeError>> {
         let seat = self.seat.as_ref()?;
         let known = &seat.membership;
         let got = hello.generation;
+        let current = known.generation;
+        let comes_later = hello.run == known.run && got > current;
+        if encrypted != known.encrypted && !comes_later {
+            return Some(Err(match known.encrypted {
+                true => HandshakeError::NotEncrypted { current },
+                false => HandshakeError::Encrypted { current },
+            }));
+        }
         if hello.run != known.run {
             let (got, current) = (hello.run.clone(), known.run.clone());
             return Some(Err(HandshakeError::WrongRun { got, current }));
         }
-        if got > known.generation {
+        if got > current {
             return None;
         }
-        if got < known.generation {
-            return Some(Err(HandshakeError::StaleGeneration {
-                got,
-                current: known.generation,
-            }));
+        if got < current {
+            return Some(Err(HandshakeError::StaleGeneration { got, current }));
         }
         if hello.to != known.me {
             return Some(Err(HandshakeError::WrongDestination {
@@ -121,6 +135,9 @@ impl Door {
     }
 
     fn note(&mut self, refusal: Refusal) {
+        if let Some(tell) = &self.told {
+            tell(&refusal);
+        }
         if self.refusals.len() == REFUSALS {
             self.refusals.pop_front();
         }
@@ -163,6 +180,16 @@ impl Listener {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Encrypts the connections of generations whose membership says so.
+    pub fn use_tls(&self, tls: Tls) {
+        self.door.update(|door| door.tls = Some(tls));
+    }
+
+    /// Calls `tell` for each connection that is refused from now on; it must not wait for anything.
+    pub fn on_refusal(&self, tell: impl Fn(&Refusal) + Send + 'static) {
+        self.door.update(|door| door.told = Some(Box::new(tell)));
     }
 
     /// The latest connections refused, oldest first; forgets them.
@@ -260,6 +287,7 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
                 door.pending -= 1;
                 door.note(Refusal {
                     address,
+                    claim: None,
                     cause: HandshakeError::Crowded { pending },
                 });
             });
@@ -268,8 +296,9 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
 }
 
 fn receive(door: &Gate<Door>, stream: TcpStream, address: SocketAddr, handshake: Duration) {
-    let parlour = Parlour::new(stream, handshake);
-    let outcome = converse(door, &parlour, handshake);
+    let mut parlour = Parlour::new(stream, handshake);
+    let mut claim = None;
+    let outcome = converse(door, &mut parlour, handshake, &mut claim);
     door.update(|door| door.pending -= 1);
     match outcome {
         Ok((membership, from)) => door.update(|door| {
@@ -282,6 +311,7 @@ fn receive(door: &Gate<Door>, stream: TcpStream, address: SocketAddr, handshake:
             door.update(|door| {
                 door.note(Refusal {
                     address,
+                    claim,
                     cause: cause.clone(),
                 })
             });
@@ -292,18 +322,25 @@ fn receive(door: &Gate<Door>, stream: TcpStream, address: SocketAddr, handshake:
 
 fn converse(
     door: &Gate<Door>,
-    parlour: &Parlour,
+    parlour: &mut Parlour,
     handshake: Duration,
+    claim: &mut Option<String>,
 ) -> Result<(Arc<Membership>, WorkerIndex), HandshakeError> {
     let start = Instant::now();
+    let encrypted = parlour.hears_tls()?;
+    if encrypted {
+        let tls = door.lock().tls.clone();
+        parlour.decrypt(&tls.ok_or(HandshakeError::NotOurProtocol)?)?;
+    }
     let (hello, words) = parlour.hear_hello()?;
+    *claim = Some(hello.to_string());
     // Half of the time is left for the rest of the conversation.
     let patience = (handshake / 2).saturating_sub(start.elapsed());
     let (received, _) = door.wait(patience, |door| match door.closed {
         true => Some(Err(HandshakeError::NotYet {
             got: hello.generation,
         })),
-        false => door.receive(&hello),
+        false => door.receive(&hello, encrypted),
     });
     let membership = received.unwrap_or(Err(HandshakeError::NotYet {
         got: hello.generation,

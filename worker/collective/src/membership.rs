@@ -72,6 +72,8 @@ pub struct Membership {
     pub shards: Vec<WorkerIndex>,
     /// The run's secret.
     pub secret: Secret,
+    /// Whether its connections are encrypted; whoever dials otherwise is refused.
+    pub encrypted: bool,
 }
 
 impl Membership {

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
 use crate::group::Shard;
-use crate::handshake::{Heard, Parlour};
+use crate::handshake::{Heard, Parlour, Stream};
 use crate::link::{LAST_WORDS, Link, read_frames};
 use crate::listener::{Door, Listener, Phase};
 use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
+use crate::seal::Tls;
 use crate::stats::{Meter, Stats};
 use crate::wait::{Gate, lock};
 
@@ -75,6 +76,7 @@ impl DataPlane {
             }],
             shards: vec![WorkerIndex(0); shards as usize],
             secret: Secret([0; 32]),
+            encrypted: false,
         };
         membership.check()?;
         DataPlane::start(membership, deadlines, Vec::new())
@@ -83,7 +85,7 @@ impl DataPlane {
     fn start(
         membership: Membership,
         deadlines: Deadlines,
-        peers: Vec<(WorkerIndex, TcpStream)>,
+        peers: Vec<(WorkerIndex, Stream)>,
     ) -> Result<DataPlane, CollectiveError> {
         let mut links: Vec<Option<Arc<Link>>> = membership.workers.iter().map(|_| None).collect();
         let mut halves = Vec::new();
@@ -196,12 +198,14 @@ fn dial(
     peer: WorkerIndex,
     deadlines: Deadlines,
     start: Instant,
-) -> Option<Result<TcpStream, HandshakeError>> {
+) -> Option<Result<Stream, HandshakeError>> {
+    let tls = door.lock().tls.clone();
     let address = membership.workers[peer.0 as usize].address.clone();
     let mut pause = PAUSES.0;
     loop {
         let left = deadlines.connect.saturating_sub(start.elapsed());
-        let last = match attempt(membership, peer, &address, deadlines.handshake.min(left)) {
+        let limit = deadlines.handshake.min(left);
+        let last = match attempt(membership, tls.as_ref(), peer, &address, limit) {
             Ok(stream) => return Some(Ok(stream)),
             Err(Heard::Refusal(HandshakeError::NotYet { got })) => HandshakeError::NotYet { got },
             Err(Heard::Refusal(cause)) => {
@@ -234,10 +238,11 @@ fn dial(
 
 fn attempt(
     membership: &Membership,
+    tls: Option<&Tls>,
     peer: WorkerIndex,
     address: &str,
     limit: Duration,
-) -> Result<TcpStream, Heard> {
+) -> Result<Stream, Heard> {
     let start = Instant::now();
     let failed = |what: &'static str| {
         move |error| {
@@ -259,9 +264,24 @@ fn attempt(
     }
     let stream = outcome?;
     stream.set_nodelay(true).map_err(failed("set up the socket"))?;
-    let parlour = Parlour::new(stream, limit.saturating_sub(start.elapsed()));
-    parlour.introduce(membership, peer)?;
+    let mut parlour = Parlour::new(stream, limit.saturating_sub(start.elapsed()));
+    if membership.encrypted {
+        let tls = tls.ok_or(Heard::Refusal(HandshakeError::NoCredentials))?;
+        parlour.encrypt(tls).map_err(distrusts)?;
+    }
+    parlour.introduce(membership, peer).map_err(|heard| match heard {
+        Heard::Failed(error) => distrusts(error),
+        refusal => refusal,
+    })?;
     Ok(parlour.into_stream())
+}
+
+/// No further attempt makes one side believe the other.
+fn distrusts(error: HandshakeError) -> Heard {
+    match error {
+        HandshakeError::Untrusted { .. } => Heard::Refusal(error),
+        other => Heard::Failed(other),
+    }
 }
 
 fn describe(error: &HandshakeError) -> String {
@@ -277,7 +297,7 @@ fn await_peers(
     membership: &Arc<Membership>,
     limit: Duration,
     start: Instant,
-) -> Result<Vec<(WorkerIndex, TcpStream)>, CollectiveError> {
+) -> Result<Vec<(WorkerIndex, Stream)>, CollectiveError> {
     let me = membership.me.0;
     let lower: Vec<WorkerIndex> = (0..me).map(WorkerIndex).collect();
     let higher: Vec<WorkerIndex> = (me + 1..membership.workers.len() as u32)

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
+use ulda_credentials::channel::{Client, Distrust, Way, host_of, is_loopback};
 use ulda_proto::v1;
-use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
 use super::session::{AgentError, Introduction};
 
@@ -20,6 +20,9 @@ const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
 const OTHERS_AFTER: Duration = Duration::from_secs(1);
 /// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How addresses begin, with TLS and without.
+const SECURE: &str = "https://";
+const PLAIN: &str = "http://";
 /// File in the run directory that names the coordinator.
 const SERVER_FILE: &str = "run.lock";
 
@@ -47,12 +50,12 @@ pub(super) struct Line {
 /// Whom the line leads to, and under which id this worker is known there.
 #[derive(Clone, Debug)]
 struct End {
-    client: CoordinatorClient<Channel>,
+    client: Client,
     worker: u64,
 }
 
 impl Line {
-    pub fn client(&self) -> CoordinatorClient<Channel> {
+    pub fn client(&self) -> Client {
         self.end.borrow().client.clone()
     }
 
@@ -66,6 +69,7 @@ impl Line {
 pub(super) struct Switchboard {
     address: String,
     run_directory: PathBuf,
+    way: Way,
     end: watch::Sender<End>,
 }
 
@@ -73,19 +77,17 @@ pub(super) struct Switchboard {
 #[derive(Deserialize)]
 struct Server {
     address: String,
+    #[serde(default)]
+    tls: bool,
 }
 
 impl Switchboard {
-    pub fn new(
-        address: &str,
-        run_directory: &Path,
-        client: CoordinatorClient<Channel>,
-        worker: u64,
-    ) -> (Self, Line) {
+    pub fn new(address: &str, run_directory: &Path, way: Way, client: Client, worker: u64) -> (Self, Line) {
         let (end, line) = watch::channel(End { client, worker });
         let board = Self {
             address: address.to_owned(),
             run_directory: run_directory.to_owned(),
+            way,
             end,
         };
         (board, Line { end: line })
@@ -96,8 +98,13 @@ impl Switchboard {
         &self.address
     }
 
+    /// How coordinators of this run are reached.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// The worker joined anew.
-    pub fn joined(&mut self, client: CoordinatorClient<Channel>, worker: u64) {
+    pub fn joined(&mut self, client: Client, worker: u64) {
         self.end.send_replace(End { client, worker });
     }
 
@@ -109,6 +116,10 @@ impl Switchboard {
         let Some(found) = announced(&self.run_directory).filter(|found| *found != self.address) else {
             return;
         };
+        if is_secure(&found) != is_secure(&self.address) {
+            // The token is not said in the clear because a file asks for it.
+            return;
+        }
         let Ok(endpoint) = endpoint(&found) else { return };
         tracing::info!(
             from = self.address,
@@ -116,7 +127,7 @@ impl Switchboard {
             "coordinator looked for at its new address"
         );
         self.address = found;
-        let client = CoordinatorClient::new(endpoint.connect_lazy());
+        let client = self.way.client(&endpoint);
         self.end.send_modify(|end| end.client = client);
     }
 }
@@ -124,12 +135,44 @@ impl Switchboard {
 fn announced(run_directory: &Path) -> Option<String> {
     let text = std::fs::read_to_string(run_directory.join(SERVER_FILE)).ok()?;
     let server: Server = serde_json::from_str(&text).ok()?;
-    Some(format!("http://{}", server.address))
+    Some(format!(
+        "{}{}",
+        if server.tls { SECURE } else { PLAIN },
+        server.address
+    ))
+}
+
+fn is_secure(address: &str) -> bool {
+    address.starts_with(SECURE)
+}
+
+/// The way to the coordinator that `introduction` names.
+///
+/// # Errors
+/// No address, or one that would have the token said in the clear to another host.
+pub(super) fn way(introduction: &Introduction) -> Result<Way, AgentError> {
+    let address = &introduction.coordinator;
+    let claim = format!("run `{}`, slot {}", introduction.run, introduction.slot);
+    let endpoint = endpoint(address)?;
+    let credentials = &introduction.credentials;
+    let tls = is_secure(address);
+    if !tls && !is_loopback(host_of(endpoint.uri())) {
+        return Err(AgentError::InTheClear(address.clone()));
+    }
+    Ok(Way::new(
+        credentials.token(),
+        tls.then(|| credentials.to_coordinator()),
+        &claim,
+    ))
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, AgentError> {
-    let endpoint =
-        Endpoint::from_shared(address.to_owned()).map_err(|_| AgentError::Address(address.to_owned()))?;
+    let bad = || AgentError::Address(address.to_owned());
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|_| bad())?;
+    let known = [SECURE, PLAIN].iter().any(|scheme| address.starts_with(scheme));
+    if !known || endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
     Ok(endpoint
         .connect_timeout(RPC_DEADLINE)
         .tcp_nodelay(true)
@@ -139,15 +182,29 @@ fn endpoint(address: &str) -> Result<Endpoint, AgentError> {
 /// Introduces this worker to the coordinator at the address it was given.
 pub(super) async fn join(
     introduction: &Introduction,
-) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), AgentError> {
+    way: &Way,
+) -> Result<(Client, v1::JoinReply), AgentError> {
     let address = &introduction.coordinator;
     let endpoint = endpoint(address)?;
+    let folder = || introduction.credentials.folder().to_owned();
     let started = Instant::now();
     let mut backoff = Backoff::new();
     loop {
-        let problem = match try_join(&endpoint, introduction).await {
+        let problem = match try_join(&endpoint, introduction, way).await {
             Ok(joined) => return Ok(joined),
             Err(Attempt::Refused(why)) => return Err(AgentError::Refused(why)),
+            Err(Attempt::Distrusted(why)) => {
+                return Err(AgentError::Distrust {
+                    folder: folder(),
+                    why,
+                });
+            }
+            Err(Attempt::WrongToken(told)) => {
+                return Err(AgentError::WrongToken {
+                    folder: folder(),
+                    told,
+                });
+            }
             Err(Attempt::Again(problem)) => problem,
         };
         let waited = started.elapsed();
@@ -165,15 +222,22 @@ pub(super) async fn join(
 enum Attempt {
     Again(String),
     Refused(String),
+    Distrusted(Distrust),
+    WrongToken(String),
 }
 
 async fn try_join(
     endpoint: &Endpoint,
     introduction: &Introduction,
-) -> Result<(CoordinatorClient<Channel>, v1::JoinReply), Attempt> {
-    let channel = endpoint.connect().await;
-    let channel = channel.map_err(|error| Attempt::Again(crate::with_causes(&error)))?;
-    let mut client = CoordinatorClient::new(channel);
+    way: &Way,
+) -> Result<(Client, v1::JoinReply), Attempt> {
+    // A connection that failed for want of trust told the way why.
+    let again = |problem: String| match way.distrust() {
+        Some(distrust) => Attempt::Distrusted(distrust),
+        None => Attempt::Again(problem),
+    };
+    let connected = way.connect(endpoint).await;
+    let mut client = connected.map_err(|error| again(crate::with_causes(&error)))?;
     let request = v1::JoinRequest {
         run: introduction.run.clone(),
         slot: introduction.slot,
@@ -184,12 +248,15 @@ async fn try_join(
     };
     let answer = tokio::time::timeout(RPC_DEADLINE, client.join(request)).await;
     match answer {
-        Err(_) => Err(Attempt::Again(format!(
+        Err(_) => Err(again(format!(
             "no answer to join within {} s",
             RPC_DEADLINE.as_secs()
         ))),
         Ok(Ok(reply)) => Ok((client, reply.into_inner())),
-        Ok(Err(status)) if is_passing(&status) => Err(Attempt::Again(status.to_string())),
+        Ok(Err(status)) if is_passing(&status) => Err(again(status.to_string())),
+        Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => {
+            Err(Attempt::WrongToken(status.message().to_owned()))
+        }
         Ok(Err(status)) => Err(Attempt::Refused(status.message().to_owned())),
     }
 }
@@ -209,35 +276,70 @@ pub(super) fn is_passing(status: &tonic::Status) -> bool {
 mod tests {
     use super::*;
 
+    fn board(here: &str, run_directory: &Path) -> (Switchboard, Line) {
+        let token = ulda_credentials::Token::draw().unwrap();
+        let way = Way::new(&token, None, "run `small`, slot 0");
+        let client = way.client(&endpoint(here).unwrap());
+        Switchboard::new(here, run_directory, way, client, 0)
+    }
+
+    fn announce(folder: &Path, address: &str, tls: bool) {
+        let text = format!("{{\"process_id\":1,\"address\":\"{address}\",\"tls\":{tls},\"more\":0}}");
+        std::fs::write(folder.join(SERVER_FILE), text).unwrap();
+    }
+
     #[tokio::test]
     async fn a_coordinator_that_moved_is_found_by_the_run_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let here = "http://127.0.0.1:1";
-        let client = CoordinatorClient::new(endpoint(here).unwrap().connect_lazy());
-        let (mut board, line) = Switchboard::new(here, folder.path(), client, 0);
+        let here = "https://127.0.0.1:1";
+        let (mut board, line) = board(here, folder.path());
         let there = "127.0.0.1:2";
-        std::fs::write(
-            folder.path().join(SERVER_FILE),
-            format!("{{\"process_id\":1,\"address\":\"{there}\",\"more\":0}}"),
-        )
-        .unwrap();
+        announce(folder.path(), there, true);
 
         board.look_around(Duration::ZERO);
         assert_eq!(board.address, here, "too early");
         board.look_around(OTHERS_AFTER);
-        assert_eq!(board.address, format!("http://{there}"));
+        assert_eq!(board.address, format!("https://{there}"));
         assert!(
             line.end.has_changed().unwrap(),
             "whoever holds the line hears of it"
+        );
+        announce(folder.path(), "127.0.0.1:3", false);
+        board.look_around(OTHERS_AFTER);
+        assert_eq!(
+            board.address,
+            format!("https://{there}"),
+            "the token stays secret"
         );
     }
 
     #[tokio::test]
     async fn a_run_directory_out_of_reach_changes_nothing() {
         let here = "http://127.0.0.1:1";
-        let client = CoordinatorClient::new(endpoint(here).unwrap().connect_lazy());
-        let (mut board, _line) = Switchboard::new(here, Path::new("/nowhere"), client, 0);
+        let (mut board, _line) = board(here, Path::new("/nowhere"));
         board.look_around(OTHERS_AFTER);
         assert_eq!(board.address, here);
+    }
+
+    #[test]
+    fn addresses_are_told_apart() {
+        for good in [
+            "https://10.0.0.1:7070",
+            "http://localhost:1",
+            "https://[::1]:5",
+            "https://node1.example:7",
+        ] {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "10.0.0.1:7070",
+            "ftp://a:1",
+            "https://",
+            "https:///x",
+            "http://a b:1",
+        ] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
     }
 }

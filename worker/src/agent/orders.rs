@@ -40,6 +40,8 @@ pub struct Form {
     pub state: Option<StateClaim>,
     /// Member that holds `state`.
     pub holder: Option<usize>,
+    /// Whether members encrypt what they tell each other.
+    pub data_tls: bool,
 }
 
 /// A directive that makes no sense to this worker.
@@ -90,6 +92,7 @@ impl Form {
             shard_owner: form.shard_owner.into_iter().map(|owner| owner as usize).collect(),
             state: state.transpose()?,
             holder: form.holder.map(|holder| holder as usize),
+            data_tls: form.data_tls,
         })
     }
 }

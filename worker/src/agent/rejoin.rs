@@ -30,7 +30,9 @@ impl Session {
             coordinator: self.switchboard.address().to_owned(),
             ..self.introduction.clone()
         };
-        let (client, reply) = join(&introduction).await.map_err(|error| error.to_string())?;
+        let way = self.switchboard.way().clone();
+        let joined = join(&introduction, &way).await;
+        let (client, reply) = joined.map_err(|error| error.to_string())?;
         if reply.coordinator_term < self.term {
             let (got, current) = (reply.coordinator_term, self.term);
             return Err(format!(

@@ -1,6 +1,7 @@
 //! The connection to the coordinator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -9,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use ulda_core::ids::Generation;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_credentials::Worker as Credentials;
+use ulda_credentials::channel::Distrust;
 use ulda_proto::v1;
 
-use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join};
+use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::facts::{Fact, Report, heartbeat};
 use super::orders::Order;
 use super::rejoin::Again;
@@ -24,12 +27,14 @@ const OUTBOX: usize = 64;
 /// How a worker presents itself.
 #[derive(Clone, Debug)]
 pub struct Introduction {
-    /// `http://host:port` of the coordinator.
+    /// `https://host:port` of the coordinator; `http://` only within this host.
     pub coordinator: String,
     pub run: String,
     pub slot: u32,
     pub data_address: String,
     pub device: String,
+    /// What this worker is recognised by.
+    pub credentials: Arc<Credentials>,
 }
 
 /// What a worker learns on joining.
@@ -43,8 +48,14 @@ pub struct Joined {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    #[error("`{0}` is not a coordinator's address; hint: it looks like http://10.0.0.1:7070")]
+    #[error("`{0}` is not a coordinator's address; hint: it looks like https://10.0.0.1:7070")]
     Address(String),
+    #[error("`{0}` would send the run's token in the clear to another host; hint: dial it by https://")]
+    InTheClear(String),
+    #[error("with the credentials in `{}`: {why}", folder.display())]
+    Distrust { folder: PathBuf, why: Distrust },
+    #[error("the coordinator does not take the token in `{}`: {told}", folder.display())]
+    WrongToken { folder: PathBuf, told: String },
     #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
     Unreachable {
         address: String,
@@ -68,6 +79,17 @@ pub struct Agent {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
+impl AgentError {
+    /// Whether a person must mend something before a worker like this one can join.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => true,
+            Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => false,
+        }
+    }
+}
+
 impl Agent {
     /// Joins the run and starts attending. Heartbeats flow from here on.
     ///
@@ -80,7 +102,8 @@ impl Agent {
             .enable_all()
             .build()
             .map_err(AgentError::Runtime)?;
-        let (client, reply) = runtime.block_on(join(introduction))?;
+        let way = way(introduction)?;
+        let (client, reply) = runtime.block_on(join(introduction, &way))?;
         let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
         let term = reply.coordinator_term;
         let joined = Joined::from_wire(reply)?;
@@ -90,6 +113,7 @@ impl Agent {
         let (switchboard, line) = Switchboard::new(
             &introduction.coordinator,
             &joined.run_directory,
+            way,
             client,
             joined.worker,
         );

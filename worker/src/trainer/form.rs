@@ -160,6 +160,7 @@ impl Trainer {
                 .map(|&owner| WorkerIndex(owner as u32))
                 .collect(),
             secret: self.secret.clone(),
+            encrypted: form.data_tls,
         }
     }
 

@@ -1,12 +1,13 @@
 //! The status page at `/`: what the journal tells of a run and, while it is served, what only its coordinator
-//! knows. The server renders it; the script only swaps the parts that changed, so it also works without.
+//! knows. The server renders it; the script only swaps the parts that changed, so it also works without;
+//! stopping the run needs it.
 
 mod generations;
 mod parts;
 mod ranks;
 mod scores;
 
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use generations::GenerationView;
 
@@ -77,9 +78,24 @@ pub fn live_part(directory: &RunDirectory, live: Option<&Live>) -> Result<String
     Ok(main.into_string())
 }
 
-/// The whole page around [`live_part`].
+/// Sent by the script, with the token in a header; hidden where there is none.
+fn stop_form() -> Markup {
+    html! {
+        details #stop hidden {
+            summary { "Stop this run" }
+            form autocomplete="off" {
+                label for="token" { "The run's token, as in its " code { "credentials/token" } }
+                input #token type="password" required autocomplete="off" spellcheck="false";
+                button type="submit" { "Stop the run" }
+            }
+            p role="status" { "Workers write a checkpoint and leave; the run can be resumed." }
+        }
+    }
+}
+
+/// The whole page around [`live_part`]; with a button that stops the run for visitors whose token may be asked for.
 #[must_use]
-pub fn page(live_part: &str) -> String {
+pub fn page(live_part: &str, stoppable: bool) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -96,6 +112,7 @@ pub fn page(live_part: &str) -> String {
             body {
                 p #contact role="status" hidden { "The coordinator does not answer; what follows is the last that was heard." }
                 (PreEscaped(live_part))
+                @if stoppable { (stop_form()) }
             }
         }
     };

@@ -47,3 +47,28 @@ events.onerror = () => { contact.hidden = false; };
 events.onopen = () => { contact.hidden = true; };
 // What depends on the time alone: ages, and ranks that fell silent.
 setInterval(renew, 5000);
+
+// Stopping asks for the run's token, which goes into a header and is kept nowhere.
+const stop = document.getElementById("stop");
+if (stop) {
+  const [form, token, told] = ["form", "#token", "p"].map((part) => stop.querySelector(part));
+  stop.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    told.textContent = "Asking …";
+    try {
+      const headers = { Authorization: `Bearer ${token.value.trim()}` };
+      const answer = await fetch("api/stop", { method: "POST", headers, signal: AbortSignal.timeout(25000) });
+      told.textContent = (await answer.text()).trim();
+      stop.classList.toggle("refused", !answer.ok);
+    } catch {
+      told.textContent = "The coordinator does not answer.";
+      stop.classList.add("refused");
+    } finally {
+      token.value = "";
+      button.disabled = false;
+    }
+  });
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ulda_collective::{
     CollectiveError, DataPlane, Deadlines, Generation, Listener, Membership, Op, Rank, RunId, Secret, Shard,
-    Stage, Tag, WorkerIndex, WorkerPeer,
+    Stage, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Long enough for a loaded machine; no test that passes waits for it.
@@ -54,17 +54,50 @@ pub fn membership(me: u32, listeners: &[&Listener], shards: u32) -> Membership {
             .map(|shard| WorkerIndex(shard * workers / shards))
             .collect(),
         secret: Secret([42; 32]),
+        encrypted: false,
     }
 }
 
 /// The planes of a mesh of `workers`, by worker.
 pub fn mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
+    connected(workers, shards, deadlines, None)
+}
+
+/// The same, with encrypted connections.
+pub fn encrypted_mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
+    connected(workers, shards, deadlines, Some(tls(credentials().path())))
+}
+
+/// A credentials folder of a run of its own.
+pub fn credentials() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    ulda_credentials::issue::create(folder.path(), &[]).unwrap();
+    folder
+}
+
+/// What a worker with this folder shows and believes.
+pub fn tls(folder: &std::path::Path) -> Tls {
+    let worker = ulda_credentials::Worker::read(folder).unwrap();
+    Tls {
+        dials: worker.to_peers(),
+        accepts: worker.from_peers(),
+        peer: worker.peer_name(),
+    }
+}
+
+fn connected(workers: u32, shards: u32, deadlines: Deadlines, tls: Option<Tls>) -> Vec<DataPlane> {
     let listeners: Vec<Listener> = (0..workers).map(|_| listener()).collect();
+    for listener in &listeners {
+        tls.iter().for_each(|tls| listener.use_tls(tls.clone()));
+    }
     let refs: Vec<&Listener> = listeners.iter().collect();
     thread::scope(|scope| {
         let connecting: Vec<_> = (0..workers)
             .map(|me| {
-                let membership = membership(me, &refs, shards);
+                let membership = Membership {
+                    encrypted: tls.is_some(),
+                    ..membership(me, &refs, shards)
+                };
                 let listener = refs[me as usize];
                 scope.spawn(move || DataPlane::connect(listener, membership, deadlines))
             })
