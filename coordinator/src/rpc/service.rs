@@ -125,8 +125,10 @@ impl Door {
                 ours: VERSION.to_owned(),
             });
         }
-        let (host, _) = request.data_address.rsplit_once(':').unwrap_or_default();
-        if self.within_host && !is_loopback(host.trim_matches(['[', ']'])) {
+        if self.within_host
+            && let Some((host, _)) = request.data_address.rsplit_once(':')
+            && !is_loopback(host.trim_matches(['[', ']']))
+        {
             return Err(Refusal::Exposed {
                 data_address: request.data_address.clone(),
             });

@@ -185,7 +185,6 @@ async fn certificates_of_another_authority_are_refused_on_both_sides() {
         "slot 1",
     );
     let told = join(&way, &run.endpoint("127.0.0.1")).await;
-    assert_eq!(told.code(), Code::Unavailable, "{told}");
     let Some(Distrust::Worker { .. }) = way.distrust() else {
         panic!("a certificate of another authority was let in: {told}")
     };
