@@ -171,7 +171,8 @@ mod tests {
         let here = SocketAddr::from(([127, 0, 0, 1], 5));
         let right = format!("Bearer {}", token.reveal());
         let judge = |peer, pairs: &[(&'static str, &str)]| stopper.judge(peer, &headers(pairs));
-        let cases: [(&[(&'static str, &str)], Result<(), Refusal>); 8] = [
+        type Said<'a> = &'a [(&'static str, &'a str)];
+        let cases: [(Said<'_>, Result<(), Refusal>); 8] = [
             (&[("authorization", &right)], Ok(())),
             (
                 &[
