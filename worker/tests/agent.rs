@@ -112,7 +112,11 @@ impl Bench {
                 .add_service(service)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
+        let folder = tempfile::tempdir().unwrap();
+        ulda_credentials::issue::create(folder.path(), &[]).unwrap();
+        let credentials = ulda_credentials::Worker::read(folder.path()).unwrap();
         let introduction = Introduction {
+            credentials: Arc::new(credentials),
             coordinator: format!("http://{address}"),
             run: "ulda".into(),
             slot: 0,
