@@ -52,6 +52,8 @@ pub struct Board {
     unplaced: bool,
     /// Where the latest told step stands.
     latest: Option<Cursor>,
+    /// The latest step whose losses were told; they are the same on all workers.
+    learned: Option<Cursor>,
     phases: BTreeMap<(u32, String), Mean>,
     images: u64,
     since: f64,
@@ -71,6 +73,7 @@ impl Board {
             course,
             unplaced: false,
             latest: None,
+            learned: None,
             phases: BTreeMap::new(),
             images: 0,
             since: now,
@@ -106,6 +109,7 @@ impl Board {
     #[must_use]
     pub fn generation_started(&mut self, now: f64, at: Option<Cursor>) -> Option<Event> {
         self.unplaced = at.is_none();
+        self.learned = at;
         self.phases.clear();
         let first = self.at(at?) + 1;
         Some(void_from(now, first))
@@ -137,7 +141,8 @@ impl Board {
         };
         let mut values = scalars("loss", &told.losses);
         values.extend(scalars("learning_rate", &told.learning_rates));
-        if !values.is_empty() {
+        if !values.is_empty() && self.learned < Some(place) {
+            self.learned = Some(place);
             events.push(summary(now, self.at(place), values));
         }
         events
@@ -386,7 +391,9 @@ mod tests {
         assert_eq!(board.generation_started(2.0, None), None);
         let told = board.step(3.0, 1, at(Stage::Adapt, 5), &loss(1.0));
         assert_eq!((void(&told[0]), told[1].step), (Some(15), 15));
-        assert_eq!(board.step(4.0, 0, at(Stage::Adapt, 5), &loss(1.0)).len(), 1);
+        // Another worker tells the same of the same step.
+        assert!(board.step(4.0, 0, at(Stage::Adapt, 5), &loss(1.0)).is_empty());
+        assert_eq!(board.step(5.0, 0, at(Stage::Adapt, 6), &loss(1.0)).len(), 1);
     }
 
     #[test]
