@@ -103,7 +103,13 @@ impl Parlour {
 
     /// Acceptor: whatever follows is encrypted.
     pub fn decrypt(&mut self, tls: &Tls) -> Result<(), HandshakeError> {
-        self.secure(Session::accepting(tls))
+        // A dialler that does not believe this side hangs up, and its reason may be lost with the connection.
+        self.secure(Session::accepting(tls)).map_err(|error| match error {
+            HandshakeError::Io { source, .. } => HandshakeError::Untrusted {
+                told: format!("the other side broke off the TLS handshake: {source}"),
+            },
+            other => other,
+        })
     }
 
     fn secure(&mut self, session: Result<Session, rustls::Error>) -> Result<(), HandshakeError> {
