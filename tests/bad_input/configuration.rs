@@ -16,14 +16,7 @@ const COMMAND_LINES: &[Case] = &[
     Case {
         name: "fewer workers than a run may have",
         breaks: nothing,
-        command: &[
-            "--workers",
-            "1",
-            "--set",
-            "run.shards=2",
-            "--set",
-            "recovery.min_workers=2",
-        ],
+        command: &["--workers", "1", "--set", "recovery.min_workers=2"],
         code: BAD_INPUT,
         says: &["--workers 1", "recovery.min_workers = 2", "hint:"],
     },
@@ -37,11 +30,11 @@ const COMMAND_LINES: &[Case] = &[
     Case {
         name: "more workers needed than can have work",
         breaks: nothing,
-        command: &["--set", "run.shards=2", "--set", "recovery.min_workers=3"],
+        command: &["--set", "recovery.min_workers=5"],
         code: BAD_INPUT,
         says: &[
             "recovery.min_workers",
-            "3 workers are needed, but 2 shards give work to 2 at most",
+            "5 workers are needed, but 4 shards give work to 4 at most",
         ],
     },
     Case {

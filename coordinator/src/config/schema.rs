@@ -72,6 +72,7 @@ impl Schema {
         let mut config = RunConfig::default();
         config.run.shards = Some(1);
         config.run.threads_per_shard = Some(1);
+        config.recovery.max_workers = Some(1);
         config.source.centre_crop = Some([1, 1]);
         config.pretrain.checkpoint = Some("x".into());
         config.simulate.prompt_groups = Some(1);
