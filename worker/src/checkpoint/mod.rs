@@ -3,6 +3,7 @@
 //! Written beside, fsynced and renamed, so that a folder under its final name is complete. Read only
 //! after every digest was checked; a damaged one is passed over for the one before.
 
+mod beside;
 mod manifest;
 mod store;
 mod writer;

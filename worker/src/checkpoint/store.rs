@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ulda_core::stage::{Cursor, Stage};
 
+use super::beside;
 use super::manifest::{ClipOrigin, FORMAT, FileEntry, Manifest};
 use crate::state::{RunState, StateError};
 
@@ -104,17 +105,15 @@ impl CheckpointStore {
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<PathBuf, CheckpointError> {
         let path = self.folder.join(name);
-        // Several workers may write one state at the same time, each into a folder of its own.
-        let beside = self
-            .folder
-            .join(format!(".{name}.{}.writing", std::process::id()));
-        let written = self.fill_folder(&beside, cursor, digest, files);
+        let beside = self.folder.join(beside::name_for(name));
+        let written = self
+            .fill_folder(&beside, cursor, digest, files)
+            .and_then(|()| put_in_place(&beside, &path));
         if let Err(error) = written {
             // What is left of it would only take the space that was too little.
             let _ = remove_folder(&beside);
             return Err(error);
         }
-        put_in_place(&beside, &path)?;
         sync_folder(&self.folder)?;
         Ok(path)
     }
@@ -233,8 +232,31 @@ impl CheckpointStore {
 
     fn prune(&self) -> Result<(), CheckpointError> {
         let list = self.list()?;
-        for (_, path) in list.iter().take(list.len().saturating_sub(self.keep)) {
+        let (old, kept) = list.split_at(list.len().saturating_sub(self.keep));
+        for (_, path) in old {
             remove_folder(path)?;
+        }
+        match kept.first() {
+            Some((oldest, _)) => self.sweep(*oldest),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what killed workers left half written. Whether a writer still lives cannot be seen from another
+    /// host, so only that goes which would be pruned as soon as it were whole.
+    fn sweep(&self, oldest: Cursor) -> Result<(), CheckpointError> {
+        let entries = fs::read_dir(&self.folder).map_err(io_error("list", &self.folder))?;
+        for entry in entries {
+            let entry = entry.map_err(io_error("list", &self.folder))?;
+            let name = entry.file_name();
+            let stands_for = name.to_str().and_then(beside::stands_for);
+            if stands_for
+                .and_then(parse_name)
+                .is_some_and(|cursor| cursor < oldest)
+            {
+                // Another worker may be at it as well; what is left goes next time.
+                let _ = remove_folder(&entry.path());
+            }
         }
         Ok(())
     }
@@ -293,7 +315,7 @@ const RACES: u32 = 8;
 /// Renames `beside` to `path`; what stands there is moved out of the way first, so that a whole folder stands
 /// there at every moment but one.
 fn put_in_place(beside: &Path, path: &Path) -> Result<(), CheckpointError> {
-    let old = beside.with_extension("old");
+    let old = beside::out_of_the_way(beside);
     let mut races = 0;
     loop {
         let renamed = fs::rename(beside, path);
@@ -308,11 +330,14 @@ fn put_in_place(beside: &Path, path: &Path) -> Result<(), CheckpointError> {
             }
             Ok(()) | Err(_) => {}
         }
-        let placed = fs::rename(beside, path);
-        remove_folder(&old)?;
-        match placed {
-            Err(error) if is_taken(&error) => {}
-            placed => return placed.map_err(io_error("rename into place", path)),
+        match fs::rename(beside, path) {
+            Err(error) if is_taken(&error) => remove_folder(&old)?,
+            Ok(()) => return remove_folder(&old),
+            Err(error) => {
+                // Better the former one than none.
+                let _ = fs::rename(&old, path);
+                return Err(io_error("rename into place", path)(error));
+            }
         }
     }
 }
@@ -398,6 +423,69 @@ mod tests {
         write(&store, 10);
         assert!(!first.exists());
         assert_eq!(store.newest().unwrap().0.unwrap().state.cursor.step, 10);
+    }
+
+    #[test]
+    fn what_killed_workers_left_goes_once_it_is_older_than_all_that_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let checkpoints = folder.path().join("checkpoints");
+        let left = [
+            ".pretrain-00000090.7-0a.writing",
+            ".adapt-00000002.7-0a.writing",
+            ".adapt-00000002.7-0a.old",
+        ];
+        let maybe_alive = [
+            ".adapt-00000003.7-0a.writing",
+            ".adapt-00000004.7-0a.old",
+            ".final.7-0a.writing",
+        ];
+        for name in left.iter().chain(&maybe_alive) {
+            fs::create_dir_all(checkpoints.join(name)).unwrap();
+            fs::write(checkpoints.join(name).join(STATE_FILE), "half").unwrap();
+        }
+        write(&store, 3);
+        write(&store, 4);
+        for name in left {
+            assert!(!checkpoints.join(name).exists(), "{name}");
+        }
+        for name in maybe_alive {
+            assert!(checkpoints.join(name).join(STATE_FILE).exists(), "{name}");
+        }
+        write(&store, 5);
+        assert!(
+            !checkpoints.join(maybe_alive[0]).exists(),
+            "older than the 4 and 5 that are kept"
+        );
+    }
+
+    #[test]
+    fn several_writers_and_their_pruning_leave_the_newest_whole_and_nothing_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for step in 1..=20 {
+                        // Another one may have swept this step away as too old.
+                        let _ = store.write(&state(step), &state(step).digest());
+                    }
+                });
+            }
+        });
+        write(&store, 21);
+        write(&store, 22);
+        let found = store.newest().unwrap().0.unwrap();
+        assert_eq!(found.state.cursor.step, 22);
+        let names = fs::read_dir(folder.path().join("checkpoints")).unwrap();
+        let hidden = names.filter(|name| {
+            name.as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with('.')
+        });
+        assert_eq!(hidden.count(), 0);
     }
 
     #[test]
