@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     Done,
     Failed,
+    /// The run directory cannot be written to, most often for want of space (`EX_IOERR` of sysexits).
+    DiskRefuses,
     /// Nothing is wrong with the request, but it cannot be served now: address taken, run already served.
     Unavailable,
     /// Configuration, data or checkpoints are wrong (`EX_CONFIG` of sysexits).
@@ -22,6 +24,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::DiskRefuses => 74,
             Self::Unavailable => 75,
             Self::BadInput => 78,
             Self::Interrupted => 130,
@@ -42,6 +45,7 @@ Exit codes:
   0    done
   1    failed; the first cause is the last thing printed
   2    the command line itself is wrong
+  74   the journal or the run directory cannot be written to, as on a full disk; workers train on, the run can be resumed
   75   cannot be served now: address taken, or the run is served by another coordinator
   78   configuration, data or checkpoints are wrong; nothing was started
   130  interrupted (Ctrl-C); the run can be resumed
@@ -58,6 +62,13 @@ impl Stop {
     pub fn bad_input(cause: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::BadInput,
+            cause: cause.into(),
+        }
+    }
+
+    pub fn disk_refuses(cause: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::DiskRefuses,
             cause: cause.into(),
         }
     }

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(exit) => exit.into(),
         Err(stop) => {
-            eprintln!("error: {stop}");
+            cli::say(format_args!("error: {stop}"));
             stop.exit.into()
         }
     }

@@ -173,6 +173,24 @@ impl RunDirectory {
         self.root.join("credentials")
     }
 
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// Removes what killed workers left half written beside the checkpoints. For a run that is finished: then
+    /// nobody writes any more.
+    pub fn sweep_checkpoints(&self) {
+        let entries = fs::read_dir(self.checkpoints()).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') && (name.ends_with(".writing") || name.ends_with(".old")) {
+                // It only takes space.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.root.join("run.lock")
     }
@@ -347,18 +365,20 @@ impl RunDirectory {
 }
 
 impl RunLock {
-    /// Tells readers of the run directory who serves it.
+    /// Tells readers of the run directory who serves it. Written over what is there, so that a full disk is
+    /// asked for nothing and the former address is not lost to it; spaces stand for what was longer.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn announce(&mut self, server: &Server) -> Result<(), RunDirectoryError> {
         let text = serde_json::to_string(server).expect("plain fields have a JSON form");
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .and_then(|()| self.file.write_all(text.as_bytes()))
-            .and_then(|()| self.file.sync_all())
-            .map_err(|source| io_error("write", &self.path, source))
+        let mut write = || -> io::Result<()> {
+            let former = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
+            self.file.rewind()?;
+            self.file.write_all(format!("{text:<former$}").as_bytes())?;
+            self.file.sync_all()
+        };
+        write().map_err(|source| io_error("write", &self.path, source))
     }
 }
 
@@ -384,5 +404,46 @@ fn io_error(what: &'static str, path: &Path, source: io::Error) -> RunDirectoryE
             path: path.to_owned(),
             source,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_read_whole_whether_the_former_one_was_longer_or_shorter() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::at(folder.path());
+        let mut lock = directory.lock().unwrap();
+        for address in ["127.0.0.1:1", "127.0.0.1:65535", "127.0.0.1:22"] {
+            let server = Server {
+                process_id: 7,
+                address: address.into(),
+                tls: false,
+                page: None,
+            };
+            lock.announce(&server).unwrap();
+            assert_eq!(directory.last_server(), Some(server));
+        }
+    }
+
+    #[test]
+    fn what_was_left_half_written_goes_and_checkpoints_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::at(folder.path());
+        for name in [
+            "final",
+            "adapt-00000007",
+            ".final.7-0a.writing",
+            ".adapt-00000001.7-0a.old",
+        ] {
+            fs::create_dir_all(directory.checkpoints().join(name)).unwrap();
+        }
+        directory.sweep_checkpoints();
+        let left = fs::read_dir(directory.checkpoints()).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["adapt-00000007", "final"]);
     }
 }

@@ -10,6 +10,8 @@ use ulda_tests::World;
 pub const BAD_INPUT: i32 = 78;
 /// The command line itself is wrong.
 pub const USAGE: i32 = 2;
+/// The run directory's disk is full.
+pub const DISK_REFUSES: i32 = 74;
 /// Cannot be served now.
 pub const UNAVAILABLE: i32 = 75;
 

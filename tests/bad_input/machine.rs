@@ -8,7 +8,7 @@ use std::process::Command;
 
 use ulda_tests::{Final, World};
 
-use super::case::{BAD_INPUT, Case, UNAVAILABLE, contents, hold, nothing};
+use super::case::{BAD_INPUT, Case, DISK_REFUSES, UNAVAILABLE, contents, hold, nothing};
 
 const CASES: &[Case] = &[
     Case {
@@ -209,9 +209,16 @@ fn a_disk_that_fills_up_costs_no_work_that_was_done() {
         (event.text("message") == "checkpoint written" && event.text("stage") == "adapt").then_some(())
     });
     let ballast = disk.fill();
-    let failed = training.finish();
-    assert_eq!(failed.code, Some(1), "{}", failed.said());
-    assert_says(&failed.said(), &["no space left", "hint: free some"]);
+    let failed = training.finish().expect(DISK_REFUSES);
+    assert_says(
+        &failed.said(),
+        &["no space left", "hint: free some", "the workers train on"],
+    );
+    let again = world
+        .start(&["resume", "runs/small"])
+        .finish()
+        .expect(DISK_REFUSES);
+    assert_says(&again.err, &["no space left", "hint: free some"]);
     std::fs::remove_file(ballast).unwrap();
     let _ = world.start(&["resume", "runs/small"]).finish().expect(0);
     let trained = world.finished("small");

@@ -1,12 +1,17 @@
 //! The `worker` binary.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Libtorch decides once, at its first use, whether CUDA exists.
     let cuda = ulda_torch::cuda::load();
     if let Err(error) = ulda_torch::runtime::keep_freed_memory() {
-        eprintln!("worker: freed memory goes back to the system: {error}");
+        // A stderr that cannot be written to is no reason to end.
+        let _ = writeln!(
+            std::io::stderr(),
+            "worker: freed memory goes back to the system: {error}"
+        );
     }
     ulda_worker::cli::main(cuda)
 }

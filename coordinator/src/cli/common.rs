@@ -78,6 +78,11 @@ pub fn print(text: &str) -> Result<(), Stop> {
     }
 }
 
+/// Tells a person something on stderr. One that is closed, or a file on a full disk, loses it and nothing else.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Writes JSON on stdout.
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Stop> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))

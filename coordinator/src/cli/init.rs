@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::arguments::InitArguments;
-use super::common::print;
+use super::common::{print, say};
 use crate::config::TEMPLATE;
 use crate::exit::{Exit, Stop};
 
@@ -41,10 +41,10 @@ pub fn init(arguments: &InitArguments) -> Result<Exit, Stop> {
         }
         .into(),
     })?;
-    eprintln!("wrote {}", path.display());
-    eprintln!(
+    say(format_args!("wrote {}", path.display()));
+    say(format_args!(
         "next: fill in clip, source and domain, then `coordinator check --config {}`",
         path.display()
-    );
+    ));
     Ok(Exit::Done)
 }

@@ -10,10 +10,10 @@ use ulda_core::stage::Stage;
 use ulda_data::Dataset;
 
 use super::arguments::{LedgerArguments, OutputFormat};
-use super::common::{columns, host, print, run_directory};
+use super::common::{columns, host, print, run_directory, say};
 use crate::check::dataset_spec;
 use crate::exit::{Exit, Stop};
-use crate::journal::JournalReader;
+use crate::journal::{JournalReader, Sound, Unsound, audit_journal};
 use crate::run_directory::RunDirectory;
 
 /// The data sets of a run by name of their samples.
@@ -54,14 +54,36 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
             }
         }
     }
-    eprintln!(
+    say(format_args!(
         "{} steps, {} of them done again after all holders of their result were lost",
         ledger.lines.len(),
         ledger.done_again
-    );
+    ));
     verdict(&ledger)?;
-    eprintln!("every sample was used exactly once per epoch");
+    say(format_args!("every sample was used exactly once per epoch"));
+    let sound = sound(&directory)?;
+    say(format_args!(
+        "the journal hangs together: {} records of {} coordinators",
+        sound.records, sound.coordinators
+    ));
     Ok(Exit::Done)
+}
+
+/// The journal of a run, if it can be trusted.
+///
+/// # Errors
+/// It does not hang together.
+pub fn sound(directory: &RunDirectory) -> Result<Sound, Stop> {
+    let audited = JournalReader::open(&directory.journal_file())
+        .map_err(Unsound::from)
+        .and_then(|journal| audit_journal(&journal));
+    audited.map_err(|cause| Stop {
+        exit: Exit::Failed,
+        cause: anyhow::Error::new(cause).context(format!(
+            "the journal `{}` does not hang together",
+            directory.journal_file().display()
+        )),
+    })
 }
 
 /// The ledger of a run that is over. Where the journal or a data set cannot be read, nothing is known to be wrong

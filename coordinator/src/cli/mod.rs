@@ -17,6 +17,7 @@ mod train;
 mod view;
 
 pub use arguments::{Cli, Verb};
+pub use common::say;
 
 use crate::exit::{Exit, Stop};
 

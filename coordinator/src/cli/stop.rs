@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::arguments::StopArguments;
-use super::common::run_directory;
+use super::common::{run_directory, say};
 use crate::exit::{Exit, Stop};
 
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
         }
         .into());
     }
-    eprintln!("asked coordinator (process {process_id}) to stop");
+    say(format_args!("asked coordinator (process {process_id}) to stop"));
     let begun = Instant::now();
     while directory.server().is_some() {
         if begun.elapsed() > wait {
@@ -57,9 +57,9 @@ pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    eprintln!(
+    say(format_args!(
         "stopped; continue with `coordinator resume {}`",
         arguments.run.display()
-    );
+    ));
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use ulda_core::ledger::Ledger;
 use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
 
 use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
-use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
+use super::common::{block_on, configuration, host, print, run_directory, say, worker_binary};
 use super::ledger;
 use super::security::{Security, refuse_early, settle};
 use super::view::refused as page_refused;
@@ -24,7 +24,7 @@ use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
-use crate::run::{Access, Audience, Ending, RunRequest, Signal, serve_run};
+use crate::run::{Access, Audience, Ending, RunError, RunRequest, Signal, serve_run};
 use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
 
 /// A worker's exit code that says that configuration or input is wrong.
@@ -81,8 +81,20 @@ fn is_finished(directory: &RunDirectory) -> bool {
 fn refused(cause: RunDirectoryError) -> Stop {
     match cause {
         RunDirectoryError::Served { .. } => Stop::unavailable(cause),
-        RunDirectoryError::Io { .. } | RunDirectoryError::NoSpace { .. } => cause.into(),
+        RunDirectoryError::NoSpace { .. } => Stop::disk_refuses(cause),
+        RunDirectoryError::Io { .. } => cause.into(),
         _ => Stop::bad_input(cause),
+    }
+}
+
+/// Why a run is served no longer, with the exit code that belongs to it.
+fn unserved(cause: RunError) -> Stop {
+    if cause.is_superseded() {
+        Stop::unavailable(cause)
+    } else if cause.is_of_the_disk() {
+        Stop::disk_refuses(cause)
+    } else {
+        cause.into()
     }
 }
 
@@ -94,10 +106,10 @@ fn go(
     depth: Option<Depth>,
 ) -> Result<Exit, Stop> {
     if depth.is_none() && is_finished(directory) {
-        eprintln!(
+        say(format_args!(
             "run `{}` is finished already: nothing is left to train",
             shown(directory.root()).display()
-        );
+        ));
     }
     if !serve.no_launch {
         enough_and_not_too_many(workers, &spec.config().recovery)?;
@@ -176,7 +188,8 @@ async fn prepare_and_serve(
         address: listener.local_addr()?.to_string(),
         tls,
         page: page.map(|page| format!("http://{page}/")),
-    })?;
+    })
+    .map_err(refused)?;
     let mut audience: Vec<Box<dyn Audience>> = vec![match bars {
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
         None => Box::new(Lines::new(spec.course())),
@@ -213,10 +226,7 @@ async fn prepare_and_serve(
         server.close().await;
     }
     drop(lock);
-    let ending = ending.map_err(|cause| match cause.is_superseded() {
-        true => Stop::unavailable(cause),
-        false => cause.into(),
-    })?;
+    let ending = ending.map_err(unserved)?;
     Ok(Served { ending, ledger })
 }
 
@@ -299,17 +309,22 @@ async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpL
 fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
     match served.ending {
         Ending::Finished { .. } => {
+            directory.sweep_checkpoints();
             let data = report::write(directory)?;
+            ledger::sound(directory)?;
             served.ledger.as_ref().map_or(Ok(()), ledger::verdict)?;
             print(&report::terminal_tables(&data))?;
-            eprintln!("report: {}", directory.report().join("index.html").display());
+            say(format_args!(
+                "report: {}",
+                directory.report().join("index.html").display()
+            ));
             Ok(Exit::Done)
         }
         Ending::Stopped { by } => {
-            eprintln!(
+            say(format_args!(
                 "continue with `coordinator resume {}`",
                 shown(directory.root()).display()
-            );
+            ));
             Ok(match by {
                 Some(Signal::Interrupt) => Exit::Interrupted,
                 Some(Signal::Terminate | Signal::Asked) | None => Exit::Terminated,

@@ -4,11 +4,13 @@
 //! [`JournalReader`]s read at the same time, in this process or another. Invariant: what [`Journal::commit`]
 //! returned `Ok` for is on disk.
 
+mod audit;
 mod entry;
 mod reader;
 mod schema;
 mod writer;
 
+pub use audit::{Sound, Unsound, audit_journal, taken_up_digest, taken_up_fact};
 pub use entry::{Entry, Level, Place};
 pub use reader::{
     CheckpointRow, EvaluationRow, EventRow, JournalReader, MeasurementRow, MetricPoint, PhaseRow, ProcessRow,

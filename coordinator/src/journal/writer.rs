@@ -11,6 +11,7 @@ use ulda_data::ConfusionMatrix;
 use super::entry::Entry;
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_writing};
 use super::wall_millis;
+use crate::disk_space::DiskSpace;
 
 /// Longest wait for one commit to reach the disk.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
@@ -45,11 +46,26 @@ impl JournalError {
     /// What a failed write means; a full disk and a broken file are told apart.
     #[must_use]
     pub fn of_write(path: &Path, source: rusqlite::Error) -> Self {
+        let full = wants_space(path, &source);
         let path = path.to_owned();
         match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::DiskFull { path },
+            _ if full => Self::DiskFull { path },
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotAJournal { path },
             _ => Self::Write { path, source },
+        }
+    }
+
+    /// Whether the journal is sound, but what is said now could not be written down.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } | Self::Write { .. } | Self::Late { .. } | Self::Closed => true,
+            Self::Open { .. }
+            | Self::Format { .. }
+            | Self::Superseded { .. }
+            | Self::NotAJournal { .. }
+            | Self::Read { .. }
+            | Self::Spawn { .. } => false,
         }
     }
 
@@ -59,6 +75,22 @@ impl JournalError {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotAJournal { path },
             _ => Self::Read { path, source },
         }
+    }
+}
+
+/// The least space in which SQLite may find what it asks for: a few pages for its log and the log's index.
+const LEAST_BYTES: u64 = 64 << 10;
+
+/// Whether an error comes of a full disk. SQLite says so of its files, but not of the index of its log, nor of
+/// a file it cannot create.
+fn wants_space(path: &Path, error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => true,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+            let folder = path.parent().unwrap_or(path);
+            DiskSpace::of(folder).is_some_and(|space| space.free_bytes < LEAST_BYTES)
+        }
+        _ => false,
     }
 }
 
@@ -93,10 +125,10 @@ impl Journal {
     /// The file is not a journal, is of another format, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let connection = open_for_writing(path).map_err(|source| match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => JournalError::DiskFull {
+            Some(ErrorCode::NotADatabase) => JournalError::NotAJournal {
                 path: path.to_owned(),
             },
-            Some(ErrorCode::NotADatabase) => JournalError::NotAJournal {
+            _ if wants_space(path, &source) => JournalError::DiskFull {
                 path: path.to_owned(),
             },
             _ => JournalError::Open {

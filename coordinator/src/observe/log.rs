@@ -39,6 +39,8 @@ pub enum LogTarget {
 }
 
 /// Starts logging for this process. `ULDA_LOG` sets the filter. A second call changes nothing.
+///
+/// A stderr on a full disk loses lines; to tell of that on the same stderr would end whoever logs.
 pub fn start_logging(target: LogTarget) {
     let filter =
         |default: &str| EnvFilter::try_from_env("ULDA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -50,12 +52,14 @@ pub fn start_logging(target: LogTarget) {
             .with_target(false)
             .with_env_filter(filter("info"))
             .with_writer(io::stderr)
+            .log_internal_errors(false)
             .try_init(),
         LogTarget::Above(bars) => tracing_subscriber::fmt()
             .with_target(false)
             .with_ansi(console::colors_enabled_stderr())
             .with_env_filter(filter("warn"))
             .with_writer(AboveBars(bars))
+            .log_internal_errors(false)
             .try_init(),
     };
 }

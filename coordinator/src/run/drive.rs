@@ -49,6 +49,21 @@ impl RunError {
             Self::Superseded { .. } | Self::Journal(JournalError::Superseded { .. })
         )
     }
+
+    /// Whether only this coordinator has to end: what it would say next cannot be written down, and the workers
+    /// need nothing of it for now. The next coordinator of the run takes them over.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Journal(cause) => cause.is_of_the_disk(),
+            Self::Serve(_)
+            | Self::ControlPlaneGone
+            | Self::Record { .. }
+            | Self::OldRecord { .. }
+            | Self::Signals { .. }
+            | Self::Superseded { .. } => false,
+        }
+    }
 }
 
 /// What every worker is told when it joins.
@@ -80,6 +95,8 @@ pub(super) struct Driver {
     told: Option<Verdict>,
     /// A record waits for the next commit.
     unwritten_record: bool,
+    /// Slots whose process a next coordinator would not find in the journal yet.
+    unwritten_processes: Vec<Slot>,
     pub first_causes: BTreeMap<u32, FirstCause>,
 }
 
@@ -111,6 +128,7 @@ impl Driver {
             slots,
             told: None,
             unwritten_record: false,
+            unwritten_processes: Vec::new(),
             first_causes: BTreeMap::new(),
         }
     }
@@ -273,6 +291,7 @@ impl Driver {
         }
         let began = Instant::now();
         self.journal.commit().await?;
+        self.unwritten_processes.clear();
         self.tell(News::JournalWritten {
             took: began.elapsed(),
         });
@@ -321,6 +340,7 @@ impl Driver {
                     process_id,
                     started_ticks,
                 });
+                self.unwritten_processes.push(slot);
                 self.tell(News::Launched {
                     slot,
                     attempt,
@@ -374,6 +394,14 @@ impl Driver {
             },
         )
         .await
+    }
+
+    /// Leaves the workers to the next coordinator of the run, but for those it could not know of.
+    pub fn leave_workers(&mut self) {
+        for slot in self.unwritten_processes.drain(..) {
+            self.launcher.kill(slot.0);
+        }
+        tracing::warn!("the workers train on and wait for the run to be resumed");
     }
 
     /// Asks the machine to stop.

@@ -1,7 +1,8 @@
 //! A run being served: the one task that owns the state machine, and what it does with the machine's orders.
 //!
 //! Decides nothing the machine decides. Invariants: a record is on disk before any order that follows it goes
-//! out; when this ends, no process that was started here is left; every wait has a deadline.
+//! out; when this ends, no process that was started here is left, except for a next coordinator where only the
+//! journal refuses; every wait has a deadline.
 
 mod drive;
 mod hear;

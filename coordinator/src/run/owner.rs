@@ -19,7 +19,7 @@ use super::drive::{Briefing, Driver, RunError};
 use super::news::{Audience, News};
 use super::signals::{Ear, Signal, listen};
 use super::training_command::WorkerLaunch;
-use crate::journal::{Entry, Journal, JournalReader, ProcessRow};
+use crate::journal::{Entry, Journal, JournalReader, ProcessRow, taken_up_digest, taken_up_fact};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
 use crate::rpc::{self, Ask, Door, Guard};
 use crate::run_directory::RunDirectory;
@@ -83,7 +83,8 @@ enum Happened {
     ControlPlaneGone,
 }
 
-/// Serves the run until it is over or cannot be served. No process that this started or adopted is left.
+/// Serves the run until it is over or cannot be served. No process that this started or adopted is left, except
+/// where only the journal refuses: then the workers train on, for the next coordinator to take over.
 ///
 /// # Errors
 /// The journal or the control plane failed.
@@ -111,6 +112,10 @@ async fn serve(
             value,
         });
     }
+    journal.note(Entry::Fact {
+        key: taken_up_fact(term),
+        value: taken_up_digest(resume.as_ref()),
+    });
     journal.commit().await?;
 
     let address = request.listener.local_addr().map_err(|source| {
@@ -308,6 +313,10 @@ async fn close(
         }),
     }
     if result.as_ref().is_err_and(RunError::is_superseded) {
+        return Ok(());
+    }
+    if result.as_ref().is_err_and(RunError::is_of_the_disk) {
+        driver.leave_workers();
         return Ok(());
     }
     let deadline = Instant::now() + patience;

@@ -14,6 +14,7 @@
 //! - every wait has a deadline, so a run without further faults ends.
 
 mod assign;
+mod audit;
 mod claim;
 mod drain;
 mod effect;
@@ -35,6 +36,7 @@ mod timers;
 mod train;
 
 pub use assign::{Seat, assign};
+pub use audit::{Flaw, TakenUp, audit};
 pub use claim::{Digest, Divergence, Lead, StateClaim, lead};
 pub use effect::{Asker, Directive, Effect, Formation, Member, Outcome};
 pub use event::{Event, ExitKind, Stopping, Ticket};

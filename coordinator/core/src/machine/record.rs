@@ -63,7 +63,7 @@ pub enum Record {
 }
 
 /// A worker the journal speaks of as alive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownWorker {
     pub slot: Slot,
     pub attempt: u32,
@@ -72,14 +72,14 @@ pub struct KnownWorker {
 }
 
 /// A generation that was training when the journal ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunningGeneration {
     pub formation: Formation,
     pub state: Option<StateClaim>,
 }
 
 /// What a coordinator that comes back knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resume {
     /// Term of the last coordinator; the next one's is higher.
     pub term: u64,
