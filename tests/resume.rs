@@ -155,16 +155,27 @@ fn a_run_whose_checkpoints_are_all_damaged_says_so_and_comes_to_the_same_end() {
 /// A way in which a checkpoint breaks, and what the worker says of it.
 type Damage = (fn(&Path), &'static str);
 
-const DAMAGES: [Damage; 3] = [
+const DAMAGES: [Damage; 5] = [
     (cut, "bytes, the manifest says"),
+    (tear, "do not have the manifest's digest"),
     (flip, "do not have the manifest's digest"),
     (drop_manifest, "manifest.json"),
+    (cut_manifest, "EOF while parsing"),
 ];
 
 fn cut(checkpoint: &Path) {
     let file = checkpoint.join("state.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 1000]).unwrap();
+}
+
+/// The length reached the disk, the last blocks did not.
+fn tear(checkpoint: &Path) {
+    let file = checkpoint.join("state.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let kept = bytes.len() * 3 / 4;
+    bytes[kept..].fill(0);
+    std::fs::write(&file, bytes).unwrap();
 }
 
 fn flip(checkpoint: &Path) {
@@ -177,6 +188,12 @@ fn flip(checkpoint: &Path) {
 
 fn drop_manifest(checkpoint: &Path) {
     std::fs::remove_file(checkpoint.join("manifest.json")).unwrap();
+}
+
+fn cut_manifest(checkpoint: &Path) {
+    let file = checkpoint.join("manifest.json");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
 }
 
 #[test]

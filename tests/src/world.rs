@@ -122,10 +122,21 @@ impl World {
         self.finished(name)
     }
 
-    /// The finished models of the run of that name.
+    /// The finished models of the run of that name, whose ledger and journal hold.
+    ///
+    /// # Panics
+    /// When the run is not finished, or one of them does not hold.
     #[must_use]
     pub fn finished(&self, name: &str) -> Final {
-        Final::of(&self.path("runs").join(name))
+        let run = self.path("runs").join(name);
+        let audited = self
+            .start(&["ledger", run.to_str().expect("the folder's name is text")])
+            .finish()
+            .expect(0);
+        for words in ["used exactly once per epoch", "the journal hangs together"] {
+            assert!(audited.err.contains(words), "{words}: {}", audited.err);
+        }
+        Final::of(&run)
     }
 }
 

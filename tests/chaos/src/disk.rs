@@ -1,4 +1,4 @@
-//! A small disk that can be filled: a tmpfs over a run's checkpoints.
+//! A small disk that can be filled: a tmpfs over a run's directory, or over its checkpoints.
 
 use std::ffi::CString;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ChaosError;
 
-/// Holds the checkpoints a run keeps, and little more.
+/// Holds what a run keeps, and little more.
 const SIZE: &str = "size=64m";
 const FILLER: &str = ".filler";
 

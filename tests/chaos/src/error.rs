@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::patience::Overdue;
 
@@ -34,10 +33,16 @@ pub enum ChaosError {
     Interrupted,
     #[error("`{text}` is not a kind of fault; hint: {known}")]
     UnknownKind { text: String, known: String },
+    #[error("`{text}` is not a site; hint: {known}")]
+    UnknownSite { text: String, known: String },
+    #[error("none of the wanted faults can be inflicted here; hint: some take root, see above")]
+    NothingPossible,
+    #[error("build a network of this process's own")]
+    Network(#[source] io::Error),
+    #[error("{what} did what it must not: {told}")]
+    Broken { what: String, told: String },
     #[error("a connection to the desk for worker addresses broke")]
     Desk(#[source] io::Error),
-    #[error("the run took longer than {} s", limit.as_secs())]
-    Late { limit: Duration },
 }
 
 impl ChaosError {

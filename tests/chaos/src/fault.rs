@@ -1,78 +1,91 @@
-//! The kinds of faults.
+//! The kinds of faults, and where each can be inflicted.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::ChaosError;
+use crate::site::Site;
 
-/// A fault by name, as reports and `--only` have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    KillWorker,
-    KillAllWorkers,
-    TerminateWorker,
-    PauseWorker,
-    HangWorker,
-    ExtraWorker,
-    KillCoordinator,
-    PauseCoordinator,
-    RestartCoordinator,
-    KillEverything,
-    CutData,
-    StallData,
-    CutControl,
-    StallControl,
-    FullDisk,
+macro_rules! kinds {
+    ($($kind:ident = $name:literal),* $(,)?) => {
+        /// A fault by name, as reports and `--only` have it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $($kind),*
+        }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name),*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    KillWorker = "kill-worker",
+    KillAllWorkers = "kill-all-workers",
+    TerminateWorker = "terminate-worker",
+    PauseWorker = "pause-worker",
+    HangWorker = "hang-worker",
+    ExtraWorker = "extra-worker",
+    KillCoordinator = "kill-coordinator",
+    PauseCoordinator = "pause-coordinator",
+    RestartCoordinator = "restart-coordinator",
+    KillEverything = "kill-everything",
+    TornCheckpoint = "torn-checkpoint",
+    CutData = "cut-data",
+    StallData = "stall-data",
+    CutControl = "cut-control",
+    StallControl = "stall-control",
+    FullDisk = "full-disk",
+    FullJournal = "full-journal",
+    LinkDown = "link-down",
+    LinkLost = "link-lost",
+    CoordinatorLinkDown = "coordinator-link-down",
+    KillNode = "kill-node",
+    Partition = "partition",
+    Storm = "storm",
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
-        Self::KillWorker,
-        Self::KillAllWorkers,
-        Self::TerminateWorker,
-        Self::PauseWorker,
-        Self::HangWorker,
-        Self::ExtraWorker,
-        Self::KillCoordinator,
-        Self::PauseCoordinator,
-        Self::RestartCoordinator,
-        Self::KillEverything,
-        Self::CutData,
-        Self::StallData,
-        Self::CutControl,
-        Self::StallControl,
-        Self::FullDisk,
-    ];
-
+    /// Whether it can be inflicted there.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn suits(self, site: Site) -> bool {
         match self {
-            Self::KillWorker => "kill-worker",
-            Self::KillAllWorkers => "kill-all-workers",
-            Self::TerminateWorker => "terminate-worker",
-            Self::PauseWorker => "pause-worker",
-            Self::HangWorker => "hang-worker",
-            Self::ExtraWorker => "extra-worker",
-            Self::KillCoordinator => "kill-coordinator",
-            Self::PauseCoordinator => "pause-coordinator",
-            Self::RestartCoordinator => "restart-coordinator",
-            Self::KillEverything => "kill-everything",
-            Self::CutData => "cut-data",
-            Self::StallData => "stall-data",
-            Self::CutControl => "cut-control",
-            Self::StallControl => "stall-control",
-            Self::FullDisk => "full-disk",
+            Self::CutData | Self::StallData | Self::CutControl | Self::StallControl => site == Site::Proxied,
+            Self::LinkDown
+            | Self::LinkLost
+            | Self::CoordinatorLinkDown
+            | Self::KillNode
+            | Self::Partition
+            | Self::Storm => site == Site::Nodes,
+            Self::KillWorker
+            | Self::KillAllWorkers
+            | Self::TerminateWorker
+            | Self::PauseWorker
+            | Self::HangWorker
+            | Self::ExtraWorker
+            | Self::KillCoordinator
+            | Self::PauseCoordinator
+            | Self::RestartCoordinator
+            | Self::KillEverything
+            | Self::TornCheckpoint
+            | Self::FullDisk
+            | Self::FullJournal => true,
         }
     }
 
-    /// Whether the proxies have to stand in the wires for it.
+    /// Whether it takes a small disk that can be filled.
     #[must_use]
-    pub fn needs_wires(self) -> bool {
-        matches!(
-            self,
-            Self::CutData | Self::StallData | Self::CutControl | Self::StallControl
-        )
+    pub fn needs_small_disk(self) -> bool {
+        matches!(self, Self::FullDisk | Self::FullJournal)
     }
 
     /// Whether the run cannot go on in the generation it was in.
@@ -85,15 +98,23 @@ impl Kind {
             | Self::HangWorker
             | Self::RestartCoordinator
             | Self::KillEverything
+            | Self::TornCheckpoint
             | Self::CutData
-            | Self::StallData => true,
+            | Self::StallData
+            | Self::LinkLost
+            | Self::KillNode
+            | Self::Partition => true,
             Self::PauseWorker
             | Self::ExtraWorker
             | Self::KillCoordinator
             | Self::PauseCoordinator
             | Self::CutControl
             | Self::StallControl
-            | Self::FullDisk => false,
+            | Self::FullDisk
+            | Self::FullJournal
+            | Self::LinkDown
+            | Self::CoordinatorLinkDown
+            | Self::Storm => false,
         }
     }
 }
@@ -108,11 +129,14 @@ impl FromStr for Kind {
     type Err = ChaosError;
 
     fn from_str(text: &str) -> Result<Self, ChaosError> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or_else(|| ChaosError::UnknownKind {
+        let found = Self::ALL.iter().find(|kind| kind.name() == text);
+        found.copied().ok_or_else(|| ChaosError::UnknownKind {
             text: text.to_owned(),
-            known: known(),
+            known: Self::ALL
+                .iter()
+                .map(|kind| kind.name())
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 }
@@ -131,22 +155,11 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::RestartCoordinator | Kind::KillEverything => {
+            Kind::RestartCoordinator | Kind::KillEverything | Kind::TornCheckpoint => {
                 write!(f, "{} (back with {})", self.kind, self.workers)
             }
-            Kind::PauseWorker
-            | Kind::PauseCoordinator
-            | Kind::KillCoordinator
-            | Kind::StallData
-            | Kind::StallControl
-            | Kind::FullDisk => write!(f, "{} ({:.1} s)", self.kind, self.time.as_secs_f64()),
-            Kind::KillWorker
-            | Kind::KillAllWorkers
-            | Kind::TerminateWorker
-            | Kind::HangWorker
-            | Kind::ExtraWorker
-            | Kind::CutData
-            | Kind::CutControl => write!(f, "{}", self.kind),
+            _ if !self.time.is_zero() => write!(f, "{} ({:.1} s)", self.kind, self.time.as_secs_f64()),
+            _ => write!(f, "{}", self.kind),
         }
     }
 }

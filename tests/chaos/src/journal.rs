@@ -54,3 +54,31 @@ pub fn generation(records: &[Dated]) -> u64 {
     });
     formed.unwrap_or(0)
 }
+
+/// The generation that trains at the end of these records, if it has committed a step after `since`, lost no
+/// member and was not given up.
+#[must_use]
+pub fn trains_since(records: &[Dated], since: i64) -> Option<u64> {
+    let started = records
+        .iter()
+        .rposition(|dated| matches!(dated.record, Record::GenerationStarted { .. }))?;
+    let Record::GenerationStarted { generation, .. } = &records[started].record else {
+        return None;
+    };
+    let later = &records[started..];
+    let over = later.iter().any(|dated| {
+        matches!(
+            dated.record,
+            Record::GenerationAbandoned { .. }
+                | Record::GenerationFormed { .. }
+                | Record::WorkerLost { .. }
+                | Record::Finished { .. }
+                | Record::Failed { .. }
+                | Record::Stopped
+        )
+    });
+    let committed = later
+        .iter()
+        .any(|dated| dated.at > since && matches!(dated.record, Record::Committed { .. }));
+    (committed && !over).then_some(generation.0)
+}

@@ -1,27 +1,24 @@
 //! One run and the faults it is given.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ulda_coordinator::journal::{JournalReader, audit_journal};
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::stage::Cursor;
 
 use crate::ChaosError;
-use crate::desk::Desk;
+use crate::damage::checkpoints;
+use crate::deployment::Deployment;
 use crate::disk::SmallDisk;
-use crate::fault::{Fault, Kind};
-use crate::journal::{committed, generation, records, steps_before};
-use crate::offspring::{self, Exit, Pid};
+use crate::fault::Kind;
+use crate::journal::{committed, records, steps_before};
+use crate::offspring::{self, Exit, Pid, Watched};
 use crate::patience::{pass, wait_for};
 use crate::recovery::{Inflicted, Recovery, recoveries};
 use crate::sequence::{Moment, Planned, Sequence};
-use crate::shim;
 use crate::world::{World, final_digest, start_logged, tail};
-
-/// Longest wait for a coordinator that was asked to leave.
-const LEAVE: Duration = Duration::from_secs(40);
 
 /// What came of a life.
 #[derive(Debug)]
@@ -33,19 +30,22 @@ pub struct Verdict {
     pub fault: Option<String>,
 }
 
-struct Life<'a> {
-    world: &'a World,
-    name: String,
-    directory: RunDirectory,
-    desk: Option<Desk>,
-    disk: Option<SmallDisk>,
-    coordinator: Pid,
-    stopped: Vec<Pid>,
-    extra: u32,
-    log: PathBuf,
+pub(crate) struct Life<'a> {
+    pub world: &'a World,
+    pub name: String,
+    pub directory: RunDirectory,
+    pub deployment: Deployment,
+    /// Under the journal and the logs, where a fault fills it.
+    pub run_disk: Option<SmallDisk>,
+    /// Under the checkpoints, where a fault fills it.
+    pub checkpoint_disk: Option<SmallDisk>,
+    pub coordinator: Watched,
+    pub stopped: Vec<Pid>,
+    /// Names of checkpoints that were damaged: a worker has to say that it passed over each.
+    pub damaged: Vec<String>,
+    pub log: PathBuf,
     ends: Instant,
-    inflicted: Vec<Inflicted>,
-    alone: Option<u64>,
+    pub inflicted: Vec<Inflicted>,
 }
 
 enum Reached {
@@ -62,28 +62,25 @@ pub fn live(world: &World, sequence: &Sequence, limit: Duration) -> Result<Verdi
     let started = Instant::now();
     let name = format!("life-{}", sequence.seed);
     let directory = world.run_directory(&name);
-    let desk = match sequence.wired {
-        true => Some(Desk::open().map_err(ChaosError::Desk)?),
-        false => None,
-    };
+    let deployment = Deployment::open(sequence.site, world, &name, sequence.seed)?;
     let log = world.folder.join(format!("{name}.log"));
     let mut life = Life {
         world,
         name,
         directory,
-        desk,
-        disk: None,
-        coordinator: Pid(0),
+        deployment,
+        run_disk: None,
+        checkpoint_disk: None,
+        coordinator: Watched::new(Pid(0)),
         stopped: Vec::new(),
-        extra: 0,
+        damaged: Vec::new(),
         log,
         ends: started + limit,
         inflicted: Vec::new(),
-        alone: None,
     };
     let outcome = life.all(sequence);
     let fault = match outcome {
-        Ok(()) => life.wrong_digest(),
+        Ok(()) => life.fault(),
         Err(ChaosError::Interrupted) => {
             offspring::end_all();
             return Err(ChaosError::Interrupted);
@@ -92,6 +89,7 @@ pub fn live(world: &World, sequence: &Sequence, limit: Duration) -> Result<Verdi
     };
     offspring::end_all();
     let journal = records(&life.directory.journal_file());
+    life.leave_files()?;
     Ok(Verdict {
         recoveries: recoveries(&life.inflicted, &journal),
         inflicted: life.inflicted,
@@ -102,17 +100,19 @@ pub fn live(world: &World, sequence: &Sequence, limit: Duration) -> Result<Verdi
 
 impl Life<'_> {
     fn all(&mut self, sequence: &Sequence) -> Result<(), ChaosError> {
+        if sequence.holds(|kind| kind == Kind::FullJournal) {
+            let root = self.directory.root();
+            std::fs::create_dir_all(root).map_err(ChaosError::io("create", root))?;
+            self.run_disk = Some(SmallDisk::mount(root)?);
+        }
         self.coordinator = self.train(sequence.workers)?;
-        if sequence
-            .faults
-            .iter()
-            .any(|planned| planned.fault.kind == Kind::FullDisk)
-        {
-            let folder = self.directory.root().join("checkpoints");
+        // Where only the journal's disk is to be full, the checkpoints need one of their own as well.
+        if sequence.holds(Kind::needs_small_disk) {
+            let folder = self.checkpoints_folder();
             wait_for("the folder of checkpoints", self.left(), || {
-                Ok(folder.is_dir().then_some(()))
+                Ok((self.over()? || folder.is_dir()).then_some(()))
             })?;
-            self.disk = Some(SmallDisk::mount(&folder)?);
+            self.checkpoint_disk = Some(SmallDisk::mount(&folder)?);
         }
         for planned in &sequence.faults {
             match self.reach(planned)? {
@@ -124,48 +124,40 @@ impl Life<'_> {
         self.see_out()
     }
 
-    fn left(&self) -> Duration {
+    pub fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.world.binaries.coordinator);
-        if let Some(desk) = &self.desk {
-            command.env(shim::DESK, desk.address().to_string());
-            command.env(shim::WORKER, &self.world.binaries.worker);
-            command.env("ULDA_WORKER", &self.world.binaries.chaos);
-        } else {
-            command.env("ULDA_WORKER", &self.world.binaries.worker);
-        }
-        command
-    }
-
-    fn train(&self, workers: u32) -> Result<Pid, ChaosError> {
-        let mut command = self.command();
+    pub fn train(&self, workers: u32) -> Result<Watched, ChaosError> {
+        let mut command = self.deployment.coordinator(self.world);
         // `--resume` makes no difference, except to a run whose directory was made before its coordinator died.
-        command.args(["--log", "json", "--resume", "--workers", &workers.to_string()]);
+        command.args(["--resume", "--workers", &workers.to_string()]);
         command.arg("--config").arg(self.world.folder.join("run.toml"));
         command.args(["--set", &format!("run.name={}", self.name)]);
-        start_logged(command, &self.log)
+        self.deployment.want(workers);
+        self.serve(command)
     }
 
-    fn resume(&self, workers: Option<u32>) -> Result<Pid, ChaosError> {
+    pub fn resume(&self, workers: Option<u32>) -> Result<Watched, ChaosError> {
         if !self.directory.holds_a_run() {
             return self.train(workers.unwrap_or(2));
         }
-        let mut command = self.command();
-        command
-            .arg("resume")
-            .arg(self.directory.root())
-            .args(["--log", "json"]);
+        let mut command = self.deployment.coordinator(self.world);
+        command.arg("resume").arg(self.directory.root());
         if let Some(workers) = workers {
             command.args(["--workers", &workers.to_string()]);
+            self.deployment.want(workers);
         }
-        start_logged(command, &self.log)
+        self.serve(command)
+    }
+
+    fn serve(&self, mut command: Command) -> Result<Watched, ChaosError> {
+        self.deployment.serve(&mut command);
+        start_logged(command, &self.log).map(Watched::new)
     }
 
     /// Whether the run is over; a coordinator that ended otherwise is an error.
-    fn over(&self) -> Result<bool, ChaosError> {
+    pub fn over(&self) -> Result<bool, ChaosError> {
         match self.coordinator.ended() {
             None => Ok(false),
             Some(Exit::Code(0)) => Ok(true),
@@ -173,7 +165,7 @@ impl Life<'_> {
         }
     }
 
-    fn ended_badly(&self, exit: Exit) -> ChaosError {
+    pub fn ended_badly(&self, exit: Exit) -> ChaosError {
         ChaosError::Ended {
             what: "the coordinator".to_owned(),
             status: exit.to_string(),
@@ -186,20 +178,14 @@ impl Life<'_> {
         Some(steps_before(&self.world.course, cursor))
     }
 
+    pub fn checkpoints_folder(&self) -> PathBuf {
+        self.directory.root().join("checkpoints")
+    }
+
     /// Steps before the newest checkpoint: what the run has come to, whether or not a coordinator heard of it.
-    fn steps_on_disk(&self) -> u64 {
-        let folder = self.directory.root().join("checkpoints");
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let steps = entries.filter_map(|entry| {
-            let name = entry.file_name();
-            let (stage, step) = name.to_str()?.split_once('-')?;
-            let cursor = Cursor {
-                stage: stage.parse().ok()?,
-                step: step.parse().ok()?,
-            };
-            Some(steps_before(&self.world.course, cursor))
-        });
-        steps.max().unwrap_or(0)
+    pub fn steps_on_disk(&self) -> u64 {
+        let newest = checkpoints(&self.checkpoints_folder()).pop();
+        newest.map_or(0, |(cursor, _)| steps_before(&self.world.course, cursor))
     }
 
     fn reach(&self, planned: &Planned) -> Result<Reached, ChaosError> {
@@ -224,140 +210,22 @@ impl Life<'_> {
         Ok(reached)
     }
 
-    fn victim(&self, fault: Fault) -> Option<(u32, Pid)> {
-        let workers: Vec<(u32, Pid)> = offspring::workers().into_iter().collect();
-        // The lowest one dials all others, so no connection leads to its data plane.
-        let skipped = usize::from(matches!(fault.kind, Kind::CutData | Kind::StallData));
-        let choice = workers.get(skipped..)?;
-        choice.get(fault.victim as usize % choice.len().max(1)).copied()
-    }
-
     /// Those that were stopped for good find out that they were replaced.
-    fn release(&mut self) {
+    pub fn release(&mut self) {
         for pid in self.stopped.drain(..) {
             pid.signal(libc::SIGCONT);
         }
     }
 
-    fn inflict(&mut self, fault: Fault) -> Result<(), ChaosError> {
-        self.release();
-        let generation = generation(&records(&self.directory.journal_file()));
-        let at = now_millis();
-        let done = self.act(fault)?;
-        if done {
-            self.inflicted.push(Inflicted {
-                fault,
-                at,
-                generation,
-                over_at: now_millis(),
-                alone: self.alone.take(),
-            });
-        }
-        Ok(())
-    }
-
-    /// False where there was nobody to do it to.
-    fn act(&mut self, fault: Fault) -> Result<bool, ChaosError> {
-        let victim = self.victim(fault);
-        match fault.kind {
-            Kind::KillWorker | Kind::TerminateWorker | Kind::HangWorker | Kind::PauseWorker => {
-                let Some((_, pid)) = victim else { return Ok(false) };
-                match fault.kind {
-                    Kind::KillWorker => pid.signal(libc::SIGKILL),
-                    Kind::TerminateWorker => pid.signal(libc::SIGTERM),
-                    _ => pid.signal(libc::SIGSTOP),
-                }
-                match fault.kind {
-                    Kind::PauseWorker => {
-                        pass(fault.time)?;
-                        pid.signal(libc::SIGCONT);
-                    }
-                    Kind::HangWorker => self.stopped.push(pid),
-                    _ => {}
-                }
-            }
-            Kind::KillAllWorkers => {
-                let workers = offspring::workers();
-                workers.values().for_each(|pid| pid.signal(libc::SIGKILL));
-                return Ok(!workers.is_empty());
-            }
-            Kind::ExtraWorker => return self.add_worker(),
-            Kind::KillCoordinator => {
-                self.coordinator.kill()?;
-                let before = self.steps_on_disk();
-                pass(fault.time)?;
-                self.alone = Some(self.steps_on_disk().saturating_sub(before));
-                self.coordinator = self.resume(None)?;
-            }
-            Kind::PauseCoordinator => {
-                self.coordinator.signal(libc::SIGSTOP);
-                pass(fault.time)?;
-                self.coordinator.signal(libc::SIGCONT);
-            }
-            Kind::RestartCoordinator => return self.restart(fault.workers),
-            Kind::KillEverything => {
-                self.coordinator.signal(libc::SIGKILL);
-                offspring::workers()
-                    .values()
-                    .for_each(|pid| pid.signal(libc::SIGKILL));
-                self.coordinator.kill()?;
-                self.coordinator = self.resume(Some(fault.workers))?;
-            }
-            Kind::CutData | Kind::StallData | Kind::CutControl | Kind::StallControl => {
-                let (Some(desk), Some((slot, _))) = (&self.desk, victim) else {
-                    return Ok(false);
-                };
-                return Ok(desk.with_wires(slot, |wires| match fault.kind {
-                    Kind::CutData => wires.data.cut(),
-                    Kind::StallData => wires.data.stall(fault.time),
-                    Kind::CutControl => wires.control.cut(),
-                    _ => wires.control.stall(fault.time),
-                }));
-            }
-            Kind::FullDisk => {
-                let Some(disk) = &self.disk else { return Ok(false) };
-                disk.fill();
-                let passed = pass(fault.time);
-                disk.free();
-                passed?;
-            }
-        }
-        Ok(true)
-    }
-
-    fn add_worker(&mut self) -> Result<bool, ChaosError> {
-        let Some(server) = self.directory.last_server() else {
-            return Ok(false);
-        };
-        self.extra += 1;
-        let slot = 10 + self.extra;
-        let mut command = Command::new(&self.world.binaries.worker);
-        command.args(["join", "--run", &self.name, "--slot", &slot.to_string()]);
-        command.args(["--coordinator", &server.url()]);
-        command.arg("--credentials").arg(self.directory.credentials());
-        command.env("OMP_NUM_THREADS", "1").env("RUST_LOG", "info");
-        start_logged(command, &self.directory.worker_log(slot))?;
-        Ok(true)
-    }
-
-    /// Asks the coordinator to leave and starts another one. It may have finished the run meanwhile.
-    fn restart(&mut self, workers: u32) -> Result<bool, ChaosError> {
-        self.coordinator.signal(libc::SIGTERM);
-        let limit = LEAVE.min(self.left());
-        let exit = wait_for("the coordinator to leave after SIGTERM", limit, || {
-            Ok(self.coordinator.ended())
-        })?;
-        match exit {
-            // The signal itself ends a coordinator that has not begun to listen.
-            Exit::Code(0 | 143) | Exit::Signal(libc::SIGTERM) => {}
-            exit => return Err(self.ended_badly(exit)),
-        }
-        self.coordinator = self.resume(Some(workers))?;
-        Ok(true)
-    }
-
     fn see_out(&self) -> Result<(), ChaosError> {
         wait_for("the run to end", self.left(), || Ok(self.over()?.then_some(())))
+    }
+
+    /// What is wrong with a run that ended well.
+    fn fault(&self) -> Option<String> {
+        self.wrong_digest()
+            .or_else(|| self.unsound_journal())
+            .or_else(|| self.silence_about_damage())
     }
 
     fn wrong_digest(&self) -> Option<String> {
@@ -371,27 +239,91 @@ impl Life<'_> {
         }
     }
 
+    fn unsound_journal(&self) -> Option<String> {
+        let journal = JournalReader::open(&self.directory.journal_file());
+        let audited = journal
+            .map_err(Into::into)
+            .and_then(|journal| audit_journal(&journal));
+        audited.err().map(|flaw| format!("the journal: {flaw}"))
+    }
+
+    /// A checkpoint that was passed over without a word. Where logs were on a full disk, words were lost.
+    fn silence_about_damage(&self) -> Option<String> {
+        if self.run_disk.is_some() {
+            return None;
+        }
+        let logs = self.worker_logs();
+        let told = |name: &&String| {
+            logs.iter().any(|log| {
+                let text = std::fs::read(log).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text);
+                text.lines()
+                    .any(|line| line.contains("passed over") && line.contains(name.as_str()))
+            })
+        };
+        let silent = self.damaged.iter().find(|name| !told(name))?;
+        Some(format!(
+            "no worker said that it passed over the damaged checkpoint `{silent}`"
+        ))
+    }
+
+    fn worker_logs(&self) -> Vec<PathBuf> {
+        let folder = self.deployment.worker_logs(&self.directory);
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut logs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        logs.sort();
+        logs
+    }
+
     /// Who waited for whom when it went wrong.
     fn testimony(&self, error: &ChaosError) -> String {
-        let mut text = format!("{error}\n");
+        let mut text = error.to_string();
+        if let Some(cause) = std::error::Error::source(error) {
+            let _ = write!(text, ": {cause}");
+        }
+        text.push('\n');
         let mut note = |whose: &str, lines: &str| {
             let _ = writeln!(text, "  --- {whose}\n{lines}");
         };
         note("coordinator", &tail(&self.log, 12));
         let alive = offspring::workers();
-        let mut logs: Vec<PathBuf> = std::fs::read_dir(self.directory.root().join("logs"))
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default();
-        logs.sort();
-        for log in logs {
+        for log in self.worker_logs() {
             note(&log.display().to_string(), &tail(&log, 6));
         }
         note("workers alive", &format!("{alive:?}"));
         text
     }
+
+    /// What lies on small disks is moved to where it would lie without them.
+    fn leave_files(&mut self) -> Result<(), ChaosError> {
+        if self.run_disk.is_none() && self.checkpoint_disk.is_none() {
+            return Ok(());
+        }
+        let root = self.directory.root().to_owned();
+        let aside = root.with_extension("aside");
+        copy_tree(&root, &aside).map_err(ChaosError::io("copy", &root))?;
+        self.checkpoint_disk = None;
+        self.run_disk = None;
+        std::fs::remove_dir_all(&root).map_err(ChaosError::io("remove", &root))?;
+        std::fs::rename(&aside, &root).map_err(ChaosError::io("rename", &aside))
+    }
 }
 
-fn now_millis() -> i64 {
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

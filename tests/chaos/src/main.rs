@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use ulda_chaos::fault::Kind;
 use ulda_chaos::sequence::{Scope, Sequence};
+use ulda_chaos::site::Site;
 use ulda_chaos::world::{Binaries, Length, SHARDS, World};
-use ulda_chaos::{ChaosError, disk, life, offspring, patience, report, shim};
+use ulda_chaos::{ChaosError, disk, life, network, offspring, patience, report, shim};
 
-/// Trains a small run under seeded faults: kills, pauses, broken connections, full disks. Every run has to end by itself with
-/// the digest of an undisturbed one.
+/// Trains a small run under seeded faults: kills, pauses, broken connections and networks, full and torn disks. Every run has
+/// to end by itself with the digest of an undisturbed one. Some faults take root, and are left out loudly without it.
 #[derive(Debug, Parser)]
 #[command(
     name = "chaos",
@@ -30,6 +31,9 @@ struct Arguments {
     /// Faults of these kinds only
     #[arg(long, value_delimiter = ',', value_name = "KIND,…", value_parser = parse_kind)]
     only: Vec<Kind>,
+    /// Runs on these sites only: launched, proxied, nodes
+    #[arg(long, value_delimiter = ',', value_name = "SITE,…", value_parser = parse_site)]
+    on: Vec<Site>,
     /// Steps of pretrain and of adapt
     #[arg(long, default_value_t = 40, value_name = "COUNT")]
     steps: u64,
@@ -37,7 +41,7 @@ struct Arguments {
     #[arg(long, default_value_t = 8, value_name = "COUNT")]
     batches: u64,
     /// A run that takes longer has failed, seconds
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     deadline: u64,
     /// Work in this folder and leave it, instead of a temporary one
     #[arg(long, value_name = "FOLDER")]
@@ -45,6 +49,10 @@ struct Arguments {
 }
 
 fn parse_kind(text: &str) -> Result<Kind, ChaosError> {
+    text.parse()
+}
+
+fn parse_site(text: &str) -> Result<Site, ChaosError> {
     text.parse()
 }
 
@@ -79,6 +87,39 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
 }
 
+/// What can be inflicted on this machine; what cannot is told.
+fn scope(arguments: &Arguments, world: &World) -> Scope {
+    let mut sites = match arguments.on.as_slice() {
+        [] => Site::ALL.to_vec(),
+        sites => sites.to_vec(),
+    };
+    let names = |wanted: &dyn Fn(Kind) -> bool| {
+        let kinds = Kind::ALL.iter().copied().filter(|kind| wanted(*kind));
+        kinds.map(Kind::name).collect::<Vec<_>>().join(", ")
+    };
+    if sites.contains(&Site::Nodes)
+        && let Err(cause) = network::can_build()
+    {
+        sites.retain(|site| *site != Site::Nodes);
+        let left_out = names(&|kind| !kind.suits(Site::Launched) && !kind.suits(Site::Proxied));
+        println!("SKIPPED runs on nodes ({left_out}): network namespaces and TUN devices take root: {cause}");
+    }
+    let can_mount = disk::can_mount();
+    if !can_mount {
+        println!(
+            "SKIPPED {}: mounting a tmpfs takes root",
+            names(&Kind::needs_small_disk)
+        );
+    }
+    Scope {
+        steps: world.steps(),
+        shards: SHARDS,
+        only: arguments.only.clone(),
+        sites,
+        can_mount,
+    }
+}
+
 fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
     let binaries = Binaries::beside(&std::env::current_exe()?)?;
     let length = Length {
@@ -92,15 +133,7 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
         world.undisturbed.as_secs_f64(),
         world.digest.split(' ').next().unwrap_or_default()
     );
-    let scope = Scope {
-        steps: world.steps(),
-        shards: SHARDS,
-        only: arguments.only.clone(),
-        can_mount: disk::can_mount(),
-    };
-    if !scope.can_mount {
-        println!("SKIPPED full-disk: mounting a tmpfs takes root");
-    }
+    let scope = scope(arguments, &world);
     let seeds = match arguments.seeds.as_slice() {
         [] => (arguments.seed..)
             .take(usize::try_from(arguments.runs)?)
@@ -111,7 +144,7 @@ fn lives(arguments: &Arguments, folder: &Path) -> anyhow::Result<bool> {
     let mut failed = Vec::new();
     let (mut recoveries, mut inflicted) = (Vec::new(), Vec::new());
     for seed in &seeds {
-        let sequence = Sequence::draw(*seed, &scope);
+        let sequence = Sequence::draw(*seed, &scope).ok_or(ChaosError::NothingPossible)?;
         let verdict = life::live(&world, &sequence, Duration::from_secs(arguments.deadline))?;
         println!("{}", report::line(&sequence, &verdict));
         if verdict.fault.is_some() {

@@ -3,6 +3,7 @@
 //! This process is made a subreaper: a worker whose coordinator was killed becomes its child, so nothing
 //! that was started here can get lost.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 use crate::ChaosError;
 use crate::patience::wait_for;
+
+/// Longest wait for a process after SIGKILL.
+const GO: Duration = Duration::from_secs(10);
 
 /// A process of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,10 +98,56 @@ impl Pid {
     /// It does not go.
     pub fn kill(self) -> Result<(), ChaosError> {
         self.signal(libc::SIGKILL);
-        wait_for("a killed process to go", Duration::from_secs(10), || {
-            Ok(self.ended().map(drop))
-        })
+        wait_for("a killed process to go", GO, || Ok(self.ended().map(drop)))
     }
+}
+
+/// A process that is asked more than once how it ended.
+#[derive(Debug)]
+pub struct Watched {
+    pub pid: Pid,
+    exit: Cell<Option<Exit>>,
+}
+
+impl Watched {
+    #[must_use]
+    pub fn new(pid: Pid) -> Self {
+        Self {
+            pid,
+            exit: Cell::new(None),
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Exit> {
+        if self.exit.get().is_none() {
+            self.exit.set(self.pid.ended());
+        }
+        self.exit.get()
+    }
+
+    /// Ends it at once and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not go.
+    pub fn kill(&self) -> Result<(), ChaosError> {
+        self.pid.signal(libc::SIGKILL);
+        let gone = || Ok(self.ended().map(drop));
+        wait_for("a killed process to go", GO, gone)
+    }
+}
+
+/// Ends these at once and waits until they are gone.
+///
+/// # Errors
+/// One does not go.
+pub fn kill_all(processes: &[Pid]) -> Result<(), ChaosError> {
+    processes.iter().for_each(|pid| pid.signal(libc::SIGKILL));
+    wait_for("killed processes to go", GO, || {
+        let left = descendants();
+        Ok((!processes.iter().any(|pid| left.contains(pid))).then_some(()))
+    })
 }
 
 /// Parent of every living process.

@@ -17,8 +17,17 @@ pub struct Inflicted {
     pub generation: u64,
     /// When the harness was done with it: the process continued, the coordinator started again.
     pub over_at: i64,
-    /// Steps that the workers' checkpoints grew by while there was no coordinator.
-    pub alone: Option<u64>,
+    /// What was done meanwhile, where there was no coordinator.
+    pub alone: Option<Alone>,
+}
+
+/// A while without a coordinator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alone {
+    /// Steps that the checkpoints grew by.
+    pub steps: u64,
+    /// Whether they had to grow: a generation was at work, and the coordinator stayed away for long enough.
+    pub expected: bool,
 }
 
 /// Time from the fault to the next committed step.

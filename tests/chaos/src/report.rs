@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fault::Kind;
 use crate::life::Verdict;
-use crate::recovery::{Inflicted, Recovery};
+use crate::recovery::{Alone, Inflicted, Recovery};
 use crate::sequence::Sequence;
 
 /// One line per life; what went wrong below it.
@@ -23,11 +23,11 @@ pub fn line(sequence: &Sequence, verdict: &Verdict) -> String {
         "FAILED"
     };
     let mut text = format!(
-        "seed {:<6} {outcome}  {:5.1} s  {} workers{}  {} faults: {}",
+        "seed {:<6} {outcome}  {:5.1} s  {} workers, {}  {} faults: {}",
         sequence.seed,
         verdict.wall.as_secs_f64(),
         sequence.workers,
-        if sequence.wired { ", proxied" } else { "" },
+        sequence.site,
         faults.len(),
         faults.join(", ")
     );
@@ -54,16 +54,18 @@ pub fn summary(recoveries: &[Recovery], inflicted: &[Inflicted]) -> String {
         let most = times.last().map_or(0.0, Duration::as_secs_f64);
         let _ = writeln!(text, "{kind:<22}{:>7}{median:>12.2}{most:>10.2}", times.len());
     }
-    let alone: Vec<(u64, i64)> = inflicted
+    let alone: Vec<(Alone, i64)> = inflicted
         .iter()
         .filter_map(|one| Some((one.alone?, one.over_at - one.at)))
         .collect();
     if !alone.is_empty() {
-        let steps: u64 = alone.iter().map(|(steps, _)| steps).sum();
+        let steps: u64 = alone.iter().map(|(alone, _)| alone.steps).sum();
         let away = alone.iter().map(|(_, millis)| *millis as f64).sum::<f64>() / 1e3;
+        let expected = alone.iter().filter(|(alone, _)| alone.expected).count();
         let _ = writeln!(
             text,
-            "without a coordinator: checkpoints grew by {steps} steps in {away:.1} s over {} kills",
+            "without a coordinator, {} times, {away:.1} s in all: checkpoints grew by {steps} steps, and in each of the \
+             {expected} times that a generation at work was left alone for a second",
             alone.len()
         );
     }

@@ -1,9 +1,11 @@
-//! Sequences of faults, drawn from a seed: the same seed always gives the same sequence.
+//! Sequences of faults, drawn from a seed: the same seed always gives the same sequence, where the same sites
+//! can be had.
 
 use std::time::Duration;
 
 use crate::fault::{Fault, Kind};
 use crate::luck::Luck;
+use crate::site::Site;
 
 /// What a sequence is drawn for.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub struct Scope {
     pub shards: u32,
     /// Faults of these kinds only; all where empty.
     pub only: Vec<Kind>,
+    /// Where runs may live.
+    pub sites: Vec<Site>,
     /// Whether tmpfs can be mounted.
     pub can_mount: bool,
 }
@@ -39,38 +43,39 @@ pub struct Sequence {
     pub seed: u64,
     /// Workers at the start.
     pub workers: u32,
-    /// Whether proxies stand in the wires.
-    pub wired: bool,
+    pub site: Site,
     pub faults: Vec<Planned>,
 }
 
-impl Sequence {
+impl Scope {
+    /// What can be inflicted there.
     #[must_use]
-    pub fn draw(seed: u64, scope: &Scope) -> Self {
-        let mut luck = Luck::new(seed);
-        let kinds: Vec<Kind> = match scope.only.as_slice() {
-            [] => Kind::ALL.to_vec(),
-            only => only.to_vec(),
+    pub fn kinds(&self, site: Site) -> Vec<Kind> {
+        let wanted = match self.only.as_slice() {
+            [] => Kind::ALL,
+            only => only,
         };
-        let kinds: Vec<Kind> = kinds
-            .into_iter()
-            .filter(|kind| *kind != Kind::FullDisk || scope.can_mount)
-            .collect();
-        let wired = kinds.iter().any(|kind| kind.needs_wires())
-            && (luck.chance(50) || kinds.iter().all(|kind| kind.needs_wires()));
-        let kinds: Vec<Kind> = kinds
-            .into_iter()
-            .filter(|kind| wired || !kind.needs_wires())
-            .collect();
+        let possible = |kind: &&Kind| kind.suits(site) && (self.can_mount || !kind.needs_small_disk());
+        wanted.iter().filter(possible).copied().collect()
+    }
+}
+
+impl Sequence {
+    /// `None` where none of the wanted kinds can be inflicted anywhere.
+    #[must_use]
+    pub fn draw(seed: u64, scope: &Scope) -> Option<Self> {
+        let mut luck = Luck::new(seed);
+        let sites = scope.sites.iter().copied();
+        let sites: Vec<Site> = sites.filter(|site| !scope.kinds(*site).is_empty()).collect();
+        let site = *luck.pick(&sites)?;
+        let kinds = scope.kinds(site);
         let workers = 2 + u32::try_from(luck.below(u64::from(scope.shards.max(2)) - 1)).unwrap_or(0);
         let count = 5 + luck.below(3);
         let mut steps: Vec<u64> = (0..count).map(|_| luck.below(scope.steps)).collect();
         steps.sort_unstable();
         let mut faults = Vec::new();
         for (index, step) in steps.into_iter().enumerate() {
-            let Some(kind) = luck.pick(&kinds).copied() else {
-                break;
-            };
+            let kind = *luck.pick(&kinds)?;
             let chained = index > 0 && scope.only.is_empty() && luck.chance(30);
             faults.push(Planned {
                 moment: if chained {
@@ -91,23 +96,35 @@ impl Sequence {
                 },
             });
         }
-        Self {
+        Some(Self {
             seed,
             workers,
-            wired,
+            site,
             faults,
-        }
+        })
+    }
+
+    /// Whether one of the faults is of this kind.
+    #[must_use]
+    pub fn holds(&self, wanted: impl Fn(Kind) -> bool) -> bool {
+        self.faults.iter().any(|planned| wanted(planned.fault.kind))
     }
 }
 
 fn time_of(kind: Kind, luck: &mut Luck) -> Duration {
     match kind {
         Kind::PauseWorker => luck.millis(100, 1200),
-        Kind::PauseCoordinator | Kind::KillCoordinator => luck.millis(200, 2500),
+        Kind::PauseCoordinator | Kind::KillCoordinator | Kind::FullJournal => luck.millis(200, 2500),
         Kind::StallControl => luck.millis(300, 4000),
         // Longer than any deadline: half open until somebody gives up.
         Kind::StallData => Duration::from_secs(60),
         Kind::FullDisk => luck.millis(500, 2500),
+        // Shorter than the deadlines of heartbeat and collective, and longer than both.
+        Kind::LinkDown => luck.millis(200, 1500),
+        Kind::LinkLost | Kind::Partition => luck.millis(4000, 7000),
+        Kind::CoordinatorLinkDown => luck.millis(300, 5000),
+        Kind::KillNode => luck.millis(500, 4000),
+        Kind::Storm => luck.millis(1000, 4000),
         Kind::KillWorker
         | Kind::KillAllWorkers
         | Kind::TerminateWorker
@@ -115,6 +132,7 @@ fn time_of(kind: Kind, luck: &mut Luck) -> Duration {
         | Kind::ExtraWorker
         | Kind::RestartCoordinator
         | Kind::KillEverything
+        | Kind::TornCheckpoint
         | Kind::CutData
         | Kind::CutControl => Duration::ZERO,
     }
@@ -129,38 +147,62 @@ mod tests {
             steps: 100,
             shards: 4,
             only: Vec::new(),
+            sites: Site::ALL.to_vec(),
             can_mount: true,
         }
     }
 
-    #[test]
-    fn a_seed_means_one_sequence() {
-        assert_eq!(Sequence::draw(7, &scope()), Sequence::draw(7, &scope()));
-        assert_ne!(Sequence::draw(7, &scope()), Sequence::draw(8, &scope()));
+    fn draw(seed: u64) -> Sequence {
+        Sequence::draw(seed, &scope()).unwrap()
     }
 
     #[test]
-    fn fifty_seeds_hold_every_kind_and_at_least_five_faults_each() {
-        let sequences: Vec<Sequence> = (1..=50).map(|seed| Sequence::draw(seed, &scope())).collect();
+    fn a_seed_means_one_sequence() {
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn sixty_seeds_hold_every_kind_and_at_least_five_faults_each() {
+        let sequences: Vec<Sequence> = (1..=60).map(draw).collect();
         assert!(sequences.iter().all(|sequence| sequence.faults.len() >= 5));
         for kind in Kind::ALL {
-            let drawn = sequences.iter().flat_map(|sequence| &sequence.faults);
             assert!(
-                drawn.filter(|planned| planned.fault.kind == kind).count() > 0,
+                sequences
+                    .iter()
+                    .any(|sequence| sequence.holds(|drawn| drawn == *kind)),
                 "{kind}"
             );
         }
     }
 
     #[test]
-    fn wires_are_disturbed_only_where_proxies_stand() {
+    fn a_kind_is_inflicted_only_where_it_can_be() {
         for seed in 0..200 {
-            let sequence = Sequence::draw(seed, &scope());
-            let disturbed = sequence
-                .faults
-                .iter()
-                .any(|planned| planned.fault.kind.needs_wires());
-            assert!(sequence.wired || !disturbed, "seed {seed}");
+            let sequence = draw(seed);
+            assert!(!sequence.holds(|kind| !kind.suits(sequence.site)), "seed {seed}");
         }
+        let without_root = Scope {
+            sites: vec![Site::Launched, Site::Proxied],
+            can_mount: false,
+            ..scope()
+        };
+        for seed in 0..200 {
+            let sequence = Sequence::draw(seed, &without_root).unwrap();
+            assert!(
+                !sequence.holds(|kind| kind.needs_small_disk() || kind == Kind::Partition),
+                "seed {seed}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_nothing_wanted_is_possible_nothing_is_drawn() {
+        let scope = Scope {
+            only: vec![Kind::Partition],
+            sites: vec![Site::Launched],
+            ..scope()
+        };
+        assert_eq!(Sequence::draw(1, &scope), None);
     }
 }

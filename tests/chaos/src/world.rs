@@ -2,6 +2,7 @@
 //! undisturbed run.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::patience::wait_for;
 
 pub const SHARDS: u32 = 4;
 /// Longest time an undisturbed run may take.
-const UNDISTURBED: Duration = Duration::from_secs(120);
-const PREPARE: Duration = Duration::from_secs(60);
+const UNDISTURBED: Duration = Duration::from_secs(300);
+const PREPARE: Duration = Duration::from_secs(120);
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +117,20 @@ impl World {
         self.course.stages().iter().map(|length| length.steps).sum()
     }
 
+    /// A new folder by which a coordinator at `host` and workers elsewhere recognise each other.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn credentials(&self, name: &str, host: Ipv4Addr) -> Result<PathBuf, ChaosError> {
+        let folder = self.folder.join(name);
+        let mut make = Command::new(&self.binaries.coordinator);
+        make.args(["credentials", "new"]).arg(&folder);
+        make.args(["--host", &host.to_string()]);
+        let log = self.folder.join("prepare.log");
+        finish("coordinator credentials new", make, &log, PREPARE)?;
+        Ok(folder)
+    }
+
     #[must_use]
     pub fn run_directory(&self, name: &str) -> RunDirectory {
         RunDirectory::at(self.folder.join("runs").join(name))
@@ -196,7 +211,7 @@ fn run_toml(folder: &Path, Length { steps, batches }: Length) -> String {
          [adapt]\nsteps = {steps}\nbatch = 6\ncrop = 64\nvalidate_every = 7\n\
          {sets}\
          [checkpoint]\nevery = 5\n\
-         [deadline]\ngather = 8.0\nform = 10.0\ncollective = 3.0\nheartbeat = 2.0\nprogress = 15.0\ndrain = 10.0\ncoordinator = 30.0\n\
+         [deadline]\ngather = 60.0\nform = 10.0\ncollective = 3.0\nheartbeat = 2.0\nprogress = 15.0\ndrain = 10.0\ncoordinator = 30.0\n\
          [recovery]\nrestarts = 100\nwindow = 20.0\ngrace = 5.0\nadmit_every = 1.0\nreattach = 1.5\n"
     )
 }

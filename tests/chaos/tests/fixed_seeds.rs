@@ -1,12 +1,13 @@
 //! A handful of lives in the normal test command; `make chaos` has more.
 //!
-//! Each seed stands for something that once went wrong: 1 all workers killed while the run finished, 8 a worker
-//! that kept more of a stage's beginning than the checkpoint holds, 14 a disk that was full at the end.
+//! One seed per site. 14, proxied: connections cut and half open, a torn checkpoint. 544, on nodes: links, a node and
+//! the network's halves go and come. 1576, launched: full disks under journal and checkpoints, and everything
+//! killed. Without root other sequences are drawn, and what they leave out is told.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::process::Command;
 
-const SEEDS: &str = "1,8,14";
+const SEEDS: &str = "14,544,1576";
 
 #[test]
 fn runs_under_faults_end_with_the_undisturbed_digest() {
@@ -27,7 +28,7 @@ fn runs_under_faults_end_with_the_undisturbed_digest() {
             "--batches",
             "6",
             "--deadline",
-            "60",
+            "300",
         ])
         .output()
         .unwrap();

@@ -1,0 +1,77 @@
+//! Ways in which a disk leaves a checkpoint after power was lost, or with age.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ulda_core::stage::Cursor;
+
+const STATE: &str = "state.safetensors";
+const MANIFEST: &str = "manifest.json";
+
+/// The resume checkpoints in a folder, oldest first.
+#[must_use]
+pub fn checkpoints(folder: &Path) -> Vec<(Cursor, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<(Cursor, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let (stage, step) = name.to_str()?.split_once('-')?;
+            let cursor = Cursor {
+                stage: stage.parse().ok()?,
+                step: step.parse().ok()?,
+            };
+            Some((cursor, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The state ends early.
+    Cut,
+    /// The state has its length, but its last blocks never reached the disk.
+    Torn,
+    FlippedBit,
+    CutManifest,
+    NoState,
+}
+
+impl Damage {
+    pub const ALL: [Self; 5] = [
+        Self::Cut,
+        Self::Torn,
+        Self::FlippedBit,
+        Self::CutManifest,
+        Self::NoState,
+    ];
+
+    /// Does it to a checkpoint.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn inflict(self, checkpoint: &Path) -> io::Result<()> {
+        let (state, manifest) = (checkpoint.join(STATE), checkpoint.join(MANIFEST));
+        match self {
+            Self::Cut => rewrite(&state, |bytes| bytes.truncate(bytes.len() / 2)),
+            Self::Torn => rewrite(&state, |bytes| {
+                let kept = bytes.len() * 3 / 4;
+                bytes[kept..].fill(0);
+            }),
+            Self::FlippedBit => rewrite(&state, |bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }),
+            Self::CutManifest => rewrite(&manifest, |bytes| bytes.truncate(bytes.len() / 2)),
+            Self::NoState => fs::remove_file(state),
+        }
+    }
+}
+
+fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    let mut bytes = fs::read(path)?;
+    change(&mut bytes);
+    fs::write(path, bytes)
+}
