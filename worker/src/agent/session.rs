@@ -103,7 +103,17 @@ impl Agent {
             .build()
             .map_err(AgentError::Runtime)?;
         let way = way(introduction)?;
-        let (client, reply) = runtime.block_on(join(introduction, &way))?;
+        let mut terminate = {
+            let _inside = runtime.enter();
+            signal(SignalKind::terminate()).map_err(AgentError::Runtime)?
+        };
+        let (client, reply) = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => leave_before_joining(),
+                joined = join(introduction, &way) => joined,
+            }
+        })?;
         let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
         let term = reply.coordinator_term;
         let joined = Joined::from_wire(reply)?;
@@ -135,7 +145,7 @@ impl Agent {
             standing: None,
         };
         let tasks = vec![
-            runtime.spawn(session.attend()),
+            runtime.spawn(session.attend(terminate)),
             runtime.spawn(reports::deliver(line, report_inbox)),
         ];
         Ok((
@@ -211,6 +221,13 @@ impl Joined {
     }
 }
 
+/// The first process of a container gets no signal that it does not listen to, and a coordinator may be looked
+/// for, and weights loaded, for minutes.
+fn leave_before_joining() -> ! {
+    tracing::info!(why = "SIGTERM", "leaving before the run was joined");
+    std::process::exit(0);
+}
+
 /// Owner of the attend stream.
 pub(super) struct Session {
     pub(super) introduction: Introduction,
@@ -242,13 +259,7 @@ enum Ended {
 }
 
 impl Session {
-    async fn attend(mut self) {
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-            self.order(Order::Orphaned {
-                why: "signals cannot be listened to".to_owned(),
-            });
-            return;
-        };
+    async fn attend(mut self, mut terminate: Signal) {
         let mut unsent = None;
         let mut lost_since: Option<Instant> = None;
         let mut backoff = Backoff::new();

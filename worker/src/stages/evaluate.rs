@@ -181,7 +181,13 @@ impl StageRun for Evaluate<'_> {
             cursor,
             images,
             &heads,
-            |index, example, predicted| self.draw(name, index, dataset.len(), example, predicted),
+            |index, example, predicted| {
+                // A picture is no reason to lose a worker.
+                if let Err(error) = self.draw(name, index, dataset.len(), example, predicted) {
+                    tracing::warn!(error = error.with_causes(), set = name, "example not written");
+                }
+                Ok(())
+            },
         )?;
         let seconds = started.elapsed().as_secs_f64();
         let mut by_model = std::collections::BTreeMap::new();

@@ -21,6 +21,7 @@ pub use context::{Context, Event, Interrupt};
 pub use drive::run;
 pub use error::StageError;
 pub use predict::Predictor;
+pub use simulate::{bank_bytes, leave_bank};
 
 use crate::agent::Progress;
 use crate::state::RunState;

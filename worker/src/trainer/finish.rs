@@ -8,7 +8,7 @@ use ulda_core::stage::Stage;
 use crate::checkpoint::CheckpointStore;
 use crate::link::{At, Op};
 use crate::resources::Resources;
-use crate::stages::{Context, StageError, names};
+use crate::stages::{Context, StageError, bank_bytes, leave_bank, names};
 use crate::state::{RunState, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
@@ -21,7 +21,7 @@ const AFTER_ALL: At = At {
     iteration: 0,
 };
 
-/// Ends the run for one shard: shard 0 writes the models, and no shard counts as through before they lie on disk.
+/// Ends the run for one shard: shard 0 writes the models and the style bank, and no shard counts as through before they lie on disk.
 /// So whoever writes them may die or find the disk full, and the run is not taken for finished without them.
 ///
 /// # Errors
@@ -29,6 +29,9 @@ const AFTER_ALL: At = At {
 pub fn leave_models(context: &Context, store: &CheckpointStore, state: &RunState) -> Result<(), StageError> {
     if context.leads() {
         write_final(store, &context.resources, state)?;
+        if let Some(bank) = bank_bytes(state)? {
+            leave_bank(&context.resources.run_directory, &bank)?;
+        }
     }
     let link = &context.link;
     link.gather(AFTER_ALL, Op::FinalModels, &link.everyone(), &[])?;

@@ -1,5 +1,8 @@
 //! The style bank in the run's state.
 
+use std::fs;
+use std::path::Path;
+
 use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank};
 
 use crate::stages::context::Context;
@@ -11,15 +14,46 @@ use crate::state::RunState;
 /// # Errors
 /// When it is unreadable or was made with something else.
 pub fn load_bank(context: &Context, state: &RunState) -> Result<Option<StyleBank>, StageError> {
+    let Some(bytes) = bank_bytes(state)? else {
+        return Ok(None);
+    };
+    let origin = "bank of the run's state";
+    let bank = StyleBank::from_bytes(&bytes, origin)?;
+    bank.check(&bank_header(context), origin)?;
+    Ok(Some(bank))
+}
+
+/// The bank a state carries, as its file has it.
+///
+/// # Errors
+/// When libtorch refuses to copy it.
+pub fn bank_bytes(state: &RunState) -> Result<Option<Vec<u8>>, StageError> {
     let Some(tensor) = state.tensors.get(names::BANK) else {
         return Ok(None);
     };
     let mut bytes = vec![0u8; tensor.numel()];
     tensor.f_copy_data(&mut bytes, tensor.numel())?;
-    let origin = "bank of the run's state";
-    let bank = StyleBank::from_bytes(&bytes, origin)?;
-    bank.check(&bank_header(context), origin)?;
-    Ok(Some(bank))
+    Ok(Some(bytes))
+}
+
+/// Leaves the bank in the run directory, whole or not at all; one that is there already stays.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn leave_bank(run_directory: &Path, bytes: &[u8]) -> Result<(), StageError> {
+    let folder = run_directory.join("styles");
+    let (path, beside) = (folder.join("bank.safetensors"), folder.join("bank.writing"));
+    if fs::read(&path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&beside, bytes))
+        .and_then(|()| fs::rename(&beside, &path))
+        .map_err(|source| {
+            // What is left of it would only take the space that was too little.
+            let _ = fs::remove_file(&beside);
+            StageError::Write { path, source }
+        })
 }
 
 pub(super) fn bank_header(context: &Context) -> BankHeader {

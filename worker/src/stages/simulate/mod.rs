@@ -28,7 +28,7 @@ use crate::agent::Progress;
 use crate::link::At;
 use crate::state::RunState;
 
-pub use bank::load_bank;
+pub use bank::{bank_bytes, leave_bank, load_bank};
 
 pub struct Simulate<'a> {
     context: &'a Context,
@@ -149,11 +149,10 @@ impl StageRun for Simulate<'_> {
             });
         state.set_section(names::PROJECTOR, named);
         if extent == Extent::Complete && self.context.leads() {
-            let folder = self.context.resources.run_directory.join("styles");
-            let path = folder.join("bank.safetensors");
-            std::fs::create_dir_all(&folder)
-                .and_then(|()| std::fs::write(&path, &bytes))
-                .map_err(|source| StageError::Write { path, source })?;
+            // The state holds it as well; the run does not end before it lies there.
+            if let Err(error) = leave_bank(&self.context.resources.run_directory, &bytes) {
+                tracing::warn!(error = error.with_causes(), "style bank not written yet");
+            }
         }
         Ok(())
     }
