@@ -60,6 +60,10 @@ mutants: libtorch ## Put bugs into the state machine, one at a time, and require
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
 	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
 
+.PHONY: kubernetes
+kubernetes: build ## Validate and compare what goes to a cluster; pip installs the validators
+	deploy/kubernetes/check $(TARGET)/coordinator
+
 .PHONY: bench
 bench: build ## Step times of each stage by phase, for the small and the RN50-sized model
 	cargo run $(CARGO_FLAGS) -p ulda-bench --bin bench

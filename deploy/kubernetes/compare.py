@@ -51,8 +51,8 @@ def differences(at, one, other):
 def same(one, other, but_config):
     left, right = ({key: tidy(item) for key, item in objects(path).items()} for path in (one, other))
     for side in (left, right):
-        # Only `submit` keeps a record of what it submitted; a chart is given its namespace from outside.
-        for key in [key for key in side if key[1].endswith("-submitted")]:
+        # Only `submit` makes credentials and keeps a record of what it submitted; a chart is given its namespace from outside.
+        for key in [key for key in side if key[1].endswith("-submitted") or key[0] == "Secret"]:
             del side[key]
         for item in side.values():
             item["metadata"].pop("namespace", None)

@@ -132,6 +132,12 @@ impl RunName {
         format!("{self}-coordinator-0")
     }
 
+    /// The name that workers dial the coordinator by, and that its certificate must cover.
+    #[must_use]
+    pub fn coordinator_host(&self) -> String {
+        format!("{}.{}", self.coordinator_pod(), self.coordinator())
+    }
+
     /// What runs the workers, and their Service.
     #[must_use]
     pub fn workers(&self) -> String {

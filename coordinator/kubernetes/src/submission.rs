@@ -127,11 +127,8 @@ pub struct Monitoring {
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// What coordinator and workers recognise each other by: a folder of files in the pods of each.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
-    /// None: the control plane is open to the run's pods, and to them only.
-    #[default]
-    Open,
     /// In Secrets of the usual names, which somebody else makes.
     There,
     /// In Secrets that are rendered.
@@ -141,7 +138,6 @@ pub enum Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Open => "Open",
             Self::There => "There",
             Self::Made { .. } => "Made",
         })

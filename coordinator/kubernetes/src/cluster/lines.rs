@@ -23,8 +23,15 @@ pub struct Progress {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    Finished { digest: String },
-    Failed { why: String, exit_code: u8 },
+    Finished {
+        digest: String,
+    },
+    Failed {
+        why: String,
+        exit_code: u8,
+    },
+    /// By a person, on the status page.
+    Stopped,
 }
 
 /// One line of the log.
@@ -66,6 +73,7 @@ impl Line {
                     digest: field("digest"),
                 });
             }
+            "over" if field("state") == "stopped" => return Self::Over(End::Stopped),
             "over" => {
                 let code = fields.get("exit_code").and_then(Value::as_u64);
                 return Self::Over(End::Failed {

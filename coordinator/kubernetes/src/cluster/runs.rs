@@ -165,6 +165,7 @@ impl Cluster {
         let (state, why) = match (&said.end, coordinator) {
             (Some(End::Finished { digest }), _) => (RunState::Finished, format!("digest {digest}")),
             (Some(End::Failed { why, .. }), _) => (RunState::Failed, why.clone()),
+            (Some(End::Stopped), _) => (RunState::Stopped, "on its status page".to_owned()),
             (None, _) if spec.replicas == Some(0) => (RunState::Stopped, String::new()),
             (None, Some(pod)) if pod.state == PodState::Running => match &said.progress {
                 Some(_) if running > 0 => (RunState::Training, said.told),

@@ -132,7 +132,7 @@ fn container(submission: &Submission) -> Container {
         format!("--http=0.0.0.0:{}", HTTP.1),
         "--log=json".to_owned(),
     ];
-    let mut environment = environment(submission);
+    let mut environment = environment();
     environment.push(variable("ULDA_RUN__NAME", submission.run.as_str()));
     environment.push(variable("ULDA_RUN__DIRECTORY", RUNS_PATH));
     if let Some(threads) = submission.threads_per_shard {

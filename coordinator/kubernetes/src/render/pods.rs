@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::submission::{Credentials, Resources, RunStorage, Submission};
+use crate::submission::{Resources, RunStorage, Submission};
 
 /// Folder of run directories, in all pods.
 pub const RUNS_PATH: &str = "/var/lib/ulda/runs";
@@ -109,17 +109,15 @@ pub(super) fn common(submission: &Submission, component: &str) -> Vec<Mounted> {
             claim(data.claim.as_str(), true),
         ));
     }
-    if submission.credentials != Credentials::Open {
-        let source = Volume {
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(submission.run.credentials(component)),
-                default_mode: Some(0o440),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        };
-        all.push(mounted("credentials", CREDENTIALS_PATH, true, source));
-    }
+    let secret = Volume {
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(submission.run.credentials(component)),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    all.push(mounted("credentials", CREDENTIALS_PATH, true, secret));
     all
 }
 
@@ -142,12 +140,11 @@ pub(super) fn worker_runs(submission: &Submission) -> Mounted {
 }
 
 /// Environment of every container, which tells where its credentials lie.
-pub(super) fn environment(submission: &Submission) -> Vec<EnvVar> {
-    let mut environment = vec![variable("HOME", "/tmp")];
-    if submission.credentials != Credentials::Open {
-        environment.push(variable("ULDA_CREDENTIALS", CREDENTIALS_PATH));
-    }
-    environment
+pub(super) fn environment() -> Vec<EnvVar> {
+    vec![
+        variable("HOME", "/tmp"),
+        variable("ULDA_CREDENTIALS", CREDENTIALS_PATH),
+    ]
 }
 
 pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {

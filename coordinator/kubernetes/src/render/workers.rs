@@ -20,7 +20,7 @@ use super::pods::{
 };
 use crate::manifest::Manifest;
 use crate::names::WORKER;
-use crate::submission::{Credentials, Submission};
+use crate::submission::Submission;
 
 pub(super) const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
 /// A finished Job is looked at for so long.
@@ -140,25 +140,16 @@ fn template(submission: &Submission, name: &str) -> PodTemplateSpec {
 
 fn container(submission: &Submission, name: &str) -> Container {
     let run = &submission.run;
-    let scheme = match &submission.credentials {
-        Credentials::Open => "http",
-        Credentials::There | Credentials::Made { .. } => "https",
-    };
     let arguments = [
         "join".to_owned(),
-        format!(
-            "--coordinator={scheme}://{}.{}:{}",
-            run.coordinator_pod(),
-            run.coordinator(),
-            CONTROL.1
-        ),
+        format!("--coordinator=https://{}:{}", run.coordinator_host(), CONTROL.1),
         format!("--run={run}"),
         "--slot=$(JOB_COMPLETION_INDEX)".to_owned(),
         format!("--data-listen=0.0.0.0:{}", DATA.1),
         "--data-advertise=$(POD_IP)".to_owned(),
         format!("--search={SEARCH_SECONDS}"),
     ];
-    let mut environment = environment(submission);
+    let mut environment = environment();
     environment.push(EnvVar {
         name: "POD_IP".into(),
         value_from: Some(EnvVarSource {

@@ -38,7 +38,7 @@ pub fn plain() -> Submission {
         config: CONFIG.into(),
         threads_per_shard: Some(4),
         drain: Duration::from_secs(30),
-        credentials: Credentials::Open,
+        credentials: Credentials::There,
     }
 }
 

@@ -57,10 +57,8 @@ envFrom:
 {{- define "ulda.env" -}}
 - name: HOME
   value: /tmp
-{{- if .Values.credentials }}
 - name: ULDA_CREDENTIALS
   value: /etc/ulda/credentials
-{{- end }}
 {{- end }}
 
 {{- define "ulda.volumes" -}}
@@ -72,12 +70,10 @@ envFrom:
     claimName: {{ $data.claim }}
     readOnly: true
 {{- end }}
-{{- if .root.Values.credentials }}
 - name: credentials
   secret:
     defaultMode: 0440
     secretName: {{ .root.Release.Name }}-{{ .component }}-credentials
-{{- end }}
 {{- end }}
 
 {{- define "ulda.mounts" -}}
@@ -88,11 +84,9 @@ envFrom:
   mountPath: {{ $data.path }}
   readOnly: true
 {{- end }}
-{{- if .root.Values.credentials }}
 - name: credentials
   mountPath: /etc/ulda/credentials
   readOnly: true
-{{- end }}
 {{- end }}
 
 {{/* Names, and object storage where it is used. */}}
@@ -161,7 +155,7 @@ template:
       command: [worker]
       args:
       - join
-      - --coordinator={{ ternary "https" "http" $values.credentials }}://{{ .root.Release.Name }}-coordinator-0.{{ .root.Release.Name }}-coordinator:7070
+      - --coordinator=https://{{ .root.Release.Name }}-coordinator-0.{{ .root.Release.Name }}-coordinator:7070
       - --run={{ .root.Release.Name }}
       - --slot=$(JOB_COMPLETION_INDEX)
       - --data-listen=0.0.0.0:7071
