@@ -14,6 +14,7 @@ pub mod http;
 pub mod journal;
 pub mod launch;
 pub mod observe;
+pub mod remote;
 pub mod report;
 pub mod rpc;
 pub mod run;

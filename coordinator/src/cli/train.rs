@@ -7,6 +7,7 @@ use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
+use ulda_storage::Counters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
@@ -18,6 +19,7 @@ use crate::http::{self, HttpServer, Site};
 use crate::journal::{JournalError, JournalReader};
 use crate::observe::metrics::{Exposition, MetricsRecorder, Past};
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
+use crate::remote::{RemoteError, RemoteRun};
 use crate::report;
 use crate::rpc::{self, ServeError};
 use crate::run::{Audience, Ending, RunRequest, Signal, serve_run};
@@ -30,16 +32,46 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
     let mut config = configuration(&arguments.config)?;
     let directory = RunDirectory::of(&config);
     let continues = arguments.resume && directory.holds_a_run();
+    let elsewhere = if arguments.resume && !continues {
+        in_storage(&config)?
+    } else {
+        None
+    };
     if continues {
         keep_resolved(&mut config, &directory.config().map_err(refused)?);
+    } else if let Some((_, there)) = &elsewhere {
+        keep_resolved(&mut config, there);
     }
     let spec = RunSpec::resolve(config, host(arguments.workers))
         .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
     if let Some(refusal) = directory.conflict(&spec, continues).map_err(refused)? {
         return Err(refused(refusal));
     }
-    let depth = if continues { None } else { Some(Depth::Headers) };
+    if let Some((remote, there)) = &elsewhere {
+        remote.compare(there, &spec).map_err(remote_refused)?;
+        directory.create(&spec).map_err(refused)?;
+        eprintln!("run `{}` is taken up from its storage", spec.config().run.name);
+    }
+    let goes_on = continues || elsewhere.is_some();
+    let depth = if goes_on { None } else { Some(Depth::Headers) };
     go(&spec, &directory, arguments.workers, &arguments.serve, depth)
+}
+
+/// The run's place in its storage and what lies there, if it is a run.
+fn in_storage(config: &RunConfig) -> Result<Option<(RemoteRun, RunConfig)>, Stop> {
+    let Some(remote) = RemoteRun::of(config, &Counters::default()).map_err(remote_refused)? else {
+        return Ok(None);
+    };
+    let there = remote.config().map_err(remote_refused)?;
+    Ok(there.map(|there| (remote, there)))
+}
+
+fn remote_refused(cause: RemoteError) -> Stop {
+    if cause.is_passing() {
+        Stop::unavailable(cause)
+    } else {
+        Stop::bad_input(cause)
+    }
 }
 
 pub fn resume(arguments: &ResumeArguments) -> Result<Exit, Stop> {
@@ -142,6 +174,7 @@ async fn prepare_and_serve(
     } else {
         Some(worker_binary(serve.worker_binary.as_deref())?)
     };
+    let remote = RemoteRun::of(spec.config(), &Counters::default()).map_err(remote_refused)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
     if let Some(depth) = depth {
@@ -152,8 +185,12 @@ async fn prepare_and_serve(
         };
         let findings = examine(spec, &extent).await;
         if !findings.is_empty() {
-            return Err(Stop::bad_input(findings));
+            return Err(Stop {
+                exit: findings.exit(),
+                cause: findings.into(),
+            });
         }
+        claim(spec, remote.clone()).await?;
         directory.create(spec).map_err(refused)?;
     }
     let mut lock = directory.lock().map_err(refused)?;
@@ -177,6 +214,7 @@ async fn prepare_and_serve(
         worker_binary: binary,
         worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
         data_secret: directory.secret()?,
+        storage: remote.map(|remote| remote.counters().clone()),
     };
     let ending = serve_run(request, Box::new(audience)).await;
     if let Some(server) = server {
@@ -190,6 +228,14 @@ async fn prepare_and_serve(
         true => Stop::unavailable(cause),
         false => cause.into(),
     })
+}
+
+/// Says in the run's storage that the run is there.
+async fn claim(spec: &RunSpec, remote: Option<RemoteRun>) -> Result<(), Stop> {
+    let Some(remote) = remote else { return Ok(()) };
+    let spec = spec.clone();
+    let claimed = tokio::task::spawn_blocking(move || remote.claim(&spec)).await?;
+    claimed.map_err(remote_refused)
 }
 
 /// Waits until the run's end was seen by who scrapes it; a signal ends the wait.
@@ -256,7 +302,17 @@ async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpL
 fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
     match ending {
         Ending::Finished { .. } => {
+            let remote = remote_of(directory);
+            if let Some(remote) = &remote {
+                warn_of(
+                    remote.bring_results(directory),
+                    "the report lacks what is only in the storage",
+                );
+            }
             let data = report::write(directory)?;
+            if let Some(remote) = &remote {
+                warn_of(remote.keep_report(directory), "the report is not in the storage");
+            }
             super::ledger::verify(directory)?;
             print(&report::terminal_tables(&data))?;
             eprintln!("report: {}", directory.report().join("index.html").display());
@@ -291,6 +347,25 @@ fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
                 cause: anyhow::anyhow!(text),
             })
         }
+    }
+}
+
+/// The finished run's place in its storage, if it has one that can be opened.
+fn remote_of(directory: &RunDirectory) -> Option<RemoteRun> {
+    let config = directory.config().ok()?;
+    match RemoteRun::of(&config, &Counters::default()) {
+        Ok(remote) => remote,
+        Err(cause) => {
+            tracing::warn!("the report is not in the storage: {cause}");
+            None
+        }
+    }
+}
+
+/// A run that is finished is finished, whatever becomes of its report.
+fn warn_of(outcome: Result<(), RemoteError>, what: &str) {
+    if let Err(cause) = outcome {
+        tracing::warn!("{what}: {cause}");
     }
 }
 

@@ -12,7 +12,7 @@ mod streams;
 mod training_command;
 
 pub use drive::RunError;
-pub use news::{Audience, News};
+pub use news::{Audience, News, StorageClient};
 pub use owner::{Ending, RunRequest, serve_run};
 pub use signals::Signal;
 pub use training_command::{WorkerLaunch, worker_command};

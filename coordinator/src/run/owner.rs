@@ -14,6 +14,7 @@ use ulda_core::machine::{
     Event, ExitKind, Launching, Machine, Outcome, Record, Resume, Rules, Stopping, Tick, fold,
 };
 use ulda_core::spec::RunSpec;
+use ulda_storage::Counters;
 
 use super::drive::{Briefing, Driver, RunError};
 use super::news::{Audience, News};
@@ -44,6 +45,8 @@ pub struct RunRequest {
     pub worker_binary: Option<std::path::PathBuf>,
     pub worker_log_filter: String,
     pub data_secret: Vec<u8>,
+    /// What this process asks of the run's storage, if the run has one.
+    pub storage: Option<Counters>,
 }
 
 /// How a run that was served came to its end.
@@ -150,6 +153,7 @@ async fn serve(
         briefing,
         audience,
     );
+    driver.storage = request.storage;
     driver.tell(News::Serving {
         run: request.spec.config().run.name.clone(),
         address: address.to_string(),

@@ -1,5 +1,6 @@
 //! `worker join`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -26,6 +27,12 @@ pub struct Join {
     /// host:port that other workers reach the data plane by, if it differs from where it listens
     #[arg(long, env = "ULDA_DATA_ADVERTISE")]
     data_advertise: Option<String>,
+    /// Folder where this worker keeps the run's files; by default the run directory, as the coordinator names it
+    #[arg(long, env = "ULDA_WORKER_DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// Folder where this host keeps inputs fetched by URL; by default storage.cache, else ~/.cache/ulda/inputs
+    #[arg(long, env = "ULDA_CACHE")]
+    cache: Option<PathBuf>,
 }
 
 impl Join {
@@ -74,7 +81,8 @@ impl Join {
         );
         let setup = Setup {
             spec: joined.spec,
-            run_directory: joined.run_directory,
+            run_directory: self.directory.unwrap_or(joined.run_directory),
+            cache: self.cache,
             run: self.run,
             secret: joined.secret,
             listener,

@@ -9,6 +9,7 @@ mod labels;
 mod opening;
 mod recorder;
 mod scrape;
+mod storage;
 mod time_account;
 
 pub use families::Metrics;

@@ -15,6 +15,7 @@ use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfTerm, break_reason_name,
 };
 use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
+use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
 use crate::history::steps_before;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
@@ -47,6 +48,7 @@ pub struct MetricsRecorder {
     /// Slot of each shard in the last generation.
     seats: Vec<Option<Slot>>,
     ignored: [u64; 3],
+    storage: StorageAccount,
 }
 
 impl MetricsRecorder {
@@ -64,6 +66,7 @@ impl MetricsRecorder {
             unplaced: false,
             seats: Vec::new(),
             ignored: [0; 3],
+            storage: StorageAccount::default(),
         };
         begin(&recorder.metrics, &recorder.course, workers);
         recorder.remember(past);
@@ -380,6 +383,7 @@ impl Audience for MetricsRecorder {
             }
             News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
             News::Looked(snapshot) => self.looked(now, snapshot),
+            News::Storage { client, count } => self.storage.count(&self.metrics.storage, *client, count),
             News::Finished { .. } => self.over(now, &Verdict::Finished, "finished"),
             News::Stopped => self.over(now, &Verdict::Stopped, "stopped"),
             News::Failed { .. } => self.over(now, &Verdict::Stopped, "failed"),

@@ -150,10 +150,16 @@ impl StageRun for Simulate<'_> {
         state.set_section(names::PROJECTOR, named);
         if extent == Extent::Complete && self.context.leads() {
             let folder = self.context.resources.run_directory.join("styles");
-            let path = folder.join("bank.safetensors");
+            let (path, beside) = (
+                folder.join("bank.safetensors"),
+                folder.join("bank.safetensors.writing"),
+            );
+            // Renamed, as it may be on its way to the storage.
             std::fs::create_dir_all(&folder)
-                .and_then(|()| std::fs::write(&path, &bytes))
+                .and_then(|()| std::fs::write(&beside, &bytes))
+                .and_then(|()| std::fs::rename(&beside, &path))
                 .map_err(|source| StageError::Write { path, source })?;
+            self.context.left("styles/bank.safetensors".to_owned());
         }
         Ok(())
     }
