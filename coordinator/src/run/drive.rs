@@ -74,6 +74,9 @@ impl Driver {
         briefing: Briefing,
         audience: Box<dyn Audience>,
     ) -> Self {
+        // Those of an earlier coordinator may come back without joining again.
+        let known = machine.snapshot(Tick(0)).workers.into_iter();
+        let slots = known.map(|worker| (worker.worker, worker.slot)).collect();
         Self {
             machine,
             journal,
@@ -85,7 +88,7 @@ impl Driver {
             streams: Streams::default(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
-            slots: BTreeMap::new(),
+            slots,
             told: None,
             unwritten_record: false,
             first_causes: BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::process::{Child, Stdio};
 
 use ulda_coordinator::journal::JournalReader;
 use ulda_coordinator::launch::ProcessIdentity;
+use ulda_core::stage::Stage;
 
 use super::bench::{Bench, told, wait_for};
 
@@ -224,6 +225,11 @@ fn workers_that_outlive_their_coordinator_go_on_under_the_next() {
         !logged.contains("worker started"),
         "the old processes must go on: {logged}"
     );
+    // What they measure is still written down.
+    let journal = JournalReader::open(&bench.run().join("journal.sqlite")).unwrap();
+    let curves = journal.curves().unwrap();
+    let last = curves[&Stage::Adapt]["loss.seg"].last().unwrap();
+    assert_eq!(last.step, 400);
     assert_gone(&processes);
 }
 
