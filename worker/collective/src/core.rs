@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub ledgers: Vec<Mutex<TagLedger>>,
     pub mailbox: Mailbox,
     pub pool: Arc<Pool>,
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// Threads of operations that run beside their caller.
     pub running: Mutex<Vec<JoinHandle<()>>>,
     fault: OnceLock<CollectiveError>,
@@ -49,7 +49,7 @@ impl Core {
             links,
             ledgers,
             pool: Arc::default(),
-            counters: Counters::default(),
+            counters: Arc::default(),
             running: Mutex::default(),
             fault: OnceLock::new(),
             broken: Gate::default(),

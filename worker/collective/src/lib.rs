@@ -44,5 +44,5 @@ pub use listener::{Listener, Refusal};
 pub use membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
 pub use plane::DataPlane;
 pub use rank::{Collective, Pending, Rank};
-pub use stats::Stats;
+pub use stats::{Meter, Stats};
 pub use tag::{Op, Stage, Tag, TagKey};

@@ -16,7 +16,7 @@ use crate::link::{LAST_WORDS, Link, read_frames};
 use crate::listener::{Door, Listener, Phase};
 use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
-use crate::stats::Stats;
+use crate::stats::{Meter, Stats};
 use crate::wait::{Gate, lock};
 
 /// The first and the longest pause between two attempts to reach a peer.
@@ -140,6 +140,11 @@ impl DataPlane {
     /// What it has done so far.
     pub fn stats(&self) -> Stats {
         self.core.counters.snapshot()
+    }
+
+    /// To watch it from outside.
+    pub fn meter(&self) -> Meter {
+        Meter(self.core.counters.clone())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counters of one plane.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -14,6 +15,18 @@ pub struct Stats {
     pub operations: u64,
     /// Time ranks spent waiting for others, summed over ranks.
     pub waited: Duration,
+}
+
+/// Reads a plane's counters without keeping the plane.
+#[derive(Clone, Debug)]
+pub struct Meter(pub(crate) Arc<Counters>);
+
+impl Meter {
+    /// What the plane has done so far.
+    #[must_use]
+    pub fn read(&self) -> Stats {
+        self.0.snapshot()
+    }
 }
 
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@
 //! - [`load`] and [`Prefetcher`] turn samples into [`Example`]s,
 //! - [`ConfusionMatrix`] and [`Scores`] judge predictions, [`palette`] paints them.
 
+mod counters;
 mod dataset;
 mod decode;
 mod error;
@@ -21,6 +22,7 @@ mod prefetch;
 mod scores;
 mod transform;
 
+pub use counters::{DecodeCounters, Decoded};
 pub use dataset::{Dataset, DatasetError, DatasetSpec, Depth, Finding, Fingerprint, Layout, Sample};
 pub use decode::{Image, LabelMap, read_image, read_label_ids};
 pub use error::SampleError;

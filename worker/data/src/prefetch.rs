@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
+use crate::counters::{DecodeCounters, Ready};
 use crate::dataset::Dataset;
 use crate::error::SampleError;
 use crate::example::{Example, Job, load};
@@ -23,6 +24,7 @@ use crate::example::{Example, Job, load};
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(300);
 
 type Outcome = Result<Example, SampleError>;
+type Numbered = (u64, Outcome, Ready);
 type Jobs = Box<dyn Iterator<Item = Job> + Send>;
 
 /// Reads samples ahead of their use. An iterator over the jobs' results, in order.
@@ -31,14 +33,15 @@ type Jobs = Box<dyn Iterator<Item = Job> + Send>;
 pub struct Prefetcher {
     shared: Arc<Shared>,
     permits: Sender<()>,
-    results: Receiver<(u64, Outcome)>,
-    early: BTreeMap<u64, Outcome>,
+    results: Receiver<Numbered>,
+    early: BTreeMap<u64, (Outcome, Ready)>,
     due: u64,
     patience: Duration,
 }
 
 struct Shared {
     dataset: Arc<Dataset>,
+    counters: Arc<DecodeCounters>,
     source: Mutex<Source>,
 }
 
@@ -60,6 +63,17 @@ impl Prefetcher {
         threads: NonZeroUsize,
         capacity: NonZeroUsize,
     ) -> Result<Self, SampleError> {
+        Self::counted(dataset, jobs, threads, capacity, Arc::default())
+    }
+
+    /// As [`Prefetcher::new`]; what it does is added to `counters`.
+    pub fn counted(
+        dataset: Arc<Dataset>,
+        jobs: impl Iterator<Item = Job> + Send + 'static,
+        threads: NonZeroUsize,
+        capacity: NonZeroUsize,
+        counters: Arc<DecodeCounters>,
+    ) -> Result<Self, SampleError> {
         let source = Source {
             jobs: Box::new(jobs),
             taken: 0,
@@ -68,6 +82,7 @@ impl Prefetcher {
         };
         let shared = Arc::new(Shared {
             dataset,
+            counters,
             source: Mutex::new(source),
         });
         let (permits, permit_queue) = bounded(capacity.get());
@@ -107,13 +122,19 @@ impl Prefetcher {
     /// After [`SampleError::Stalled`] the same job is still due.
     pub fn next_before(&mut self, deadline: Instant) -> Option<Outcome> {
         let began = Instant::now();
+        let outcome = self.await_due(began, deadline);
+        self.shared.counters.waited(began.elapsed());
+        outcome
+    }
+
+    fn await_due(&mut self, began: Instant, deadline: Instant) -> Option<Outcome> {
         loop {
-            if let Some(outcome) = self.early.remove(&self.due) {
+            if let Some((outcome, _)) = self.early.remove(&self.due) {
                 return Some(self.hand_out(outcome));
             }
             match self.results.recv_deadline(deadline) {
-                Ok((number, outcome)) => {
-                    self.early.insert(number, outcome);
+                Ok((number, outcome, ready)) => {
+                    self.early.insert(number, (outcome, ready));
                 }
                 // All decoders are gone, so what they sent is all there will be.
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -190,20 +211,23 @@ impl Source {
     }
 }
 
-fn decode_until_stopped(shared: &Shared, permits: &Receiver<()>, results: &Sender<(u64, Outcome)>) {
+fn decode_until_stopped(shared: &Shared, permits: &Receiver<()>, results: &Sender<Numbered>) {
     while permits.recv().is_ok() {
         let Some((number, job)) = shared.lock_source().take() else {
             return;
         };
         let outcome = job.and_then(|job| {
-            catch_unwind(|| load(&shared.dataset, job.sample, &job.sampling)).unwrap_or_else(|panic| {
+            let decode = || load(&shared.dataset, job.sample, &job.sampling);
+            let panicked = |panic: Box<dyn Any + Send>| {
                 Err(SampleError::Panicked {
                     path: shared.path_of(job.sample),
                     message: panic_message(&*panic),
                 })
-            })
+            };
+            let counted = || catch_unwind(decode).unwrap_or_else(panicked);
+            shared.counters.decode(counted)
         });
-        if results.send((number, outcome)).is_err() {
+        if results.send((number, outcome, shared.counters.ready())).is_err() {
             // The prefetcher was dropped.
             return;
         }
