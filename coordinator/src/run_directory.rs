@@ -1,7 +1,7 @@
 //! The folder of one run: where everything lies, who may serve it, and how it is created.
 //!
 //! `<run.directory>/<run.name>/` holds `run.toml` (resolved), `journal.sqlite`, `logs/`, `checkpoints/`,
-//! `styles/`, `examples/`, `report/`. A coordinator that serves it holds an exclusive lock on `run.lock`.
+//! `styles/`, `examples/`, `tensorboard/`, `report/`. A coordinator that serves it holds an exclusive lock on `run.lock`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -143,6 +143,11 @@ impl RunDirectory {
     #[must_use]
     pub fn examples(&self) -> PathBuf {
         self.root.join("examples")
+    }
+
+    #[must_use]
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tensorboard")
     }
 
     #[must_use]

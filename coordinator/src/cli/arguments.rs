@@ -45,8 +45,17 @@ pub enum Verb {
     Stop(StopArguments),
     /// Build the report of a run anew
     Report(ReportArguments),
+    /// Write TensorBoard event files of a run from its journal
+    ExportTensorboard(ExportTensorBoardArguments),
     /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
     Predict(PredictArguments),
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -78,6 +87,15 @@ pub struct ServeArguments {
     /// Start no workers; they come from elsewhere, to the address that is printed
     #[arg(long)]
     pub no_launch: bool,
+    /// Write TensorBoard event files into the run's directory
+    #[arg(
+        long,
+        value_name = "on|off",
+        default_value = "on",
+        env = "ULDA_TENSORBOARD",
+        hide_possible_values = true
+    )]
+    pub tensorboard: Switch,
     /// What is written on stderr
     #[arg(long, value_name = "FORMAT", default_value = "auto", env = "ULDA_LOG_FORMAT")]
     pub log: LogFormat,
@@ -210,6 +228,16 @@ pub struct ReportArguments {
     /// The run's directory
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExportTensorBoardArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Folder for the event files [default: `tensorboard` in the run's directory, if it holds none]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

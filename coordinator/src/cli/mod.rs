@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod common;
+mod export_tensorboard;
 mod init;
 mod ledger;
 mod list;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Ledger(arguments)) => ledger::ledger(&arguments),
         Some(Verb::Stop(arguments)) => stop::stop(&arguments),
         Some(Verb::Report(arguments)) => report::report(&arguments),
+        Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),
     }
 }

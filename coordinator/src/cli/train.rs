@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_core::spec::{RunConfig, RunSpec};
 
-use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
+use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
@@ -17,6 +17,7 @@ use crate::history::{History, Standing};
 use crate::http::{self, HttpServer, Site};
 use crate::journal::{JournalError, JournalReader};
 use crate::observe::metrics::{Exposition, MetricsRecorder, Past};
+use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
@@ -151,6 +152,9 @@ async fn prepare_and_serve(
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
         None => Box::new(Lines::new(spec.course())),
     }];
+    if serve.tensorboard == Switch::On {
+        audience.push(Box::new(TensorBoard::start(spec, directory)?));
+    }
     let server = web.map(|web| show(web, spec, directory, workers, &mut audience));
     let request = RunRequest {
         spec: spec.clone(),

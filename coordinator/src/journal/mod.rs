@@ -11,8 +11,8 @@ mod writer;
 
 pub use entry::{Entry, Level, Place};
 pub use reader::{
-    CheckpointRow, EvaluationRow, EventRow, JournalReader, MetricPoint, PhaseRow, ProcessRow, RecordRow,
-    StageRow,
+    CheckpointRow, EvaluationRow, EventRow, JournalReader, MeasurementRow, MetricPoint, PhaseRow, ProcessRow,
+    RecordRow, StageRow,
 };
 pub use writer::{Journal, JournalError};
 

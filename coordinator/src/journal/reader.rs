@@ -31,6 +31,15 @@ pub struct MetricPoint {
     pub value: Option<f64>,
 }
 
+/// One measured value; `None` where it was not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasurementRow {
+    pub place: Cursor,
+    pub name: String,
+    pub value: Option<f64>,
+    pub at_millis: i64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseRow {
     pub stage: Stage,
@@ -66,6 +75,7 @@ pub struct EvaluationRow {
     pub confusion: Vec<u64>,
     pub mean_iou: Option<f64>,
     pub seconds: f64,
+    pub at_millis: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -165,6 +175,24 @@ impl JournalReader {
         Ok(curves)
     }
 
+    /// All values of all curves, in no order.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn measurements(&self) -> Result<Vec<MeasurementRow>, JournalError> {
+        self.rows("SELECT stage, step, name, value, at FROM metrics", &[], |row| {
+            Ok(MeasurementRow {
+                place: Cursor {
+                    stage: stage(row, 0)?,
+                    step: count(row, 1)?,
+                },
+                name: row.get(2)?,
+                value: row.get(3)?,
+                at_millis: row.get(4)?,
+            })
+        })
+    }
+
     /// The newest value of each metric of a stage.
     ///
     /// # Errors
@@ -237,7 +265,7 @@ impl JournalReader {
     /// The journal cannot be read.
     pub fn evaluations(&self) -> Result<Vec<EvaluationRow>, JournalError> {
         let sql =
-            "SELECT model, set_name, stage, step, images, confusion, mean_iou, seconds FROM evaluations";
+            "SELECT model, set_name, stage, step, images, confusion, mean_iou, seconds, at FROM evaluations";
         let mut rows = self.rows(sql, &[], |row| {
             Ok(EvaluationRow {
                 model: row.get(0)?,
@@ -250,6 +278,7 @@ impl JournalReader {
                 confusion: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
                 mean_iou: row.get(6)?,
                 seconds: row.get(7)?,
+                at_millis: row.get(8)?,
             })
         })?;
         rows.sort_by(|left, right| {

@@ -1,7 +1,7 @@
 //! What a person or a log collector sees of a run. Knows the run's news; the run knows nothing of this.
 //!
-//! [`Bars`] for a terminal, [`Lines`] for everything else; [`metrics`] for Prometheus, [`Live`] and
-//! [`status_page`] for a browser.
+//! [`Bars`] for a terminal, [`Lines`] for everything else; [`metrics`] for Prometheus, [`tensorboard`] for
+//! TensorBoard, [`Live`] and [`status_page`] for a browser.
 
 mod bars;
 mod lines;
@@ -11,6 +11,7 @@ pub mod metrics;
 mod progress;
 mod score_table;
 pub mod status_page;
+pub mod tensorboard;
 
 pub use bars::Bars;
 pub use lines::Lines;

@@ -16,6 +16,7 @@ use super::training_command::{WorkerLaunch, worker_command};
 use crate::journal::{Entry, Journal, JournalError, Level};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessExit};
 use crate::rpc::{Refusal, Welcome};
+use crate::with_causes;
 
 /// Why serving a run had to end although the machine did not say so.
 #[derive(Debug, thiserror::Error)]
@@ -309,7 +310,7 @@ impl Driver {
                 None
             }
             Err(cause) => {
-                let exit = ExitKind::NotStarted(error_line(&cause));
+                let exit = ExitKind::NotStarted(with_causes(&cause));
                 Some(Event::ProcessEnded {
                     slot,
                     attempt,
@@ -400,16 +401,4 @@ fn exit_kind(exit: ProcessExit) -> ExitKind {
         ProcessExit::Signal(signal) => ExitKind::Signal(signal),
         ProcessExit::Unseen => ExitKind::Signal(libc::SIGKILL),
     }
-}
-
-/// An error with its causes on one line.
-fn error_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -15,3 +15,4 @@ mod monitoring;
 mod page;
 mod report;
 mod rpc;
+mod tensorboard;
