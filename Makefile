@@ -42,6 +42,11 @@ test: build ## Run every test
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
 
+.PHONY: monitoring
+monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
+	deploy/prometheus/check
+	tests/tensorboard/check $(TARGET)
+
 .PHONY: chaos
 chaos: build ## Train under seeded faults on real processes and compare the digests (RUNS=20 SEED=1)
 	@$(TARGET)/chaos --runs $(RUNS) --seed $(SEED)

@@ -13,6 +13,7 @@ pub mod history;
 pub mod http;
 pub mod journal;
 pub mod launch;
+pub mod logs;
 pub mod observe;
 pub mod report;
 pub mod rpc;

@@ -64,26 +64,21 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// Checks the ledger of a run that is over. Where the journal or a data set cannot be read, nothing is known
-/// to be wrong with it.
-///
-/// # Errors
-/// It has a violation.
-pub fn verify(directory: &RunDirectory) -> Result<(), Stop> {
+/// The ledger of a run that is over. Where the journal or a data set cannot be read, nothing is known to be wrong
+/// with it.
+pub fn checked(directory: &RunDirectory) -> Option<Ledger> {
     let found = directory
         .spec(host(1))
         .map_err(Stop::bad_input)
         .and_then(|spec| read(directory, &spec, &names(&spec)?));
-    match found {
-        Ok(ledger) => verdict(&ledger),
-        Err(stop) => {
-            tracing::warn!("sample ledger not checked: {stop}");
-            Ok(())
-        }
-    }
+    found
+        .inspect_err(|stop| tracing::warn!("sample ledger not checked: {stop}"))
+        .ok()
 }
 
-fn verdict(ledger: &Ledger) -> Result<(), Stop> {
+/// # Errors
+/// The ledger has a violation.
+pub fn verdict(ledger: &Ledger) -> Result<(), Stop> {
     if ledger.violations.is_empty() {
         return Ok(());
     }

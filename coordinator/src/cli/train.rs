@@ -6,19 +6,23 @@ use std::path::Path;
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{Instrument, Span};
+use ulda_core::ledger::Ledger;
 use ulda_core::spec::{RunConfig, RunSpec};
+use ulda_telemetry::{Sender, TraceContext};
 
 use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, worker_binary};
+use super::ledger;
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
 use crate::http::{self, HttpServer, Site};
 use crate::journal::{JournalError, JournalReader};
-use crate::observe::metrics::{Exposition, MetricsRecorder, Past};
+use crate::observe::metrics::{Exposition, Metrics, MetricsRecorder, Past, SamplesPerStep};
 use crate::observe::tensorboard::TensorBoard;
-use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
+use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, Traces, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
 use crate::run::{Audience, Ending, RunRequest, Signal, serve_run};
@@ -103,15 +107,15 @@ fn go(
     } else {
         LogTarget::Json
     });
-    let ending = block_on(prepare_and_serve(
-        spec,
-        directory,
-        workers,
-        serve,
-        depth,
-        people.then_some(bars),
-    ))??;
-    conclude(ending, directory)
+    // People see one run only.
+    let span = match people {
+        true => Span::none(),
+        false => tracing::info_span!("run", run = spec.config().run.name),
+    };
+    let bars = people.then_some(bars);
+    let serving = prepare_and_serve(spec, directory, workers, serve, depth, bars);
+    let served = block_on(serving.instrument(span))??;
+    conclude(served, directory)
 }
 
 async fn prepare_and_serve(
@@ -121,7 +125,7 @@ async fn prepare_and_serve(
     serve: &ServeArguments,
     depth: Option<Depth>,
     bars: Option<MultiProgress>,
-) -> Result<Ending, Stop> {
+) -> Result<Served, Stop> {
     let binary = if serve.no_launch {
         None
     } else {
@@ -155,6 +159,11 @@ async fn prepare_and_serve(
     if serve.tensorboard == Switch::On {
         audience.push(Box::new(TensorBoard::start(spec, directory)?));
     }
+    let traces = trace(spec, directory)?;
+    let trace_parent = traces.as_ref().map(|(_, context)| context.to_string());
+    if let Some((traces, _)) = traces {
+        audience.push(Box::new(traces));
+    }
     let server = web.map(|web| show(web, spec, directory, workers, &mut audience));
     let request = RunRequest {
         spec: spec.clone(),
@@ -165,16 +174,45 @@ async fn prepare_and_serve(
         worker_binary: binary,
         worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
         data_secret: directory.secret()?,
+        trace_parent,
     };
     let ending = serve_run(request, Box::new(audience)).await;
-    if let Some(server) = server {
+    let finished = matches!(ending, Ok(Ending::Finished { .. }));
+    let check = || tokio::task::block_in_place(|| ledger::checked(directory));
+    let ledger = finished.then(check).flatten();
+    if let Some((server, metrics)) = server {
+        metrics.ledger_checked(ledger.as_ref().map_or(0, |ledger| ledger.violations.len()));
         if matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. })) {
             last_words(&server).await?;
         }
         server.close().await;
     }
     drop(lock);
-    Ok(ending?)
+    Ok(Served {
+        ending: ending?,
+        ledger,
+    })
+}
+
+/// A run that was served, and what its ledger says if it is finished.
+struct Served {
+    ending: Ending,
+    ledger: Option<Ledger>,
+}
+
+/// Traces of the run where the environment names a collector. The run's secret stays with it, and tells it from all
+/// others.
+fn trace(spec: &RunSpec, directory: &RunDirectory) -> Result<Option<(Traces, TraceContext)>, Stop> {
+    if !Sender::is_wanted() {
+        return Ok(None);
+    }
+    let context = TraceContext::of(&directory.secret()?);
+    let began_at = JournalReader::open(&directory.journal_file())
+        .and_then(|journal| History::read(directory, &journal))
+        .ok()
+        .and_then(|history| history.began_at);
+    let traces = Traces::start(&spec.config().run.name, context, began_at)?;
+    Ok(Some((traces, context)))
 }
 
 /// Waits until the run's end was seen by who scrapes it; a signal ends the wait.
@@ -196,14 +234,22 @@ fn show(
     directory: &RunDirectory,
     workers: u32,
     audience: &mut Vec<Box<dyn Audience>>,
-) -> HttpServer {
+) -> (HttpServer, Metrics) {
     let exposition = Exposition::new(spec, directory);
     let past = past(directory);
-    let metrics = MetricsRecorder::new(exposition.metrics(), spec.course(), workers, &past);
+    let metrics = exposition.metrics();
+    let recorder = MetricsRecorder::new(
+        metrics.clone(),
+        spec.course(),
+        SamplesPerStep::of(spec),
+        workers,
+        &past,
+    );
     let (live, read) = LiveRecorder::new(spec.course());
-    audience.push(Box::new(metrics));
+    audience.push(Box::new(recorder));
     audience.push(Box::new(live));
-    http::serve(web, Site::of_served(directory.clone(), exposition, read))
+    let site = Site::of_served(directory.clone(), exposition, read);
+    (http::serve(web, site), metrics)
 }
 
 /// What metrics start from; nothing where there is no journal yet. One that cannot be read ends the run where
@@ -238,11 +284,11 @@ async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpL
 }
 
 /// What is left to do when the run is over: the report, the scores, the exit code.
-fn conclude(ending: Ending, directory: &RunDirectory) -> Result<Exit, Stop> {
-    match ending {
+fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match served.ending {
         Ending::Finished { .. } => {
             let data = report::write(directory)?;
-            super::ledger::verify(directory)?;
+            served.ledger.as_ref().map_or(Ok(()), ledger::verdict)?;
             print(&report::terminal_tables(&data))?;
             eprintln!("report: {}", directory.report().join("index.html").display());
             Ok(Exit::Done)

@@ -14,6 +14,7 @@ use axum::routing::get;
 use super::events;
 use super::headers::strict;
 use super::site::Site;
+use super::targets::targets;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
 use crate::status;
@@ -39,6 +40,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/examples/{set}/{file}", get(example))
         .route("/api/status", get(api_status))
         .route("/api/events", get(api_events))
+        .route("/api/targets", get(api_targets))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .fallback(async || {
@@ -117,6 +119,15 @@ async fn api_events(State(site): Shared) -> Response {
             "too many pages listen; hint: close some, or ask /api/status now and then",
         ),
     }
+}
+
+async fn api_targets(State(site): Shared) -> Response {
+    answered("the targets", move || {
+        let targets = targets(site.directory()).map_err(|cause| cause.to_string())?;
+        let json = serde_json::to_string(&targets).map_err(|cause| cause.to_string())?;
+        Ok::<_, String>(typed("application/json", json + "\n"))
+    })
+    .await
 }
 
 async fn metrics(State(site): Shared) -> Response {

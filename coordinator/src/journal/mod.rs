@@ -5,11 +5,13 @@
 //! returned `Ok` for is on disk.
 
 mod entry;
+mod fact;
 mod reader;
 mod schema;
 mod writer;
 
 pub use entry::{Entry, Level, Place};
+pub use fact::{metrics_key, slot_of_metrics};
 pub use reader::{
     CheckpointRow, EvaluationRow, EventRow, JournalReader, MeasurementRow, MetricPoint, PhaseRow, ProcessRow,
     RecordRow, StageRow,

@@ -1,9 +1,10 @@
-//! The control plane towards the workers: Join, Attend, Report over gRPC.
+//! The control plane towards the workers: Join, Attend, Report, Log over gRPC.
 //!
 //! Nothing is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
 //! reasons and leave as gRPC status with a sentence.
 
 mod attend;
+mod logs;
 mod refusal;
 mod service;
 mod wire;

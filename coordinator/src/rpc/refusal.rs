@@ -21,6 +21,10 @@ pub enum Refusal {
     Machine { told: String },
     #[error("the run is ending")]
     Ending,
+    #[error("this coordinator keeps no log of its workers: they write their own files")]
+    NoLog,
+    #[error("log lines were not kept: {told}")]
+    NotKept { told: String },
     #[error("field `{field}` {told}")]
     Malformed { field: &'static str, told: String },
     #[error("worker waited {} s for the coordinator to answer {what}", waited.as_secs())]
@@ -37,7 +41,8 @@ impl From<Refusal> for Status {
                 Self::failed_precondition(told)
             }
             Refusal::UnknownWorker { .. } => Self::not_found(told),
-            Refusal::Ending => Self::unavailable(told),
+            Refusal::Ending | Refusal::NotKept { .. } => Self::unavailable(told),
+            Refusal::NoLog => Self::failed_precondition(told),
             Refusal::Malformed { .. } => Self::invalid_argument(told),
             Refusal::Late { .. } | Refusal::Silent { .. } => Self::deadline_exceeded(told),
         }

@@ -19,8 +19,10 @@ use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 
 use super::VERSION;
 use super::attend::{self, Stage};
+use super::logs::keep_log;
 use super::refusal::Refusal;
 use super::wire::{Ask, Attachment, Introduction, Notice};
+use crate::logs::{Batch, LogKeeper};
 
 /// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
@@ -58,6 +60,8 @@ pub struct Door {
     tasks: TaskTracker,
     silence: Duration,
     attachments: Arc<AtomicU64>,
+    /// Where workers' log lines go; none where they write their own files.
+    logs: Option<Arc<LogKeeper>>,
 }
 
 impl Door {
@@ -77,7 +81,15 @@ impl Door {
             tasks,
             silence,
             attachments: Arc::new(AtomicU64::new(1)),
+            logs: None,
         }
+    }
+
+    /// Keeps the log lines that workers send.
+    #[must_use]
+    pub fn keeping_logs(mut self, keeper: LogKeeper) -> Self {
+        self.logs = Some(Arc::new(keeper));
+        self
     }
 
     pub(super) async fn answered<T>(
@@ -175,5 +187,14 @@ impl Coordinator for Door {
         })
         .await?;
         Ok(Response::new(v1::ReportReply {}))
+    }
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<v1::LogReply>, Status> {
+        let keeper = self.logs.clone().ok_or(Refusal::NoLog)?;
+        let request = request.into_inner();
+        let worker = ulda_core::ids::WorkerId(request.worker);
+        let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
+        keep_log(keeper, Batch::from_wire(slot, request)).await?;
+        Ok(Response::new(v1::LogReply {}))
     }
 }

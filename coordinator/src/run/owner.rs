@@ -21,6 +21,7 @@ use super::signals::{Signal, listen};
 use super::training_command::WorkerLaunch;
 use crate::journal::{Entry, Journal, JournalReader, ProcessRow};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
+use crate::logs::LogKeeper;
 use crate::rpc::{self, Ask, Door};
 use crate::run_directory::RunDirectory;
 
@@ -44,6 +45,8 @@ pub struct RunRequest {
     pub worker_binary: Option<std::path::PathBuf>,
     pub worker_log_filter: String,
     pub data_secret: Vec<u8>,
+    /// Where the workers' spans belong, if the run is traced.
+    pub trace_parent: Option<String>,
 }
 
 /// How a run that was served came to its end.
@@ -139,6 +142,7 @@ async fn serve(
             .max(50),
         term,
         data_secret: request.data_secret,
+        trace_parent: request.trace_parent.unwrap_or_default(),
     };
     let mut driver = Driver::new(
         machine,
@@ -166,6 +170,10 @@ async fn serve(
         tasks.clone(),
         heartbeat,
     );
+    let door = match driver.launch {
+        Some(_) => door,
+        None => door.keeping_logs(LogKeeper::new(request.directory.clone())),
+    };
     let mut server = tokio::spawn(rpc::serve(request.listener, door));
 
     let mut inputs = Inputs {
@@ -287,7 +295,9 @@ async fn close(
     }
     let deadline = Instant::now() + patience;
     let mut healthy = result.is_ok();
-    while driver.launcher.count() > 0 && Instant::now() < deadline {
+    // A worker of another host has sent the last of its log when its stream ends.
+    while (driver.launcher.count() > 0 || healthy && driver.streams.count() > 0) && Instant::now() < deadline
+    {
         let happened = tokio::select! {
             biased;
             Some(_) = inputs.signalled.recv() => break,

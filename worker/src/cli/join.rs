@@ -1,12 +1,16 @@
 //! `worker join`.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tch::Device;
 use ulda_collective::Listener;
+use ulda_telemetry::Sender;
 
 use crate::agent::{Agent, Introduction};
+use crate::observe::{Exposition, Identity, Meters, MetricsAddress, MetricsServer, StepTraces};
 use crate::trainer::{Setup, Trainer, exit};
 
 #[derive(Args)]
@@ -26,6 +30,14 @@ pub struct Join {
     /// host:port that other workers reach the data plane by, if it differs from where it listens
     #[arg(long, env = "ULDA_DATA_ADVERTISE")]
     data_advertise: Option<String>,
+    /// Address of this worker's metrics: `auto` is port 9465 + slot of this host or any free one, `off` is none
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ULDA_WORKER_HTTP",
+        default_value = "off"
+    )]
+    http: MetricsAddress,
 }
 
 impl Join {
@@ -35,7 +47,12 @@ impl Join {
         } else {
             Device::Cpu
         };
-        let span = tracing::info_span!("worker", run = %self.run, slot = self.slot);
+        let span = tracing::info_span!(
+            "worker",
+            run = %self.run,
+            slot = self.slot,
+            worker = tracing::field::Empty
+        );
         let _entered = span.enter();
         let listener = match Listener::bind(self.data_listen.as_str()) {
             Ok(listener) => listener,
@@ -48,17 +65,36 @@ impl Join {
                 return ExitCode::from(exit::FAILED);
             }
         };
+        let device_name = match device {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".to_owned(),
+        };
+        let data_address = self
+            .data_advertise
+            .unwrap_or_else(|| listener.local_addr().to_string());
+        let exposition = Arc::new(Exposition::new(Identity {
+            run: self.run.clone(),
+            slot: self.slot,
+            device: device_name.clone(),
+            gpu: match device {
+                Device::Cuda(index) => u8::try_from(index).ok(),
+                _ => None,
+            },
+        }));
+        let server = MetricsServer::start(self.http, self.slot, Arc::clone(&exposition));
+        let server = server.unwrap_or_else(|error| {
+            tracing::warn!("{}; training goes on without", crate::with_causes(&error));
+            None
+        });
         let introduction = Introduction {
             coordinator: self.coordinator,
             run: self.run.clone(),
             slot: self.slot,
-            data_address: self
-                .data_advertise
-                .unwrap_or_else(|| listener.local_addr().to_string()),
-            device: match device {
-                Device::Cuda(index) => format!("cuda:{index}"),
-                _ => "cpu".to_owned(),
-            },
+            metrics_address: server
+                .as_ref()
+                .map(|server| reached_at(server.address(), &data_address)),
+            data_address,
+            device: device_name,
         };
         let (agent, joined) = match Agent::start(&introduction) {
             Ok(started) => started,
@@ -70,8 +106,11 @@ impl Join {
         tracing::info!(
             worker = joined.worker,
             address = introduction.data_address,
+            metrics = introduction.metrics_address,
             "joined"
         );
+        // Held until the worker ends, when it sends what waits.
+        let _traces = trace(&joined.trace_parent, &self.run, self.slot, &exposition.meters());
         let setup = Setup {
             spec: joined.spec,
             run_directory: joined.run_directory,
@@ -79,7 +118,43 @@ impl Join {
             secret: joined.secret,
             listener,
             device,
+            meters: exposition.meters(),
         };
         Trainer::run(agent, setup)
+    }
+}
+
+/// Starts tracing where the run is traced and the environment names a collector.
+fn trace(parent: &str, run: &str, slot: u32, meters: &Meters) -> Option<Sender> {
+    let context = parent.parse().ok().filter(|_| Sender::is_wanted())?;
+    match StepTraces::start(context, run, slot) {
+        Ok((traces, sender)) => {
+            meters.trace(traces);
+            Some(sender)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no traces: their thread cannot be started");
+            None
+        }
+    }
+}
+
+/// Where others find what listens on `listens`: a server on all addresses is at the data plane's host.
+fn reached_at(listens: SocketAddr, data_address: &str) -> String {
+    match data_address.rsplit_once(':') {
+        Some((host, _)) if listens.ip().is_unspecified() => format!("{host}:{}", listens.port()),
+        Some(_) | None => listens.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_all_addresses_is_found_at_the_data_planes_host() {
+        let reached = |listens: &str| reached_at(listens.parse().unwrap(), "worker-3.ulda:7071");
+        assert_eq!(reached("0.0.0.0:9465"), "worker-3.ulda:9465");
+        assert_eq!(reached("127.0.0.1:9465"), "127.0.0.1:9465");
     }
 }

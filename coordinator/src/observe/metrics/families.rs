@@ -57,6 +57,8 @@ pub struct Metrics {
     pub(super) generations_broken: Family<OfReason, Counter>,
     pub(super) recovery: Histogram,
     pub(super) shards_reassigned: Counter,
+    pub(super) samples_reassigned: Counter,
+    pub(super) ledger_violations: Counter,
     pub(super) messages_ignored: Family<OfReason, Counter>,
     pub(super) checkpoints: Counter,
     pub(super) checkpoint_timestamp: Real,
@@ -183,6 +185,14 @@ impl Metrics {
                 "shards_reassigned",
                 "Shards that moved to another rank between generations",
             ),
+            samples_reassigned: list.plain(
+                "samples_reassigned",
+                "Samples of steps in flight that another rank took over, because a generation broke",
+            ),
+            ledger_violations: list.plain(
+                "ledger_violations",
+                "Samples that were skipped or used twice within an epoch, found by the check at the run's end",
+            ),
             messages_ignored: list.plain("messages_ignored", "Messages that were not acted on, by reason"),
             checkpoints: list.plain("checkpoints", "Checkpoints written"),
             checkpoint_timestamp: list.unit(
@@ -207,6 +217,13 @@ impl Metrics {
             goodput: list.unit("goodput", Unit::Seconds, "Time in which steps were trained that count"),
             badput: list.unit("badput", Unit::Seconds, "Time in which none were, by cause"),
         }
+    }
+}
+
+impl Metrics {
+    /// The sample ledger was checked.
+    pub fn ledger_checked(&self, violations: usize) {
+        self.ledger_violations.inc_by(violations as u64);
     }
 }
 

@@ -8,11 +8,13 @@ mod families;
 mod labels;
 mod opening;
 mod recorder;
+mod samples;
 mod scrape;
 mod time_account;
 
 pub use families::Metrics;
 pub use labels::{break_reason_name, break_reason_names};
 pub use recorder::{MetricsRecorder, Past};
+pub use samples::SamplesPerStep;
 pub use scrape::{CONTENT_TYPE, Exposition, ScrapeError};
 pub use time_account::{Cause, TimeAccount};

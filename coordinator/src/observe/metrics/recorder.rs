@@ -15,6 +15,7 @@ use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfTerm, break_reason_name,
 };
 use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
+use super::samples::SamplesPerStep;
 use super::time_account::TimeAccount;
 use crate::history::steps_before;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
@@ -46,13 +47,14 @@ pub struct MetricsRecorder {
     unplaced: bool,
     /// Slot of each shard in the last generation.
     seats: Vec<Option<Slot>>,
+    samples: SamplesPerStep,
     ignored: [u64; 3],
 }
 
 impl MetricsRecorder {
     /// Starts from what the run's journal tells of it; `workers` were asked for.
     #[must_use]
-    pub fn new(metrics: Metrics, course: Course, workers: u32, past: &Past) -> Self {
+    pub fn new(metrics: Metrics, course: Course, samples: SamplesPerStep, workers: u32, past: &Past) -> Self {
         let mut recorder = Self {
             progress: Progress::new(course.clone()),
             metrics,
@@ -63,6 +65,7 @@ impl MetricsRecorder {
             broken_at: None,
             unplaced: false,
             seats: Vec::new(),
+            samples,
             ignored: [0; 3],
         };
         begin(&recorder.metrics, &recorder.course, workers);
@@ -244,12 +247,17 @@ impl MetricsRecorder {
             .iter()
             .map(|owner| slot_of(*owner))
             .collect();
-        let moved = self
-            .seats
-            .iter()
-            .zip(&seats)
-            .filter(|(before, now)| before != now);
-        self.metrics.shards_reassigned.inc_by(moved.count() as u64);
+        let moved: Vec<usize> = (0..seats.len().min(self.seats.len()))
+            .filter(|shard| self.seats[*shard] != seats[*shard])
+            .collect();
+        self.metrics.shards_reassigned.inc_by(moved.len() as u64);
+        let place = formation.state.as_ref().map(|state| state.cursor);
+        if let Some(place) = place.or_else(|| self.course.start()) {
+            let samples = moved
+                .iter()
+                .map(|shard| self.samples.of_shard(place.stage, *shard));
+            self.metrics.samples_reassigned.inc_by(samples.sum());
+        }
         self.seats = seats;
         self.metrics
             .generation_workers
@@ -413,7 +421,13 @@ mod tests {
             [(Stage::Simulate, 10), (Stage::Adapt, 100)].map(|(stage, steps)| StageLength { stage, steps }),
         );
         (
-            MetricsRecorder::new(metrics.clone(), course, 2, &Past::default()),
+            MetricsRecorder::new(
+                metrics.clone(),
+                course,
+                SamplesPerStep::default(),
+                2,
+                &Past::default(),
+            ),
             metrics,
         )
     }
