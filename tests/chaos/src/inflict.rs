@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ChaosError;
 use crate::damage::{Damage, checkpoints};
 use crate::fault::{Fault, Kind};
-use crate::journal::{committed, generation, records, steps_before, trains_since};
+use crate::journal::{committed, finished, generation, records, steps_before, trains_since};
 use crate::life::{Life, now_millis};
 use crate::network::{Side, Storm};
 use crate::nodes::{COORDINATOR, Nodes};
@@ -199,15 +199,21 @@ impl Life<'_> {
     }
 
     fn kill_everything(&mut self) -> Result<(), ChaosError> {
+        let workers = offspring::worker_processes();
         self.coordinator.pid.signal(libc::SIGKILL);
-        let workers: Vec<Pid> = offspring::workers().into_values().collect();
         offspring::kill_all(&workers)?;
-        self.coordinator.kill()
+        self.coordinator.kill()?;
+        // What it had only just started.
+        offspring::kill_all(&offspring::worker_processes())
     }
 
     /// All processes are lost, and the newest checkpoint is not what was written.
     fn tear_checkpoint(&mut self, fault: Fault) -> Result<Done, ChaosError> {
         self.kill_everything()?;
+        if finished(&records(&self.directory.journal_file())) {
+            self.coordinator = self.resume(Some(fault.workers))?;
+            return Ok(Done::No);
+        }
         if let Some((_, newest)) = checkpoints(&self.checkpoints_folder()).pop() {
             let name = newest.file_name().unwrap_or_default();
             let name = name.to_string_lossy().into_owned();

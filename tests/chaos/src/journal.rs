@@ -45,6 +45,13 @@ pub fn committed(records: &[Dated]) -> Option<Cursor> {
     cursors.max()
 }
 
+/// Whether the run is finished, so that nobody will read a checkpoint again.
+#[must_use]
+pub fn finished(records: &[Dated]) -> bool {
+    let mut records = records.iter().map(|dated| &dated.record);
+    records.any(|record| matches!(record, Record::Finished { .. }))
+}
+
 /// The number of the last generation formed.
 #[must_use]
 pub fn generation(records: &[Dated]) -> u64 {

@@ -150,8 +150,13 @@ pub fn kill_all(processes: &[Pid]) -> Result<(), ChaosError> {
     })
 }
 
-/// Parent of every living process.
-fn parents() -> BTreeMap<i32, i32> {
+struct Relation {
+    parent: i32,
+    alive: bool,
+}
+
+/// Every process and its parent. One that was killed stays its children's parent for a moment.
+fn relations() -> BTreeMap<i32, Relation> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     ids.filter_map(|id| {
@@ -160,7 +165,8 @@ fn parents() -> BTreeMap<i32, i32> {
         let mut fields = fields.split_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
-        (state != "Z" && state != "X").then_some((id, parent))
+        let alive = state != "Z" && state != "X";
+        Some((id, Relation { parent, alive }))
     })
     .collect()
 }
@@ -168,42 +174,50 @@ fn parents() -> BTreeMap<i32, i32> {
 /// All living processes below this one.
 #[must_use]
 pub fn descendants() -> Vec<Pid> {
-    let parents = parents();
+    let relations = relations();
     let me = i32::try_from(std::process::id()).unwrap_or(0);
     let is_ours = |mut id: i32| {
         for _ in 0..64 {
-            match parents.get(&id) {
-                Some(&parent) if parent == me => return true,
-                Some(&parent) if parent > 1 => id = parent,
+            match relations.get(&id).map(|relation| relation.parent) {
+                Some(parent) if parent == me => return true,
+                Some(parent) if parent > 1 => id = parent,
                 Some(_) | None => return false,
             }
         }
         false
     };
-    parents
-        .keys()
-        .copied()
+    let living = relations.iter().filter(|(_, relation)| relation.alive);
+    living
+        .map(|(id, _)| *id)
         .filter(|id| is_ours(*id))
         .map(Pid)
         .collect()
 }
 
+/// Slot of the worker that this process is, if it is one.
+fn slot_of(pid: Pid) -> Option<u32> {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.0)).ok()?;
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    if words.get(1) != Some(&b"join".as_slice()) {
+        return None;
+    }
+    let place = words.iter().position(|word| *word == b"--slot")?;
+    std::str::from_utf8(words.get(place + 1)?).ok()?.parse().ok()
+}
+
 /// Living workers below this process by slot.
 #[must_use]
 pub fn workers() -> BTreeMap<u32, Pid> {
-    let slot_of = |pid: Pid| {
-        let line = fs::read(format!("/proc/{}/cmdline", pid.0)).ok()?;
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        if words.get(1) != Some(&b"join".as_slice()) {
-            return None;
-        }
-        let place = words.iter().position(|word| *word == b"--slot")?;
-        std::str::from_utf8(words.get(place + 1)?).ok()?.parse().ok()
-    };
-    descendants()
-        .into_iter()
-        .filter_map(|pid| Some((slot_of(pid)?, pid)))
-        .collect()
+    let slotted = descendants().into_iter();
+    slotted.filter_map(|pid| Some((slot_of(pid)?, pid))).collect()
+}
+
+/// Every living worker below this process, also where two have one slot.
+#[must_use]
+pub fn worker_processes() -> Vec<Pid> {
+    let mut processes = descendants();
+    processes.retain(|pid| slot_of(*pid).is_some());
+    processes
 }
 
 /// Ends everything below this process.
