@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ChaosError;
 use crate::damage::{Damage, checkpoints};
 use crate::fault::{Fault, Kind};
-use crate::journal::{committed, finished, generation, records, steps_before, trains_since};
+use crate::journal::{committed, finished, generation, records, slots_at_work, steps_before, trains_since};
 use crate::life::{Life, now_millis};
 use crate::network::{Side, Storm};
 use crate::nodes::{COORDINATOR, Nodes};
@@ -251,17 +251,21 @@ impl Life<'_> {
         let Some(disk) = &self.run_disk else {
             return Ok(Done::No);
         };
-        let workers = offspring::workers();
+        let mut at_work = offspring::workers();
+        let slots = slots_at_work(&records(&self.directory.journal_file()));
+        at_work.retain(|slot, _| slots.contains(slot));
         let trained = self.trained_undisturbed();
         disk.fill();
         let Some(()) = self.refuses_to_go_on(&self.coordinator)? else {
             disk.free();
             return Ok(Done::Yes);
         };
-        let gone = workers
-            .iter()
-            .find(|(_, pid)| !offspring::descendants().contains(pid));
-        if let Some((slot, _)) = gone {
+        let alive = offspring::descendants();
+        let gone = at_work.iter().find(|(_, pid)| !alive.contains(pid));
+        // Those that came to the run's end have nothing to stay for.
+        if let Some((slot, _)) = gone
+            && self.steps_on_disk() < self.world.steps()
+        {
             return Err(ChaosError::Broken {
                 what: format!("the worker of slot {slot}"),
                 told: "it ended with the coordinator whose disk was full".to_owned(),

@@ -62,6 +62,20 @@ pub fn generation(records: &[Dated]) -> u64 {
     formed.unwrap_or(0)
 }
 
+/// Slots of the generation that trains at the end of these records; none where none trains.
+#[must_use]
+pub fn slots_at_work(records: &[Dated]) -> Vec<u32> {
+    if trains_since(records, 0).is_none() {
+        return Vec::new();
+    }
+    let formed = records.iter().rev().find_map(|dated| match &dated.record {
+        Record::GenerationFormed { formation, .. } => Some(formation),
+        _ => None,
+    });
+    let members = formed.into_iter().flat_map(|formation| &formation.members);
+    members.map(|member| member.slot.0).collect()
+}
+
 /// The generation that trains at the end of these records, if it has committed a step after `since`, lost no
 /// member and was not given up.
 #[must_use]
