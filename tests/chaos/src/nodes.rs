@@ -1,7 +1,7 @@
 //! Nodes: a host each for the coordinator and every worker, and a supervisor that keeps a worker running on each.
 //!
 //! The supervisor is a thread that starts a worker again whenever one ended, whatever its exit code, while its
-//! node has power. Workers end with it.
+//! node has power, and ends one that shows no life, as a liveness probe does. Workers end with it.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ const PORT: u16 = 7070;
 const GLANCE: Duration = Duration::from_millis(20);
 /// Between a worker's end and its next start.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// A worker that stands still for longer is ended. The coordinator gave it up long before.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// What workers are started from.
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ struct Node {
     wanted: bool,
     has_power: bool,
     worker: Option<Pid>,
+    stands_still_since: Option<Instant>,
     not_before: Instant,
 }
 
@@ -68,6 +71,7 @@ impl Nodes {
             wanted: false,
             has_power: true,
             worker: None,
+            stands_still_since: None,
             not_before: Instant::now(),
         };
         let workers = Arc::new(Mutex::new((0..slots).map(|_| node()).collect::<Vec<_>>()));
@@ -180,6 +184,18 @@ struct Supervisor {
     start: WorkerStart,
 }
 
+/// Ends the node's worker if it has stood still for too long.
+fn probe(node: &mut Node) {
+    let Some(worker) = node.worker.filter(|worker| worker.is_stopped()) else {
+        node.stands_still_since = None;
+        return;
+    };
+    let since = *node.stands_still_since.get_or_insert_with(Instant::now);
+    if since.elapsed() > PROBE {
+        worker.signal(libc::SIGKILL);
+    }
+}
+
 impl Supervisor {
     fn watch(&self) {
         while !self.over.load(Ordering::SeqCst) {
@@ -197,6 +213,7 @@ impl Supervisor {
             node.worker = None;
             node.not_before = Instant::now() + BACK_OFF;
         }
+        probe(node);
         if node.worker.is_none() && node.wanted && node.has_power && Instant::now() >= node.not_before {
             node.not_before = Instant::now() + BACK_OFF;
             // A worker that cannot be started is tried again; that it is missing shows in the run.

@@ -78,6 +78,12 @@ impl Pid {
         }
     }
 
+    /// Whether SIGSTOP keeps it from doing anything.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        matches!(state_and_parent(self.0), Some(('T', _)))
+    }
+
     /// How it ended, if it has.
     #[must_use]
     pub fn ended(self) -> Option<Exit> {
@@ -155,17 +161,22 @@ struct Relation {
     alive: bool,
 }
 
+/// State and parent of a process, as `/proc` has them.
+fn state_and_parent(id: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.next()?.parse().ok()?))
+}
+
 /// Every process and its parent. One that was killed stays its children's parent for a moment.
 fn relations() -> BTreeMap<i32, Relation> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     ids.filter_map(|id| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace();
-        let state = fields.next()?;
-        let parent = fields.next()?.parse().ok()?;
-        let alive = state != "Z" && state != "X";
+        let (state, parent) = state_and_parent(id)?;
+        let alive = state != 'Z' && state != 'X';
         Some((id, Relation { parent, alive }))
     })
     .collect()
