@@ -37,7 +37,7 @@ demo: build ## Generate a street data set, train on it, leave a report
 	@deploy/demo $(TARGET) $(DEMO) $(DEMO_WORKERS)
 
 .PHONY: test
-test: build ## Run every test
+test: libtorch ## Run every test
 	cargo test $(CARGO_FLAGS) --workspace
 
 .PHONY: evaluator
@@ -59,6 +59,10 @@ mutants: libtorch ## Put bugs into the state machine, one at a time, and require
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
 	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
+
+.PHONY: kubernetes
+kubernetes: build ## Validate and compare what goes to a cluster; pip installs the validators
+	deploy/kubernetes/check $(TARGET)/coordinator
 
 .PHONY: bench
 bench: build ## Step times of each stage by phase, for the small and the RN50-sized model

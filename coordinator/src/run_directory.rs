@@ -2,7 +2,8 @@
 //!
 //! `<run.directory>/<run.name>/` holds `run.toml` (resolved), `journal.sqlite`, `logs/`, `checkpoints/`,
 //! `styles/`, `examples/`, `tensorboard/`, `report/`, `credentials/`. A coordinator that serves it holds an exclusive
-//! lock on `run.lock`.
+//! lock on `run.lock`. Where the folder is a network file system, journal, lock and key may lie in another one, on the
+//! coordinator's own disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -15,10 +16,26 @@ use ulda_core::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
 use crate::config::{Difference, differences};
 
+/// What a new run begins with.
+const FOLDERS: [&str; 4] = ["logs", "checkpoints", "styles", "examples"];
+
+/// Whether this is what a coordinator leaves that was killed while it created the run.
+fn is_beginning(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let empty = || fs::read_dir(entry.path()).is_ok_and(|mut entries| entries.next().is_none());
+    match name.to_str() {
+        Some("data-plane.key" | "run.tmp") => true,
+        Some(name) => FOLDERS.contains(&name) && empty(),
+        None => false,
+    }
+}
+
 /// A run's folder. Holding one says nothing about what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDirectory {
     root: PathBuf,
+    /// Where journal, lock and key lie instead.
+    state: Option<PathBuf>,
 }
 
 /// Who serves a run, as written into `run.lock`.
@@ -118,7 +135,20 @@ impl Server {
 impl RunDirectory {
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            state: None,
+        }
+    }
+
+    /// The same run with journal, lock and key in a folder of its name below `parent`.
+    #[must_use]
+    pub fn with_state(self, parent: Option<&Path>) -> Self {
+        let name = self.root.file_name().map(PathBuf::from).unwrap_or_default();
+        Self {
+            state: parent.map(|parent| parent.join(name)),
+            ..self
+        }
     }
 
     /// Where the run of this configuration lies.
@@ -139,7 +169,11 @@ impl RunDirectory {
 
     #[must_use]
     pub fn journal_file(&self) -> PathBuf {
-        self.root.join("journal.sqlite")
+        self.state().join("journal.sqlite")
+    }
+
+    fn state(&self) -> &Path {
+        self.state.as_deref().unwrap_or(&self.root)
     }
 
     #[must_use]
@@ -192,11 +226,11 @@ impl RunDirectory {
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.root.join("run.lock")
+        self.state().join("run.lock")
     }
 
     fn secret_file(&self) -> PathBuf {
-        self.root.join("data-plane.key")
+        self.state().join("data-plane.key")
     }
 
     /// Whether a run was ever created here.
@@ -217,7 +251,8 @@ impl RunDirectory {
     ) -> Result<Option<RunDirectoryError>, RunDirectoryError> {
         let path = self.root.clone();
         if !self.holds_a_run() {
-            let foreign = fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some());
+            let foreign = fs::read_dir(&self.root)
+                .is_ok_and(|entries| !entries.flatten().all(|entry| is_beginning(&entry)));
             return Ok(foreign.then_some(RunDirectoryError::Foreign { path }));
         }
         let there = self.spec_table()?;
@@ -241,7 +276,9 @@ impl RunDirectory {
         if let Some(refusal) = self.conflict(spec, false)? {
             return Err(refusal);
         }
-        for folder in ["logs", "checkpoints", "styles", "examples"] {
+        let state = self.state();
+        fs::create_dir_all(state).map_err(|source| io_error("create", state, source))?;
+        for folder in FOLDERS {
             let path = self.root.join(folder);
             fs::create_dir_all(&path).map_err(|source| io_error("create", &path, source))?;
         }

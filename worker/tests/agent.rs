@@ -122,6 +122,7 @@ impl Bench {
             slot: 0,
             data_address: "127.0.0.1:4000".into(),
             device: "cpu".into(),
+            search: Duration::from_secs(60),
         };
         let (agent, _) = Agent::start(&introduction).unwrap();
         Self {

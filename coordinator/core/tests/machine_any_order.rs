@@ -25,6 +25,7 @@ fn rules(launching: Launching) -> Rules {
         launching,
         deadlines: Deadlines {
             gather: seconds(8),
+            queue: seconds(8),
             form: seconds(4),
             heartbeat: seconds(3),
             progress: seconds(6),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cluster_arguments::{ClusterVerb, SubmitArguments};
 use crate::config::Edit;
 use crate::exit;
 use crate::http::HttpAddress;
@@ -49,6 +50,11 @@ pub enum Verb {
     ExportTensorboard(ExportTensorBoardArguments),
     /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
     Predict(PredictArguments),
+    /// Run on Kubernetes: create what a run needs there, and follow it to its end
+    Submit(Box<SubmitArguments>),
+    /// List, follow, stop, resume and delete runs on Kubernetes
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
     /// Make the token and the certificates that coordinator and workers of a run recognise each other by
     #[command(subcommand)]
     Credentials(CredentialsCommand),
@@ -155,6 +161,22 @@ pub struct TrainArguments {
     /// Continue the run if its directory holds it already
     #[arg(long)]
     pub resume: bool,
+    #[command(flatten)]
+    pub supervised: SupervisedArguments,
+}
+
+/// For whoever keeps one coordinator of a run running, such as Kubernetes.
+#[derive(Clone, Debug, Args)]
+pub struct SupervisedArguments {
+    /// SIGTERM leaves the run to the coordinator that is started next; after the run's end, go on serving its page
+    #[arg(long, requires = "no_launch", requires = "resume")]
+    pub supervised: bool,
+    /// Name of this try: a run that failed is tried again only under a new one
+    #[arg(long, value_name = "NAME", requires = "supervised", env = "ULDA_ATTEMPT")]
+    pub attempt: Option<String>,
+    /// Folder for journals and locks, where run.directory is a network file system [default: the run's directory]
+    #[arg(long, value_name = "DIR", env = "ULDA_STATE")]
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -13,6 +13,11 @@ use crate::run_directory::{RunDirectory, RunDirectoryError};
 
 /// The configuration that the arguments, the environment and the file make together.
 pub fn configuration(arguments: &ConfigArguments) -> Result<RunConfig, Stop> {
+    configuration_below(arguments, None)
+}
+
+/// The same with all relative paths starting at `base`, for a run that reads its files elsewhere.
+pub fn configuration_below(arguments: &ConfigArguments, base: Option<&Path>) -> Result<RunConfig, Stop> {
     let here = std::env::current_dir().context("find the current directory")?;
     let default = Path::new("run.toml");
     let file = arguments
@@ -23,6 +28,7 @@ pub fn configuration(arguments: &ConfigArguments) -> Result<RunConfig, Stop> {
         file,
         environment: Layers::environment_edits(),
         sets: arguments.sets.clone(),
+        base: base.map(Path::to_owned),
     };
     load(&layers, &here).map_err(Stop::bad_input)
 }
@@ -47,7 +53,9 @@ pub fn worker_binary(given: Option<&Path>) -> Result<PathBuf, Stop> {
 
 /// The run directory that a person named.
 pub fn run_directory(path: &Path) -> Result<RunDirectory, Stop> {
-    let directory = RunDirectory::at(std::path::absolute(path).context("find the run directory")?);
+    let state = std::env::var_os("ULDA_STATE").map(PathBuf::from);
+    let directory = RunDirectory::at(std::path::absolute(path).context("find the run directory")?)
+        .with_state(state.as_deref());
     if directory.holds_a_run() {
         return Ok(directory);
     }

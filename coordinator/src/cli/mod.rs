@@ -2,9 +2,12 @@
 
 mod arguments;
 mod check;
+mod cluster;
+mod cluster_arguments;
 mod common;
 mod credentials;
 mod export_tensorboard;
+mod follow_view;
 mod init;
 mod ledger;
 mod list;
@@ -13,6 +16,9 @@ mod report;
 mod security;
 mod status;
 mod stop;
+mod submission;
+mod submit;
+mod supervised;
 mod train;
 mod view;
 
@@ -41,5 +47,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),
         Some(Verb::Credentials(command)) => credentials::credentials(&command),
+        Some(Verb::Submit(arguments)) => submit::submit(&arguments),
+        Some(Verb::Cluster(verb)) => cluster::cluster(&verb),
     }
 }

@@ -13,6 +13,7 @@ use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, say, worker_binary};
 use super::ledger;
 use super::security::{Security, refuse_early, settle};
+use super::supervised::{self, Farewell};
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine, of_problems};
 use crate::exit::{Exit, Stop};
@@ -24,7 +25,7 @@ use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
-use crate::run::{Access, Audience, Ending, RunError, RunRequest, Signal, serve_run};
+use crate::run::{Access, Audience, Ending, RunError, RunRequest, Signal, Supervision, serve_run};
 use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
 
 /// A worker's exit code that says that configuration or input is wrong.
@@ -32,7 +33,13 @@ const WORKER_BAD_INPUT: i32 = ulda_core::machine::BAD_INPUT;
 
 pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
     let mut config = configuration(&arguments.config)?;
-    let directory = RunDirectory::of(&config);
+    let state = arguments
+        .supervised
+        .state
+        .as_ref()
+        .map(std::path::absolute)
+        .transpose()?;
+    let directory = RunDirectory::of(&config).with_state(state.as_deref());
     let continues = arguments.resume && directory.holds_a_run();
     if continues {
         keep_resolved(&mut config, &directory.config().map_err(refused)?);
@@ -43,7 +50,17 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         return Err(refused(refusal));
     }
     let depth = if continues { None } else { Some(Depth::Headers) };
-    go(&spec, &directory, arguments.workers, &arguments.serve, depth)
+    let supervision = arguments.supervised.supervised.then(|| Supervision {
+        attempt: arguments.supervised.attempt.clone(),
+    });
+    go(
+        &spec,
+        &directory,
+        arguments.workers,
+        &arguments.serve,
+        depth,
+        supervision,
+    )
 }
 
 pub fn resume(arguments: &ResumeArguments) -> Result<Exit, Stop> {
@@ -52,7 +69,7 @@ pub fn resume(arguments: &ResumeArguments) -> Result<Exit, Stop> {
         .workers
         .unwrap_or_else(|| workers_of_last_time(&directory));
     let spec = directory.spec(host(workers)).map_err(refused)?;
-    go(&spec, &directory, workers, &arguments.serve, None)
+    go(&spec, &directory, workers, &arguments.serve, None, None)
 }
 
 /// Values that a run.toml leaves to the host stay what they were when the run was created.
@@ -104,6 +121,7 @@ fn go(
     workers: u32,
     serve: &ServeArguments,
     depth: Option<Depth>,
+    supervision: Option<Supervision>,
 ) -> Result<Exit, Stop> {
     if depth.is_none() && is_finished(directory) {
         say(format_args!(
@@ -121,19 +139,19 @@ fn go(
     } else {
         LogTarget::Json
     });
-    let served = block_on(prepare_and_serve(
+    block_on(prepare_and_serve(
         spec,
         directory,
         workers,
         serve,
         depth,
         people.then_some(bars),
-    ))??;
-    conclude(served, directory)
+        supervision,
+    ))?
 }
 
 /// Whether a run with so many workers could ever begin.
-fn enough_and_not_too_many(workers: u32, recovery: &RecoveryConfig) -> Result<(), Stop> {
+pub(super) fn enough_and_not_too_many(workers: u32, recovery: &RecoveryConfig) -> Result<(), Stop> {
     let (least, most) = (recovery.min_workers, recovery.max_workers.unwrap_or(u32::MAX));
     let (key, limit) = match workers {
         few if few < least => ("recovery.min_workers", least),
@@ -152,7 +170,8 @@ async fn prepare_and_serve(
     serve: &ServeArguments,
     depth: Option<Depth>,
     bars: Option<MultiProgress>,
-) -> Result<Served, Stop> {
+    supervision: Option<Supervision>,
+) -> Result<Exit, Stop> {
     let binary = if serve.no_launch {
         None
     } else {
@@ -194,10 +213,22 @@ async fn prepare_and_serve(
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
         None => Box::new(Lines::new(spec.course())),
     }];
-    if serve.tensorboard == Switch::On {
+    let end = supervision
+        .as_ref()
+        .and_then(|supervision| supervised::end_of(directory, supervision));
+    if serve.tensorboard == Switch::On && end.is_none() {
         audience.push(Box::new(TensorBoard::start(spec, directory)?));
     }
+    // Before anybody can see on the page that the run is over, and say that this coordinator is no longer wanted.
+    let farewell = Farewell::listen()?;
     let server = web.map(|web| show(web, spec, directory, workers, &mut audience, stopper));
+    let address = listener.local_addr()?;
+    if let Some(end) = end {
+        tell_end(&end, &mut audience);
+        let exit = end.exit();
+        supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        return Ok(exit);
+    }
     let request = RunRequest {
         spec: spec.clone(),
         directory: directory.clone(),
@@ -208,18 +239,35 @@ async fn prepare_and_serve(
         worker_log_filter: std::env::var("ULDA_LOG").unwrap_or_else(|_| "info".into()),
         data_secret: directory.secret()?,
         access: Access {
-            guard,
+            guard: guard.clone(),
             credentials,
             tls,
             data_tls,
         },
+        supervision: supervision.clone(),
     };
     let ending = serve_run(request, ear, Box::new(audience)).await;
     let finished = matches!(ending, Ok(Ending::Finished { .. }));
     let check = || tokio::task::block_in_place(|| ledger::checked(directory));
     let ledger = finished.then(check).flatten();
-    if let Some((server, metrics)) = server {
+    if let Some((_, metrics)) = &server {
         metrics.ledger_checked(ledger.as_ref().map_or(0, |ledger| ledger.violations.len()));
+    }
+    let last = supervision
+        .and(ending.as_ref().ok())
+        .and_then(supervised::End::of);
+    if let Some(end) = last {
+        let concluded = ending
+            .map_err(unserved)
+            .and_then(|ending| conclude(Served { ending, ledger }, directory));
+        if let Err(stop) = &concluded {
+            tracing::error!("{stop}");
+        }
+        let listener = rpc::bind_again(address).await.map_err(taken)?;
+        supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        return concluded;
+    }
+    if let Some((server, _)) = server {
         if matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. })) {
             last_words(&server).await?;
         }
@@ -227,7 +275,7 @@ async fn prepare_and_serve(
     }
     drop(lock);
     let ending = ending.map_err(unserved)?;
-    Ok(Served { ending, ledger })
+    conclude(Served { ending, ledger }, directory)
 }
 
 /// A run that was served, and what its ledger says if it is finished.
@@ -299,10 +347,21 @@ async fn listen(serve: &ServeArguments, directory: &RunDirectory) -> Result<TcpL
     {
         return Ok(listener);
     }
-    rpc::bind(serve.listen).await.map_err(|cause| match cause {
+    rpc::bind(serve.listen).await.map_err(taken)
+}
+
+fn taken(cause: ServeError) -> Stop {
+    match cause {
         ServeError::Taken { .. } => Stop::unavailable(cause),
         cause => Stop::bad_input(cause),
-    })
+    }
+}
+
+/// Page and metrics of a run that ended before this coordinator came show its end.
+fn tell_end(end: &supervised::End, audience: &mut Vec<Box<dyn Audience>>) {
+    for listener in audience {
+        listener.hear(&end.news());
+    }
 }
 
 /// What is left to do when the run is over: the report, the scores, the exit code.
@@ -319,6 +378,12 @@ fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
                 directory.report().join("index.html").display()
             ));
             Ok(Exit::Done)
+        }
+        Ending::HandedOver => {
+            say(format_args!(
+                "the run goes on; the coordinator that is started next takes it up"
+            ));
+            Ok(Exit::Terminated)
         }
         Ending::Stopped { by } => {
             say(format_args!(

@@ -19,6 +19,8 @@ pub struct Layers {
     pub environment: Vec<Edit>,
     /// `--set`.
     pub sets: Vec<Edit>,
+    /// Where relative paths start; left out: at the file's folder, those of `--set` at the current one.
+    pub base: Option<PathBuf>,
 }
 
 impl Layers {
@@ -131,8 +133,9 @@ pub enum LoadError {
 pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
     let schema = Schema::of_run();
     let mut problems = Vec::new();
+    let start = layers.base.as_deref().unwrap_or(here);
     let (mut tree, base) = match &layers.file {
-        None => (Table::new(), here.to_owned()),
+        None => (Table::new(), start.to_owned()),
         Some(path) => {
             let tree = read(path)?;
             let origin = Origin::File(path.clone());
@@ -142,7 +145,8 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
                     .into_iter()
                     .map(|problem| problem.from(&origin)),
             );
-            (tree, here.join(path).parent().unwrap_or(here).to_owned())
+            let folder = here.join(path).parent().unwrap_or(here).to_owned();
+            (tree, layers.base.clone().unwrap_or(folder))
         }
     };
     for (origin, edits) in [
@@ -150,7 +154,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
         (Origin::Set, &layers.sets),
     ] {
         for edit in edits {
-            if let Err(found) = edit.apply(&schema, &mut tree, here) {
+            if let Err(found) = edit.apply(&schema, &mut tree, start) {
                 problems.extend(found.into_iter().map(|problem| problem.from(&origin)));
             }
         }

@@ -112,6 +112,12 @@ impl Live {
             .collect()
     }
 
+    /// A run that is over has no owner any more who could be stuck.
+    fn over(&mut self, verdict: String) {
+        self.verdict = verdict;
+        self.looked = None;
+    }
+
     fn looked(&mut self, now: Instant, snapshot: &Snapshot) {
         self.looked = Some(now);
         for slot in &snapshot.slots {
@@ -185,11 +191,9 @@ impl Audience for LiveRecorder {
             News::Stopping { why } => self
                 .live
                 .send_modify(|live| live.verdict = format!("stopping: {why}")),
-            News::Finished { .. } => self.live.send_modify(|live| live.verdict = "finished".into()),
-            News::Stopped => self.live.send_modify(|live| live.verdict = "stopped".into()),
-            News::Failed { why } => self
-                .live
-                .send_modify(|live| live.verdict = format!("failed: {why}")),
+            News::Finished { .. } => self.live.send_modify(|live| live.over("finished".into())),
+            News::Stopped => self.live.send_modify(|live| live.over("stopped".into())),
+            News::Failed { why } => self.live.send_modify(|live| live.over(format!("failed: {why}"))),
             News::Serving { .. }
             | News::Launched { .. }
             | News::Joined { .. }
@@ -235,5 +239,15 @@ mod tests {
         };
         assert_eq!(live.stragglers(), [1]);
         assert!((live.ranks[&1].own_seconds() - 1.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nobody_is_expected_to_look_after_a_run_that_is_over() {
+        let mut live = Live {
+            looked: Some(Instant::now()),
+            ..Live::default()
+        };
+        live.over("finished".into());
+        assert_eq!((live.verdict.as_str(), live.looked), ("finished", None));
     }
 }

@@ -7,13 +7,15 @@
 mod attend;
 mod guard;
 mod incoming;
+mod late;
 mod refusal;
 mod service;
 mod wire;
 
 pub use guard::Guard;
+pub use late::{bind_again, turn_away};
 pub use refusal::Refusal;
-pub use service::{Door, ServeError, bind, serve};
+pub use service::{CLOSE_DEADLINE, Door, ServeError, bind, serve};
 pub use wire::{
     Ask, Attachment, Fact, Introduction, Measured, Measures, Notice, StreamEnd, Welcome, directive_to_wire,
 };

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use tonic::Status;
 
+/// In a refusal's metadata: what the worker's process is to end with.
+const EXIT_CODE: &str = "ulda-exit-code";
+
 /// A typed reason; its text is what the worker logs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -26,6 +29,8 @@ pub enum Refusal {
     Machine { told: String },
     #[error("the run is ending")]
     Ending,
+    #[error("{why}")]
+    Over { why: String, exit_code: i32 },
     #[error("this coordinator has term {ours} and is stale: the run's coordinator has term {theirs}")]
     Superseded { ours: u64, theirs: u64 },
     #[error("field `{field}` {told}")]
@@ -40,6 +45,11 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let told = refusal.to_string();
         match refusal {
+            Refusal::Over { exit_code, .. } => {
+                let mut status = Self::failed_precondition(told);
+                status.metadata_mut().insert(EXIT_CODE, exit_code.into());
+                status
+            }
             Refusal::AnotherRun { .. }
             | Refusal::AnotherVersion { .. }
             | Refusal::Exposed { .. }

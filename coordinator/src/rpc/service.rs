@@ -27,6 +27,9 @@ use super::wire::{Ask, Attachment, Introduction, Notice};
 /// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 
+/// Calls in flight get this long to end when a control plane closes.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Why the control plane cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

@@ -66,6 +66,9 @@ impl RunError {
     }
 }
 
+/// Exit code of a worker that left on SIGTERM.
+const TERMINATED: i32 = 143;
+
 /// What every worker is told when it joins.
 #[derive(Clone, Debug)]
 pub(super) struct Briefing {
@@ -369,7 +372,7 @@ impl Driver {
         if self.launcher.forget(&outcome) {
             self.journal.note(Entry::ProcessGone { slot: outcome.slot });
         }
-        let well = outcome.exit == ProcessExit::Code(0);
+        let well = matches!(outcome.exit, ProcessExit::Code(0 | TERMINATED));
         if !well && !self.machine.phase().is_over() {
             let text = outcome.cause.to_string();
             self.journal.note(Entry::Event {

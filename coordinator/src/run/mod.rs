@@ -14,6 +14,6 @@ mod training_command;
 
 pub use drive::RunError;
 pub use news::{Audience, News};
-pub use owner::{Access, Ending, RunRequest, serve_run};
+pub use owner::{ATTEMPT, Access, Ending, RunRequest, Supervision, serve_run};
 pub use signals::{Bell, Ear, Signal};
 pub use training_command::{WorkerLaunch, dialled, worker_command};

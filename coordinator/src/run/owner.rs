@@ -28,6 +28,8 @@ use crate::run_directory::RunDirectory;
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Calls that wait for the owner.
 const UNHEARD_CALLS: usize = 1024;
+/// The journal's name for the try that was taken up last.
+pub const ATTEMPT: &str = "attempt";
 /// Workers of a run that failed or whose journal is broken get this long to leave.
 const LEAVE_AFTER_FAILURE: Duration = Duration::from_secs(3);
 
@@ -45,6 +47,15 @@ pub struct RunRequest {
     pub worker_log_filter: String,
     pub data_secret: Vec<u8>,
     pub access: Access,
+    /// Somebody starts another coordinator when this one ends; `None`: a person does.
+    pub supervision: Option<Supervision>,
+}
+
+/// What is different where a supervisor such as Kubernetes keeps one coordinator running.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Supervision {
+    /// Names this try; a run that failed is tried again only under another name.
+    pub attempt: Option<String>,
 }
 
 /// How workers come to a run.
@@ -67,11 +78,19 @@ pub enum Ending {
     Stopped {
         by: Option<Signal>,
     },
+    /// It goes on, without this coordinator until the next one comes.
+    HandedOver,
     Failed {
         why: String,
         exit_code: i32,
         causes: Vec<FirstCause>,
     },
+}
+
+/// Why the loop ended.
+enum Over {
+    Said { outcome: Outcome, by: Option<Signal> },
+    HandedOver,
 }
 
 enum Happened {
@@ -106,7 +125,7 @@ async fn serve(
     let (resume, processes, last_term) = past(&request.directory)?;
     let term = last_term + 1;
     journal.claim(term);
-    for (key, value) in facts(&request.spec, request.workers) {
+    for (key, value) in facts(&request) {
         journal.note(Entry::Fact {
             key: key.into(),
             value,
@@ -200,6 +219,7 @@ async fn serve(
         asks: &mut asks,
         server: &mut server,
         clock: &clock,
+        hands_over: request.supervision.is_some(),
     };
     let result = until_over(&mut driver, &mut inputs, gone).await;
     let ending = close(&mut driver, &mut inputs, &result, drain).await;
@@ -215,10 +235,13 @@ async fn serve(
     .await;
     server.abort();
     let flushed = driver.flush().await;
-    let (by, outcome) = result?;
+    let over = result?;
     flushed?;
     ending?;
-    Ok(ending_of(outcome, by, driver.first_causes, &request.directory))
+    Ok(match over {
+        Over::Said { outcome, by } => ending_of(outcome, by, driver.first_causes, &request.directory),
+        Over::HandedOver => Ending::HandedOver,
+    })
 }
 
 struct Inputs<'a> {
@@ -227,21 +250,24 @@ struct Inputs<'a> {
     asks: &'a mut mpsc::Receiver<Ask>,
     server: &'a mut tokio::task::JoinHandle<Result<(), rpc::ServeError>>,
     clock: &'a Clock,
+    /// On SIGTERM the run goes on and waits for the next coordinator.
+    hands_over: bool,
 }
 
 async fn until_over(
     driver: &mut Driver,
     inputs: &mut Inputs<'_>,
     gone: Vec<Event>,
-) -> Result<(Option<Signal>, Outcome), RunError> {
+) -> Result<Over, RunError> {
     let mut first_signal = None;
+    let said = |outcome, by| Ok(Over::Said { outcome, by });
     let now = inputs.clock.now();
     if let Some(outcome) = driver.carry_out(now).await? {
-        return Ok((first_signal, outcome));
+        return said(outcome, first_signal);
     }
     for event in gone {
         if let Some(outcome) = driver.feed(now, event).await? {
-            return Ok((first_signal, outcome));
+            return said(outcome, first_signal);
         }
     }
     let mut flush = tokio::time::interval(FLUSH_EVERY);
@@ -262,13 +288,14 @@ async fn until_over(
         };
         let now = inputs.clock.now();
         let ended = match happened {
+            Happened::Signalled(Signal::Terminate) if inputs.hands_over => return Ok(Over::HandedOver),
             Happened::Signalled(signal) => {
                 let again = first_signal.replace(signal).is_some();
                 let stopping = if again { Stopping::Now } else { Stopping::Drain };
                 if again {
                     driver.launcher.signal_all(libc::SIGKILL);
                     driver.tell(News::Stopped);
-                    return Ok((first_signal, Outcome::Stopped));
+                    return said(Outcome::Stopped, first_signal);
                 }
                 driver.stop(now, stopping, signal.why()).await?
             }
@@ -283,7 +310,7 @@ async fn until_over(
             Happened::ControlPlaneGone => return Err(RunError::ControlPlaneGone),
         };
         if let Some(outcome) = ended {
-            return Ok((first_signal, outcome));
+            return said(outcome, first_signal);
         }
     }
 }
@@ -293,19 +320,24 @@ async fn until_over(
 async fn close(
     driver: &mut Driver,
     inputs: &mut Inputs<'_>,
-    result: &Result<(Option<Signal>, Outcome), RunError>,
+    result: &Result<Over, RunError>,
     drain: Duration,
 ) -> Result<(), RunError> {
-    let patience = match result {
-        Ok((_, Outcome::Finished { .. } | Outcome::Stopped)) => drain,
-        Ok((_, Outcome::Failed { .. })) | Err(_) => LEAVE_AFTER_FAILURE,
+    let outcome = match result {
+        Ok(Over::HandedOver) => return Ok(()),
+        Ok(Over::Said { outcome, .. }) => Ok(outcome),
+        Err(cause) => Err(cause),
     };
-    match result {
-        Ok((_, Outcome::Finished { digest })) => driver.tell(News::Finished {
+    let patience = match outcome {
+        Ok(Outcome::Finished { .. } | Outcome::Stopped) => drain,
+        Ok(Outcome::Failed { .. }) | Err(_) => LEAVE_AFTER_FAILURE,
+    };
+    match outcome {
+        Ok(Outcome::Finished { digest }) => driver.tell(News::Finished {
             digest: digest.to_string(),
         }),
-        Ok((_, Outcome::Stopped)) => driver.tell(News::Stopped),
-        Ok((_, Outcome::Failed { reason, .. })) => driver.tell(News::Failed {
+        Ok(Outcome::Stopped) => driver.tell(News::Stopped),
+        Ok(Outcome::Failed { reason, .. }) => driver.tell(News::Failed {
             why: reason.to_string(),
         }),
         Err(cause) => driver.tell(News::Failed {
@@ -448,16 +480,20 @@ fn adopt(
         .collect()
 }
 
-fn facts(spec: &RunSpec, workers: u32) -> Vec<(&'static str, String)> {
-    vec![
-        ("run", spec.config().run.name.clone()),
-        (
-            "spec digest",
-            blake3::hash(spec.to_toml().as_bytes()).to_hex().to_string(),
-        ),
+fn facts(request: &RunRequest) -> Vec<(&'static str, String)> {
+    let digest = blake3::hash(request.spec.to_toml().as_bytes());
+    let mut facts = vec![
+        ("run", request.spec.config().run.name.clone()),
+        ("spec digest", digest.to_hex().to_string()),
         ("coordinator version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("workers", workers.to_string()),
-    ]
+        ("workers", request.workers.to_string()),
+    ];
+    let attempt = request
+        .supervision
+        .as_ref()
+        .and_then(|supervision| supervision.attempt.clone());
+    facts.extend(attempt.map(|attempt| (ATTEMPT, attempt)));
+    facts
 }
 
 /// The machine's clock: milliseconds since this coordinator took up the run.

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -153,6 +153,22 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited 20 s for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What a process said until it ended; one that goes on for too long is killed, which its status shows.
+pub fn outcome(child: Child) -> Output {
+    let process = i32::try_from(child.id()).unwrap();
+    let (ended, watch) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if watch.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // SAFETY: kill takes plain integers.
+            unsafe { libc::kill(process, libc::SIGKILL) };
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    output
 }
 
 /// Compares with a golden text in `tests/snapshots`; `ULDA_WRITE_SNAPSHOTS=1` writes it instead.

@@ -22,6 +22,10 @@ fn help_is_as_documented() {
         &["report"],
         &["predict"],
         &["credentials", "new"],
+        &["submit"],
+        &["cluster"],
+        &["cluster", "logs"],
+        &["cluster", "delete"],
     ] {
         let arguments: Vec<&str> = verb.iter().copied().chain(["--help"]).collect();
         let mut command = bench.command(&arguments);

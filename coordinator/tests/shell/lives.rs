@@ -6,7 +6,7 @@ use ulda_coordinator::journal::JournalReader;
 use ulda_coordinator::launch::ProcessIdentity;
 use ulda_core::stage::Stage;
 
-use super::bench::{Bench, told, wait_for};
+use super::bench::{Bench, outcome, told, wait_for};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -157,7 +157,7 @@ fn stop_drains_the_run_and_resume_finishes_it() {
     );
 
     assert_eq!(bench.output(&["stop", "runs/small"]).status.code(), Some(0));
-    let output = run.wait_with_output().unwrap();
+    let output = outcome(run);
     assert_eq!(output.status.code(), Some(143), "{}", text(&output.stderr));
     assert_gone(&processes);
     let again = told(&bench, &bench.output(&["stop", "runs/small"]));
@@ -184,7 +184,7 @@ fn interrupting_ends_stubborn_workers_too() {
         .unwrap();
     let processes = workers(&bench, 2);
     signal(run.id(), libc::SIGINT);
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(130));
+    assert_eq!(outcome(run).status.code(), Some(130));
     assert_gone(&processes);
 }
 
@@ -255,6 +255,6 @@ fn a_closed_terminal_ends_the_run_in_order() {
     let run = start(&bench, &["--workers", "2"], "20");
     let processes = workers(&bench, 2);
     signal(run.id(), libc::SIGHUP);
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(143));
+    assert_eq!(outcome(run).status.code(), Some(143));
     assert_gone(&processes);
 }

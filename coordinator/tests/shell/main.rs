@@ -16,4 +16,6 @@ mod page;
 mod report;
 mod rpc;
 mod strangers;
+mod submit;
+mod supervised;
 mod tensorboard;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::bench::{Bench, ask, page_of, told, wait_for};
+use super::bench::{Bench, ask, outcome, page_of, told, wait_for};
 use super::lives::{signal, start, workers};
 
 #[test]
@@ -58,7 +58,7 @@ fn the_page_of_a_live_run_shows_it_and_changes_nothing() {
     let shown = told(&bench, &bench.output(&["status", "runs/small"]));
     assert!(shown.contains(&format!("http://{address}/")), "{shown}");
     signal(run.id(), libc::SIGTERM);
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(143));
+    assert_eq!(outcome(run).status.code(), Some(143));
     assert!(
         ask(&address, "GET /healthz").is_none(),
         "the page goes with its coordinator"
@@ -82,7 +82,7 @@ fn an_open_page_is_told_of_changes_and_does_not_hold_the_coordinator() {
         .filter(|line| line == "event: changed");
     assert_eq!(changes.take(2).count(), 2);
     signal(run.id(), libc::SIGTERM);
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(143));
+    assert_eq!(outcome(run).status.code(), Some(143));
 }
 
 #[test]

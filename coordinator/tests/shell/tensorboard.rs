@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ulda_coordinator::journal::JournalReader;
 use ulda_core::stage::Stage;
 
-use super::bench::{Bench, told, wait_for};
+use super::bench::{Bench, outcome, told, wait_for};
 use super::lives::{signal, start, workers};
 
 /// A field of a protobuf message.
@@ -203,7 +203,7 @@ fn a_run_leaves_events_that_tell_what_its_journal_tells() {
     });
     std::fs::create_dir(&folder).unwrap();
     std::fs::copy(&picture, folder.join("00.png")).unwrap();
-    let output = run.wait_with_output().unwrap();
+    let output = outcome(run);
     assert_eq!(output.status.code(), Some(0));
 
     let live = shown(&bench.run().join("tensorboard"));

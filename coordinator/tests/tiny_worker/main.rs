@@ -150,6 +150,12 @@ async fn attend(worker: &mut Worker, life: &Life) -> Result<(), Anything> {
         .await?;
     let mut client = worker.client.clone();
     let mut orders = client.attend(ReceiverStream::new(outbox)).await?.into_inner();
+    if let Some(exit_code) = number("TINY_FAILS") {
+        let cause = "clip.checkpoint: it is cut short".to_owned();
+        worker.say(Fact::Failed(v1::Failed { cause, exit_code })).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::process::exit(exit_code);
+    }
     if let Some(formed) = worker.formed.clone() {
         worker.say(Fact::Formed(formed)).await?;
     }

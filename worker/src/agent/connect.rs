@@ -14,8 +14,10 @@ use super::session::{AgentError, Introduction};
 
 /// Longest wait for one connection attempt or one answer.
 pub(super) const RPC_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a worker that starts looks for its coordinator.
-const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
+/// A worker that still looks for its coordinator says so this often.
+const TOLD_EVERY: Duration = Duration::from_secs(15);
+/// In the metadata of a refusal to take part in a run that is over: what the worker's process is to end with.
+const EXIT_CODE: &str = "ulda-exit-code";
 /// The given address is tried alone for so long.
 const OTHERS_AFTER: Duration = Duration::from_secs(1);
 /// The first and the longest pause between two attempts.
@@ -132,9 +134,14 @@ impl Switchboard {
     }
 }
 
+/// Nothing, if the coordinator listens on all addresses of its host: which one leads there is not said.
 fn announced(run_directory: &Path) -> Option<String> {
     let text = std::fs::read_to_string(run_directory.join(SERVER_FILE)).ok()?;
     let server: Server = serde_json::from_str(&text).ok()?;
+    let address = server.address.parse::<std::net::SocketAddr>();
+    if address.is_ok_and(|address| address.ip().is_unspecified()) {
+        return None;
+    }
     Some(format!(
         "{}{}",
         if server.tls { SECURE } else { PLAIN },
@@ -188,11 +195,12 @@ pub(super) async fn join(
     let endpoint = endpoint(address)?;
     let folder = || introduction.credentials.folder().to_owned();
     let started = Instant::now();
+    let mut told = None;
     let mut backoff = Backoff::new();
     loop {
         let problem = match try_join(&endpoint, introduction, way).await {
             Ok(joined) => return Ok(joined),
-            Err(Attempt::Refused(why)) => return Err(AgentError::Refused(why)),
+            Err(Attempt::Ended(why)) => return Err(why),
             Err(Attempt::Distrusted(why)) => {
                 return Err(AgentError::Distrust {
                     folder: folder(),
@@ -208,7 +216,12 @@ pub(super) async fn join(
             Err(Attempt::Again(problem)) => problem,
         };
         let waited = started.elapsed();
-        if waited > SEARCH_DEADLINE {
+        if told.is_none_or(|told: Instant| told.elapsed() > TOLD_EVERY) {
+            told = Some(Instant::now());
+            let (waited, longest) = (waited.as_secs(), introduction.search.as_secs());
+            tracing::info!(address, waited, longest, problem, "waiting for the coordinator");
+        }
+        if waited > introduction.search {
             return Err(AgentError::Unreachable {
                 address: address.clone(),
                 waited,
@@ -221,7 +234,7 @@ pub(super) async fn join(
 
 enum Attempt {
     Again(String),
-    Refused(String),
+    Ended(AgentError),
     Distrusted(Distrust),
     WrongToken(String),
 }
@@ -257,7 +270,19 @@ async fn try_join(
         Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => {
             Err(Attempt::WrongToken(status.message().to_owned()))
         }
-        Ok(Err(status)) => Err(Attempt::Refused(status.message().to_owned())),
+        Ok(Err(status)) => Err(Attempt::Ended(refused(&status))),
+    }
+}
+
+fn refused(status: &tonic::Status) -> AgentError {
+    let why = status.message().to_owned();
+    let code = status
+        .metadata()
+        .get(EXIT_CODE)
+        .and_then(|code| code.to_str().ok()?.parse().ok());
+    match code {
+        Some(exit_code) => AgentError::Over { why, exit_code },
+        None => AgentError::Refused(why),
     }
 }
 
@@ -341,5 +366,27 @@ mod tests {
         ] {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_on_all_addresses_is_looked_for_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = "https://fog-coordinator-0:7070";
+        let (mut board, _line) = board(here, folder.path());
+        announce(folder.path(), "0.0.0.0:7070", true);
+        board.look_around(OTHERS_AFTER);
+        assert_eq!(board.address, here);
+    }
+
+    #[test]
+    fn a_run_that_is_over_says_what_to_end_with() {
+        let mut status = tonic::Status::failed_precondition("the run is finished");
+        assert_eq!(refused(&status).exit_code(), 75);
+        status.metadata_mut().insert(EXIT_CODE, "0".parse().unwrap());
+        assert_eq!(refused(&status).exit_code(), 0);
+        assert_eq!(
+            refused(&status).to_string(),
+            "nothing is left to do: the run is finished"
+        );
     }
 }

@@ -19,6 +19,8 @@ pub enum Order {
     Stop {
         drain: bool,
         why: String,
+        /// What the process is to end with.
+        exit_code: u8,
     },
     /// Not from the coordinator, but for want of it: it could not be reached for longer than a run may go on alone.
     Orphaned {
@@ -70,6 +72,7 @@ impl Order {
             v1::directive::Order::Stop(stop) => Self::Stop {
                 drain: stop.drain,
                 why: stop.why,
+                exit_code: u8::try_from(stop.exit_code).unwrap_or(1),
             },
         })
     }

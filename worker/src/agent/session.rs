@@ -19,6 +19,7 @@ use super::facts::{Fact, Report, heartbeat};
 use super::orders::Order;
 use super::rejoin::Again;
 use super::reports;
+use crate::trainer::exit;
 
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
@@ -35,6 +36,8 @@ pub struct Introduction {
     pub device: String,
     /// What this worker is recognised by.
     pub credentials: Arc<Credentials>,
+    /// How long the coordinator is looked for.
+    pub search: Duration,
 }
 
 /// What a worker learns on joining.
@@ -64,6 +67,8 @@ pub enum AgentError {
     },
     #[error("the coordinator refused this worker: {0}")]
     Refused(String),
+    #[error("nothing is left to do: {why}")]
+    Over { why: String, exit_code: u8 },
     #[error("the coordinator's answer is unusable: {0}")]
     BadReply(String),
     #[error("the agent's runtime cannot start")]
@@ -80,12 +85,18 @@ pub struct Agent {
 }
 
 impl AgentError {
-    /// Whether a person must mend something before a worker like this one can join.
+    /// What the worker's process ends with.
     #[must_use]
-    pub fn is_bad_input(&self) -> bool {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => true,
-            Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => false,
+            Self::Over { exit_code, .. } => *exit_code,
+            // A person must mend something before a worker like this one can join.
+            Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => {
+                exit::BAD_INPUT
+            }
+            Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => {
+                exit::ORPHANED
+            }
         }
     }
 }
@@ -225,7 +236,7 @@ impl Joined {
 /// for, and weights loaded, for minutes.
 fn leave_before_joining() -> ! {
     tracing::info!(why = "SIGTERM", "leaving before the run was joined");
-    std::process::exit(0);
+    std::process::exit(i32::from(exit::TERMINATED));
 }
 
 /// Owner of the attend stream.
@@ -394,9 +405,17 @@ impl Session {
         }
         self.generation = self.generation.max(directive.generation);
         match Order::from_wire(directive, self.worker) {
-            Ok(Order::Stop { drain, why }) => {
-                self.leave_if_loading(&why);
-                self.order(Order::Stop { drain, why });
+            Ok(Order::Stop {
+                drain,
+                why,
+                exit_code,
+            }) => {
+                self.leave_if_loading(&why, exit_code);
+                self.order(Order::Stop {
+                    drain,
+                    why,
+                    exit_code,
+                });
             }
             Ok(order) => self.order(order),
             Err(error) => tracing::error!(%error, "directive not understood"),
@@ -407,20 +426,21 @@ impl Session {
         static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
         if ASKED.swap(true, std::sync::atomic::Ordering::SeqCst) {
             tracing::warn!("second SIGTERM: leaving at once");
-            std::process::exit(143);
+            std::process::exit(i32::from(exit::TERMINATED));
         }
-        self.leave_if_loading("SIGTERM");
+        self.leave_if_loading("SIGTERM", exit::TERMINATED);
         self.order(Order::Stop {
             drain: true,
             why: "SIGTERM".to_owned(),
+            exit_code: exit::TERMINATED,
         });
     }
 
     /// A worker that still loads has nothing to hand over, and loading may take minutes.
-    fn leave_if_loading(&self, why: &str) {
+    fn leave_if_loading(&self, why: &str, exit_code: u8) {
         if self.ready.is_none() {
             tracing::info!(why, "leaving while loading");
-            std::process::exit(0);
+            std::process::exit(i32::from(exit_code));
         }
     }
 

@@ -1,8 +1,10 @@
 //! `worker join`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tch::Device;
@@ -26,12 +28,15 @@ pub struct Join {
     /// Where the data plane listens; port 0 lets the system choose
     #[arg(long, env = "ULDA_DATA_LISTEN", default_value = "127.0.0.1:0")]
     data_listen: String,
-    /// host:port that other workers reach the data plane by, if it differs from where it listens
+    /// HOST or HOST:PORT that other workers reach the data plane by, if it differs from where it listens
     #[arg(long, env = "ULDA_DATA_ADVERTISE")]
     data_advertise: Option<String>,
     /// Folder with the run's token and certificates: a copy of, or the one in, the run's directory
     #[arg(long, env = "ULDA_CREDENTIALS")]
     credentials: PathBuf,
+    /// Longest search for the coordinator, seconds
+    #[arg(long, env = "ULDA_SEARCH", default_value_t = 60)]
+    search: u64,
 }
 
 impl Join {
@@ -66,23 +71,25 @@ impl Join {
             coordinator: self.coordinator,
             run: self.run.clone(),
             slot: self.slot,
-            data_address: self
-                .data_advertise
-                .unwrap_or_else(|| listener.local_addr().to_string()),
+            data_address: match self.data_advertise {
+                Some(given) => with_port(given, listener.local_addr().port()),
+                None => listener.local_addr().to_string(),
+            },
             device: match device {
                 Device::Cuda(index) => format!("cuda:{index}"),
                 _ => "cpu".to_owned(),
             },
             credentials,
+            search: Duration::from_secs(self.search),
         };
         let (agent, joined) = match Agent::start(&introduction) {
             Ok(started) => started,
             Err(error) => {
-                tracing::error!("{}", crate::with_causes(&error));
-                return ExitCode::from(match error.is_bad_input() {
-                    true => exit::BAD_INPUT,
-                    false => exit::ORPHANED,
-                });
+                match error.exit_code() {
+                    0 => tracing::info!("{error}"),
+                    _ => tracing::error!("{}", crate::with_causes(&error)),
+                }
+                return ExitCode::from(error.exit_code());
             }
         };
         tracing::info!(
@@ -118,4 +125,29 @@ fn guard(listener: &Listener, credentials: &Credentials) {
             tracing::debug!(address = %refusal.address, claim = refusal.claim, cause = %refusal.cause, "caller refused");
         }
     });
+}
+
+/// An address alone gets the port that is listened on, a whole one stays.
+fn with_port(given: String, port: u16) -> String {
+    match given.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        Ok(IpAddr::V4(address)) => format!("{address}:{port}"),
+        Err(_) if given.contains(':') => given,
+        Err(_) => format!("{given}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_alone_gets_the_port_that_is_listened_on() {
+        let whole = |given: &str| with_port(given.to_owned(), 7071);
+        assert_eq!(whole("10.1.2.3"), "10.1.2.3:7071");
+        assert_eq!(whole("fd00::7"), "[fd00::7]:7071");
+        assert_eq!(whole("worker-3.fog"), "worker-3.fog:7071");
+        assert_eq!(whole("worker-3.fog:9"), "worker-3.fog:9");
+        assert_eq!(whole("[fd00::7]:9"), "[fd00::7]:9");
+    }
 }

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
     name = "worker",
     version,
     about = "Serves shards of a ULDA run on libtorch",
-    after_help = "Exit codes: 0 done or told to stop · 1 failed · 2 wrong usage · 75 the coordinator is gone · 78 bad configuration or data"
+    after_help = "Exit codes: 0 done or told to stop · 1 failed or replaced · 2 wrong usage · 70 the run failed · 75 the coordinator is gone · 78 bad configuration or data · 143 left on SIGTERM"
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -1,5 +1,7 @@
 //! Why a stage cannot go on.
 
+use std::io::ErrorKind;
+
 use ulda_collective::CollectiveError;
 use ulda_data::{DatasetError, SampleError};
 
@@ -65,6 +67,20 @@ impl From<SampleError> for StageError {
 }
 
 impl StageError {
+    /// Whether it would have gone well on a disk with more space.
+    #[must_use]
+    pub fn is_for_want_of_space(&self) -> bool {
+        let mut cause = Some(self as &(dyn std::error::Error + 'static));
+        while let Some(error) = cause {
+            let kind = error.downcast_ref().map(std::io::Error::kind);
+            if matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Whether the user's input is at fault, rather than a machine or this program.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {

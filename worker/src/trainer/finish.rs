@@ -1,6 +1,7 @@
 //! The finished models under their published names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use tch::Tensor;
 use ulda_core::stage::Stage;
@@ -13,6 +14,9 @@ use crate::state::{RunState, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
 const FOLDER: &str = "final";
+
+/// Between two looks at a disk that was full.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Tag of the last exchange of a run; no step has this number.
 const AFTER_ALL: At = At {
@@ -28,14 +32,42 @@ const AFTER_ALL: At = At {
 /// When the disk refuses, or the collective broke.
 pub fn leave_models(context: &Context, store: &CheckpointStore, state: &RunState) -> Result<(), StageError> {
     if context.leads() {
-        write_final(store, &context.resources, state)?;
-        if let Some(bank) = bank_bytes(state)? {
-            leave_bank(&context.resources.run_directory, &bank)?;
-        }
+        when_there_is_space(context, || {
+            write_final(store, &context.resources, state)?;
+            match bank_bytes(state)? {
+                Some(bank) => leave_bank(&context.resources.run_directory, &bank),
+                None => Ok(()),
+            }
+        })?;
     }
     let link = &context.link;
     link.gather(AFTER_ALL, Op::FinalModels, &link.everyone(), &[])?;
     Ok(())
+}
+
+/// Tries again while the disk is full: nothing is left to train, and a person may make room. Half as long as the other
+/// shards wait for this one, so that they hear of the disk and not of a deadline.
+fn when_there_is_space(
+    context: &Context,
+    write: impl Fn() -> Result<(), StageError>,
+) -> Result<(), StageError> {
+    let patience = Duration::from_secs_f64(context.spec.config().deadline.collective / 2.0);
+    let deadline = Instant::now() + patience;
+    let mut warned = false;
+    loop {
+        match write() {
+            Err(error) if error.is_for_want_of_space() && Instant::now() < deadline => {
+                if !warned {
+                    let error = error.with_causes();
+                    tracing::warn!(error, "the finished models wait for space; hint: free some");
+                }
+                warned = true;
+                context.interrupt.check_between_steps()?;
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole

@@ -26,6 +26,7 @@ pub enum Left {
     Stopped {
         drain: bool,
         why: String,
+        exit_code: u8,
     },
 }
 
@@ -86,7 +87,17 @@ impl Trainer {
                     tracing::info!(%generation, why, "fenced before training");
                     return Some(Ok(Left::Abandoned { fenced: Some(told) }));
                 }
-                Some(Order::Stop { drain, why }) => return Some(Ok(Left::Stopped { drain, why })),
+                Some(Order::Stop {
+                    drain,
+                    why,
+                    exit_code,
+                }) => {
+                    return Some(Ok(Left::Stopped {
+                        drain,
+                        why,
+                        exit_code,
+                    }));
+                }
                 Some(Order::Orphaned { why }) => return Some(Err(TrainerError::Orphaned(why))),
                 // Repeated to a worker that attached again.
                 Some(Order::Form(form)) if form.generation <= generation => {}
@@ -123,11 +134,19 @@ impl Trainer {
                 Heard::Event(event) => self.pass_on(generation, event, &writer),
                 Heard::Written(outcome) => self.note_checkpoint(generation, outcome),
                 Heard::AllShardsLeft => break,
-                Heard::Order(Order::Stop { drain: true, why }) => {
+                Heard::Order(Order::Stop {
+                    drain: true,
+                    why,
+                    exit_code,
+                }) => {
                     tracing::info!(%generation, why, "stopping after the step in flight");
                     interrupt.ask(&why);
                     leave_by.get_or_insert_with(|| Instant::now() + self.patience_with_step());
-                    left.get_or_insert(Ok(Left::Stopped { drain: true, why }));
+                    left.get_or_insert(Ok(Left::Stopped {
+                        drain: true,
+                        why,
+                        exit_code,
+                    }));
                 }
                 Heard::Order(order) => {
                     if let Some(reason) = self.leaves(generation, order) {
@@ -195,7 +214,15 @@ impl Trainer {
                 Some(Ok(Left::Abandoned { fenced: Some(told) }))
             }
             Order::Form(form) => Some(Ok(self.overtaken(generation, form))),
-            Order::Stop { drain, why } => Some(Ok(Left::Stopped { drain, why })),
+            Order::Stop {
+                drain,
+                why,
+                exit_code,
+            } => Some(Ok(Left::Stopped {
+                drain,
+                why,
+                exit_code,
+            })),
             Order::Orphaned { why } => Some(Err(TrainerError::Orphaned(why))),
         }
     }

@@ -30,8 +30,8 @@ pub use generation::Left;
 /// Exit codes of the worker, as the coordinator reads them.
 pub mod exit {
     pub const FAILED: u8 = 1;
-    /// Told to stop; the run may go on without this worker.
-    pub const STOPPED: u8 = 0;
+    /// Told to leave by a signal; the run may go on, and whoever started this worker may start another.
+    pub const TERMINATED: u8 = 143;
     /// The coordinator is gone.
     pub const ORPHANED: u8 = 75;
     /// Configuration or data must be mended by a person.
@@ -159,7 +159,15 @@ impl Trainer {
                     self.tell_broke(told, format!("fenced: {why}"), Vec::new());
                     continue;
                 }
-                Order::Stop { drain, why } => Ok(Left::Stopped { drain, why }),
+                Order::Stop {
+                    drain,
+                    why,
+                    exit_code,
+                } => Ok(Left::Stopped {
+                    drain,
+                    why,
+                    exit_code,
+                }),
                 Order::Orphaned { why } => Err(TrainerError::Orphaned(why)),
             };
             match left {
@@ -171,12 +179,16 @@ impl Trainer {
                 Ok(Left::Stopped { .. }) | Err(TrainerError::Orphaned(_)) if finished => {
                     return ExitCode::SUCCESS;
                 }
-                Ok(Left::Stopped { drain, why }) => {
+                Ok(Left::Stopped {
+                    drain,
+                    why,
+                    exit_code,
+                }) => {
                     tracing::info!(why, "stopping");
                     if drain {
                         self.keep_state();
                     }
-                    return ExitCode::from(exit::STOPPED);
+                    return ExitCode::from(exit_code);
                 }
                 Err(error) => {
                     if matches!(error, TrainerError::Orphaned(_)) {

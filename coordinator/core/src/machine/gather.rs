@@ -78,6 +78,9 @@ impl Machine {
         if have < need && !loading.is_empty() && self.now < self.loading_deadline(gathering) {
             return Decision::Wait(WaitReason::Loading { slots: loading });
         }
+        if have < need && self.now < self.queue_deadline(gathering) {
+            return Decision::Wait(WaitReason::TooFew { have, need });
+        }
         if self.now >= gathering.deadline {
             let waited = self.now.since(gathering.since);
             let first = self.roster.first_cause();
@@ -99,6 +102,16 @@ impl Machine {
     /// Loading takes as long as a step may take, on top of joining.
     pub(super) fn loading_deadline(&self, gathering: &Gathering) -> Tick {
         gathering.deadline + self.rules.deadlines.progress
+    }
+
+    /// Workers that somebody else starts may wait for a place themselves; nothing is lost by waiting for them.
+    pub(super) fn queue_deadline(&self, gathering: &Gathering) -> Tick {
+        if self.launches() {
+            return gathering.deadline;
+        }
+        gathering
+            .deadline
+            .max(gathering.since + self.rules.deadlines.queue)
     }
 
     /// Too many slots are retired to ever have enough workers.

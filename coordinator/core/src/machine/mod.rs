@@ -42,8 +42,8 @@ pub use effect::{Asker, Directive, Effect, Formation, Member, Outcome};
 pub use event::{Event, ExitKind, Stopping, Ticket};
 pub use phase::PhaseName;
 pub use reason::{
-    BAD_INPUT, BreakReason, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason,
-    Verdict, WaitReason, Why,
+    BAD_INPUT, BreakReason, FailReason, FenceReason, FirstCause, LostReason, RUN_FAILED, RefuseReason,
+    StopReason, Verdict, WaitReason, Why,
 };
 pub use record::{KnownWorker, Record, Resume, RunningGeneration, fold};
 pub use rules::{Deadlines, Launching, RestartBudget, Rules};

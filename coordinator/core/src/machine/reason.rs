@@ -13,6 +13,8 @@ use crate::stage::Cursor;
 
 /// Exit code of a process that met bad configuration or input (`EX_CONFIG`).
 pub const BAD_INPUT: i32 = 78;
+/// Exit code of a worker whose run failed: starting it again changes nothing (`EX_SOFTWARE` of sysexits).
+pub const RUN_FAILED: i32 = 70;
 
 /// Where a chain of failures began, as far as the machine was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +136,18 @@ pub enum StopReason {
     Lost(LostReason),
 }
 
+impl StopReason {
+    /// What the worker's process says when it ends on this: whether whoever started it shall do so again.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Finished | Self::Asked(_) => 0,
+            Self::Failed(reason) => reason.exit_code(),
+            Self::Lost(_) => 1,
+        }
+    }
+}
+
 /// Why somebody is turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefuseReason {
@@ -186,6 +200,19 @@ pub enum FailReason {
         times: u32,
         last: String,
     },
+}
+
+impl FailReason {
+    /// What processes of a run that failed end with: none of them helps by starting again.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::BadInput { .. } => BAD_INPUT,
+            Self::TooFew { .. } | Self::BudgetSpent { .. } | Self::Diverged(_) | Self::Stalled { .. } => {
+                RUN_FAILED
+            }
+        }
+    }
 }
 
 /// What a gathering still waits for.

@@ -11,6 +11,8 @@ use crate::stage::{Course, Cursor};
 pub struct Deadlines {
     /// All wanted workers have joined.
     pub gather: Duration,
+    /// Enough workers have joined that somebody else starts.
+    pub queue: Duration,
     /// A generation has formed; also: a fenced worker has said what state it keeps.
     pub form: Duration,
     /// Silence of a worker.
@@ -81,6 +83,7 @@ impl Rules {
             launching,
             deadlines: Deadlines {
                 gather: Duration::from_secs_f64(deadline.gather),
+                queue: Duration::from_secs_f64(deadline.queue),
                 form: Duration::from_secs_f64(deadline.form),
                 heartbeat: Duration::from_secs_f64(deadline.heartbeat),
                 progress: Duration::from_secs_f64(deadline.progress),

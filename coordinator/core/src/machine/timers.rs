@@ -24,6 +24,7 @@ impl Machine {
                     (gathering.grace, Why::Grace),
                     (gathering.not_before, Why::Pacing),
                     (gathering.deadline, Why::Gather),
+                    (self.queue_deadline(gathering), Why::Gather),
                     (self.loading_deadline(gathering), Why::Loading),
                 ]
                 .into_iter()

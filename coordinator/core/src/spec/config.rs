@@ -334,6 +334,8 @@ impl Default for CheckpointConfig {
 pub struct DeadlineConfig {
     /// All workers have joined.
     pub gather: f64,
+    /// Enough workers have joined that somebody else starts.
+    pub queue: f64,
     /// A generation has formed: data plane connected, state in place.
     pub form: f64,
     /// One collective operation.
@@ -352,6 +354,7 @@ impl Default for DeadlineConfig {
     fn default() -> Self {
         Self {
             gather: 120.0,
+            queue: 604_800.0,
             form: 120.0,
             collective: 300.0,
             heartbeat: 20.0,

@@ -389,6 +389,7 @@ impl<'a> Rules<'a> {
         let deadline = &self.config.deadline;
         for (key, seconds) in [
             ("gather", deadline.gather),
+            ("queue", deadline.queue),
             ("form", deadline.form),
             ("collective", deadline.collective),
             ("heartbeat", deadline.heartbeat),

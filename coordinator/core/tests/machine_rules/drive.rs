@@ -29,6 +29,7 @@ pub fn rules(wanted: u32, shards: u32) -> Rules {
         launching: Launching::Here,
         deadlines: Deadlines {
             gather: seconds(120),
+            queue: seconds(120),
             form: seconds(60),
             heartbeat: seconds(20),
             progress: seconds(600),

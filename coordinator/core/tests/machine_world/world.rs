@@ -160,6 +160,7 @@ impl World {
             },
             deadlines: Deadlines {
                 gather: millis(12_000),
+                queue: millis(12_000),
                 form: millis(1_500),
                 heartbeat: millis(HEARTBEAT),
                 progress: millis(5_000),

@@ -1,0 +1,132 @@
+//! Creates what is missing of a run. What is there already is left as it is, if it is the same submission.
+
+use kube::ResourceExt;
+use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
+
+use super::connect::{Cluster, Kind};
+use super::error::ClusterError;
+use crate::manifest::Manifest;
+use crate::names::{DIGEST_ANNOTATION, FIELD_MANAGER, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
+
+/// What became of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Created,
+    /// It was there already, of the same submission.
+    There,
+}
+
+/// One object and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub kind: String,
+    pub name: String,
+    pub outcome: Outcome,
+}
+
+/// Whether the server only says what it would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earnest {
+    Apply,
+    DryRun,
+}
+
+impl Cluster {
+    /// Creates the objects of a run in their order. Nothing is created when one of them is in the way.
+    ///
+    /// # Errors
+    /// An object of that name is another's or of another submission, or the cluster refuses.
+    pub async fn apply(
+        &self,
+        run: &RunName,
+        manifests: &[Manifest],
+        earnest: Earnest,
+    ) -> Result<Vec<Applied>, ClusterError> {
+        let mut there = Vec::with_capacity(manifests.len());
+        for manifest in manifests {
+            there.push(self.is_there(run, manifest).await?);
+        }
+        // All are tried before the first one is created, so that a refusal leaves nothing half done.
+        for (manifest, there) in manifests.iter().zip(&there) {
+            if !there {
+                self.rehearse(manifest).await?;
+            }
+        }
+        let mut applied = Vec::with_capacity(manifests.len());
+        for (manifest, there) in manifests.iter().zip(there) {
+            let outcome = if there { Outcome::There } else { Outcome::Created };
+            if !there && earnest == Earnest::Apply {
+                self.create(manifest, earnest).await?;
+            }
+            applied.push(Applied {
+                kind: manifest.kind.clone(),
+                name: manifest.name.clone(),
+                outcome,
+            });
+        }
+        Ok(applied)
+    }
+
+    /// Whether the object is there, of this very submission.
+    async fn is_there(&self, run: &RunName, manifest: &Manifest) -> Result<bool, ClusterError> {
+        let Manifest { kind, name, .. } = manifest;
+        let api = self.dynamic(kind_of(manifest)?);
+        let what = format!("look for {kind} `{name}`");
+        let Some(found) = self.ask(kind, &what, api.get_opt(name)).await? else {
+            return Ok(false);
+        };
+        let labels = found.labels();
+        let ours = labels.get(NAME_LABEL).is_some_and(|held| held == NAME)
+            && labels
+                .get(INSTANCE_LABEL)
+                .is_some_and(|held| held == run.as_str());
+        if !ours {
+            return Err(ClusterError::Foreign {
+                kind: kind.clone(),
+                name: name.clone(),
+            });
+        }
+        let wanted = manifest.value["metadata"]["annotations"][DIGEST_ANNOTATION].as_str();
+        if found.annotations().get(DIGEST_ANNOTATION).map(String::as_str) != wanted {
+            return Err(ClusterError::Differs { run: run.to_string() });
+        }
+        Ok(true)
+    }
+
+    /// Asks the server whether it would create the object.
+    async fn rehearse(&self, manifest: &Manifest) -> Result<(), ClusterError> {
+        match self.create(manifest, Earnest::DryRun).await {
+            // A webhook that cannot rehearse is asked in earnest.
+            Err(ClusterError::Refused { reasons, .. })
+                if reasons.iter().any(|why| why.contains("dry run")) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    pub(super) async fn create(&self, manifest: &Manifest, earnest: Earnest) -> Result<(), ClusterError> {
+        let Manifest { kind, name, .. } = manifest;
+        let api = self.dynamic(kind_of(manifest)?);
+        // A field that the server does not know is an error, not dropped.
+        let mut parameters = PatchParams::apply(FIELD_MANAGER);
+        parameters.field_validation = Some(ValidationDirective::Strict);
+        parameters.dry_run = earnest == Earnest::DryRun;
+        let what = format!("create {kind} `{name}`");
+        let object: DynamicObject =
+            serde_json::from_value(manifest.value.clone()).map_err(|cause| ClusterError::Other {
+                what: what.clone(),
+                told: cause.to_string(),
+            })?;
+        self.ask(kind, &what, api.patch(name, &parameters, &Patch::Apply(&object)))
+            .await?;
+        Ok(())
+    }
+}
+
+pub(super) fn kind_of(manifest: &Manifest) -> Result<&'static Kind, ClusterError> {
+    Kind::of(manifest).ok_or_else(|| ClusterError::NoSuchKind {
+        kind: manifest.kind.clone(),
+    })
+}

@@ -1,0 +1,188 @@
+//! The way to a cluster: kubeconfig, or the pod this runs in. Every request has a deadline and a name.
+
+use std::time::Duration;
+
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::error::{Asked, ClusterError, explain};
+use crate::manifest::Manifest;
+use crate::names::Label;
+
+/// Longest wait for one answer of the API.
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A namespace of a cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) server: String,
+}
+
+impl Cluster {
+    /// The cluster that KUBECONFIG, `~/.kube/config` or the surrounding pod names.
+    ///
+    /// # Errors
+    /// There is none, or its configuration cannot be read.
+    pub async fn connect(context: Option<&str>, namespace: Option<&Label>) -> Result<Self, ClusterError> {
+        let told = |cause: &dyn std::error::Error| ClusterError::NoConfig {
+            told: cause.to_string(),
+        };
+        let mut config = match context {
+            Some(_) => {
+                let options = KubeConfigOptions {
+                    context: context.map(ToOwned::to_owned),
+                    ..KubeConfigOptions::default()
+                };
+                let file = Kubeconfig::read().map_err(|cause| told(&cause))?;
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|cause| told(&cause))?
+            }
+            None => Config::infer().await.map_err(|cause| told(&cause))?,
+        };
+        config.connect_timeout = Some(CONNECT_DEADLINE);
+        let server = config.cluster_url.to_string();
+        let namespace = namespace.map_or_else(|| config.default_namespace.clone(), ToString::to_string);
+        let client = Client::try_from(config).map_err(|cause| told(&cause))?;
+        Ok(Self::new(client, namespace, server))
+    }
+
+    /// A cluster by a client that is there already.
+    #[must_use]
+    pub fn new(client: Client, namespace: String, server: String) -> Self {
+        Self {
+            client,
+            namespace,
+            server: server.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// Another namespace of the same cluster.
+    #[must_use]
+    pub fn elsewhere(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) fn dynamic(&self, kind: &Kind) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(kind.group, kind.version, kind.kind),
+            kind.plural,
+        );
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// One request, with a deadline.
+    pub(super) async fn ask<T>(
+        &self,
+        kind: &str,
+        what: &str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ClusterError> {
+        let asked = Asked {
+            what,
+            kind,
+            namespace: &self.namespace,
+            server: &self.server,
+        };
+        match tokio::time::timeout(ANSWER_DEADLINE, request).await {
+            Ok(answer) => answer.map_err(|cause| explain(asked, &cause)),
+            Err(_) => Err(ClusterError::Late {
+                what: what.to_owned(),
+                waited: ANSWER_DEADLINE,
+            }),
+        }
+    }
+
+    pub(super) async fn list<K>(&self, kind: &str, selector: &str) -> Result<Vec<K>, ClusterError>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let parameters = ListParams::default().labels(selector);
+        let api = self.api::<K>();
+        let listed = self
+            .ask(kind, &format!("list {kind}s"), api.list(&parameters))
+            .await?;
+        Ok(listed.items)
+    }
+}
+
+/// A kind of object that a run consists of.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+}
+
+/// All of them, those first that are to be deleted first.
+pub(super) const KINDS: [Kind; 11] = [
+    Kind::new("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
+    Kind::new(
+        "trainer.kubeflow.org",
+        "v1alpha1",
+        "TrainingRuntime",
+        "trainingruntimes",
+    ),
+    Kind::new("jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets"),
+    Kind::new("batch", "v1", "Job", "jobs"),
+    Kind::new("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+    Kind::new("apps", "v1", "StatefulSet", "statefulsets"),
+    Kind::new("", "v1", "Service", "services"),
+    Kind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    Kind::new("", "v1", "Secret", "secrets"),
+    Kind::new("", "v1", "ConfigMap", "configmaps"),
+    Kind::new("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+];
+
+impl Kind {
+    const fn new(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+        }
+    }
+
+    pub fn of(manifest: &Manifest) -> Option<&'static Self> {
+        let (group, _) = manifest.group_version();
+        Self::named(group, &manifest.kind)
+    }
+
+    pub fn named(group: &str, name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.group == group && kind.kind == name)
+    }
+
+    /// Whether every cluster has it.
+    pub fn is_built_in(&self) -> bool {
+        !self.group.contains('.') || self.group == "networking.k8s.io"
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong with a cluster, as sentences with a remedy.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// Whose turn it is after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Request, rights or cluster must be changed by a person.
+    Input,
+    /// The same request may work later.
+    Passing,
+}
+
+/// Why a cluster did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(
+        "no cluster is configured: {told}\n  hint: point KUBECONFIG to a kubeconfig, or name one of its contexts with --context"
+    )]
+    NoConfig { told: String },
+    #[error(
+        "the cluster's API at {server} cannot be reached: {told}\n  hint: `kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing"
+    )]
+    Unreachable { server: String, told: String },
+    #[error("waited {} s for the cluster's API to {what}\n  hint: try again; `kubectl get --raw /readyz` shows how it is", waited.as_secs())]
+    Late { what: String, waited: Duration },
+    #[error(
+        "the cluster does not know who asks: {told}\n  hint: log in again, and check the user of the kubeconfig's context"
+    )]
+    Unauthorized { told: String },
+    #[error(
+        "not allowed to {what}: {told}\n  hint: docs/operate.md lists the rights that submitting needs; `kubectl auth can-i --list -n {namespace}` shows yours"
+    )]
+    Forbidden {
+        what: String,
+        namespace: String,
+        told: String,
+    },
+    #[error(
+        "no quota left to {what}: {told}\n  hint: fewer --workers, or less of --cpus-per-worker, --memory-per-worker or --gpus-per-worker"
+    )]
+    Quota { what: String, told: String },
+    #[error(
+        "namespace `{namespace}` does not exist\n  hint: create it with `kubectl create namespace {namespace}`, or give another with --namespace"
+    )]
+    NoNamespace { namespace: String },
+    #[error("this cluster has no {kind}\n  hint: {}", remedy(kind))]
+    NoSuchKind { kind: String },
+    #[error("the cluster refuses to {what}:{}", listed(reasons))]
+    Refused { what: String, reasons: Vec<String> },
+    #[error(
+        "{kind} `{name}` is there already and belongs to something else\n  hint: give the run another name with --set run.name=…, or another --namespace"
+    )]
+    Foreign { kind: String, name: String },
+    #[error(
+        "run `{run}` is there already, and was submitted with other settings\n  hint: look at it with `coordinator cluster status {run}`, remove it with `coordinator cluster delete {run}`, or give this one another name with --set run.name=…"
+    )]
+    Differs { run: String },
+    #[error(
+        "there is no run `{run}` in namespace `{namespace}`\n  hint: `coordinator cluster list -n {namespace}` shows those that are there"
+    )]
+    NoRun { run: String, namespace: String },
+    #[error(
+        "run `{run}` cannot be resumed here: it was not submitted by this program\n  hint: use what applied it, such as helm or kubectl apply"
+    )]
+    NotSubmitted { run: String },
+    #[error("the pods of {what} have not left within {} s\n  hint: `kubectl get pods -l app.kubernetes.io/instance={run}` shows them; a node may be gone", waited.as_secs())]
+    StillThere {
+        what: String,
+        run: String,
+        waited: Duration,
+    },
+    #[error("{what}: {told}")]
+    Other { what: String, told: String },
+}
+
+fn remedy(kind: &str) -> &'static str {
+    match kind {
+        "JobSet" => "install JobSet, or leave --output-kind out",
+        "TrainJob" | "TrainingRuntime" => "install Kubeflow Trainer, or leave --output-kind out",
+        "PodMonitor" => "install the Prometheus operator, or leave --pod-monitor out",
+        _ => "it is older than 1.34, or not a Kubernetes cluster",
+    }
+}
+
+fn listed(reasons: &[String]) -> String {
+    reasons.iter().map(|reason| format!("\n  {reason}")).collect()
+}
+
+impl ClusterError {
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Unreachable { .. } | Self::Late { .. } | Self::Quota { .. } | Self::StillThere { .. } => {
+                Blame::Passing
+            }
+            Self::NoConfig { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::NoNamespace { .. }
+            | Self::NoSuchKind { .. }
+            | Self::Refused { .. }
+            | Self::Foreign { .. }
+            | Self::Differs { .. }
+            | Self::NoRun { .. }
+            | Self::NotSubmitted { .. }
+            | Self::Other { .. } => Blame::Input,
+        }
+    }
+}
+
+/// What was asked of whom, for the sentence of what came of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub what: &'a str,
+    pub kind: &'a str,
+    pub namespace: &'a str,
+    pub server: &'a str,
+}
+
+/// The API's answer as an error of ours.
+pub(super) fn explain(asked: Asked<'_>, cause: &kube::Error) -> ClusterError {
+    match cause {
+        kube::Error::Api(status) => of_status(asked, status),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+            ClusterError::Unreachable {
+                server: asked.server.to_owned(),
+                told: with_causes(cause),
+            }
+        }
+        kube::Error::Auth(_) => ClusterError::Unauthorized {
+            told: with_causes(cause),
+        },
+        _ => ClusterError::Other {
+            what: asked.what.to_owned(),
+            told: with_causes(cause),
+        },
+    }
+}
+
+fn of_status(asked: Asked<'_>, status: &Status) -> ClusterError {
+    let told = || status.message.trim().to_owned();
+    let what = || asked.what.to_owned();
+    let namespace = || asked.namespace.to_owned();
+    match status.code {
+        401 => ClusterError::Unauthorized { told: told() },
+        403 if status.message.contains("exceeded quota") => ClusterError::Quota {
+            what: what(),
+            told: told(),
+        },
+        403 => ClusterError::Forbidden {
+            what: what(),
+            namespace: namespace(),
+            told: told(),
+        },
+        404 if status.message.contains("namespaces \"") => ClusterError::NoNamespace {
+            namespace: namespace(),
+        },
+        404 if is_unknown_path(status) => ClusterError::NoSuchKind {
+            kind: asked.kind.to_owned(),
+        },
+        429 | 500.. => ClusterError::Unreachable {
+            server: asked.server.to_owned(),
+            told: told(),
+        },
+        _ => {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            let mut reasons: Vec<String> = causes
+                .map(|cause| match cause.field.is_empty() {
+                    true => cause.message.clone(),
+                    false => format!("{}: {}", cause.field, cause.message),
+                })
+                .collect();
+            if reasons.is_empty() {
+                reasons.push(told());
+            }
+            ClusterError::Refused {
+                what: what(),
+                reasons,
+            }
+        }
+    }
+}
+
+/// A group or version that the server does not serve, as opposed to an object that is not there.
+fn is_unknown_path(status: &Status) -> bool {
+    status.message.contains("could not find the requested resource")
+        || status.message.contains("page not found")
+}
+
+/// An error with its causes on one line, each said once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! A run from here to its end: what its pods are up to and what its coordinator says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::connect::Cluster;
+use super::error::ClusterError;
+use super::lines::{End, Line};
+use super::logs::LogTail;
+use super::pods::{PodState, PodView, summary};
+use super::watch::{Change, Watch};
+use crate::names::{COORDINATOR, RunName};
+
+/// A coordinator that cannot start gets this long, as its volume or image may come late.
+const STUCK_FOR: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Exit code of a coordinator that will not begin: configuration or data are wrong.
+const BAD_INPUT: i32 = 78;
+
+/// What somebody who follows a run hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The pods of the workers, counted; told when it changes.
+    Workers(String),
+    /// The coordinator's pod, while it does not run.
+    Coordinator(String),
+    Line(Line),
+}
+
+/// How following ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    Over(End),
+    /// The coordinator cannot start, in the cluster's words.
+    Stuck {
+        why: String,
+    },
+    /// Somebody stopped or deleted the run.
+    Gone,
+}
+
+enum Event {
+    Pods(Change<Pod>),
+    Line(String),
+    LookAround,
+}
+
+impl Cluster {
+    /// Tells what happens to the run until it is over.
+    ///
+    /// # Errors
+    /// The API refuses, or was out of reach for too long.
+    pub async fn follow(
+        &self,
+        run: &RunName,
+        tell: &mut (dyn FnMut(Happening) + Send),
+    ) -> Result<Followed, ClusterError> {
+        let mut watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
+        let mut log = LogTail::new(self, &run.coordinator_pod(), COORDINATOR);
+        let mut scene = Scene::default();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                change = watch.next() => Event::Pods(change?),
+                line = log.next() => Event::Line(line?),
+                _ = look.tick() => Event::LookAround,
+            };
+            match event {
+                Event::Pods(change) => scene.change(change),
+                Event::Line(text) => match Line::parse(&text) {
+                    Line::Over(end) => return Ok(Followed::Over(end)),
+                    line => tell(Happening::Line(line)),
+                },
+                Event::LookAround => {
+                    if let Some(followed) = scene.verdict() {
+                        return Ok(followed);
+                    }
+                }
+            }
+            for happening in scene.news() {
+                tell(happening);
+            }
+        }
+    }
+}
+
+/// The pods as they are known.
+#[derive(Default)]
+struct Scene {
+    pods: BTreeMap<String, PodView>,
+    coordinator_was_there: bool,
+    stuck_since: Option<Instant>,
+    gone_since: Option<Instant>,
+    told_workers: String,
+    told_coordinator: String,
+}
+
+impl Scene {
+    fn change(&mut self, change: Change<Pod>) {
+        match change {
+            Change::All(pods) => {
+                self.pods = pods
+                    .iter()
+                    .map(|pod| (pod.name_any(), PodView::of(pod)))
+                    .collect();
+            }
+            Change::One(pod) => {
+                self.pods.insert(pod.name_any(), PodView::of(&pod));
+            }
+            Change::Gone(pod) => {
+                self.pods.remove(&pod.name_any());
+            }
+        }
+        let coordinator = self.coordinator();
+        let stuck = coordinator.is_some_and(|pod| pod.state == PodState::Stuck);
+        let (there, now) = (coordinator.is_some(), Instant::now());
+        self.coordinator_was_there |= there;
+        self.stuck_since = stuck.then(|| self.stuck_since.unwrap_or(now));
+        self.gone_since = (!there && self.coordinator_was_there).then(|| self.gone_since.unwrap_or(now));
+    }
+
+    fn coordinator(&self) -> Option<&PodView> {
+        self.pods.values().find(|pod| pod.component == COORDINATOR)
+    }
+
+    /// What ends the following although the coordinator said nothing.
+    fn verdict(&self) -> Option<Followed> {
+        let patience = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= STUCK_FOR);
+        if patience(self.gone_since) {
+            return Some(Followed::Gone);
+        }
+        let coordinator = self.coordinator()?;
+        let refused = coordinator.state == PodState::Stuck && coordinator.exit_code == Some(BAD_INPUT);
+        if refused {
+            return Some(Followed::Over(End::Failed {
+                why: coordinator.why.clone(),
+                exit_code: u8::try_from(BAD_INPUT).unwrap_or(1),
+            }));
+        }
+        patience(self.stuck_since).then(|| Followed::Stuck {
+            why: coordinator.why.clone(),
+        })
+    }
+
+    fn news(&mut self) -> Vec<Happening> {
+        let mut news = Vec::new();
+        let waits = self.coordinator().filter(|pod| pod.state != PodState::Running);
+        let coordinator = waits.map_or_else(String::new, |pod| match pod.why.is_empty() {
+            true => pod.state.name().to_owned(),
+            false => format!("{} ({})", pod.state.name(), pod.why),
+        });
+        if coordinator != self.told_coordinator && !coordinator.is_empty() {
+            news.push(Happening::Coordinator(coordinator.clone()));
+        }
+        self.told_coordinator = coordinator;
+        let workers = summary(self.pods.values().filter(|pod| pod.is_worker()));
+        if workers != self.told_workers {
+            news.push(Happening::Workers(workers.clone()));
+            self.told_workers = workers;
+        }
+        news
+    }
+}

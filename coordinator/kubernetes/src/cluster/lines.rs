@@ -1,0 +1,147 @@
+//! What a coordinator's log says, line by line.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+pub struct Progress {
+    pub stage: String,
+    pub step: u64,
+    pub steps: u64,
+    #[serde(default)]
+    pub workers: u64,
+    #[serde(default)]
+    pub images_per_second: Option<f64>,
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
+    /// Such as `seg=0.5 cross=1.2`.
+    #[serde(default)]
+    pub losses: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Finished {
+        digest: String,
+    },
+    Failed {
+        why: String,
+        exit_code: u8,
+    },
+    /// By a person, on the status page.
+    Stopped,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    Progress(Progress),
+    Over(End),
+    /// Anything else worth a person's time.
+    Told {
+        level: String,
+        text: String,
+    },
+    /// No JSON: what a program writes that cannot even begin.
+    Raw(String),
+}
+
+impl Line {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) else {
+            return Self::Raw(text.to_owned());
+        };
+        let field = |name: &str| {
+            fields
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let message = field("message");
+        match message.as_str() {
+            "progress" => {
+                if let Ok(progress) = serde_json::from_value(Value::Object(fields.clone())) {
+                    return Self::Progress(progress);
+                }
+            }
+            "over" if field("state") == "finished" => {
+                return Self::Over(End::Finished {
+                    digest: field("digest"),
+                });
+            }
+            "over" if field("state") == "stopped" => return Self::Over(End::Stopped),
+            "over" => {
+                let code = fields.get("exit_code").and_then(Value::as_u64);
+                return Self::Over(End::Failed {
+                    why: field("why"),
+                    exit_code: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+                });
+            }
+            _ => {}
+        }
+        let own = ["message", "level", "timestamp", "span", "spans", "target"];
+        let details: Vec<String> = fields
+            .iter()
+            .filter(|(name, value)| !own.contains(&name.as_str()) && !value.is_null())
+            .map(|(name, value)| match value {
+                Value::String(text) => format!("{name} {text}"),
+                other => format!("{name} {other}"),
+            })
+            .collect();
+        let text = match details.is_empty() {
+            true => message,
+            false => format!("{message}: {}", details.join(", ")),
+        };
+        Self::Told {
+            level: field("level"),
+            text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_coordinator_are_understood() {
+        let progress = Line::parse(
+            r#"{"timestamp":"t","level":"INFO","message":"progress","stage":"adapt","step":5,"steps":10,"workers":2,
+            "images_per_second":3.5,"seconds_left":7,"losses":"seg=0.5","activity":""}"#,
+        );
+        let Line::Progress(progress) = progress else {
+            panic!("{progress:?}")
+        };
+        assert_eq!(
+            (progress.stage.as_str(), progress.step, progress.workers),
+            ("adapt", 5, 2)
+        );
+        assert_eq!(
+            Line::parse(
+                r#"{"level":"INFO","message":"over","state":"finished","digest":"ab","exit_code":0}"#
+            ),
+            Line::Over(End::Finished { digest: "ab".into() })
+        );
+        assert_eq!(
+            Line::parse(
+                r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#
+            ),
+            Line::Over(End::Failed {
+                why: "no data".into(),
+                exit_code: 78
+            })
+        );
+        assert_eq!(
+            Line::parse(r#"{"level":"WARN","message":"worker lost","slot":3,"why":"silent for 20 s"}"#),
+            Line::Told {
+                level: "WARN".into(),
+                text: "worker lost: slot 3, why silent for 20 s".into()
+            }
+        );
+        assert_eq!(Line::parse("error: no"), Line::Raw("error: no".into()));
+    }
+}

@@ -1,0 +1,24 @@
+//! The thin client: applies, lists, follows, stops and deletes runs of one namespace.
+//!
+//! Owns all IO of this crate. Every request and every wait has a deadline and a name; streams that close are taken up
+//! where they were. Decides nothing about a run.
+
+mod apply;
+mod connect;
+mod error;
+mod follow;
+mod lines;
+mod logs;
+mod pods;
+mod runs;
+mod verbs;
+mod watch;
+
+pub use apply::{Applied, Earnest, Outcome};
+pub use connect::Cluster;
+pub use error::{Blame, ClusterError};
+pub use follow::{Followed, Happening};
+pub use lines::{End, Line, Progress};
+pub use pods::{PodState, PodView, summary};
+pub use runs::{ProgressView, RunState, RunView};
+pub use verbs::{Deleted, StateVolume};

@@ -1,0 +1,258 @@
+//! What the pods of a run are up to, and why.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use serde::Serialize;
+
+use crate::names::{COMPONENT_LABEL, WORKER};
+
+/// One pod, for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodView {
+    pub name: String,
+    /// `coordinator` or `worker`.
+    pub component: String,
+    /// The worker's slot.
+    pub index: Option<u32>,
+    pub state: PodState,
+    /// Why it is in this state, in the cluster's words.
+    pub why: String,
+    pub node: Option<String>,
+    pub restarts: i32,
+    /// What its container ended with.
+    pub exit_code: Option<i32>,
+}
+
+/// What a pod is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodState {
+    /// Waits for a place on a node.
+    Pending,
+    /// Has a place; image or volumes are on their way.
+    Starting,
+    /// Will not start without a person's help.
+    Stuck,
+    Running,
+    Leaving,
+    Done,
+    Failed,
+}
+
+impl PodState {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Stuck => "stuck",
+            Self::Running => "running",
+            Self::Leaving => "leaving",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Reasons of a waiting container that do not pass by themselves.
+const HOPELESS: [&str; 7] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "CrashLoopBackOff",
+];
+
+impl PodView {
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let status = pod.status.clone().unwrap_or_default();
+        let container = status.container_statuses.as_ref().and_then(|all| all.first());
+        let terminated = container.and_then(ended);
+        let (state, why) = match status.phase.as_deref() {
+            _ if pod.metadata.deletion_timestamp.is_some() => (PodState::Leaving, String::new()),
+            Some("Succeeded") => (PodState::Done, String::new()),
+            Some("Failed") => (
+                PodState::Failed,
+                terminated.clone().map_or_else(
+                    || {
+                        status
+                            .message
+                            .clone()
+                            .or(status.reason.clone())
+                            .unwrap_or_default()
+                    },
+                    |(_, why)| why,
+                ),
+            ),
+            _ => standing(pod, container),
+        };
+        let labels = pod.labels();
+        Self {
+            name: pod.name_any(),
+            component: labels.get(COMPONENT_LABEL).cloned().unwrap_or_default(),
+            index: labels
+                .get("batch.kubernetes.io/job-completion-index")
+                .and_then(|index| index.parse().ok()),
+            state,
+            why,
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            restarts: container.map_or(0, |container| container.restart_count),
+            exit_code: terminated.map(|(code, _)| code),
+        }
+    }
+
+    #[must_use]
+    pub fn is_worker(&self) -> bool {
+        self.component == WORKER
+    }
+}
+
+fn standing(pod: &Pod, container: Option<&ContainerStatus>) -> (PodState, String) {
+    let waiting = container.and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    if let Some(waiting) = waiting {
+        let reason = waiting.reason.clone().unwrap_or_default();
+        let told = waiting.message.clone().unwrap_or_default();
+        if HOPELESS.contains(&reason.as_str()) {
+            let last = container.and_then(ended).map(|(_, why)| why);
+            let why = match (reason.as_str(), last) {
+                ("CrashLoopBackOff", Some(last)) => last,
+                _ => joined(&reason, &told),
+            };
+            return (PodState::Stuck, why);
+        }
+        return (PodState::Starting, joined(&reason, &told));
+    }
+    if container.is_some_and(|container| {
+        container
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some())
+    }) {
+        return (PodState::Running, String::new());
+    }
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let unscheduled = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .find_map(|condition| condition.message.clone());
+    match unscheduled {
+        Some(why) => (PodState::Pending, why),
+        None if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) => {
+            (PodState::Starting, String::new())
+        }
+        None => (PodState::Pending, String::new()),
+    }
+}
+
+/// What the container ended with, now or the last time.
+fn ended(container: &ContainerStatus) -> Option<(i32, String)> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let ended = states
+        .into_iter()
+        .flatten()
+        .find_map(|state| state.terminated.as_ref())?;
+    let message = ended.message.clone().unwrap_or_default();
+    let last_line = message.trim().lines().last().unwrap_or_default();
+    let reason = ended
+        .reason
+        .clone()
+        .filter(|reason| reason != "Error")
+        .unwrap_or_default();
+    let why = joined(
+        &joined(&format!("exit code {}", ended.exit_code), &reason),
+        last_line,
+    );
+    Some((ended.exit_code, why))
+}
+
+fn joined(first: &str, second: &str) -> String {
+    match (first.is_empty(), second.is_empty()) {
+        (false, false) => format!("{first}: {second}"),
+        _ => format!("{first}{second}"),
+    }
+}
+
+/// Workers counted by state, with the commonest reason of those that wait: `5 running, 3 pending (no GPU left)`.
+#[must_use]
+pub fn summary<'a>(pods: impl Iterator<Item = &'a PodView>) -> String {
+    let mut counted: BTreeMap<PodState, (u32, BTreeMap<&str, u32>)> = BTreeMap::new();
+    for pod in pods {
+        let (count, reasons) = counted.entry(pod.state).or_default();
+        *count += 1;
+        if !pod.why.is_empty() {
+            *reasons.entry(&pod.why).or_default() += 1;
+        }
+    }
+    let parts = counted.iter().map(|(state, (count, reasons))| {
+        let commonest = reasons
+            .iter()
+            .max_by_key(|(_, times)| **times)
+            .map(|(why, _)| *why);
+        match commonest {
+            Some(why) => format!("{count} {} ({why})", state.name()),
+            None => format!("{count} {}", state.name()),
+        }
+    });
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() {
+        "none yet".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(status: serde_json::Value) -> PodView {
+        let pod = json!({"metadata": {"name": "fog-worker-3", "labels": {
+            COMPONENT_LABEL: WORKER, "batch.kubernetes.io/job-completion-index": "3"}}, "status": status});
+        PodView::of(&serde_json::from_value(pod).expect("a pod"))
+    }
+
+    fn container(state: serde_json::Value) -> serde_json::Value {
+        json!({"phase": "Pending", "containerStatuses": [{
+            "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 2, "state": state}]})
+    }
+
+    #[test]
+    fn reasons_are_found_where_the_cluster_hides_them() {
+        let pending = view(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available"}]}));
+        assert_eq!(
+            (pending.state, pending.why.as_str()),
+            (PodState::Pending, "0/4 nodes are available")
+        );
+        assert_eq!(pending.index, Some(3));
+        let stuck = view(container(
+            json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}}),
+        ));
+        assert_eq!(
+            (stuck.state, stuck.why.as_str()),
+            (PodState::Stuck, "ErrImagePull: not found")
+        );
+        let mut failed = container(json!({"terminated": {
+            "exitCode": 78, "reason": "Error", "message": "noise\nerror: no data\n"}}));
+        failed["phase"] = "Failed".into();
+        let failed = view(failed);
+        assert_eq!(
+            (failed.exit_code, failed.why.as_str()),
+            (Some(78), "exit code 78: error: no data")
+        );
+        assert_eq!(
+            summary([&pending, &stuck, &pending].into_iter()),
+            "2 pending (0/4 nodes are available), 1 stuck (ErrImagePull: not found)"
+        );
+        assert_eq!(summary(std::iter::empty()), "none yet");
+    }
+}

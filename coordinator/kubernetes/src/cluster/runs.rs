@@ -1,0 +1,253 @@
+//! Runs that are in the namespace, and how each stands.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::LogParams;
+use serde::Serialize;
+
+use super::connect::Cluster;
+use super::error::ClusterError;
+use super::lines::{End, Line, Progress};
+use super::pods::{PodState, PodView};
+use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
+
+/// Enough of a log to hold its last progress line.
+const TAIL_LINES: i64 = 200;
+
+/// How a run stands, as far as the cluster and its coordinator's log tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// The coordinator does not run yet.
+    Starting,
+    /// It runs, and waits for workers.
+    Waiting,
+    Training,
+    Finished,
+    Failed,
+    /// Stopped by a person; can be resumed.
+    Stopped,
+}
+
+impl RunState {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Waiting => "waiting",
+            Self::Training => "training",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// One run of a namespace.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunView {
+    pub run: String,
+    pub namespace: String,
+    pub state: RunState,
+    pub why: String,
+    pub image: String,
+    pub workers_wanted: u32,
+    pub workers_running: u32,
+    /// RFC 3339.
+    pub created: Option<String>,
+    pub progress: Option<ProgressView>,
+    pub pods: Vec<PodView>,
+}
+
+/// Progress as it was last told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProgressView {
+    pub stage: String,
+    pub step: u64,
+    pub steps: u64,
+    pub images_per_second: Option<f64>,
+    pub seconds_left: Option<u64>,
+    pub losses: String,
+}
+
+impl From<Progress> for ProgressView {
+    fn from(told: Progress) -> Self {
+        Self {
+            stage: told.stage,
+            step: told.step,
+            steps: told.steps,
+            images_per_second: told.images_per_second,
+            seconds_left: told.seconds_left,
+            losses: told.losses,
+        }
+    }
+}
+
+impl Cluster {
+    /// All runs of the namespace, in order of name.
+    ///
+    /// # Errors
+    /// The API refuses or does not answer.
+    pub async fn runs(&self) -> Result<Vec<RunView>, ClusterError> {
+        let every = format!("{NAME_LABEL}={NAME}");
+        let coordinators = format!("{every},{COMPONENT_LABEL}={COORDINATOR}");
+        let sets: Vec<StatefulSet> = self.list("StatefulSet", &coordinators).await?;
+        let mut pods: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
+        for pod in self.list::<Pod>("Pod", &every).await? {
+            let run = pod.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
+            pods.entry(run).or_default().push(pod);
+        }
+        let mut runs = Vec::with_capacity(sets.len());
+        for set in &sets {
+            let run = set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
+            runs.push(self.view(set, pods.remove(&run).unwrap_or_default()).await?);
+        }
+        runs.sort_by(|left, right| left.run.cmp(&right.run));
+        Ok(runs)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// There is none of that name, or the API refuses or does not answer.
+    pub async fn run(&self, run: &RunName) -> Result<RunView, ClusterError> {
+        let set = self.coordinator_of(run).await?;
+        let pods = self.list::<Pod>("Pod", &run.selector()).await?;
+        self.view(&set, pods).await
+    }
+
+    pub(super) async fn coordinator_of(&self, run: &RunName) -> Result<StatefulSet, ClusterError> {
+        let api = self.api::<StatefulSet>();
+        let name = run.coordinator();
+        let found = self
+            .ask(
+                "StatefulSet",
+                &format!("look for StatefulSet `{name}`"),
+                api.get_opt(&name),
+            )
+            .await?;
+        found
+            .filter(|set| set.labels().get(NAME_LABEL).is_some_and(|held| held == NAME))
+            .ok_or_else(|| ClusterError::NoRun {
+                run: run.to_string(),
+                namespace: self.namespace.clone(),
+            })
+    }
+
+    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>) -> Result<RunView, ClusterError> {
+        let spec = set.spec.clone().unwrap_or_default();
+        let container = spec
+            .template
+            .spec
+            .and_then(|pod| pod.containers.into_iter().next());
+        let wanted = container
+            .iter()
+            .flat_map(|container| container.args.iter().flatten());
+        let wanted = wanted
+            .filter_map(|argument| argument.strip_prefix("--workers=")?.parse().ok())
+            .next();
+        let mut pods: Vec<PodView> = pods.iter().map(PodView::of).collect();
+        pods.sort_by(|left, right| {
+            (&left.component, left.index, &left.name).cmp(&(&right.component, right.index, &right.name))
+        });
+        let running = pods
+            .iter()
+            .filter(|pod| pod.is_worker() && pod.state == PodState::Running)
+            .count();
+        let coordinator = pods.iter().find(|pod| pod.component == COORDINATOR);
+        let said = match coordinator {
+            Some(pod) if pod.state == PodState::Running => self.last_words(&pod.name).await?,
+            Some(_) | None => Said::default(),
+        };
+        let (state, why) = match (&said.end, coordinator) {
+            (Some(End::Finished { digest }), _) => (RunState::Finished, format!("digest {digest}")),
+            (Some(End::Failed { why, .. }), _) => (RunState::Failed, why.clone()),
+            (Some(End::Stopped), _) => (RunState::Stopped, "on its status page".to_owned()),
+            (None, _) if spec.replicas == Some(0) => (RunState::Stopped, String::new()),
+            (None, Some(pod)) if pod.state == PodState::Running => match &said.progress {
+                Some(_) if running > 0 => (RunState::Training, said.told),
+                Some(_) | None => (RunState::Waiting, said.told),
+            },
+            (None, Some(pod)) => (RunState::Starting, pod.why.clone()),
+            (None, None) => (
+                RunState::Starting,
+                "its coordinator's pod is not there".to_owned(),
+            ),
+        };
+        let created = set.metadata.creation_timestamp.as_ref();
+        Ok(RunView {
+            run: set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default(),
+            namespace: self.namespace.clone(),
+            state,
+            why,
+            image: container
+                .and_then(|container| container.image)
+                .unwrap_or_default(),
+            workers_wanted: wanted.unwrap_or(0),
+            workers_running: u32::try_from(running).unwrap_or(u32::MAX),
+            created: created.map(|at| at.0.to_string()),
+            progress: said.progress.map(ProgressView::from),
+            pods,
+        })
+    }
+
+    async fn last_words(&self, pod: &str) -> Result<Said, ClusterError> {
+        let text = self.log(pod, Some(TAIL_LINES)).await?;
+        let mut said = Said::default();
+        for line in text.lines() {
+            match Line::parse(line) {
+                Line::Progress(progress) => said.progress = Some(progress),
+                Line::Over(end) => said.end = Some(end),
+                Line::Told { text, .. } => said.told = text,
+                Line::Raw(_) => {}
+            }
+        }
+        Ok(said)
+    }
+
+    /// What a pod's log holds now, or its last lines. Empty where no container has started.
+    ///
+    /// # Errors
+    /// The API refuses or does not answer.
+    pub async fn log(&self, pod: &str, tail: Option<i64>) -> Result<String, ClusterError> {
+        let parameters = LogParams {
+            tail_lines: tail,
+            ..LogParams::default()
+        };
+        let api = self.api::<Pod>();
+        let what = format!("read the log of pod `{pod}`");
+        let request = async {
+            match api.logs(pod, &parameters).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(String::new()),
+                other => other,
+            }
+        };
+        self.ask("Pod", &what, request).await
+    }
+
+    /// Every line of a pod's log from its beginning, until told enough.
+    ///
+    /// # Errors
+    /// The API refuses, or was out of reach for too long.
+    pub async fn follow_log(
+        &self,
+        pod: &str,
+        component: &str,
+        tell: &mut (dyn FnMut(String) -> bool + Send),
+    ) -> Result<(), ClusterError> {
+        let mut log = super::logs::LogTail::new(self, pod, component);
+        while tell(log.next().await?) {}
+        Ok(())
+    }
+}
+
+/// What the end of a log comes to.
+#[derive(Default)]
+struct Said {
+    progress: Option<Progress>,
+    end: Option<End>,
+    told: String,
+}

@@ -1,0 +1,66 @@
+//! What will be created and with what, for a person to look at before.
+
+use crate::manifest::Manifest;
+use crate::submission::{RunStorage, Submission};
+
+/// Rows of name and value.
+#[must_use]
+pub fn plan(submission: &Submission, manifests: &[Manifest]) -> Vec<[String; 2]> {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let Submission { run, image, .. } = submission;
+    let workers = &submission.worker;
+    let gpu = submission
+        .gpu
+        .as_ref()
+        .map_or_else(String::new, |gpu| match &gpu.node {
+            Some((_, value)) => format!(", 1 {} on {value}", gpu.resource),
+            None => format!(", 1 {}", gpu.resource),
+        });
+    let plural = if submission.workers == 1 { "" } else { "s" };
+    let mut rows = vec![
+        row("run", run.to_string()),
+        row("image", image.clone()),
+        row(
+            "workers",
+            format!(
+                "{} pod{plural} of a {}: each {} CPU, {} memory{gpu}",
+                submission.workers,
+                submission.output.kind(),
+                workers.cpu,
+                workers.memory
+            ),
+        ),
+        row(
+            "coordinator",
+            format!(
+                "1 pod of a StatefulSet: {} CPU, {} memory, {} volume for the journal",
+                submission.coordinator.cpu, submission.coordinator.memory, submission.state_size
+            ),
+        ),
+    ];
+    if let Some(queue) = &submission.queue {
+        rows.push(row(
+            "queue",
+            format!("{queue}: workers wait for Kueue to admit them"),
+        ));
+    }
+    for data in &submission.data {
+        rows.push(row("data", format!("claim {data}, read-only")));
+    }
+    rows.push(row(
+        "results",
+        match &submission.storage {
+            RunStorage::Shared(claim) => format!("claim {claim}, folder {run}"),
+            RunStorage::Remote => "object storage, as run.toml says".to_owned(),
+        },
+    ));
+    if let Some(secret) = &submission.s3_secret {
+        rows.push(row("s3", format!("credentials of Secret {secret}")));
+    }
+    let objects: Vec<String> = manifests
+        .iter()
+        .map(|manifest| format!("{} {}", manifest.kind, manifest.name))
+        .collect();
+    rows.push(row("objects", objects.join(", ")));
+    rows
+}

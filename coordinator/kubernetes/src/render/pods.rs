@@ -1,0 +1,234 @@
+//! What the pods of coordinator and workers have in common: rights, volumes, environment.
+//!
+//! Every pod meets the Pod Security Standard "restricted", has a read-only root and no token of the cluster.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar,
+    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
+    ResourceRequirements, SeccompProfile, SecretEnvSource, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::submission::{Resources, RunStorage, Submission};
+
+/// Folder of run directories, in all pods.
+pub const RUNS_PATH: &str = "/var/lib/ulda/runs";
+pub(super) const HOME_PATH: &str = "/var/lib/ulda";
+pub(super) const STATE_PATH: &str = "/var/lib/ulda/state";
+pub(super) const CONFIG_PATH: &str = "/etc/ulda/config";
+pub(super) const CONFIG_FILE: &str = "run.toml";
+pub(super) const CREDENTIALS_PATH: &str = "/etc/ulda/credentials";
+
+pub(super) const CONTROL: (&str, i32) = ("control", 7070);
+pub(super) const DATA: (&str, i32) = ("data", 7071);
+pub(super) const HTTP: (&str, i32) = ("http", 9464);
+
+const RUNS_VOLUME: &str = "runs";
+const SCRATCH_VOLUME: &str = "tmp";
+
+/// A volume with the place where it is mounted.
+pub(super) struct Mounted {
+    pub volume: Option<Volume>,
+    pub mount: VolumeMount,
+}
+
+pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.into(),
+        mount_path: path.into(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn mounted(name: &str, path: &str, read_only: bool, source: Volume) -> Mounted {
+    Mounted {
+        volume: Some(Volume {
+            name: name.into(),
+            ..source
+        }),
+        mount: mount(name, path, read_only),
+    }
+}
+
+fn claim(name: &str, read_only: bool) -> Volume {
+    Volume {
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: name.into(),
+            read_only: read_only.then_some(true),
+        }),
+        ..Volume::default()
+    }
+}
+
+pub(super) fn scratch(name: &str, path: &str) -> Mounted {
+    let source = Volume {
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    };
+    mounted(name, path, false, source)
+}
+
+/// Shared memory; the runtime's own is 64 MiB.
+pub(super) fn shared_memory(limit: &str) -> Mounted {
+    let source = Volume {
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".into()),
+            size_limit: Some(Quantity(limit.into())),
+            ..EmptyDirVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    mounted("shm", "/dev/shm", false, source)
+}
+
+pub(super) fn config(submission: &Submission) -> Mounted {
+    let source = Volume {
+        config_map: Some(ConfigMapVolumeSource {
+            name: submission.run.config(),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    mounted("config", CONFIG_PATH, true, source)
+}
+
+/// What the pods of every component mount: data, its credentials, a place for temporary files.
+pub(super) fn common(submission: &Submission, component: &str) -> Vec<Mounted> {
+    let mut all = vec![scratch(SCRATCH_VOLUME, "/tmp")];
+    for (index, data) in submission.data.iter().enumerate() {
+        let path = data.path.to_string_lossy();
+        all.push(mounted(
+            &format!("data-{index}"),
+            &path,
+            true,
+            claim(data.claim.as_str(), true),
+        ));
+    }
+    let secret = Volume {
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(submission.run.credentials(component)),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    all.push(mounted("credentials", CREDENTIALS_PATH, true, secret));
+    all
+}
+
+/// The run directories that all pods share; nothing where they are kept elsewhere.
+pub(super) fn shared_runs(submission: &Submission) -> Option<Mounted> {
+    match &submission.storage {
+        RunStorage::Shared(name) => Some(mounted(
+            RUNS_VOLUME,
+            RUNS_PATH,
+            false,
+            claim(name.as_str(), false),
+        )),
+        RunStorage::Remote => None,
+    }
+}
+
+/// Run directories of a worker: shared, or its own for as long as it lives.
+pub(super) fn worker_runs(submission: &Submission) -> Mounted {
+    shared_runs(submission).unwrap_or_else(|| scratch(RUNS_VOLUME, RUNS_PATH))
+}
+
+/// Environment of every container, which tells where its credentials lie.
+pub(super) fn environment() -> Vec<EnvVar> {
+    vec![
+        variable("HOME", "/tmp"),
+        variable("ULDA_CREDENTIALS", CREDENTIALS_PATH),
+    ]
+}
+
+pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value: Some(value.into()),
+        ..EnvVar::default()
+    }
+}
+
+/// Access to object storage.
+pub(super) fn env_from(submission: &Submission) -> Option<Vec<EnvFromSource>> {
+    let secret = submission.s3_secret.as_ref()?;
+    Some(vec![EnvFromSource {
+        secret_ref: Some(SecretEnvSource {
+            name: secret.to_string(),
+            ..SecretEnvSource::default()
+        }),
+        ..EnvFromSource::default()
+    }])
+}
+
+/// Memory is a limit, as it cannot be squeezed; CPU is not, as throttling would slow all workers down.
+pub(super) fn requirements(resources: &Resources, extended: &[(&str, &str)]) -> ResourceRequirements {
+    let mut requests = BTreeMap::from([
+        ("cpu".to_owned(), Quantity(resources.cpu.to_string())),
+        ("memory".to_owned(), Quantity(resources.memory.to_string())),
+    ]);
+    let mut limits = BTreeMap::from([("memory".to_owned(), Quantity(resources.memory.to_string()))]);
+    for (name, amount) in extended {
+        requests.insert((*name).to_owned(), Quantity((*amount).to_owned()));
+        limits.insert((*name).to_owned(), Quantity((*amount).to_owned()));
+    }
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: Some(limits),
+        ..ResourceRequirements::default()
+    }
+}
+
+pub(super) fn locked_down() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            ..Capabilities::default()
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+/// The pod around one container.
+pub(super) fn pod(submission: &Submission, container: Container, volumes: Vec<Mounted>) -> PodSpec {
+    let mut container = container;
+    container.image = Some(submission.image.clone());
+    container.security_context = Some(locked_down());
+    container.env_from = env_from(submission);
+    container.termination_message_policy = Some("FallbackToLogsOnError".into());
+    let mut mounts: Vec<VolumeMount> = volumes.iter().map(|mounted| mounted.mount.clone()).collect();
+    // A path is mounted before what lies below it.
+    mounts.sort_by_key(|mount| Path::new(&mount.mount_path).components().count());
+    container.volume_mounts = Some(mounts);
+    let references = submission.pull_secret.iter().map(|secret| LocalObjectReference {
+        name: secret.to_string(),
+    });
+    PodSpec {
+        containers: vec![container],
+        volumes: Some(volumes.into_iter().filter_map(|mounted| mounted.volume).collect()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        image_pull_secrets: submission.pull_secret.as_ref().map(|_| references.collect()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(submission.user),
+            run_as_group: Some(submission.user),
+            fs_group: Some(submission.user),
+            fs_group_change_policy: Some("OnRootMismatch".into()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}

@@ -1,0 +1,185 @@
+//! The workers: an Indexed Job, whose indexes are the run's slots.
+//!
+//! Exit codes decide what follows: 78 and 70 end the Job, as another try cannot help; 75 and 143 are nobody's
+//! failure and cost no retry; whatever else counts against the index.
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodTemplateSpec, Service,
+    ServicePort, ServiceSpec, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::metadata::{all, metadata, of};
+use super::pods::{
+    CONTROL, DATA, Mounted, common, environment, pod, requirements, shared_memory, variable, worker_runs,
+};
+use crate::manifest::Manifest;
+use crate::names::WORKER;
+use crate::submission::Submission;
+
+pub(super) const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
+/// A finished Job is looked at for so long.
+pub(super) const KEPT_SECONDS: i32 = 86_400;
+/// Failures of one index before it is given up; the run goes on with the others.
+const RETRIES: i32 = 10;
+/// How long a worker looks for its coordinator before its pod is replaced.
+const SEARCH_SECONDS: u32 = 600;
+const SHARED_MEMORY: &str = "2Gi";
+/// Configuration or data are wrong; the run failed.
+const HOPELESS: [i32; 2] = [70, 78];
+/// The coordinator is gone; the worker was told to leave.
+const HARMLESS: [i32; 2] = [75, 143];
+
+pub(super) fn service(submission: &Submission) -> Manifest {
+    Manifest::typed(&Service {
+        metadata: metadata(submission, submission.run.workers(), WORKER),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".into()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(of(submission, WORKER)),
+            ports: Some(vec![ServicePort {
+                name: Some(DATA.0.into()),
+                port: DATA.1,
+                target_port: Some(IntOrString::String(DATA.0.into())),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    })
+}
+
+pub(super) fn job(submission: &Submission) -> Manifest {
+    let mut metadata = metadata(submission, submission.run.workers(), WORKER);
+    if let (Some(queue), Some(labels)) = (&submission.queue, &mut metadata.labels) {
+        labels.insert(QUEUE_LABEL.into(), queue.to_string());
+    }
+    Manifest::typed(&Job {
+        metadata,
+        spec: Some(JobSpec {
+            suspend: submission.queue.as_ref().map(|_| true),
+            ttl_seconds_after_finished: Some(KEPT_SECONDS),
+            ..job_spec(submission, WORKER)
+        }),
+        ..Job::default()
+    })
+}
+
+/// What every kind of output has at its core. `container` is the name the output wants for it.
+pub(super) fn job_spec(submission: &Submission, container: &str) -> JobSpec {
+    let count = i32::try_from(submission.workers).unwrap_or(i32::MAX);
+    JobSpec {
+        completions: Some(count),
+        parallelism: Some(count),
+        completion_mode: Some("Indexed".into()),
+        backoff_limit_per_index: Some(RETRIES),
+        max_failed_indexes: Some(count - 1),
+        pod_replacement_policy: Some("Failed".into()),
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![
+                PodFailurePolicyRule {
+                    action: "Ignore".into(),
+                    on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+                        type_: "DisruptionTarget".into(),
+                        status: "True".into(),
+                    }]),
+                    ..PodFailurePolicyRule::default()
+                },
+                on_exit("FailJob", container, &HOPELESS),
+                on_exit("Ignore", container, &HARMLESS),
+            ],
+        }),
+        template: template(submission, container),
+        ..JobSpec::default()
+    }
+}
+
+fn on_exit(action: &str, container: &str, codes: &[i32]) -> PodFailurePolicyRule {
+    PodFailurePolicyRule {
+        action: action.into(),
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: Some(container.into()),
+            operator: "In".into(),
+            values: codes.to_vec(),
+        }),
+        ..PodFailurePolicyRule::default()
+    }
+}
+
+fn template(submission: &Submission, name: &str) -> PodTemplateSpec {
+    let mut volumes: Vec<Mounted> = vec![worker_runs(submission), shared_memory(SHARED_MEMORY)];
+    volumes.extend(common(submission, WORKER));
+    let mut spec = pod(submission, container(submission, name), volumes);
+    spec.restart_policy = Some("Never".into());
+    spec.subdomain = Some(submission.run.workers());
+    spec.termination_grace_period_seconds = i64::try_from(submission.worker_grace().as_secs()).ok();
+    let mut node_selector = submission.node_selector.clone();
+    if let Some(gpu) = &submission.gpu {
+        node_selector.extend(gpu.node.clone());
+        spec.tolerations = Some(vec![Toleration {
+            key: Some(gpu.resource.clone()),
+            operator: Some("Exists".into()),
+            effect: Some("NoSchedule".into()),
+            ..Toleration::default()
+        }]);
+    }
+    spec.node_selector = (!node_selector.is_empty()).then_some(node_selector);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(all(submission, WORKER)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    }
+}
+
+fn container(submission: &Submission, name: &str) -> Container {
+    let run = &submission.run;
+    let arguments = [
+        "join".to_owned(),
+        format!("--coordinator=https://{}:{}", run.coordinator_host(), CONTROL.1),
+        format!("--run={run}"),
+        "--slot=$(JOB_COMPLETION_INDEX)".to_owned(),
+        format!("--data-listen=0.0.0.0:{}", DATA.1),
+        "--data-advertise=$(POD_IP)".to_owned(),
+        format!("--search={SEARCH_SECONDS}"),
+    ];
+    let mut environment = environment();
+    environment.push(EnvVar {
+        name: "POD_IP".into(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".into(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    });
+    if let Some(threads) = submission.threads_per_shard {
+        environment.push(variable("OMP_NUM_THREADS", threads.to_string()));
+    }
+    let gpu: Vec<(&str, &str)> = submission
+        .gpu
+        .iter()
+        .map(|gpu| (gpu.resource.as_str(), "1"))
+        .collect();
+    Container {
+        name: name.into(),
+        command: Some(vec!["worker".into()]),
+        args: Some(arguments.to_vec()),
+        env: Some(environment),
+        ports: Some(vec![ContainerPort {
+            name: Some(DATA.0.into()),
+            container_port: DATA.1,
+            ..ContainerPort::default()
+        }]),
+        resources: Some(requirements(&submission.worker, &gpu)),
+        ..Container::default()
+    }
+}

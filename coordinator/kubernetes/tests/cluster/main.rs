@@ -1,0 +1,411 @@
+//! The client against an API server that refuses what a real one refuses.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test whose bench cannot be set up has failed"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod server;
+
+use std::time::Duration;
+
+use axum::http::Method;
+use common::{plain, rich};
+use serde_json::{Value, json};
+use server::{NAMESPACE, Server};
+use ulda_kubernetes::cluster::{
+    Blame, Cluster, ClusterError, Earnest, End, Followed, Happening, Line, Outcome, RunState, StateVolume,
+};
+use ulda_kubernetes::{OutputKind, RunName, Submission, render_submission};
+
+fn run() -> RunName {
+    "fog".parse().unwrap()
+}
+
+async fn submit(cluster: &Cluster, submission: &Submission) -> Result<Vec<Outcome>, ClusterError> {
+    let manifests = render_submission(submission);
+    let applied = cluster.apply(&submission.run, &manifests, Earnest::Apply).await?;
+    Ok(applied.into_iter().map(|applied| applied.outcome).collect())
+}
+
+fn pod(name: &str, component: &str, index: Option<u32>, status: Value) -> Value {
+    let mut labels = json!({
+        "app.kubernetes.io/name": "ulda", "app.kubernetes.io/instance": "fog", "app.kubernetes.io/component": component});
+    if let Some(index) = index {
+        labels["batch.kubernetes.io/job-completion-index"] = index.to_string().into();
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status})
+}
+
+fn running() -> Value {
+    json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": true,
+        "restartCount": 0, "state": {"running": {}}}]})
+}
+
+fn crashed(code: i32, message: &str) -> Value {
+    json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false,
+        "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": code, "message": message}}}]})
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work)
+        .await
+        .expect("waited 20 s")
+}
+
+#[tokio::test]
+async fn submitting_twice_changes_nothing() {
+    let (server, cluster) = Server::start().await;
+    let first = submit(&cluster, &plain()).await.unwrap();
+    assert!(
+        first.iter().all(|outcome| *outcome == Outcome::Created),
+        "{first:?}"
+    );
+    let before = server.get("jobs", "fog-worker").unwrap();
+    let second = submit(&cluster, &plain()).await.unwrap();
+    assert!(
+        second.iter().all(|outcome| *outcome == Outcome::There),
+        "{second:?}"
+    );
+    assert_eq!(server.get("jobs", "fog-worker").unwrap(), before);
+    server.remove("services", "fog-worker");
+    let third = submit(&cluster, &plain()).await.unwrap();
+    assert_eq!(
+        third
+            .iter()
+            .filter(|outcome| **outcome == Outcome::Created)
+            .count(),
+        1,
+        "only what is missing"
+    );
+}
+
+#[tokio::test]
+async fn another_submission_of_the_same_name_is_refused_before_anything_is_created() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let mut other = plain();
+    other.workers = 5;
+    other.monitoring.pod_monitor = true;
+    let refused = submit(&cluster, &other).await.unwrap_err();
+    assert!(matches!(refused, ClusterError::Differs { .. }), "{refused}");
+    assert!(server.names("podmonitors").is_empty());
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_is_left_alone() {
+    let (server, cluster) = Server::start().await;
+    let theirs =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "fog-coordinator"}, "spec": {}});
+    server.put("services", theirs.clone());
+    let refused = submit(&cluster, &plain()).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("Service `fog-coordinator` is there already and belongs to something else")
+    );
+    assert!(server.names("configmaps").is_empty());
+}
+
+#[tokio::test]
+async fn refusals_get_a_sentence_with_a_remedy() {
+    let (server, cluster) = Server::start().await;
+    let missing = submit(&cluster, &rich(OutputKind::JobSet)).await.unwrap_err();
+    assert!(
+        missing.to_string().contains("install the Prometheus operator"),
+        "{missing}"
+    );
+    assert!(server.names("configmaps").is_empty(), "nothing is half done");
+    server.install("monitoring.coreos.com");
+    let missing = submit(&cluster, &rich(OutputKind::JobSet)).await.unwrap_err();
+    assert!(
+        missing
+            .to_string()
+            .contains("install JobSet, or leave --output-kind out"),
+        "{missing}"
+    );
+    server.forbid(Method::PATCH, "statefulsets");
+    let refused = submit(&cluster, &plain()).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("not allowed to create StatefulSet `fog-coordinator`"),
+        "{refused}"
+    );
+    assert_eq!(refused.blame(), Blame::Input);
+    let none = cluster.run(&"snow".parse().unwrap()).await.unwrap_err();
+    assert_eq!(
+        none.to_string().lines().next(),
+        Some("there is no run `snow` in namespace `vision`")
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_not_there_is_named() {
+    let (_server, cluster) = Server::start().await;
+    let elsewhere = cluster.elsewhere("nowhere");
+    let refused = submit(&elsewhere, &plain()).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("namespace `nowhere` does not exist"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_field_that_the_server_does_not_know_is_not_dropped() {
+    let (_server, cluster) = Server::start().await;
+    let mut manifests = render_submission(&plain());
+    let job = manifests.last_mut().unwrap();
+    job.value["spec"]["template"]["spec"]["restartPolice"] = "Never".into();
+    let refused = cluster
+        .apply(&run(), &manifests, Earnest::Apply)
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("unknown field \".spec.template.spec.restartPolice\""),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_creates_nothing() {
+    let (server, cluster) = Server::start().await;
+    cluster
+        .apply(&run(), &render_submission(&plain()), Earnest::DryRun)
+        .await
+        .unwrap();
+    assert!(server.names("statefulsets").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_told_from_a_wrong_request() {
+    let gone = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let client = kube::Client::try_from(gone).unwrap();
+    let cluster = Cluster::new(client, NAMESPACE.into(), "http://127.0.0.1:9".into());
+    let refused = within(cluster.runs()).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("the cluster's API at http://127.0.0.1:9 cannot be reached"),
+        "{refused}"
+    );
+    assert_eq!(refused.blame(), Blame::Passing);
+}
+
+/// What `follow` tells, while the test plays the cluster.
+async fn followed(
+    server: Server,
+    cluster: Cluster,
+    play: impl AsyncFnOnce(&Server),
+) -> (Result<Followed, ClusterError>, Vec<Happening>) {
+    let mut told = Vec::new();
+    let run = run();
+    let mut tell = |happening| told.push(happening);
+    let (end, ()) = within(async { tokio::join!(cluster.follow(&run, &mut tell), play(&server)) }).await;
+    (end, told)
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_followed_through_broken_streams_to_its_end() {
+    let (server, cluster) = Server::start().await;
+    // Each watch and each log stream ends after one thing was told.
+    server.end_watches_after(1);
+    server.end_streams_after(2);
+    let (end, told) = followed(server, cluster, async |server| {
+        server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
+        for index in 0..3 {
+            server.put(
+                "pods",
+                pod(&format!("fog-worker-{index}-x"), "worker", Some(index), running()),
+            );
+        }
+        for step in 1..=4 {
+            let line =
+                json!({"level": "INFO", "message": "progress", "stage": "adapt", "step": step, "steps": 4});
+            server.log("fog-coordinator-0", &line.to_string());
+        }
+        let over = json!({"level": "INFO", "message": "over", "state": "finished", "digest": "ab"});
+        server.log("fog-coordinator-0", &over.to_string());
+    })
+    .await;
+    assert_eq!(
+        end.unwrap(),
+        Followed::Over(End::Finished { digest: "ab".into() })
+    );
+    let steps: Vec<u64> = told
+        .iter()
+        .filter_map(|happening| match happening {
+            Happening::Line(Line::Progress(progress)) => Some(progress.step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, [1, 2, 3, 4], "each line once, in order");
+    assert!(told.contains(&Happening::Workers("3 running".into())), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
+    let (server, cluster) = Server::start().await;
+    server.end_watches_after(1);
+    let requests = server.clone();
+    let (end, told) = followed(server, cluster, async |server| {
+        let watches = || {
+            requests
+                .requests()
+                .iter()
+                .filter(|request| request.ends_with("/pods"))
+                .count()
+        };
+        until(|| watches() >= 2).await;
+        // The watch that stands ends with this; what follows is forgotten before it is taken up again.
+        let mut store_is_older = false;
+        for index in 0..4 {
+            server.put(
+                "pods",
+                pod(&format!("fog-worker-{index}-x"), "worker", Some(index), running()),
+            );
+            if !store_is_older {
+                server.compact();
+                store_is_older = true;
+            }
+        }
+        server.compact();
+        until(|| watches() >= 4).await;
+        server.log(
+            "fog-coordinator-0",
+            r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#,
+        );
+    })
+    .await;
+    let failed = End::Failed {
+        why: "no data".into(),
+        exit_code: 78,
+    };
+    assert_eq!(end.unwrap(), Followed::Over(failed));
+    assert!(told.contains(&Happening::Workers("4 running".into())), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_coordinator_that_refuses_its_configuration_ends_the_following() {
+    let (server, cluster) = Server::start().await;
+    let (end, _) = followed(server, cluster, async |server| {
+        let crashed = crashed(78, "error: data set folder `/data/city` does not exist");
+        server.put("pods", pod("fog-coordinator-0", "coordinator", None, crashed));
+    })
+    .await;
+    let Followed::Over(End::Failed { why, exit_code: 78 }) = end.unwrap() else {
+        panic!("not failed with 78")
+    };
+    assert!(why.contains("`/data/city` does not exist"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_unwell_for_a_moment_does_not_end_the_following() {
+    let (server, cluster) = Server::start().await;
+    server.break_down(3);
+    let (end, _) = followed(server, cluster, async |server| {
+        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        server.log("fog-coordinator-0", over);
+    })
+    .await;
+    assert!(matches!(end, Ok(Followed::Over(End::Finished { .. }))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_stopped_resumed_and_deleted() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let submitted = server.get("jobs", "fog-worker").unwrap();
+    within(cluster.stop(&run())).await.unwrap();
+    assert!(server.names("jobs").is_empty());
+    let set = |server: &Server| server.get("statefulsets", "fog-coordinator").unwrap();
+    assert_eq!(set(&server)["spec"]["replicas"], 0);
+    assert_eq!(cluster.run(&run()).await.unwrap().state, RunState::Stopped);
+
+    within(cluster.resume(&run(), "7")).await.unwrap();
+    assert_eq!(
+        server.get("jobs", "fog-worker").unwrap()["spec"],
+        submitted["spec"]
+    );
+    let resumed = set(&server);
+    assert_eq!(resumed["spec"]["replicas"], 1);
+    let container = &resumed["spec"]["template"]["spec"]["containers"][0];
+    assert!(
+        container["args"].is_array(),
+        "the rest of the container is as it was"
+    );
+    let attempt = json!({"name": "ULDA_ATTEMPT", "value": "7"});
+    assert!(container["env"].as_array().unwrap().contains(&attempt));
+
+    let mut failed = server.get("jobs", "fog-worker").unwrap();
+    failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+    server.put("jobs", failed);
+    within(cluster.resume(&run(), "8")).await.unwrap();
+    assert!(
+        server.get("jobs", "fog-worker").unwrap().get("status").is_none(),
+        "a Job that ended is created anew"
+    );
+
+    let claim = json!({"metadata": {"name": "state-fog-coordinator-0", "labels": {
+        "app.kubernetes.io/name": "ulda", "app.kubernetes.io/instance": "fog"}}});
+    server.put("persistentvolumeclaims", claim);
+    let kept = cluster.delete(&run(), StateVolume::Keep).await.unwrap();
+    assert_eq!(kept[0].kind, "Job", "workers go first");
+    assert_eq!(server.names("persistentvolumeclaims").len(), 1);
+    for plural in [
+        "jobs",
+        "statefulsets",
+        "services",
+        "configmaps",
+        "networkpolicies",
+        "secrets",
+    ] {
+        assert!(server.names(plural).is_empty(), "{plural} are left");
+    }
+    cluster.delete(&run(), StateVolume::Delete).await.unwrap();
+    assert!(server.names("persistentvolumeclaims").is_empty());
+    let none = cluster.delete(&run(), StateVolume::Keep).await.unwrap_err();
+    assert!(matches!(none, ClusterError::NoRun { .. }), "{none}");
+}
+
+#[tokio::test]
+async fn runs_are_listed_with_their_state_and_progress() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    assert_eq!(cluster.runs().await.unwrap()[0].state, RunState::Starting);
+    server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
+    server.log(
+        "fog-coordinator-0",
+        r#"{"level":"INFO","message":"gathering workers: 0 of 2"}"#,
+    );
+    let waiting = cluster.run(&run()).await.unwrap();
+    assert_eq!(
+        (waiting.state, waiting.why.as_str()),
+        (RunState::Waiting, "gathering workers: 0 of 2")
+    );
+    server.put("pods", pod("fog-worker-1-x", "worker", Some(1), running()));
+    let progress = json!({"level": "INFO", "message": "progress", "stage": "adapt", "step": 3, "steps": 4});
+    server.log("fog-coordinator-0", &progress.to_string());
+    let training = cluster.run(&run()).await.unwrap();
+    assert_eq!(training.state, RunState::Training);
+    assert_eq!((training.workers_running, training.workers_wanted), (1, 2));
+    assert_eq!(training.progress.unwrap().step, 3);
+    assert_eq!(
+        cluster.log("fog-worker-9", None).await.unwrap(),
+        "",
+        "no container yet"
+    );
+}

@@ -1,0 +1,560 @@
+//! An API server in this process that refuses what a real one refuses: unknown fields, stale versions, changes of
+//! immutable fields, foreign namespaces, kinds that are not installed. Watches end when they are told to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use k8s_openapi::api::{apps, batch, core, networking};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub const NAMESPACE: &str = "vision";
+
+#[derive(Default)]
+struct Store {
+    version: u64,
+    /// By plural and name.
+    objects: BTreeMap<(String, String), Value>,
+    /// Events by version, for watches.
+    events: Vec<(u64, String, Value)>,
+    /// Watches from before this version are too old.
+    horizon: u64,
+    /// Watches end after this many events.
+    events_per_watch: Option<usize>,
+    logs: HashMap<String, Vec<(String, String)>>,
+    /// Log streams end after this many lines.
+    lines_per_stream: Option<usize>,
+    installed: Vec<&'static str>,
+    forbidden: Vec<(Method, &'static str)>,
+    broken: u32,
+    requests: Vec<String>,
+}
+
+/// A handle for the test.
+#[derive(Clone)]
+pub struct Server {
+    store: Arc<Mutex<Store>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Server {
+    pub async fn start() -> (Self, ulda_kubernetes::cluster::Cluster) {
+        let server = Self {
+            store: Arc::new(Mutex::new(Store {
+                installed: vec!["batch", "apps", "networking.k8s.io"],
+                ..Store::default()
+            })),
+            changed: watch::Sender::new(0),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = kube::Config::new(address.parse().unwrap());
+        let client = kube::Client::try_from(config).unwrap();
+        let cluster = ulda_kubernetes::cluster::Cluster::new(client, NAMESPACE.into(), address);
+        (server, cluster)
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub fn install(&self, group: &'static str) {
+        self.store().installed.push(group);
+    }
+
+    pub fn forbid(&self, method: Method, plural: &'static str) {
+        self.store().forbidden.push((method, plural));
+    }
+
+    /// The next requests find the server unwell.
+    pub fn break_down(&self, requests: u32) {
+        self.store().broken = requests;
+    }
+
+    pub fn end_watches_after(&self, events: usize) {
+        self.store().events_per_watch = Some(events);
+    }
+
+    pub fn end_streams_after(&self, lines: usize) {
+        self.store().lines_per_stream = Some(lines);
+    }
+
+    /// Forgets all events up to now.
+    pub fn compact(&self) {
+        let mut store = self.store();
+        store.horizon = store.version;
+        store.events.clear();
+    }
+
+    pub fn put(&self, plural: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        self.store().write(plural, &name, object);
+        self.tell();
+    }
+
+    pub fn remove(&self, plural: &str, name: &str) {
+        self.store().delete(plural, name);
+        self.tell();
+    }
+
+    pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
+        self.store()
+            .objects
+            .get(&(plural.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    pub fn names(&self, plural: &str) -> Vec<String> {
+        let store = self.store();
+        store
+            .objects
+            .keys()
+            .filter(|(held, _)| held == plural)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    pub fn log(&self, pod: &str, line: &str) {
+        let mut store = self.store();
+        let lines = store.logs.entry(pod.to_owned()).or_default();
+        let at = format!("2026-01-01T00:00:00.{:09}Z", lines.len() + 1);
+        lines.push((at, line.to_owned()));
+        drop(store);
+        self.tell();
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.store().requests.clone()
+    }
+}
+
+impl Store {
+    fn write(&mut self, plural: &str, name: &str, mut object: Value) -> Value {
+        self.version += 1;
+        let key = (plural.to_owned(), name.to_owned());
+        let kind = if self.objects.contains_key(&key) {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        object["metadata"]["namespace"] = NAMESPACE.into();
+        let event = json!({"type": kind, "object": object});
+        self.events.push((self.version, plural.to_owned(), event));
+        self.objects.insert(key, object.clone());
+        object
+    }
+
+    fn delete(&mut self, plural: &str, name: &str) -> Option<Value> {
+        let mut object = self.objects.remove(&(plural.to_owned(), name.to_owned()))?;
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let event = json!({"type": "DELETED", "object": object});
+        self.events.push((self.version, plural.to_owned(), event));
+        Some(object)
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Response {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+        "message": message});
+    (StatusCode::from_u16(code).unwrap(), axum::Json(body)).into_response()
+}
+
+struct Path<'a> {
+    group: &'a str,
+    namespace: &'a str,
+    plural: &'a str,
+    name: Option<&'a str>,
+    sub: Option<&'a str>,
+}
+
+fn parse(path: &str) -> Option<Path<'_>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, rest) = match parts.as_slice() {
+        ["api", "v1", rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => return None,
+    };
+    match rest {
+        ["namespaces", namespace, plural, rest @ ..] => Some(Path {
+            group,
+            namespace,
+            plural,
+            name: rest.first().copied(),
+            sub: rest.get(1).copied(),
+        }),
+        _ => None,
+    }
+}
+
+async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let query: HashMap<String, String> = axum::extract::Query::try_from_uri(&uri)
+        .map(|query| query.0)
+        .unwrap_or_default();
+    server.store().requests.push(format!("{method} {}", uri.path()));
+    let broken = {
+        let mut store = server.store();
+        let broken = store.broken > 0;
+        store.broken = store.broken.saturating_sub(1);
+        broken
+    };
+    if broken {
+        return status(500, "InternalError", "etcdserver: request timed out");
+    }
+    let Some(path) = parse(uri.path()) else {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    };
+    let installed = path.group.is_empty() || server.store().installed.contains(&path.group);
+    if !installed {
+        return status(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
+    }
+    if server
+        .store()
+        .forbidden
+        .iter()
+        .any(|(held, plural)| *held == method && *plural == path.plural)
+    {
+        let message = format!("{} is forbidden: User \"dev\" cannot do this", path.plural);
+        return status(403, "Forbidden", &message);
+    }
+    if path.sub == Some("log") {
+        return log(&server, path.name.unwrap_or_default(), &query);
+    }
+    match method {
+        Method::GET if path.name.is_some() => get(&server, &path),
+        Method::GET if query.get("watch").is_some_and(|watch| watch == "true") => {
+            watch(&server, &path, &query)
+        }
+        Method::GET => list(&server, &path, &query),
+        Method::PATCH => patch(&server, &path, &query, &body),
+        Method::DELETE => delete(&server, &path),
+        _ => status(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ),
+    }
+}
+
+fn missing(path: &Path<'_>) -> Response {
+    let name = path.name.unwrap_or_default();
+    status(404, "NotFound", &format!("{} \"{name}\" not found", path.plural))
+}
+
+fn get(server: &Server, path: &Path<'_>) -> Response {
+    match server.get(path.plural, path.name.unwrap_or_default()) {
+        Some(object) => axum::Json(object).into_response(),
+        None => missing(path),
+    }
+}
+
+fn selected(object: &Value, query: &HashMap<String, String>) -> bool {
+    let selector = query.get("labelSelector").map(String::as_str).unwrap_or_default();
+    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        let (key, value) = term.split_once('=').unwrap();
+        object["metadata"]["labels"][key] == value
+    })
+}
+
+fn list(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Response {
+    let store = server.store();
+    let items: Vec<&Value> = store
+        .objects
+        .iter()
+        .filter(|((plural, _), object)| plural == path.plural && selected(object, query))
+        .map(|(_, object)| object)
+        .collect();
+    let version = store.version.to_string();
+    axum::Json(
+        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}),
+    )
+    .into_response()
+}
+
+fn watch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Response {
+    let from: u64 = query["resourceVersion"].parse().unwrap();
+    if from < server.store().horizon {
+        return status(410, "Expired", "too old resource version");
+    }
+    let (server, plural, query) = (server.clone(), path.plural.to_owned(), query.clone());
+    let mut changed = server.changed.subscribe();
+    let (lines, inbox) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(16);
+    tokio::spawn(async move {
+        let (mut from, mut sent) = (from, 0);
+        loop {
+            let (next, most, too_old) = {
+                let store = server.store();
+                let next = store.events.iter().find(|(version, held, event)| {
+                    *version > from && *held == plural && selected(&event["object"], &query)
+                });
+                (next.cloned(), store.events_per_watch, from < store.horizon)
+            };
+            if most.is_some_and(|most| sent >= most) {
+                return;
+            }
+            if too_old {
+                let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
+                    "reason": "Expired", "message": "too old resource version"});
+                let event = json!({"type": "ERROR", "object": gone});
+                let _ = lines.send(Ok(format!("{event}\n"))).await;
+                return;
+            }
+            match next {
+                Some((version, _, event)) => {
+                    from = version;
+                    sent += 1;
+                    if lines.send(Ok(format!("{event}\n"))).await.is_err() {
+                        return;
+                    }
+                }
+                None => {
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    stream(inbox)
+}
+
+fn stream(inbox: tokio::sync::mpsc::Receiver<Result<String, std::io::Error>>) -> Response {
+    let lines = futures_util::stream::unfold(inbox, async |mut inbox| Some((inbox.recv().await?, inbox)));
+    Body::from_stream(lines).into_response()
+}
+
+fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -> Response {
+    if !server.store().logs.contains_key(pod) {
+        return status(
+            400,
+            "BadRequest",
+            &format!("container in pod \"{pod}\" is waiting to start"),
+        );
+    }
+    let stamps = query.get("timestamps").is_some_and(|given| given == "true");
+    let since = query.get("sinceTime").cloned().unwrap_or_default();
+    let told = move |(at, line): &(String, String)| match stamps {
+        true => format!("{at} {line}\n"),
+        false => format!("{line}\n"),
+    };
+    if query.get("follow").is_none_or(|given| given != "true") {
+        let store = server.store();
+        let lines: String = store.logs[pod].iter().map(told).collect();
+        return lines.into_response();
+    }
+    let (server, pod) = (server.clone(), pod.to_owned());
+    let mut changed = server.changed.subscribe();
+    let (lines, inbox) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        // A real server cuts to whole seconds, so lines come again.
+        let second = since.get(..19).unwrap_or_default().to_owned();
+        let mut index = 0;
+        let mut sent = 0;
+        loop {
+            let (next, most) = {
+                let store = server.store();
+                (store.logs[&pod].get(index).cloned(), store.lines_per_stream)
+            };
+            if most.is_some_and(|most| sent >= most) {
+                return;
+            }
+            match next {
+                Some(line) => {
+                    index += 1;
+                    if line.0 >= second {
+                        sent += usize::from(line.0 > since);
+                        if lines.send(Ok(told(&line))).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                None => {
+                    if changed.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    stream(inbox)
+}
+
+/// Fields of `given` that a typed round trip loses.
+fn unknown_fields<T: DeserializeOwned + Serialize>(given: &Value) -> Result<Vec<String>, String> {
+    let typed: T = serde_json::from_value(given.clone()).map_err(|cause| cause.to_string())?;
+    let kept = serde_json::to_value(typed).unwrap();
+    let mut lost = Vec::new();
+    compare("", given, &kept, &mut lost);
+    Ok(lost)
+}
+
+fn compare(at: &str, given: &Value, kept: &Value, lost: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (key, value) in given {
+                let at = format!("{at}.{key}");
+                match kept.get(key) {
+                    Some(kept) => compare(&at, value, kept, lost),
+                    None if value.as_object().is_some_and(serde_json::Map::is_empty) => {}
+                    None => lost.push(at),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) => {
+            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
+                compare(&format!("{at}[{index}]"), given, kept, lost);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn strict(plural: &str, given: &Value) -> Result<(), Response> {
+    let lost = match plural {
+        "configmaps" => unknown_fields::<core::v1::ConfigMap>(given),
+        "secrets" => unknown_fields::<core::v1::Secret>(given),
+        "services" => unknown_fields::<core::v1::Service>(given),
+        "statefulsets" => unknown_fields::<apps::v1::StatefulSet>(given),
+        "jobs" => unknown_fields::<batch::v1::Job>(given),
+        "networkpolicies" => unknown_fields::<networking::v1::NetworkPolicy>(given),
+        _ => Ok(Vec::new()),
+    };
+    match lost {
+        Ok(lost) if lost.is_empty() => Ok(()),
+        Ok(lost) => Err(status(
+            400,
+            "BadRequest",
+            &format!("strict decoding error: unknown field \"{}\"", lost[0]),
+        )),
+        Err(cause) => Err(status(400, "BadRequest", &cause)),
+    }
+}
+
+/// What may be changed of an object that is there.
+fn immutable_change(plural: &str, before: &Value, after: &Value) -> Option<String> {
+    let fixed: &[&str] = match plural {
+        "jobs" => &[
+            "completions",
+            "template",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+        ],
+        "statefulsets" => &[
+            "serviceName",
+            "selector",
+            "volumeClaimTemplates",
+            "podManagementPolicy",
+        ],
+        _ => &[],
+    };
+    let changed = fixed
+        .iter()
+        .find(|field| before["spec"][**field] != after["spec"][**field])?;
+    Some(format!("spec.{changed}: Invalid value: field is immutable"))
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                match value.is_null() {
+                    true => drop(into.remove(key)),
+                    false => merge(into.entry(key.clone()).or_insert(Value::Null), value),
+                }
+            }
+        }
+        // Strategic: items of containers and variables are found by name.
+        (Value::Array(into), Value::Array(patch)) => {
+            for item in patch {
+                match into
+                    .iter_mut()
+                    .find(|held| held["name"] == item["name"] && !item["name"].is_null())
+                {
+                    Some(held) => merge(held, item),
+                    None => into.push(item.clone()),
+                }
+            }
+        }
+        (into, patch) => *into = patch.clone(),
+    }
+}
+
+fn patch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, body: &Bytes) -> Response {
+    if path.namespace != NAMESPACE {
+        return status(
+            404,
+            "NotFound",
+            &format!("namespaces \"{}\" not found", path.namespace),
+        );
+    }
+    let given: Value = serde_json::from_slice(body).unwrap();
+    let name = path.name.unwrap_or_default();
+    let applies = given.get("apiVersion").is_some();
+    if applies {
+        if !query.contains_key("fieldManager") {
+            return status(400, "BadRequest", "fieldManager is required for apply patch");
+        }
+        assert_eq!(query.get("fieldValidation").map(String::as_str), Some("Strict"));
+        if let Err(refused) = strict(path.plural, &given) {
+            return refused;
+        }
+    }
+    let mut store = server.store();
+    let before = store
+        .objects
+        .get(&(path.plural.to_owned(), name.to_owned()))
+        .cloned();
+    let Some(mut after) = before.clone().or_else(|| applies.then(|| json!({}))) else {
+        return missing(path);
+    };
+    let version = &given["metadata"]["resourceVersion"];
+    if !version.is_null() && *version != after["metadata"]["resourceVersion"] {
+        return status(
+            409,
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version",
+        );
+    }
+    merge(&mut after, &given);
+    if let Some(why) = before
+        .as_ref()
+        .and_then(|before| immutable_change(path.plural, before, &after))
+    {
+        return status(422, "Invalid", &why);
+    }
+    if query.get("dryRun").is_some() {
+        return axum::Json(after).into_response();
+    }
+    let written = store.write(path.plural, name, after);
+    drop(store);
+    server.tell();
+    axum::Json(written).into_response()
+}
+
+fn delete(server: &Server, path: &Path<'_>) -> Response {
+    let deleted = server.store().delete(path.plural, path.name.unwrap_or_default());
+    server.tell();
+    match deleted {
+        Some(object) => axum::Json(object).into_response(),
+        None => missing(path),
+    }
+}

@@ -1,0 +1,78 @@
+//! Submissions that tests begin with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ulda_kubernetes::{Credentials, Files, Gpu, Monitoring, OutputKind, Resources, RunStorage, Submission};
+
+pub const CONFIG: &str = "[run]\nname = \"fog\"\n";
+
+/// Two workers on CPU, with data and results on claims.
+pub fn plain() -> Submission {
+    Submission {
+        run: "fog".parse().unwrap(),
+        namespace: None,
+        workers: 2,
+        image: "registry.local/ulda:0.1.0".into(),
+        output: OutputKind::IndexedJob,
+        queue: None,
+        gpu: None,
+        worker: Resources {
+            cpu: "4".parse().unwrap(),
+            memory: "16Gi".parse().unwrap(),
+        },
+        coordinator: Resources {
+            cpu: "500m".parse().unwrap(),
+            memory: "1Gi".parse().unwrap(),
+        },
+        state_size: "5Gi".parse().unwrap(),
+        storage_class: None,
+        data: vec!["city".parse().unwrap()],
+        storage: RunStorage::Shared("results".parse().unwrap()),
+        s3_secret: None,
+        egress_ports: vec![443],
+        pull_secret: None,
+        node_selector: BTreeMap::new(),
+        user: 10001,
+        monitoring: Monitoring::default(),
+        config: CONFIG.into(),
+        threads_per_shard: Some(4),
+        drain: Duration::from_secs(30),
+        credentials: Credentials::There,
+    }
+}
+
+/// A folder of one file.
+pub fn token(text: &[u8]) -> Files {
+    Files::from([("token".into(), text.to_vec())])
+}
+
+/// Eight workers with every choice made.
+pub fn rich(output: OutputKind) -> Submission {
+    Submission {
+        namespace: Some("vision".parse().unwrap()),
+        workers: 8,
+        output,
+        queue: Some("team-a".parse().unwrap()),
+        gpu: Some(Gpu {
+            resource: "nvidia.com/gpu".into(),
+            node: Some(("nvidia.com/gpu.product".into(), "NVIDIA-H100-80GB-HBM3".into())),
+        }),
+        storage_class: Some("fast".parse().unwrap()),
+        data: vec!["city".parse().unwrap(), "acdc:/data/acdc".parse().unwrap()],
+        s3_secret: Some("s3-keys".parse().unwrap()),
+        egress_ports: vec![443, 9000],
+        pull_secret: Some("registry".parse().unwrap()),
+        node_selector: BTreeMap::from([("pool".into(), "training".into())]),
+        monitoring: Monitoring {
+            pod_monitor: true,
+            namespace: Some("monitoring".parse().unwrap()),
+        },
+        threads_per_shard: None,
+        credentials: Credentials::Made {
+            coordinator: token(b"hush"),
+            workers: token(b"hush"),
+        },
+        ..plain()
+    }
+}

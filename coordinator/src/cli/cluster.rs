@@ -1,0 +1,272 @@
+//! `coordinator cluster …`: runs on Kubernetes, by name.
+
+use std::io::IsTerminal;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use tokio::signal::unix::{SignalKind, signal};
+use ulda_kubernetes::RunName;
+use ulda_kubernetes::cluster::{
+    Blame, Cluster, ClusterError, End, Followed, RunState, RunView, StateVolume, summary,
+};
+
+use super::arguments::OutputFormat;
+use super::cluster_arguments::{
+    ClusterArguments, ClusterDeleteArguments, ClusterListArguments, ClusterLogsArguments,
+    ClusterRunArguments, ClusterStatusArguments, ClusterVerb,
+};
+use super::common::{block_on, columns, print, print_json};
+use super::follow_view::FollowView;
+use crate::exit::{Exit, Stop};
+
+pub fn cluster(verb: &ClusterVerb) -> Result<Exit, Stop> {
+    block_on(async {
+        match verb {
+            ClusterVerb::List(arguments) => list(arguments).await,
+            ClusterVerb::Status(arguments) => status(arguments).await,
+            ClusterVerb::Logs(arguments) => logs(arguments).await,
+            ClusterVerb::Follow(arguments) => {
+                follow(&connect(&arguments.cluster).await?, &arguments.run).await
+            }
+            ClusterVerb::Stop(arguments) => stop(arguments).await,
+            ClusterVerb::Resume(arguments) => resume(arguments).await,
+            ClusterVerb::Delete(arguments) => delete(arguments).await,
+        }
+    })?
+}
+
+/// What a cluster's refusal means for the exit code.
+pub(super) fn refused(cause: ClusterError) -> Stop {
+    match cause.blame() {
+        Blame::Input => Stop::bad_input(cause),
+        Blame::Passing => Stop::unavailable(cause),
+    }
+}
+
+async fn connect(arguments: &ClusterArguments) -> Result<Cluster, Stop> {
+    Cluster::connect(arguments.context.as_deref(), arguments.namespace.as_ref())
+        .await
+        .map_err(refused)
+}
+
+async fn list(arguments: &ClusterListArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.cluster).await?;
+    let runs = cluster.runs().await.map_err(refused)?;
+    match arguments.output {
+        OutputFormat::Json => print_json(&runs)?,
+        OutputFormat::Table if runs.is_empty() => eprintln!("no runs in namespace {}", cluster.namespace()),
+        OutputFormat::Table => {
+            let mut rows = vec![
+                ["RUN", "STATE", "WORKERS", "STAGE", "STEP", "LEFT"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
+            rows.extend(runs.iter().map(line));
+            print(&columns(&rows))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn line(run: &RunView) -> Vec<String> {
+    let none = String::new;
+    let progress = run.progress.as_ref();
+    let left = progress
+        .and_then(|progress| progress.seconds_left)
+        .filter(|_| run.state == RunState::Training);
+    vec![
+        run.run.clone(),
+        run.state.name().to_owned(),
+        format!("{}/{}", run.workers_running, run.workers_wanted),
+        progress.map_or_else(none, |progress| progress.stage.clone()),
+        progress.map_or_else(none, |progress| format!("{}/{}", progress.step, progress.steps)),
+        left.map_or_else(none, |seconds| {
+            crate::observe::duration_text(std::time::Duration::from_secs(seconds))
+        }),
+    ]
+}
+
+async fn status(arguments: &ClusterStatusArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.of.cluster).await?;
+    let run = cluster.run(&arguments.of.run).await.map_err(refused)?;
+    match arguments.output {
+        OutputFormat::Json => print_json(&run)?,
+        OutputFormat::Table => print(&table(&run))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn table(run: &RunView) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let state = match run.why.is_empty() {
+        true => run.state.name().to_owned(),
+        false => format!("{}: {}", run.state.name(), run.why),
+    };
+    let mut rows = vec![
+        row("run", format!("{} in namespace {}", run.run, run.namespace)),
+        row("state", state),
+        row("image", run.image.clone()),
+        row(
+            "workers",
+            format!(
+                "{} wanted: {}",
+                run.workers_wanted,
+                summary(run.pods.iter().filter(|pod| pod.is_worker()))
+            ),
+        ),
+    ];
+    if let Some(progress) = &run.progress {
+        let mut told = format!("{} step {} of {}", progress.stage, progress.step, progress.steps);
+        if let Some(rate) = progress.images_per_second {
+            told.push_str(&format!(", {rate:.1} images/s"));
+        }
+        rows.push(row("progress", told));
+        if !progress.losses.is_empty() {
+            rows.push(row("losses", progress.losses.clone()));
+        }
+    }
+    let mut pods = vec![
+        ["POD", "STATE", "RESTARTS", "NODE", "WHY"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    pods.extend(run.pods.iter().map(|pod| {
+        vec![
+            pod.name.clone(),
+            pod.state.name().to_owned(),
+            pod.restarts.to_string(),
+            pod.node.clone().unwrap_or_else(|| "-".to_owned()),
+            pod.why.clone(),
+        ]
+    }));
+    format!("{}\n{}", columns(&rows), columns(&pods))
+}
+
+async fn logs(arguments: &ClusterLogsArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.of.cluster).await?;
+    let run = &arguments.of.run;
+    let (pod, component) = match arguments.worker {
+        None => (run.coordinator_pod(), "coordinator"),
+        Some(slot) => (worker_pod(&cluster, run, slot).await?, "worker"),
+    };
+    if !arguments.follow {
+        let text = cluster
+            .log(&pod, arguments.tail.map(i64::from))
+            .await
+            .map_err(refused)?;
+        print(&text)?;
+        return Ok(Exit::Done);
+    }
+    let mut tell = |line: String| print(&format!("{line}\n")).is_ok();
+    until_interrupted(cluster.follow_log(&pod, component, &mut tell)).await?;
+    Ok(Exit::Done)
+}
+
+async fn worker_pod(cluster: &Cluster, run: &RunName, slot: u32) -> Result<String, Stop> {
+    let view = cluster.run(run).await.map_err(refused)?;
+    let of_slot = view
+        .pods
+        .iter()
+        .filter(|pod| pod.is_worker() && pod.index == Some(slot));
+    let pod = of_slot.max_by_key(|pod| pod.state == ulda_kubernetes::cluster::PodState::Running);
+    pod.map(|pod| pod.name.clone()).ok_or_else(|| {
+        Stop::bad_input(anyhow!(
+            "run `{run}` has no pod for slot {slot}\n  hint: `coordinator cluster status {run}` lists its pods"
+        ))
+    })
+}
+
+async fn stop(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.cluster).await?;
+    let run = &arguments.run;
+    eprintln!("asked the workers of run `{run}` to leave after a checkpoint");
+    cluster.stop(run).await.map_err(refused)?;
+    eprintln!("stopped; continue with `coordinator cluster resume {run}`");
+    Ok(Exit::Done)
+}
+
+async fn resume(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.cluster).await?;
+    let run = &arguments.run;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    cluster
+        .resume(run, &now.as_secs().to_string())
+        .await
+        .map_err(refused)?;
+    eprintln!("run `{run}` goes on; follow it with `coordinator cluster follow {run}`");
+    Ok(Exit::Done)
+}
+
+async fn delete(arguments: &ClusterDeleteArguments) -> Result<Exit, Stop> {
+    let cluster = connect(&arguments.of.cluster).await?;
+    let run = &arguments.of.run;
+    let state = match arguments.state {
+        true => StateVolume::Delete,
+        false => StateVolume::Keep,
+    };
+    let deleted = cluster.delete(run, state).await.map_err(refused)?;
+    match arguments.output {
+        OutputFormat::Json => print_json(&deleted)?,
+        OutputFormat::Table => {
+            for object in &deleted {
+                eprintln!("deleted {} {}", object.kind, object.name);
+            }
+            if state == StateVolume::Keep {
+                let claim = run.state_claim();
+                eprintln!(
+                    "kept claim {claim} with the journal; `coordinator cluster delete --state {run}` removes it"
+                );
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Follows a run to its end; Ctrl-C leaves it running.
+pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Stop> {
+    let mut view = FollowView::new(std::io::stderr().is_terminal());
+    let followed = until_interrupted(cluster.follow(run, &mut |happening| view.tell(happening))).await;
+    view.close();
+    match followed? {
+        None => {
+            eprintln!("run `{run}` goes on; follow it again with `coordinator cluster follow {run}`");
+            Ok(Exit::Interrupted)
+        }
+        Some(Followed::Over(End::Finished { digest })) => {
+            eprintln!("run `{run}` is finished, digest {digest}");
+            Ok(Exit::Done)
+        }
+        Some(Followed::Over(End::Failed { why, exit_code })) => {
+            let told = anyhow!(
+                "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
+                 `coordinator cluster resume {run}` tries again"
+            );
+            Err(match i32::from(exit_code) == ulda_core::machine::BAD_INPUT {
+                true => Stop::bad_input(told),
+                false => told.into(),
+            })
+        }
+        Some(Followed::Stuck { why }) => Err(anyhow!(
+            "the coordinator of run `{run}` cannot start: {why}\n  hint: once mended it starts by itself; \
+             `coordinator cluster delete {run}` gives up"
+        )
+        .into()),
+        Some(Followed::Over(End::Stopped) | Followed::Gone) => {
+            eprintln!("run `{run}` was stopped or deleted");
+            Ok(Exit::Terminated)
+        }
+    }
+}
+
+/// `None` when a person or a supervisor ends the waiting first.
+async fn until_interrupted<T>(
+    work: impl Future<Output = Result<T, ClusterError>>,
+) -> Result<Option<T>, Stop> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Ok(None),
+        _ = terminate.recv() => Ok(None),
+        done = work => done.map(Some).map_err(refused),
+    }
+}

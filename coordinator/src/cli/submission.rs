@@ -1,0 +1,220 @@
+//! From the command line and a run.toml to a submission: everything that is wrong is told before a cluster is asked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_credentials::{files, issue};
+use ulda_kubernetes::{
+    Amount, Credentials, DATA_PATH, Files, Gpu, Monitoring, NotAName, RUNS_PATH, Resources, RunName,
+    RunStorage, Submission,
+};
+
+use super::cluster_arguments::SubmitArguments;
+use super::common::configuration_below;
+use super::train::enough_and_not_too_many;
+use crate::check::of_problems;
+use crate::exit::Stop;
+
+const GPU_RESOURCE: &str = "nvidia.com/gpu";
+const GPU_LABEL: &str = "nvidia.com/gpu.product";
+
+/// Why a run cannot be submitted as it stands.
+#[derive(Debug, thiserror::Error)]
+enum SubmitError {
+    #[error(
+        "`run.name` is `{name}`, which no pod can be named after: {why}\n  hint: give another with --set run.name=…"
+    )]
+    Name { name: String, why: NotAName },
+    #[error("`{key}` is `{}`, which no pod has\n  hint: mount the claim that holds it with --data-claim CLAIM:PATH, and give the path below PATH", path.display())]
+    NotMounted { key: String, path: PathBuf },
+    #[error("--data-claim is given twice for {}\n  hint: give each claim a path of its own, as in --data-claim CLAIM:/data/more", path.display())]
+    SamePath { path: PathBuf },
+    #[error("nothing keeps what the workers leave\n  hint: name a ReadWriteMany claim with --run-claim")]
+    NoStorage,
+    #[error("--gpu-type {given} without a GPU\n  hint: add --gpus-per-worker 1")]
+    TypeOfNothing { given: String },
+    #[error(
+        "--image `{image}` is no image's name\n  hint: it looks like registry/ulda:1.0 or registry/ulda@sha256:…"
+    )]
+    Image { image: String },
+    #[error(
+        "--cpus-per-worker {cpus} is less than one core for each shard of a worker\n  hint: give at least {need}"
+    )]
+    FewCores { cpus: Amount, need: u32 },
+}
+
+/// What the arguments come to.
+pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
+    let base = arguments
+        .data_claims
+        .first()
+        .map_or_else(|| PathBuf::from(DATA_PATH), |claim| claim.path.clone());
+    let mut config = configuration_below(&arguments.config, Some(&base))?;
+    let run: RunName = config.run.name.parse().map_err(|why| {
+        Stop::bad_input(SubmitError::Name {
+            name: config.run.name.clone(),
+            why,
+        })
+    })?;
+    refuse_arguments(arguments)?;
+    config.run.directory = RUNS_PATH.into();
+    refuse_paths(arguments, &config)?;
+    let spec = RunSpec::resolve(config, host(arguments))
+        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
+    enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
+    refuse_few_cores(arguments, &spec)?;
+    Ok(Submission {
+        namespace: arguments.cluster.namespace.clone(),
+        workers: arguments.workers,
+        image: arguments.image.clone(),
+        output: arguments.output_kind.into(),
+        queue: arguments.queue.clone(),
+        gpu: gpu(arguments),
+        worker: Resources {
+            cpu: arguments.cpus_per_worker.clone(),
+            memory: arguments.memory_per_worker.clone(),
+        },
+        coordinator: coordinator_resources(),
+        state_size: arguments.state_size.clone(),
+        storage_class: arguments.storage_class.clone(),
+        data: arguments.data_claims.clone(),
+        storage: storage(arguments)?,
+        s3_secret: arguments.s3_secret.clone(),
+        egress_ports: arguments.s3_ports.clone(),
+        pull_secret: arguments.pull_secret.clone(),
+        node_selector: arguments.node_selector(),
+        user: arguments.user,
+        monitoring: Monitoring {
+            pod_monitor: arguments.pod_monitor,
+            namespace: arguments.monitoring_namespace.clone(),
+        },
+        drain: Duration::from_secs_f64(spec.config().deadline.drain.ceil()),
+        threads_per_shard: Some(spec.threads_per_shard()),
+        config: format!(
+            "# Submitted by `coordinator submit`; paths are those in the pods.\n{}",
+            spec.to_toml()
+        ),
+        credentials: credentials(&run)?,
+        run,
+    })
+}
+
+/// Token and certificates of the run, those of each side for its pods only.
+fn credentials(run: &RunName) -> Result<Credentials, Stop> {
+    let made = issue::new_files(&[run.coordinator_host()])?;
+    let of = |names: [&str; 4]| -> Files {
+        let wanted = made.iter().filter(|file| names.contains(&file.name));
+        wanted
+            .map(|file| (file.name.to_owned(), file.content.clone().into_bytes()))
+            .collect()
+    };
+    Ok(Credentials::Made {
+        coordinator: of(files::OF_COORDINATOR),
+        workers: of(files::OF_WORKERS),
+    })
+}
+
+fn coordinator_resources() -> Resources {
+    let amount = |text: &str| text.parse().expect("it is a quantity");
+    Resources {
+        cpu: amount("500m"),
+        memory: amount("1Gi"),
+    }
+}
+
+/// All workers together are the host that threads are counted on.
+fn host(arguments: &SubmitArguments) -> Host {
+    let cores = arguments.cpus_per_worker.value() * f64::from(arguments.workers);
+    Host {
+        workers: arguments.workers,
+        cores: (cores as u32).max(1),
+    }
+}
+
+fn gpu(arguments: &SubmitArguments) -> Option<Gpu> {
+    let node = arguments
+        .gpu_type
+        .as_ref()
+        .map(|given| match given.split_once('=') {
+            Some((label, value)) => (label.to_owned(), value.to_owned()),
+            None => (GPU_LABEL.to_owned(), given.clone()),
+        });
+    (arguments.gpus_per_worker > 0).then(|| Gpu {
+        resource: GPU_RESOURCE.to_owned(),
+        node,
+    })
+}
+
+fn storage(arguments: &SubmitArguments) -> Result<RunStorage, Stop> {
+    match &arguments.run_claim {
+        Some(claim) => Ok(RunStorage::Shared(claim.clone())),
+        None => Err(Stop::bad_input(SubmitError::NoStorage)),
+    }
+}
+
+fn refuse_arguments(arguments: &SubmitArguments) -> Result<(), Stop> {
+    let image = &arguments.image;
+    if image.is_empty() || image.contains(char::is_whitespace) || image.contains("://") {
+        return Err(Stop::bad_input(SubmitError::Image { image: image.clone() }));
+    }
+    if let (Some(given), 0) = (&arguments.gpu_type, arguments.gpus_per_worker) {
+        return Err(Stop::bad_input(SubmitError::TypeOfNothing {
+            given: given.clone(),
+        }));
+    }
+    let claims = &arguments.data_claims;
+    for (index, claim) in claims.iter().enumerate() {
+        if claims[..index].iter().any(|earlier| earlier.path == claim.path) {
+            return Err(Stop::bad_input(SubmitError::SamePath {
+                path: claim.path.clone(),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Every file that the run reads must lie in a volume of the pods.
+fn refuse_paths(arguments: &SubmitArguments, config: &RunConfig) -> Result<(), Stop> {
+    let mut paths: Vec<(String, &Path)> = vec![
+        ("clip.checkpoint".into(), &config.clip.checkpoint),
+        ("source.root".into(), &config.source.root),
+    ];
+    let checkpoint = config.pretrain.checkpoint.as_deref();
+    paths.extend(checkpoint.map(|path| ("pretrain.checkpoint".to_owned(), path)));
+    let sets = config.evaluate.sets.iter();
+    paths.extend(sets.map(|set| (format!("evaluate.set `{}`.root", set.name), set.root.as_path())));
+    // A URL needs no volume, and a path that is not given is told by the configuration's own rules.
+    let elsewhere = |path: &Path| path.as_os_str().is_empty() || path.to_string_lossy().contains("://");
+    let mounted = |path: &Path| {
+        arguments
+            .data_claims
+            .iter()
+            .any(|claim| path.starts_with(&claim.path))
+    };
+    let lost = paths
+        .into_iter()
+        .find(|(_, path)| !elsewhere(path) && !mounted(path));
+    match lost {
+        Some((key, path)) => Err(Stop::bad_input(SubmitError::NotMounted {
+            key,
+            path: path.to_owned(),
+        })),
+        None => Ok(()),
+    }
+}
+
+fn refuse_few_cores(arguments: &SubmitArguments, spec: &RunSpec) -> Result<(), Stop> {
+    if arguments.gpus_per_worker > 0 {
+        return Ok(());
+    }
+    let shards_each = spec.shards().div_ceil(arguments.workers);
+    let need = shards_each * spec.threads_per_shard();
+    if arguments.cpus_per_worker.value() + 1e-9 < f64::from(need) {
+        return Err(Stop::bad_input(SubmitError::FewCores {
+            cpus: arguments.cpus_per_worker.clone(),
+            need,
+        }));
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+"""Compares renderings of a run.
+
+config FILE            prints the run.toml of a rendering
+same [--but-config] A B    fails where two renderings differ in what matters
+custom FILE...         checks custom resources: nothing may be lost on the way through their own models
+"""
+
+import sys
+
+import yaml
+from kubeflow_trainer_api import models
+
+CUSTOM = {
+    "JobSet": models.JobsetV1alpha2JobSet,
+    "TrainJob": models.TrainerV1alpha1TrainJob,
+    "TrainingRuntime": models.TrainerV1alpha1TrainingRuntime,
+}
+# Who made an object, and which submission it was of, may differ.
+OWN = ["app.kubernetes.io/managed-by", "ulda/submission"]
+
+
+def objects(path):
+    with open(path) as file:
+        return {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(file) if item}
+
+
+def tidy(value):
+    """What a cluster takes for the same is the same here."""
+    if isinstance(value, dict):
+        tidied = {key: tidy(inner) for key, inner in value.items() if key not in OWN}
+        return {key: inner for key, inner in tidied.items() if inner is not None and not (key == "annotations" and not inner)}
+    if isinstance(value, list):
+        tidied = [tidy(inner) for inner in value]
+        if tidied and all(isinstance(inner, dict) and "name" in inner for inner in tidied):
+            return sorted(tidied, key=lambda inner: inner["name"])
+        return tidied
+    return value
+
+
+def differences(at, one, other):
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(set(one) | set(other)):
+            yield from differences(f"{at}.{key}", one.get(key), other.get(key))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, (left, right) in enumerate(zip(one, other)):
+            yield from differences(f"{at}[{index}]", left, right)
+    elif one != other:
+        yield f"{at}: {one!r} and {other!r}"
+
+
+def same(one, other, but_config):
+    left, right = ({key: tidy(item) for key, item in objects(path).items()} for path in (one, other))
+    for side in (left, right):
+        # Only `submit` makes credentials and keeps a record of what it submitted; a chart is given its namespace from outside.
+        for key in [key for key in side if key[1].endswith("-submitted") or key[0] == "Secret"]:
+            del side[key]
+        for item in side.values():
+            item["metadata"].pop("namespace", None)
+            if but_config and item["kind"] == "ConfigMap":
+                item.pop("data")
+    if but_config:
+        # Threads stand in run.toml, or are left to the coordinator.
+        for item in left.values():
+            for container in containers(item):
+                container["env"] = [each for each in container["env"] if not each["name"].endswith(("THREADS_PER_SHARD", "OMP_NUM_THREADS"))]
+    found = [f"only in one: {key}" for key in sorted(set(left) ^ set(right))]
+    for key in sorted(set(left) & set(right)):
+        found += differences(f"{key[0]} {key[1]}", left[key], right[key])
+    for line in found:
+        print(f"{one} and {other} differ: {line}")
+    return not found
+
+
+def containers(value):
+    if isinstance(value, dict):
+        yield from value.get("containers", [])
+        for inner in value.values():
+            yield from containers(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from containers(inner)
+
+
+def custom(paths):
+    seen, whole = set(), True
+    for path in paths:
+        for (kind, name), item in objects(path).items():
+            if kind not in CUSTOM:
+                continue
+            seen.add(kind)
+            kept = CUSTOM[kind].from_dict(item).to_dict()
+            # A model may add a default; it may not lose or change anything.
+            lost = [line for line in differences(kind, tidy(item), tidy(kept)) if ": None and " not in line]
+            for line in lost:
+                print(f"{path}: {kind} {name} does not survive its own model: {line}")
+            whole = whole and not lost
+    missing = set(CUSTOM) - seen
+    if missing:
+        print(f"not rendered: {sorted(missing)}")
+    return whole and not missing
+
+
+match sys.argv[1:]:
+    case ["config", path]:
+        print(next(item for key, item in objects(path).items() if key[1].endswith("-config"))["data"]["run.toml"], end="")
+        good = True
+    case ["same", "--but-config", one, other]:
+        good = same(one, other, True)
+    case ["same", one, other]:
+        good = same(one, other, False)
+    case ["custom", *paths]:
+        good = custom(paths)
+    case _:
+        sys.exit(__doc__)
+sys.exit(0 if good else 1)
