@@ -29,8 +29,9 @@ help: ## Show this list
 libtorch: .cargo/config.toml ## Fetch libtorch 2.11 (LIBTORCH_FLAVOUR=cpu or cuda)
 
 .PHONY: build
+# With examples, so that features are those of the tests and nothing is built twice.
 build: libtorch ## Build coordinator, worker and streets
-	cargo build $(CARGO_FLAGS)
+	cargo build $(CARGO_FLAGS) --workspace --bins --examples
 
 .PHONY: demo
 demo: build ## Generate a street data set, train on it, leave a report
@@ -43,6 +44,11 @@ test: libtorch ## Run every test
 .PHONY: evaluator
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
+
+.PHONY: monitoring
+monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
+	deploy/prometheus/check
+	tests/tensorboard/check $(TARGET)
 
 .PHONY: chaos
 chaos: build ## Train under seeded faults on real processes and compare the digests (RUNS=20 SEED=1)

@@ -14,6 +14,7 @@ pub mod host_names;
 pub mod http;
 pub mod journal;
 pub mod launch;
+pub mod logs;
 pub mod observe;
 pub mod report;
 pub mod rpc;

@@ -177,8 +177,13 @@ impl RunDirectory {
     }
 
     #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    #[must_use]
     pub fn worker_log(&self, slot: u32) -> PathBuf {
-        self.root.join("logs").join(format!("worker-{slot}.log"))
+        self.logs().join(format!("worker-{slot}.log"))
     }
 
     #[must_use]

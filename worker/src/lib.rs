@@ -1,7 +1,7 @@
 //! The worker: one process that serves one or more shards of a run on libtorch.
 //!
 //! `cli` → `trainer` → `stages` → the method's crates. `agent` speaks with the coordinator, `link` with the other
-//! shards, `checkpoint` with the disk; the stages know none of their wires.
+//! shards, `checkpoint` with the disk, `observe` with who watches; the stages know none of their wires.
 
 mod advice;
 pub mod agent;
@@ -9,6 +9,8 @@ pub mod checkpoint;
 pub mod cli;
 pub mod inspect;
 pub mod link;
+pub mod logs;
+pub mod observe;
 pub mod predict;
 pub mod resources;
 pub mod stages;

@@ -51,6 +51,8 @@ impl Coordinator for Desk {
             heartbeat_millis: 50,
             coordinator_term: TERM,
             data_secret: vec![7; 32],
+            keeps_log: false,
+            trace_parent: String::new(),
         }))
     }
 
@@ -69,6 +71,10 @@ impl Coordinator for Desk {
 
     async fn report(&self, _: Request<v1::ReportRequest>) -> Result<Response<v1::ReportReply>, Status> {
         Ok(Response::new(v1::ReportReply {}))
+    }
+
+    async fn log(&self, _: Request<v1::LogRequest>) -> Result<Response<v1::LogReply>, Status> {
+        Err(Status::failed_precondition("no log is kept here"))
     }
 }
 
@@ -122,6 +128,7 @@ impl Bench {
             slot: 0,
             data_address: "127.0.0.1:4000".into(),
             device: "cpu".into(),
+            metrics_address: None,
             search: Duration::from_secs(60),
         };
         let (agent, _) = Agent::start(&introduction).unwrap();

@@ -176,11 +176,8 @@ fn every_index_is_a_worker_and_exit_codes_decide() {
         .as_u64()
         .unwrap();
     assert!(grace >= plain().drain.as_secs() + 60);
-    assert!(
-        spec["template"]["spec"]["containers"][0]
-            .get("livenessProbe")
-            .is_none()
-    );
+    let probe = &spec["template"]["spec"]["containers"][0]["livenessProbe"];
+    assert_eq!(probe["httpGet"]["port"], "metrics");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::logs::Since;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cluster_arguments::{ClusterVerb, SubmitArguments};
 use crate::config::Edit;
 use crate::exit;
 use crate::http::HttpAddress;
+use crate::logs::LogLevel;
 use crate::observe::LogFormat;
 
 /// Trains one segmentation model for many weathers from labelled source images and a sentence per weather
@@ -42,6 +44,8 @@ pub enum Verb {
     List(ListArguments),
     /// Show which samples each committed step used, by which shard and worker, and check that none was skipped or repeated
     Ledger(LedgerArguments),
+    /// Show what the workers of a run logged, by time
+    Logs(LogsArguments),
     /// Ask the coordinator of a run to stop, and wait until it has left
     Stop(StopArguments),
     /// Build the report of a run anew
@@ -267,6 +271,28 @@ pub struct LedgerArguments {
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<ulda_core::stage::Stage>,
     /// A table for people, or one JSON object per step
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct LogsArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Only the worker in this slot
+    #[arg(long, short, value_name = "SLOT")]
+    pub worker: Option<u32>,
+    /// Go on with what is written from now on, until the run is over
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only lines that are younger than 90s, 10m, 2h or 1d, or than a time such as 2026-11-26T19:24:00Z
+    #[arg(long, value_name = "AGE|TIME")]
+    pub since: Option<Since>,
+    /// Only lines of this level and louder ones
+    #[arg(long, short, value_name = "LEVEL")]
+    pub level: Option<LogLevel>,
+    /// Lines for people, or the JSON as it was written
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
 }

@@ -11,6 +11,7 @@ mod follow_view;
 mod init;
 mod ledger;
 mod list;
+mod logs;
 mod predict;
 mod report;
 mod security;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::View(arguments)) => view::view(&arguments),
         Some(Verb::List(arguments)) => list::list(&arguments),
         Some(Verb::Ledger(arguments)) => ledger::ledger(&arguments),
+        Some(Verb::Logs(arguments)) => logs::logs(&arguments),
         Some(Verb::Stop(arguments)) => stop::stop(&arguments),
         Some(Verb::Report(arguments)) => report::report(&arguments),
         Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),

@@ -6,8 +6,10 @@ use std::path::Path;
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{Instrument, Span};
 use ulda_core::ledger::Ledger;
 use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
+use ulda_telemetry::{Sender, TraceContext};
 
 use super::arguments::{ResumeArguments, ServeArguments, Switch, TrainArguments};
 use super::common::{block_on, configuration, host, print, run_directory, say, worker_binary};
@@ -22,7 +24,7 @@ use crate::http::{self, HttpServer, Site, Stopper};
 use crate::journal::{JournalError, JournalReader};
 use crate::observe::metrics::{Exposition, Metrics, MetricsRecorder, Past, SamplesPerStep};
 use crate::observe::tensorboard::TensorBoard;
-use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, start_logging};
+use crate::observe::{Bars, Lines, LiveRecorder, LogTarget, Traces, start_logging};
 use crate::report;
 use crate::rpc::{self, ServeError};
 use crate::run::{Access, Audience, Ending, RunError, RunRequest, Signal, Supervision, serve_run};
@@ -139,15 +141,14 @@ fn go(
     } else {
         LogTarget::Json
     });
-    block_on(prepare_and_serve(
-        spec,
-        directory,
-        workers,
-        serve,
-        depth,
-        people.then_some(bars),
-        supervision,
-    ))?
+    // People see one run only.
+    let span = match people {
+        true => Span::none(),
+        false => tracing::info_span!("run", run = spec.config().run.name),
+    };
+    let bars = people.then_some(bars);
+    let serving = prepare_and_serve(spec, directory, workers, serve, depth, bars, supervision);
+    block_on(serving.instrument(span))?
 }
 
 /// Whether a run with so many workers could ever begin.
@@ -229,6 +230,11 @@ async fn prepare_and_serve(
         supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
         return Ok(exit);
     }
+    let traces = trace(spec, directory)?;
+    let trace_parent = traces.as_ref().map(|(_, context)| context.to_string());
+    if let Some((traces, _)) = traces {
+        audience.push(Box::new(traces));
+    }
     let request = RunRequest {
         spec: spec.clone(),
         directory: directory.clone(),
@@ -245,6 +251,7 @@ async fn prepare_and_serve(
             data_tls,
         },
         supervision: supervision.clone(),
+        trace_parent,
     };
     let ending = serve_run(request, ear, Box::new(audience)).await;
     let finished = matches!(ending, Ok(Ending::Finished { .. }));
@@ -282,6 +289,21 @@ async fn prepare_and_serve(
 struct Served {
     ending: Ending,
     ledger: Option<Ledger>,
+}
+
+/// Traces of the run where the environment names a collector. The run's secret stays with it, and tells it from all
+/// others.
+fn trace(spec: &RunSpec, directory: &RunDirectory) -> Result<Option<(Traces, TraceContext)>, Stop> {
+    if !Sender::is_wanted() {
+        return Ok(None);
+    }
+    let context = TraceContext::of(&directory.secret()?);
+    let began_at = JournalReader::open(&directory.journal_file())
+        .and_then(|journal| History::read(directory, &journal))
+        .ok()
+        .and_then(|history| history.began_at);
+    let traces = Traces::start(&spec.config().run.name, context, began_at)?;
+    Ok(Some((traces, context)))
 }
 
 /// Waits until the run's end was seen by who scrapes it; a signal ends the wait.

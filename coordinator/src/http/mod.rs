@@ -2,8 +2,8 @@
 //! run's token, changes something.
 //!
 //! `/` status page, `/api/status` what `coordinator status -o json` prints, `/api/events` a word whenever
-//! something changed, `/metrics`, `/healthz`. Reads the run's journal and [`crate::observe::Live`]; knows
-//! nothing of the run's owner. Every answer has a deadline; pages take nothing from anywhere else.
+//! something changed, `/api/targets` where the workers' metrics are, `/metrics`, `/healthz`. Reads the run's
+//! journal and [`crate::observe::Live`]; knows nothing of the run's owner. Every answer has a deadline; pages take nothing from anywhere else.
 
 mod events;
 mod headers;
@@ -11,6 +11,7 @@ mod listen;
 mod routes;
 mod site;
 mod stop;
+mod targets;
 
 pub use listen::{HttpAddress, HttpError, HttpServer, bind, serve};
 pub use site::Site;

@@ -16,6 +16,7 @@ use super::events;
 use super::headers::strict;
 use super::site::Site;
 use super::stop;
+use super::targets::targets;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
 use crate::status;
@@ -42,6 +43,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/api/status", get(api_status))
         .route("/api/events", get(api_events))
         .route("/api/stop", post(api_stop))
+        .route("/api/targets", get(api_targets))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .fallback(async || {
@@ -130,6 +132,15 @@ async fn api_stop(
     headers: HeaderMap,
 ) -> Response {
     stop::stop(site, peer, headers).await
+}
+
+async fn api_targets(State(site): Shared) -> Response {
+    answered("the targets", move || {
+        let targets = targets(site.directory()).map_err(|cause| cause.to_string())?;
+        let json = serde_json::to_string(&targets).map_err(|cause| cause.to_string())?;
+        Ok::<_, String>(typed("application/json", json + "\n"))
+    })
+    .await
 }
 
 async fn metrics(State(site): Shared) -> Response {

@@ -12,6 +12,7 @@ mod progress;
 mod score_table;
 pub mod status_page;
 pub mod tensorboard;
+mod traces;
 
 pub use bars::Bars;
 pub use lines::Lines;
@@ -19,3 +20,4 @@ pub use live::{Live, LiveRecorder, RankLive};
 pub use log::{LogFormat, LogTarget, start_logging};
 pub use progress::{Progress, duration_text};
 pub use score_table::{overview_table, score_table};
+pub use traces::Traces;

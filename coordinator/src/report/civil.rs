@@ -13,6 +13,16 @@ pub fn date_text(millis: i64) -> String {
     )
 }
 
+/// "2026-11-23T15:04:05.678000Z", as log lines have it.
+#[must_use]
+pub fn rfc3339_text(millis: i64) -> String {
+    let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    let (seconds, millis) = (of_day / 1000, of_day % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}000Z")
+}
+
 /// Year, month and day of a day number counted from 1970-01-01, in the Gregorian calendar. Years are counted
 /// from March, so that the leap day is the last of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -39,6 +49,7 @@ mod tests {
     fn known_dates() {
         assert_eq!(date_text(0), "1970-01-01 00:00 UTC");
         assert_eq!(date_text(951_782_400_000), "2000-02-29 00:00 UTC");
+        assert_eq!(rfc3339_text(1_795_448_096_007), "2026-11-23T15:34:56.007000Z");
         assert_eq!(date_text(1_795_448_096_000), "2026-11-23 15:34 UTC");
     }
 }

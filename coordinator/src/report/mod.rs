@@ -10,7 +10,7 @@ mod tables;
 
 use std::path::PathBuf;
 
-pub(crate) use civil::date_text;
+pub(crate) use civil::{date_text, rfc3339_text};
 pub use gather::{Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, Validation, gather};
 pub use html::render;
 pub(crate) use html::{STYLE, difference, percent};

@@ -66,6 +66,9 @@ fn answer(ask: Ask, refusal: &Refusal) {
         Ask::Attend { worker, reply, .. } => {
             let _ = reply.send(Err(Refusal::UnknownWorker { worker: worker.0 }));
         }
+        Ask::Whose { worker, reply } => {
+            let _ = reply.send(Err(Refusal::UnknownWorker { worker: worker.0 }));
+        }
         Ask::Report { reply, .. } => {
             let _ = reply.send(Ok(()));
         }

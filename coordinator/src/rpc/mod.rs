@@ -1,4 +1,4 @@
-//! The control plane towards the workers: Join, Attend, Report over gRPC.
+//! The control plane towards the workers: Join, Attend, Report, Log over gRPC.
 //!
 //! Callers are looked at before they are heard: certificates by `incoming`, the token by `guard`.
 //! Nothing else is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
@@ -8,6 +8,7 @@ mod attend;
 mod guard;
 mod incoming;
 mod late;
+mod logs;
 mod refusal;
 mod service;
 mod wire;

@@ -33,6 +33,10 @@ pub enum Refusal {
     Over { why: String, exit_code: i32 },
     #[error("this coordinator has term {ours} and is stale: the run's coordinator has term {theirs}")]
     Superseded { ours: u64, theirs: u64 },
+    #[error("this coordinator keeps no log of its workers: they write their own files")]
+    NoLog,
+    #[error("log lines were not kept: {told}")]
+    NotKept { told: String },
     #[error("field `{field}` {told}")]
     Malformed { field: &'static str, told: String },
     #[error("worker waited {} s for the coordinator to answer {what}", waited.as_secs())]
@@ -55,7 +59,8 @@ impl From<Refusal> for Status {
             | Refusal::Exposed { .. }
             | Refusal::Machine { .. } => Self::failed_precondition(told),
             Refusal::UnknownWorker { .. } => Self::not_found(told),
-            Refusal::Ending | Refusal::Superseded { .. } => Self::unavailable(told),
+            Refusal::Ending | Refusal::Superseded { .. } | Refusal::NotKept { .. } => Self::unavailable(told),
+            Refusal::NoLog => Self::failed_precondition(told),
             Refusal::Malformed { .. } => Self::invalid_argument(told),
             Refusal::Late { .. } | Refusal::Silent { .. } => Self::deadline_exceeded(told),
         }

@@ -21,8 +21,10 @@ use super::VERSION;
 use super::attend::{self, Stage};
 use super::guard::Guard;
 use super::incoming::incoming;
+use super::logs::keep_log;
 use super::refusal::Refusal;
 use super::wire::{Ask, Attachment, Introduction, Notice};
+use crate::logs::{Batch, LogKeeper};
 
 /// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
@@ -65,6 +67,8 @@ pub struct Door {
     silence: Duration,
     attachments: Arc<AtomicU64>,
     within_host: bool,
+    /// Where workers' log lines go; none where they write their own files.
+    logs: Option<Arc<LogKeeper>>,
 }
 
 impl Door {
@@ -88,6 +92,7 @@ impl Door {
             silence,
             attachments: Arc::new(AtomicU64::new(1)),
             within_host: false,
+            logs: None,
         }
     }
 
@@ -95,6 +100,13 @@ impl Door {
     #[must_use]
     pub fn within_host(self, within_host: bool) -> Self {
         Self { within_host, ..self }
+    }
+
+    /// Keeps the log lines that workers send.
+    #[must_use]
+    pub fn keeping_logs(mut self, keeper: LogKeeper) -> Self {
+        self.logs = Some(Arc::new(keeper));
+        self
     }
 
     pub(super) async fn answered<T>(
@@ -199,5 +211,14 @@ impl Coordinator for Door {
         })
         .await?;
         Ok(Response::new(v1::ReportReply {}))
+    }
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<v1::LogReply>, Status> {
+        let keeper = self.logs.clone().ok_or(Refusal::NoLog)?;
+        let request = request.into_inner();
+        let worker = ulda_core::ids::WorkerId(request.worker);
+        let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
+        keep_log(keeper, Batch::from_wire(slot, request)).await?;
+        Ok(Response::new(v1::LogReply {}))
     }
 }

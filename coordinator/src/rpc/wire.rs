@@ -19,6 +19,8 @@ pub struct Introduction {
     pub data_address: String,
     pub device: String,
     pub process_id: u32,
+    /// Where it serves its metrics.
+    pub metrics_address: Option<String>,
 }
 
 /// What a worker that was let in learns.
@@ -30,6 +32,8 @@ pub struct Welcome {
     pub heartbeat_millis: u64,
     pub coordinator_term: u64,
     pub data_secret: Vec<u8>,
+    pub keeps_log: bool,
+    pub trace_parent: String,
 }
 
 /// Losses, rates and times of the steps since the last progress message.
@@ -139,6 +143,11 @@ pub enum Ask {
         attachment: Attachment,
         end: StreamEnd,
     },
+    /// Which slot a worker serves.
+    Whose {
+        worker: WorkerId,
+        reply: oneshot::Sender<Result<Slot, Refusal>>,
+    },
     Report {
         worker: WorkerId,
         notice: Notice,
@@ -210,6 +219,7 @@ impl TryFrom<v1::JoinRequest> for Introduction {
             data_address: request.data_address,
             device: request.device,
             process_id: request.process_id,
+            metrics_address: Some(request.metrics_address).filter(|address| !address.is_empty()),
         })
     }
 }
@@ -305,6 +315,8 @@ impl From<Welcome> for v1::JoinReply {
             heartbeat_millis: welcome.heartbeat_millis,
             coordinator_term: welcome.coordinator_term,
             data_secret: welcome.data_secret,
+            keeps_log: welcome.keeps_log,
+            trace_parent: welcome.trace_parent,
         }
     }
 }

@@ -79,6 +79,7 @@ pub(super) struct Briefing {
     pub data_secret: Vec<u8>,
     /// Whether members of a generation encrypt what they tell each other.
     pub data_tls: bool,
+    pub trace_parent: String,
 }
 
 /// The machine with its hands.
@@ -316,6 +317,8 @@ impl Driver {
             heartbeat_millis: self.briefing.heartbeat_millis,
             coordinator_term: self.briefing.term,
             data_secret: self.briefing.data_secret.clone(),
+            keeps_log: self.launch.is_none(),
+            trace_parent: self.briefing.trace_parent.clone(),
         };
         if let Some(reply) = self.tickets.remove(&ticket) {
             // A worker that hung up never attends; the machine has a deadline for that.

@@ -6,7 +6,7 @@ use ulda_core::stage::{Cursor, Stage};
 
 use super::drive::{Driver, RunError};
 use super::news::News;
-use crate::journal::Entry;
+use crate::journal::{Entry, metrics_key};
 use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
 
 impl Driver {
@@ -22,7 +22,12 @@ impl Driver {
                     data_address,
                     device,
                     process_id,
+                    metrics_address,
                 } = who;
+                self.journal.note(Entry::Fact {
+                    key: metrics_key(slot),
+                    value: metrics_address.unwrap_or_default(),
+                });
                 tracing::debug!(slot = slot.0, process_id, %device, "join asked");
                 let ended = self
                     .feed(
@@ -81,6 +86,11 @@ impl Driver {
                 }
                 self.streams.close(worker);
                 self.feed(now, detached(worker, end)).await
+            }
+            Ask::Whose { worker, reply } => {
+                let slot = self.slots.get(&worker).copied();
+                let _ = reply.send(slot.ok_or(Refusal::UnknownWorker { worker: worker.0 }));
+                Ok(None)
             }
             Ask::Report {
                 worker,

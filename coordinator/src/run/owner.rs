@@ -21,6 +21,7 @@ use super::signals::{Ear, Signal, listen};
 use super::training_command::WorkerLaunch;
 use crate::journal::{Entry, Journal, JournalReader, ProcessRow, taken_up_digest, taken_up_fact};
 use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
+use crate::logs::LogKeeper;
 use crate::rpc::{self, Ask, Door, Guard};
 use crate::run_directory::RunDirectory;
 
@@ -49,6 +50,8 @@ pub struct RunRequest {
     pub access: Access,
     /// Somebody starts another coordinator when this one ends; `None`: a person does.
     pub supervision: Option<Supervision>,
+    /// Where the workers' spans belong, if the run is traced.
+    pub trace_parent: Option<String>,
 }
 
 /// What is different where a supervisor such as Kubernetes keeps one coordinator running.
@@ -182,6 +185,7 @@ async fn serve(
         term,
         data_secret: request.data_secret,
         data_tls: request.access.data_tls,
+        trace_parent: request.trace_parent.unwrap_or_default(),
     };
     let mut driver = Driver::new(
         machine,
@@ -211,6 +215,10 @@ async fn serve(
         heartbeat,
     )
     .within_host(!request.access.data_tls);
+    let door = match driver.launch {
+        Some(_) => door,
+        None => door.keeping_logs(LogKeeper::new(request.directory.clone())),
+    };
     let mut server = tokio::spawn(rpc::serve(request.listener, door, request.access.guard));
 
     let mut inputs = Inputs {
@@ -352,14 +360,22 @@ async fn close(
         return Ok(());
     }
     let deadline = Instant::now() + patience;
+    let last_lines = match outcome {
+        Ok(Outcome::Finished { .. }) => deadline,
+        Ok(Outcome::Stopped | Outcome::Failed { .. }) | Err(_) => Instant::now() + LEAVE_AFTER_FAILURE,
+    };
     let mut healthy = result.is_ok();
-    while driver.launcher.count() > 0 && Instant::now() < deadline {
+    // A worker of another host has sent the last of its log when its stream ends.
+    let talks =
+        |driver: &Driver, healthy: bool| healthy && driver.streams.count() > 0 && Instant::now() < last_lines;
+    while driver.launcher.count() > 0 || talks(driver, healthy) {
         let happened = tokio::select! {
             biased;
             Some(_) = inputs.signalled.recv() => break,
             Some(outcome) = inputs.ended.recv() => Happened::ProcessEnded(outcome),
             Some(ask) = inputs.asks.recv(), if healthy => Happened::Asked(ask),
             () = tokio::time::sleep_until(deadline) => break,
+            () = tokio::time::sleep_until(last_lines), if driver.launcher.count() == 0 => break,
         };
         let now = inputs.clock.now();
         let handled = match happened {

@@ -70,6 +70,11 @@ impl Streams {
         self.open.contains_key(&worker)
     }
 
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Ends the worker's stream.
     pub fn close(&mut self, worker: WorkerId) {
         self.open.remove(&worker);

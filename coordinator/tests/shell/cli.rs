@@ -17,6 +17,7 @@ fn help_is_as_documented() {
         &["status"],
         &["view"],
         &["list"],
+        &["logs"],
         &["export-tensorboard"],
         &["stop"],
         &["report"],

@@ -55,6 +55,7 @@ fn introduction() -> v1::JoinRequest {
         device: "cpu".into(),
         process_id: 7,
         version: VERSION.into(),
+        metrics_address: String::new(),
     }
 }
 
@@ -130,6 +131,8 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
         heartbeat_millis: 100,
         coordinator_term: 3,
         data_secret: vec![1, 2],
+        keeps_log: true,
+        trace_parent: String::new(),
     };
     reply.send(Ok(welcome)).unwrap();
     assert_eq!(joining.await.unwrap().coordinator_term, 3);

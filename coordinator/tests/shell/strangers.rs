@@ -81,6 +81,7 @@ fn introduction() -> v1::JoinRequest {
         device: "cpu".into(),
         process_id: 7,
         version: VERSION.into(),
+        metrics_address: String::new(),
     }
 }
 

@@ -166,6 +166,7 @@ fn a_run_that_failed_is_tried_again_only_under_another_name() {
         (cluster.state() == "failed").then_some(())
     });
     let _ = bad.kill();
+    let _ = outcome(bad);
     assert_eq!(ended(first, libc::SIGTERM).0, Some(78));
 
     let again = cluster.coordinator(&["--attempt", "one"]);

@@ -258,6 +258,7 @@ async fn try_join(
         device: introduction.device.clone(),
         process_id: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        metrics_address: introduction.metrics_address.clone().unwrap_or_default(),
     };
     let answer = tokio::time::timeout(RPC_DEADLINE, client.join(request)).await;
     match answer {

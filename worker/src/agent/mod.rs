@@ -5,6 +5,7 @@
 
 mod connect;
 mod facts;
+mod lines;
 mod orders;
 mod rejoin;
 mod reports;

@@ -8,6 +8,8 @@ use crossbeam_channel::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use ulda_core::ids::Generation;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_credentials::Worker as Credentials;
@@ -16,6 +18,7 @@ use ulda_proto::v1;
 
 use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::facts::{Fact, Report, heartbeat};
+use super::lines;
 use super::orders::Order;
 use super::rejoin::Again;
 use super::reports;
@@ -38,6 +41,8 @@ pub struct Introduction {
     pub credentials: Arc<Credentials>,
     /// How long the coordinator is looked for.
     pub search: Duration,
+    /// host:port where this worker serves its metrics.
+    pub metrics_address: Option<String>,
 }
 
 /// What a worker learns on joining.
@@ -47,6 +52,8 @@ pub struct Joined {
     pub spec: RunSpec,
     pub run_directory: PathBuf,
     pub secret: [u8; 32],
+    /// W3C traceparent of the run's span; empty where the run is not traced.
+    pub trace_parent: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +87,9 @@ pub struct Agent {
     pub orders: Receiver<Order>,
     facts: Option<mpsc::UnboundedSender<Fact>>,
     reports: Option<mpsc::UnboundedSender<(Generation, Report)>>,
+    /// The worker ends: what is left of its log is sent.
+    ending: CancellationToken,
+    log: Option<tokio::task::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -127,6 +137,7 @@ impl Agent {
         })?;
         let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
         let term = reply.coordinator_term;
+        let keeps_log = reply.keeps_log;
         let joined = Joined::from_wire(reply)?;
         let (order_sender, orders) = crossbeam_channel::unbounded();
         let (facts, fact_inbox) = mpsc::unbounded_channel();
@@ -155,15 +166,27 @@ impl Agent {
             ready: None,
             standing: None,
         };
+        let (span, ending) = (tracing::Span::current(), CancellationToken::new());
+        span.record("worker", joined.worker);
         let tasks = vec![
-            runtime.spawn(session.attend(terminate)),
-            runtime.spawn(reports::deliver(line, report_inbox)),
+            runtime.spawn(session.attend(terminate).instrument(span.clone())),
+            runtime.spawn(reports::deliver(line.clone(), report_inbox).instrument(span)),
         ];
+        let outbox = crate::logs::outbox();
+        let log = keeps_log.then(|| {
+            let sending = lines::send(line, outbox.clone(), ending.clone());
+            runtime.spawn(sending)
+        });
+        if !keeps_log {
+            outbox.close();
+        }
         Ok((
             Self {
                 orders,
                 facts: Some(facts),
                 reports: Some(reports),
+                ending,
+                log,
                 tasks,
                 runtime: Some(runtime),
             },
@@ -187,11 +210,16 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.facts = None;
-        self.reports = None;
         let Some(runtime) = self.runtime.take() else {
             return;
         };
+        self.ending.cancel();
+        if let Some(log) = self.log.take() {
+            // Before the stream ends, which is the coordinator's leave to end, too.
+            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL_DEADLINE, log).await });
+        }
+        self.facts = None;
+        self.reports = None;
         let tasks = std::mem::take(&mut self.tasks);
         runtime.block_on(async {
             let all = async {
@@ -227,6 +255,7 @@ impl Joined {
             worker: reply.worker,
             spec,
             run_directory: reply.run_directory.into(),
+            trace_parent: reply.trace_parent,
             secret,
         })
     }

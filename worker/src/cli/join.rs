@@ -1,6 +1,6 @@
 //! `worker join`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,8 +10,10 @@ use clap::Args;
 use tch::Device;
 use ulda_collective::{Listener, Tls};
 use ulda_credentials::{Strangers, Worker as Credentials};
+use ulda_telemetry::Sender;
 
 use crate::agent::{Agent, Introduction};
+use crate::observe::{Exposition, Identity, Meters, MetricsAddress, MetricsServer, StepTraces};
 use crate::trainer::{Setup, Trainer, exit};
 
 #[derive(Args)]
@@ -37,6 +39,14 @@ pub struct Join {
     /// Longest search for the coordinator, seconds
     #[arg(long, env = "ULDA_SEARCH", default_value_t = 60)]
     search: u64,
+    /// Address of this worker's metrics: `auto` is port 9465 + slot of this host or any free one, `off` is none
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ULDA_WORKER_HTTP",
+        default_value = "off"
+    )]
+    http: MetricsAddress,
 }
 
 impl Join {
@@ -46,7 +56,12 @@ impl Join {
         } else {
             Device::Cpu
         };
-        let span = tracing::info_span!("worker", run = %self.run, slot = self.slot);
+        let span = tracing::info_span!(
+            "worker",
+            run = %self.run,
+            slot = self.slot,
+            worker = tracing::field::Empty
+        );
         let _entered = span.enter();
         let credentials = match Credentials::read(&self.credentials) {
             Ok(credentials) => Arc::new(credentials),
@@ -67,18 +82,37 @@ impl Join {
             }
         };
         guard(&listener, &credentials);
+        let device_name = match device {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".to_owned(),
+        };
+        let data_address = match self.data_advertise {
+            Some(given) => with_port(given, listener.local_addr().port()),
+            None => listener.local_addr().to_string(),
+        };
+        let exposition = Arc::new(Exposition::new(Identity {
+            run: self.run.clone(),
+            slot: self.slot,
+            device: device_name.clone(),
+            gpu: match device {
+                Device::Cuda(index) => u8::try_from(index).ok(),
+                _ => None,
+            },
+        }));
+        let server = MetricsServer::start(self.http, self.slot, Arc::clone(&exposition));
+        let server = server.unwrap_or_else(|error| {
+            tracing::warn!("{}; training goes on without", crate::with_causes(&error));
+            None
+        });
         let introduction = Introduction {
             coordinator: self.coordinator,
             run: self.run.clone(),
             slot: self.slot,
-            data_address: match self.data_advertise {
-                Some(given) => with_port(given, listener.local_addr().port()),
-                None => listener.local_addr().to_string(),
-            },
-            device: match device {
-                Device::Cuda(index) => format!("cuda:{index}"),
-                _ => "cpu".to_owned(),
-            },
+            metrics_address: server
+                .as_ref()
+                .map(|server| reached_at(server.address(), &data_address)),
+            data_address,
+            device: device_name,
             credentials,
             search: Duration::from_secs(self.search),
         };
@@ -95,8 +129,11 @@ impl Join {
         tracing::info!(
             worker = joined.worker,
             address = introduction.data_address,
+            metrics = introduction.metrics_address,
             "joined"
         );
+        // Held until the worker ends, when it sends what waits.
+        let _traces = trace(&joined.trace_parent, &self.run, self.slot, &exposition.meters());
         let setup = Setup {
             spec: joined.spec,
             run_directory: joined.run_directory,
@@ -104,6 +141,7 @@ impl Join {
             secret: joined.secret,
             listener,
             device,
+            meters: exposition.meters(),
         };
         Trainer::run(agent, setup)
     }
@@ -127,6 +165,21 @@ fn guard(listener: &Listener, credentials: &Credentials) {
     });
 }
 
+/// Starts tracing where the run is traced and the environment names a collector.
+fn trace(parent: &str, run: &str, slot: u32, meters: &Meters) -> Option<Sender> {
+    let context = parent.parse().ok().filter(|_| Sender::is_wanted())?;
+    match StepTraces::start(context, run, slot) {
+        Ok((traces, sender)) => {
+            meters.trace(traces);
+            Some(sender)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no traces: their thread cannot be started");
+            None
+        }
+    }
+}
+
 /// An address alone gets the port that is listened on, a whole one stays.
 fn with_port(given: String, port: u16) -> String {
     match given.parse::<IpAddr>() {
@@ -134,6 +187,14 @@ fn with_port(given: String, port: u16) -> String {
         Ok(IpAddr::V4(address)) => format!("{address}:{port}"),
         Err(_) if given.contains(':') => given,
         Err(_) => format!("{given}:{port}"),
+    }
+}
+
+/// Where others find what listens on `listens`: a server on all addresses is at the data plane's host.
+fn reached_at(listens: SocketAddr, data_address: &str) -> String {
+    match data_address.rsplit_once(':') {
+        Some((host, _)) if listens.ip().is_unspecified() => format!("{host}:{}", listens.port()),
+        Some(_) | None => listens.to_string(),
     }
 }
 
@@ -149,5 +210,12 @@ mod tests {
         assert_eq!(whole("worker-3.fog"), "worker-3.fog:7071");
         assert_eq!(whole("worker-3.fog:9"), "worker-3.fog:9");
         assert_eq!(whole("[fd00::7]:9"), "[fd00::7]:9");
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_found_at_the_data_planes_host() {
+        let reached = |listens: &str| reached_at(listens.parse().unwrap(), "worker-3.ulda:7071");
+        assert_eq!(reached("0.0.0.0:9465"), "worker-3.ulda:9465");
+        assert_eq!(reached("127.0.0.1:9465"), "127.0.0.1:9465");
     }
 }

@@ -2,7 +2,6 @@
 
 mod check;
 mod join;
-mod log;
 mod miniature;
 mod predict;
 
@@ -38,7 +37,7 @@ enum Verb {
 #[must_use]
 pub fn main(cuda: bool) -> ExitCode {
     let arguments = Arguments::parse();
-    log::start();
+    crate::logs::start();
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
         Verb::Check(check) => check.run(),

@@ -11,6 +11,7 @@ use ulda_core::stage::{Cursor, Stage};
 use super::StageError;
 use crate::agent::{Progress, Report};
 use crate::link::Link;
+use crate::observe::Meters;
 use crate::resources::Resources;
 use crate::state::RunState;
 
@@ -80,6 +81,7 @@ pub struct Context {
     pub resources: Resources,
     pub events: Sender<Event>,
     pub interrupt: Arc<Interrupt>,
+    pub meters: Arc<Meters>,
     /// Whether this shard speaks for its worker: the lowest one it serves.
     pub speaks: bool,
 }

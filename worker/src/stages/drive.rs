@@ -1,6 +1,6 @@
 //! Walks one shard through the stages that are left.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ulda_core::stage::{Course, Cursor, Stage};
 
@@ -11,6 +11,7 @@ use super::pretrain::Pretrain;
 use super::simulate::Simulate;
 use super::{Extent, StageError, StageRun};
 use crate::agent::Report;
+use crate::observe::StepDone;
 use crate::state::RunState;
 
 /// Works from `state` to the end of the run. Always gives back the last complete state, also beside an error.
@@ -44,6 +45,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     let mut run = begin(context, state)?;
     let begun = state.cursor;
     while state.cursor.stage == stage && !ended(course, state.cursor) {
+        let began = SystemTime::now();
         let outcome = context
             .interrupt
             .check_between_steps()
@@ -59,6 +61,12 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
                 return Err(error);
             }
         };
+        context.meters.step_done(&StepDone {
+            at: state.cursor,
+            shard: context.link.shard(),
+            began,
+            phase_seconds: &progress.phase_seconds,
+        });
         state.cursor = following(course, state.cursor);
         let over = state.cursor.stage != stage || ended(course, state.cursor);
         if over {

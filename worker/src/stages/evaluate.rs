@@ -48,7 +48,8 @@ pub fn score(
     let mut noted = Instant::now();
     for index in (shard..images.dataset.len()).step_by(shards) {
         context.interrupt.check()?;
-        let example = load(images.dataset, index, &Sampling::default())?;
+        let read = || load(images.dataset, index, &Sampling::default());
+        let example = context.meters.decode.decode(read)?;
         let predictor = Predictor::new(
             &resources.segmentation,
             &example.image,

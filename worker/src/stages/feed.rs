@@ -8,7 +8,9 @@ use tch::{Device, Kind, Tensor};
 use ulda_core::plan::{Batches, SampleAt, draw_sample, slice};
 use ulda_core::spec::JitterConfig;
 use ulda_core::stage::Stage;
-use ulda_data::{Adjustment, Crop, Dataset, Example, Jitter, Job, Prefetcher, Sampling, Size};
+use ulda_data::{
+    Adjustment, Crop, Dataset, DecodeCounters, Example, Jitter, Job, Prefetcher, Sampling, Size,
+};
 
 use super::StageError;
 
@@ -67,6 +69,7 @@ impl Feed {
         portion: Portion,
         augmentation: Augmentation,
         device: Device,
+        counters: &Arc<DecodeCounters>,
     ) -> Result<Self, StageError> {
         let range = slice(
             portion.batch as usize,
@@ -83,7 +86,13 @@ impl Feed {
             jobs.collect::<Vec<_>>()
         });
         let capacity = NonZeroUsize::new(images_per_step * STEPS_AHEAD).unwrap_or(NonZeroUsize::MIN);
-        let prefetcher = Prefetcher::new(Arc::clone(dataset), jobs, NonZeroUsize::MIN, capacity)?;
+        let prefetcher = Prefetcher::counted(
+            Arc::clone(dataset),
+            jobs,
+            NonZeroUsize::MIN,
+            capacity,
+            Arc::clone(counters),
+        )?;
         Ok(Self {
             prefetcher,
             images_per_step,

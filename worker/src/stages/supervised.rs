@@ -68,6 +68,7 @@ impl<'a> Supervised<'a> {
                 portion,
                 augmentation,
                 context.resources.device,
+                &context.meters.decode,
             )?)
         } else {
             None

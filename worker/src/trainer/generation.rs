@@ -112,6 +112,7 @@ impl Trainer {
 
     fn train(&mut self, generation: Generation, formed: Formed) -> Result<Left, TrainerError> {
         let Formed { plane, shards, state } = formed;
+        self.meters.generation_began(generation, plane.meter());
         tracing::info!(%generation, at = %state.cursor, shards = shards.len(), "training");
         let (events, event_inbox) = unbounded();
         let (written, written_inbox) = std::sync::mpsc::channel();
@@ -171,6 +172,7 @@ impl Trainer {
         for outcome in written_receiver.try_iter() {
             self.note_checkpoint(generation, outcome);
         }
+        self.meters.generation_ended(plane.fault().is_some());
         drop(plane);
         self.conclude(generation, outcome, left)
     }

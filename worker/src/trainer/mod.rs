@@ -21,6 +21,7 @@ use ulda_core::spec::RunSpec;
 
 use crate::agent::{Agent, Fact, Order, StateClaim};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
 use crate::state::{RunState, StateError};
@@ -80,6 +81,7 @@ pub struct Trainer {
     run: ulda_collective::RunId,
     secret: ulda_collective::Secret,
     store: CheckpointStore,
+    meters: Arc<Meters>,
     state: Option<RunState>,
     /// Orders that came while a generation formed and are still to be followed.
     held: VecDeque<Order>,
@@ -96,6 +98,7 @@ pub struct Setup {
     pub secret: [u8; 32],
     pub listener: Listener,
     pub device: tch::Device,
+    pub meters: Arc<Meters>,
 }
 
 impl Trainer {
@@ -149,7 +152,8 @@ impl Trainer {
             let left = match order {
                 Order::Form(form) => {
                     generation = form.generation;
-                    self.serve_generation(&form)
+                    let span = tracing::info_span!("generation", generation = generation.0);
+                    span.in_scope(|| self.serve_generation(&form))
                 }
                 Order::Go { .. } => continue,
                 Order::Fence {
@@ -260,6 +264,7 @@ impl Parts {
             spec: Arc::new(setup.spec),
             resources,
             listener: Arc::new(setup.listener),
+            meters: setup.meters,
             run: ulda_collective::RunId(setup.run),
             secret: ulda_collective::Secret(setup.secret),
             store,

@@ -55,10 +55,13 @@ impl Shards {
                 resources: trainer.resources.share(),
                 events: events.clone(),
                 interrupt: Arc::clone(interrupt),
+                meters: Arc::clone(&trainer.meters),
                 speaks: place == 0,
             };
             let (state, store) = (state.deep_clone(), trainer.store.clone());
+            let span = tracing::info_span!("shard", shard = shard.0);
             let body = move || {
+                let _entered = span.entered();
                 tch::set_num_threads(threads_per_shard);
                 serve(&context, &plane, &store, shard, state)
             };

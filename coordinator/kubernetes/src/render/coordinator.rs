@@ -7,8 +7,8 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
 };
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, HTTPGetAction, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodTemplateSpec, Probe, Service, ServicePort, ServiceSpec, VolumeResourceRequirements,
+    Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Service, ServicePort,
+    ServiceSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata::{all, metadata, of, selector};
 use super::pods::{
-    CONFIG_FILE, CONFIG_PATH, CONTROL, HOME_PATH, HTTP, Mounted, RUNS_PATH, STATE_PATH, common, config,
-    environment, mount, pod, requirements, shared_runs, variable,
+    CONFIG_FILE, CONFIG_PATH, CONTROL, HOME_PATH, HTTP, Mounted, PROBE_SECONDS, RUNS_PATH, STATE_PATH,
+    common, config, environment, healthy, mount, pod, port, requirements, scraped, shared_runs, variable,
 };
 use crate::manifest::Manifest;
 use crate::names::{COORDINATOR, STATE_VOLUME};
@@ -25,7 +25,6 @@ use crate::submission::Submission;
 
 /// The first look at the data may take so long before the page is served.
 const FIRST_CHECK_SECONDS: i32 = 1800;
-const PROBE_SECONDS: i32 = 10;
 /// Longer than the page's own patience with a slow journal.
 const STUCK_SECONDS: i32 = 180;
 const GRACE_SECONDS: i64 = 60;
@@ -51,17 +50,6 @@ pub(super) fn service(submission: &Submission) -> Manifest {
 }
 
 pub(super) fn stateful_set(submission: &Submission) -> Manifest {
-    let scraped = [
-        ("prometheus.io/scrape", "true".to_owned()),
-        ("prometheus.io/port", HTTP.1.to_string()),
-        ("prometheus.io/path", "/metrics".to_owned()),
-    ];
-    // A PodMonitor instead of annotations, so that nothing is scraped twice.
-    let annotations: BTreeMap<String, String> = scraped
-        .into_iter()
-        .filter(|_| !submission.monitoring.pod_monitor)
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
     let mut volumes = vec![
         Mounted {
             volume: None,
@@ -82,7 +70,7 @@ pub(super) fn stateful_set(submission: &Submission) -> Manifest {
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(all(submission, COORDINATOR)),
-                    annotations: (!annotations.is_empty()).then_some(annotations),
+                    annotations: scraped(submission, HTTP.1),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(spec),
@@ -138,32 +126,16 @@ fn container(submission: &Submission) -> Container {
     if let Some(threads) = submission.threads_per_shard {
         environment.push(variable("ULDA_RUN__THREADS_PER_SHARD", threads.to_string()));
     }
-    let port = |(name, port): (&str, i32)| ContainerPort {
-        name: Some(name.into()),
-        container_port: port,
-        ..ContainerPort::default()
-    };
-    let healthy = |failures: i32| Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some("/healthz".into()),
-            port: IntOrString::String(HTTP.0.into()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(PROBE_SECONDS),
-        timeout_seconds: Some(5),
-        failure_threshold: Some(failures),
-        ..Probe::default()
-    };
     Container {
         name: COORDINATOR.into(),
         command: Some(vec!["coordinator".into()]),
         args: Some(arguments.to_vec()),
         env: Some(environment),
-        ports: Some(vec![port(CONTROL), port(HTTP)]),
+        ports: Some([CONTROL, HTTP].map(port).to_vec()),
         resources: Some(requirements(&submission.coordinator, &[])),
-        startup_probe: Some(healthy(FIRST_CHECK_SECONDS / PROBE_SECONDS)),
-        readiness_probe: Some(healthy(3)),
-        liveness_probe: Some(healthy(STUCK_SECONDS / PROBE_SECONDS)),
+        startup_probe: Some(healthy(HTTP.0, FIRST_CHECK_SECONDS / PROBE_SECONDS)),
+        readiness_probe: Some(healthy(HTTP.0, 3)),
+        liveness_probe: Some(healthy(HTTP.0, STUCK_SECONDS / PROBE_SECONDS)),
         ..Container::default()
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
 use super::metadata::{Labels, metadata, of, of_run, selector};
-use super::pods::{CONTROL, DATA, HTTP};
+use super::pods::{CONTROL, DATA, HTTP, METRICS};
 use crate::manifest::Manifest;
 use crate::names::{COORDINATOR, WORKER};
 use crate::submission::{RunStorage, Submission};
@@ -86,7 +86,8 @@ fn outside(submission: &Submission) -> Vec<NetworkPolicyEgressRule> {
     rules
 }
 
-fn of_coordinator(submission: &Submission) -> Manifest {
+/// Who may read what a pod shows on a port: the namespace, and Prometheus.
+fn read_on(submission: &Submission, port: &str) -> NetworkPolicyIngressRule {
     let mut readers = vec![pods(Labels::new())];
     readers.extend(
         submission
@@ -104,6 +105,13 @@ fn of_coordinator(submission: &Submission) -> Manifest {
                 ..NetworkPolicyPeer::default()
             }),
     );
+    NetworkPolicyIngressRule {
+        from: Some(readers),
+        ports: Some(vec![named(port)]),
+    }
+}
+
+fn of_coordinator(submission: &Submission) -> Manifest {
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of(submission, COORDINATOR))),
         ingress: Some(vec![
@@ -111,10 +119,7 @@ fn of_coordinator(submission: &Submission) -> Manifest {
                 from: Some(vec![pods(of(submission, WORKER))]),
                 ports: Some(vec![named(CONTROL.0)]),
             },
-            NetworkPolicyIngressRule {
-                from: Some(readers),
-                ports: Some(vec![named(HTTP.0)]),
-            },
+            read_on(submission, HTTP.0),
         ]),
         egress: Some(outside(submission)),
         ..NetworkPolicySpec::default()
@@ -139,10 +144,13 @@ fn of_workers(submission: &Submission) -> Manifest {
     egress.extend(outside(submission));
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of(submission, WORKER))),
-        ingress: Some(vec![NetworkPolicyIngressRule {
-            from: workers(),
-            ports,
-        }]),
+        ingress: Some(vec![
+            NetworkPolicyIngressRule {
+                from: workers(),
+                ports,
+            },
+            read_on(submission, METRICS.0),
+        ]),
         egress: Some(egress),
         ..NetworkPolicySpec::default()
     };
@@ -150,13 +158,15 @@ fn of_workers(submission: &Submission) -> Manifest {
 }
 
 pub(super) fn pod_monitor(submission: &Submission) -> Manifest {
+    let endpoints =
+        [HTTP.0, METRICS.0].map(|port| json!({"port": port, "path": "/metrics", "interval": "15s"}));
     Manifest::custom(json!({
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
         "metadata": metadata(submission, submission.run.coordinator(), COORDINATOR),
         "spec": {
-            "selector": {"matchLabels": of(submission, COORDINATOR)},
-            "podMetricsEndpoints": [{"port": HTTP.0, "path": "/metrics", "interval": "15s"}],
+            "selector": {"matchLabels": of_run(submission)},
+            "podMetricsEndpoints": endpoints,
         },
     }))
 }

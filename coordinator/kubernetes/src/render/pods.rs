@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar,
-    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
-    ResourceRequirements, SeccompProfile, SecretEnvSource, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource,
+    EnvVar, HTTPGetAction, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+    PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretEnvSource, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::submission::{Resources, RunStorage, Submission};
 
@@ -26,6 +27,9 @@ pub(super) const CREDENTIALS_PATH: &str = "/etc/ulda/credentials";
 pub(super) const CONTROL: (&str, i32) = ("control", 7070);
 pub(super) const DATA: (&str, i32) = ("data", 7071);
 pub(super) const HTTP: (&str, i32) = ("http", 9464);
+pub(super) const METRICS: (&str, i32) = ("metrics", 9465);
+
+pub(super) const PROBE_SECONDS: i32 = 10;
 
 const RUNS_VOLUME: &str = "runs";
 const SCRATCH_VOLUME: &str = "tmp";
@@ -79,7 +83,6 @@ pub(super) fn shared_memory(limit: &str) -> Mounted {
         empty_dir: Some(EmptyDirVolumeSource {
             medium: Some("Memory".into()),
             size_limit: Some(Quantity(limit.into())),
-            ..EmptyDirVolumeSource::default()
         }),
         ..Volume::default()
     };
@@ -165,6 +168,41 @@ pub(super) fn env_from(submission: &Submission) -> Option<Vec<EnvFromSource>> {
         }),
         ..EnvFromSource::default()
     }])
+}
+
+pub(super) fn port((name, port): (&str, i32)) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.into()),
+        container_port: port,
+        ..ContainerPort::default()
+    }
+}
+
+/// What makes a Prometheus that goes by annotations fetch the metrics of a pod. A PodMonitor does so instead of
+/// annotations, so that nothing is scraped twice.
+pub(super) fn scraped(submission: &Submission, port: i32) -> Option<BTreeMap<String, String>> {
+    let annotations = [
+        ("prometheus.io/scrape", "true".to_owned()),
+        ("prometheus.io/port", port.to_string()),
+        ("prometheus.io/path", "/metrics".to_owned()),
+    ];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
+    (!submission.monitoring.pod_monitor).then(|| annotations.into())
+}
+
+/// A probe that fails after so many times in a row.
+pub(super) fn healthy(port: &str, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/healthz".into()),
+            port: IntOrString::String(port.into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(PROBE_SECONDS),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
 }
 
 /// Memory is a limit, as it cannot be squeezed; CPU is not, as throttling would slow all workers down.

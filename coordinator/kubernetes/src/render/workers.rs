@@ -8,15 +8,16 @@ use k8s_openapi::api::batch::v1::{
     PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodTemplateSpec, Service,
-    ServicePort, ServiceSpec, Toleration,
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodTemplateSpec, Service, ServicePort, ServiceSpec,
+    Toleration,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata::{all, metadata, of};
 use super::pods::{
-    CONTROL, DATA, Mounted, common, environment, pod, requirements, shared_memory, variable, worker_runs,
+    CONTROL, DATA, METRICS, Mounted, PROBE_SECONDS, common, environment, healthy, pod, port, requirements,
+    scraped, shared_memory, variable, worker_runs,
 };
 use crate::manifest::Manifest;
 use crate::names::WORKER;
@@ -29,6 +30,8 @@ pub(super) const KEPT_SECONDS: i32 = 86_400;
 const RETRIES: i32 = 10;
 /// How long a worker looks for its coordinator before its pod is replaced.
 const SEARCH_SECONDS: u32 = 600;
+/// A worker that answers nothing for so long is replaced. One that answers but does not train is the coordinator's affair.
+const STUCK_SECONDS: i32 = 180;
 const SHARED_MEMORY: &str = "2Gi";
 /// Configuration or data are wrong; the run failed.
 const HOPELESS: [i32; 2] = [70, 78];
@@ -132,6 +135,7 @@ fn template(submission: &Submission, name: &str) -> PodTemplateSpec {
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(all(submission, WORKER)),
+            annotations: scraped(submission, METRICS.1),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
@@ -148,6 +152,7 @@ fn container(submission: &Submission, name: &str) -> Container {
         format!("--data-listen=0.0.0.0:{}", DATA.1),
         "--data-advertise=$(POD_IP)".to_owned(),
         format!("--search={SEARCH_SECONDS}"),
+        format!("--http=0.0.0.0:{}", METRICS.1),
     ];
     let mut environment = environment();
     environment.push(EnvVar {
@@ -174,11 +179,8 @@ fn container(submission: &Submission, name: &str) -> Container {
         command: Some(vec!["worker".into()]),
         args: Some(arguments.to_vec()),
         env: Some(environment),
-        ports: Some(vec![ContainerPort {
-            name: Some(DATA.0.into()),
-            container_port: DATA.1,
-            ..ContainerPort::default()
-        }]),
+        ports: Some([DATA, METRICS].map(port).to_vec()),
+        liveness_probe: Some(healthy(METRICS.0, STUCK_SECONDS / PROBE_SECONDS)),
         resources: Some(requirements(&submission.worker, &gpu)),
         ..Container::default()
     }

@@ -427,6 +427,7 @@ fn compare(at: &str, given: &Value, kept: &Value, lost: &mut Vec<String>) {
     }
 }
 
+#[allow(clippy::result_large_err, reason = "the response of a test's server")]
 fn strict(plural: &str, given: &Value) -> Result<(), Response> {
     let lost = match plural {
         "configmaps" => unknown_fields::<core::v1::ConfigMap>(given),

@@ -89,6 +89,17 @@ envFrom:
   readOnly: true
 {{- end }}
 
+{{/* Who may read what a pod shows: the namespace, and Prometheus. */}}
+{{- define "ulda.readers" -}}
+- podSelector:
+    matchLabels: {}
+{{- with .Values.monitoring.namespace }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ . }}
+{{- end }}
+{{- end }}
+
 {{/* Names, and object storage where it is used. */}}
 {{- define "ulda.outside" -}}
 - ports:
@@ -134,6 +145,12 @@ template:
   metadata:
     labels:
       {{- include "ulda.labels" (dict "root" .root "component" "worker") | nindent 6 }}
+    {{- if not $values.monitoring.podMonitor }}
+    annotations:
+      prometheus.io/path: /metrics
+      prometheus.io/port: "9465"
+      prometheus.io/scrape: "true"
+    {{- end }}
   spec:
     restartPolicy: Never
     subdomain: {{ .root.Release.Name }}-worker
@@ -161,6 +178,7 @@ template:
       - --data-listen=0.0.0.0:7071
       - --data-advertise=$(POD_IP)
       - --search=600
+      - --http=0.0.0.0:9465
       {{- include "ulda.containerSecurity" .root | nindent 6 }}
       env:
       {{- include "ulda.env" .root | nindent 6 }}
@@ -175,6 +193,15 @@ template:
       ports:
       - name: data
         containerPort: 7071
+      - name: metrics
+        containerPort: 9465
+      livenessProbe:
+        httpGet:
+          path: /healthz
+          port: metrics
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 18
       resources:
         requests:
           cpu: {{ $values.workers.cpu | quote }}

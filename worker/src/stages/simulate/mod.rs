@@ -83,6 +83,7 @@ impl<'a> Simulate<'a> {
                 portion,
                 augmentation,
                 context.resources.device,
+                &context.meters.decode,
             )
         });
         let seed = context.spec.config().run.seed;

@@ -1,0 +1,42 @@
+//! Log lines of workers of other hosts: from the wire to the disk, off the async threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ulda_core::ids::{Slot, WorkerId};
+use ulda_proto::v1;
+
+use super::refusal::Refusal;
+use crate::logs::{Batch, LogKeeper};
+
+/// Longest wait for a batch of lines to be on disk.
+const KEEP_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Batch {
+    pub(super) fn from_wire(slot: Slot, request: v1::LogRequest) -> Self {
+        Self {
+            worker: WorkerId(request.worker),
+            slot,
+            number: request.number,
+            lines: request.lines,
+            dropped: request.dropped,
+        }
+    }
+}
+
+pub(super) async fn keep_log(keeper: Arc<LogKeeper>, batch: Batch) -> Result<(), Refusal> {
+    let kept = tokio::task::spawn_blocking(move || keeper.keep(&batch));
+    match tokio::time::timeout(KEEP_DEADLINE, kept).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(cause))) => Err(Refusal::NotKept {
+            told: crate::with_causes(&cause),
+        }),
+        Ok(Err(cause)) => Err(Refusal::NotKept {
+            told: cause.to_string(),
+        }),
+        Err(_) => Err(Refusal::Late {
+            what: "Log",
+            waited: KEEP_DEADLINE,
+        }),
+    }
+}
