@@ -101,3 +101,27 @@ impl StageError {
         crate::with_causes(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::checkpoint::CheckpointError;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_refusals_through_all_causes() {
+        let refusal = |kind: ErrorKind| {
+            StageError::Models(CheckpointError::Io {
+                action: "write",
+                path: PathBuf::from("final"),
+                source: io::Error::from(kind),
+            })
+        };
+        assert!(refusal(ErrorKind::StorageFull).is_for_want_of_space());
+        assert!(refusal(ErrorKind::QuotaExceeded).is_for_want_of_space());
+        assert!(!refusal(ErrorKind::PermissionDenied).is_for_want_of_space());
+        assert!(!StageError::Interrupted("SIGTERM".into()).is_for_want_of_space());
+    }
+}
