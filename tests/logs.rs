@@ -96,4 +96,11 @@ fn lines_of_workers_that_nobody_launched_are_kept_and_shown() {
         arguments.extend(quiet);
         assert_eq!(world.start(&arguments).finish().expect(0).out, "");
     }
+    let nobody = world.start(&["logs", "runs/small", "-w", "9"]).finish().expect(0);
+    assert_eq!(nobody.out, "");
+    assert!(
+        nobody.err.contains("workers that logged are in slot 0, 1"),
+        "{}",
+        nobody.err
+    );
 }

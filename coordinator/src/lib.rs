@@ -22,14 +22,4 @@ pub mod run;
 pub mod run_directory;
 pub mod status;
 
-/// An error with its causes on one line.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
+pub use ulda_core::with_causes;

@@ -17,14 +17,4 @@ pub mod stages;
 pub mod state;
 pub mod trainer;
 
-/// An error's text with all its causes, on one line each.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
+pub use ulda_core::with_causes;

@@ -3,9 +3,13 @@
 //! Plain data in, decisions out. No clock, no socket, no file, no random source; `clippy.toml` beside
 //! this crate's manifest keeps it so.
 
+mod causes;
+
 pub mod ids;
 pub mod ledger;
 pub mod machine;
 pub mod plan;
 pub mod spec;
 pub mod stage;
+
+pub use causes::with_causes;

@@ -145,9 +145,9 @@ fn table(run: &RunView) -> String {
 async fn logs(arguments: &ClusterLogsArguments) -> Result<Exit, Stop> {
     let cluster = connect(&arguments.of.cluster).await?;
     let run = &arguments.of.run;
-    let (pod, component) = match arguments.worker {
-        None => (run.coordinator_pod(), "coordinator"),
-        Some(slot) => (worker_pod(&cluster, run, slot).await?, "worker"),
+    let pod = match arguments.worker {
+        None => run.coordinator_pod(),
+        Some(slot) => worker_pod(&cluster, run, slot).await?,
     };
     if !arguments.follow {
         let text = cluster
@@ -158,7 +158,7 @@ async fn logs(arguments: &ClusterLogsArguments) -> Result<Exit, Stop> {
         return Ok(Exit::Done);
     }
     let mut tell = |line: String| print(&format!("{line}\n")).is_ok();
-    until_interrupted(cluster.follow_log(&pod, component, &mut tell)).await?;
+    until_interrupted(cluster.follow_log(&pod, &mut tell)).await?;
     Ok(Exit::Done)
 }
 

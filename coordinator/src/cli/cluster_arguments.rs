@@ -63,7 +63,7 @@ pub fn label_pair(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Debug, Args)]
 pub struct SubmitArguments {
     /// Worker pods
-    #[arg(long, short = 'n', value_name = "N", env = "ULDA_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", env = "ULDA_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub workers: u32,
     /// Image with `coordinator` and `worker`
     #[arg(long, value_name = "IMAGE", env = "ULDA_IMAGE")]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::arguments::{LogsArguments, OutputFormat};
-use super::common::{block_on, print, run_directory};
+use super::common::{block_on, print, run_directory, say};
 use crate::exit::{Exit, Stop};
 use crate::journal::wall_millis;
 use crate::logs::{LogLine, LogReader, Selection};
@@ -72,10 +72,28 @@ pub fn logs(arguments: &LogsArguments) -> Result<Exit, Stop> {
     };
     let mut reader = LogReader::new(&directory.logs(), selection);
     if !arguments.follow {
-        show(&reader.read()?, arguments.output)?;
+        let lines = reader.read()?;
+        if lines.is_empty() {
+            say(format_args!("{}", nothing(&reader.slots()?)));
+        }
+        show(&lines, arguments.output)?;
         return Ok(Exit::Done);
     }
     block_on(follow(&mut reader, &directory, arguments.output))?
+}
+
+/// Why nothing is shown, as far as it can be told.
+fn nothing(slots: &[u32]) -> String {
+    match slots {
+        [] => "no worker of this run has logged anything".to_owned(),
+        slots => {
+            let slots: Vec<String> = slots.iter().map(u32::to_string).collect();
+            format!(
+                "no such lines; workers that logged are in slot {}",
+                slots.join(", ")
+            )
+        }
+    }
 }
 
 /// Shows what is written from now on too, until nobody serves the run any more.

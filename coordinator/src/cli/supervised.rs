@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use ulda_core::machine::Record;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
 use crate::journal::{JournalError, JournalReader};
 use crate::rpc::{self, Guard, Refusal};
@@ -59,6 +59,17 @@ impl End {
             Self::Failed { exit_code, .. } if *exit_code == ulda_core::machine::BAD_INPUT => Exit::BadInput,
             Self::Failed { .. } => Exit::Failed,
             Self::Stopped => Exit::Terminated,
+        }
+    }
+
+    /// A run without its report, or with a ledger that is wrong, is not to be taken for done.
+    pub fn once_concluded(self, concluded: &Result<Exit, Stop>) -> Self {
+        match (self, concluded) {
+            (Self::Finished { .. }, Err(stop)) => Self::Failed {
+                why: stop.to_string(),
+                exit_code: i32::from(stop.exit.code()),
+            },
+            (end, _) => end,
         }
     }
 

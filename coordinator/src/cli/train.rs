@@ -226,9 +226,10 @@ async fn prepare_and_serve(
     let address = listener.local_addr()?;
     if let Some(end) = end {
         tell_end(&end, &mut audience);
-        let exit = end.exit();
+        let concluded = tokio::task::block_in_place(|| concluded_late(&end, directory));
+        let end = end.once_concluded(&concluded);
         supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
-        return Ok(exit);
+        return concluded;
     }
     let traces = trace(spec, directory)?;
     let trace_parent = traces.as_ref().map(|(_, context)| context.to_string());
@@ -270,6 +271,7 @@ async fn prepare_and_serve(
         if let Err(stop) = &concluded {
             tracing::error!("{stop}");
         }
+        let end = end.once_concluded(&concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
         supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
         return concluded;
@@ -383,6 +385,20 @@ fn taken(cause: ServeError) -> Stop {
 fn tell_end(end: &supervised::End, audience: &mut Vec<Box<dyn Audience>>) {
     for listener in audience {
         listener.hear(&end.news());
+    }
+}
+
+/// A coordinator may be moved after the run's last step and before its report.
+fn concluded_late(end: &supervised::End, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match end {
+        supervised::End::Finished { digest } if !directory.report().join("index.html").is_file() => {
+            let ending = Ending::Finished {
+                digest: digest.clone(),
+            };
+            let ledger = ledger::checked(directory);
+            conclude(Served { ending, ledger }, directory)
+        }
+        end => Ok(end.exit()),
     }
 }
 

@@ -59,6 +59,14 @@ impl LogReader {
         }
     }
 
+    /// Slots whose workers have logged.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn slots(&self) -> io::Result<Vec<u32>> {
+        Ok(files(&self.folder)?.into_iter().map(|(slot, _)| slot).collect())
+    }
+
     /// Whole lines since the last call, of all workers, by time. Empty where there is nothing new.
     ///
     /// # Errors

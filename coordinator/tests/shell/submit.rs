@@ -40,6 +40,8 @@ fn what_is_submitted_leaves_nothing_open() {
     ] {
         assert!(said.contains(line), "{line} is missing in {said}");
     }
+    let elsewhere = with(&["-n", "vision", "-o", "yaml"]);
+    assert!(elsewhere.contains("namespace: vision"), "{elsewhere}");
     let json: serde_json::Value = {
         let bench = Bench::new();
         let arguments: Vec<&str> = GOOD.into_iter().chain(["-o", "json"]).collect();

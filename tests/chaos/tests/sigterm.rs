@@ -23,6 +23,8 @@ const LEFT: i32 = 143;
 const DRAIN: Duration = Duration::from_secs(10);
 /// What the machine may take besides, busy as it may be.
 const SLACK: Duration = Duration::from_secs(20);
+/// Longest wait of a worker that ends for its coordinator to take its last words.
+const FAREWELL: Duration = Duration::from_secs(15);
 /// Longest wait for anything else.
 const PATIENCE: Duration = Duration::from_secs(240);
 const LENGTH: Length = Length {
@@ -220,6 +222,24 @@ fn a_coordinator_told_to_leave_in_any_stage_takes_all_along_and_nothing_is_done_
         coordinator = run.resume();
     }
     run.assert_undisturbed(&coordinator);
+    offspring::end_all();
+}
+
+#[test]
+fn a_worker_whose_coordinator_is_away_leaves_as_well() {
+    let (world, _turn) = world();
+    let run = Run::new(world, "alone");
+    let coordinator = run.train(&["--no-launch"]);
+    let (leaver, _other) = (run.join(0), run.join(1));
+    let at = run.reach(Stage::Pretrain);
+    coordinator.kill().unwrap();
+    // Its stream is broken, and it looks for a coordinator now and then.
+    wait_for("nothing", Duration::from_secs(2), || Ok(None::<()>)).unwrap_err();
+    leaver.pid.signal(libc::SIGTERM);
+    let exit = leaves("the worker", &leaver, DRAIN + FAREWELL + SLACK);
+    assert_eq!(exit, Exit::Code(143));
+    let kept = checkpoints(&run.directory.root().join("checkpoints")).pop();
+    assert!(kept.map(|(cursor, _)| cursor) >= Some(at));
     offspring::end_all();
 }
 

@@ -268,6 +268,15 @@ fn leave_before_joining() -> ! {
     std::process::exit(i32::from(exit::TERMINATED));
 }
 
+/// What is waited for; `None` where SIGTERM comes first.
+async fn or_term<T>(terminate: &mut Signal, waited_for: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => None,
+        done = waited_for => Some(done),
+    }
+}
+
 /// Owner of the attend stream.
 pub(super) struct Session {
     pub(super) introduction: Introduction,
@@ -308,10 +317,11 @@ impl Session {
             match self.attend_once(&mut terminate, &mut unsent).await {
                 Ended::Farewell => return,
                 Ended::Refused(why) => return self.order(Order::Orphaned { why }),
-                Ended::Unknown(why) => match self.join_again(&why).await {
-                    Ok(Again::Joined) => (lost_since, backoff, unsent) = (None, Backoff::new(), None),
-                    Ok(Again::TrainerEnded) => return,
-                    Err(why) => return self.order(Order::Orphaned { why }),
+                Ended::Unknown(why) => match or_term(&mut terminate, self.join_again(&why)).await {
+                    None => return self.leave(terminate).await,
+                    Some(Ok(Again::Joined)) => (lost_since, backoff, unsent) = (None, Backoff::new(), None),
+                    Some(Ok(Again::TrainerEnded)) => return,
+                    Some(Err(why)) => return self.order(Order::Orphaned { why }),
                 },
                 Ended::Lost(why) => {
                     if attended_from.elapsed() > RPC_DEADLINE {
@@ -329,8 +339,22 @@ impl Session {
                             why: format!("coordinator unreachable for {waited} s: {why}"),
                         });
                     }
-                    backoff.pause().await;
+                    if or_term(&mut terminate, backoff.pause()).await.is_none() {
+                        self.terminated();
+                    }
                 }
+            }
+        }
+    }
+
+    /// After SIGTERM while nobody could be told: the trainer keeps its state on disk and ends.
+    async fn leave(mut self, mut terminate: Signal) {
+        self.terminated();
+        loop {
+            match or_term(&mut terminate, self.facts.recv()).await {
+                None => self.terminated(),
+                Some(Some(_)) => {}
+                Some(None) => return,
             }
         }
     }
@@ -344,7 +368,14 @@ impl Session {
             let _ = outbox.try_send(wire);
         }
         let mut client = self.line.client();
-        let opening = tokio::time::timeout(RPC_DEADLINE, client.attend(ReceiverStream::new(inbox))).await;
+        let opening = tokio::time::timeout(RPC_DEADLINE, client.attend(ReceiverStream::new(inbox)));
+        tokio::pin!(opening);
+        let opening = loop {
+            match or_term(terminate, &mut opening).await {
+                Some(opened) => break opened,
+                None => self.terminated(),
+            }
+        };
         let mut directives = match opening {
             Err(_) => return Ended::Lost(format!("no answer to attend within {} s", RPC_DEADLINE.as_secs())),
             Ok(Err(status)) if is_passing(&status) => return Ended::Lost(status.message().to_owned()),

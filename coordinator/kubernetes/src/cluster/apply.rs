@@ -1,5 +1,7 @@
 //! Creates what is missing of a run. What is there already is left as it is, if it is the same submission.
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 
@@ -7,6 +9,9 @@ use super::connect::{Cluster, Kind};
 use super::error::ClusterError;
 use crate::manifest::Manifest;
 use crate::names::{DIGEST_ANNOTATION, FIELD_MANAGER, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
+
+/// Longest grace of anything of an earlier run of this name that is being deleted.
+const LEAVING: Duration = Duration::from_secs(120);
 
 /// What became of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +51,11 @@ impl Cluster {
         for manifest in manifests {
             there.push(self.is_there(run, manifest).await?);
         }
+        refuse_half_the_secrets(run, manifests, &there)?;
         // All are tried before the first one is created, so that a refusal leaves nothing half done.
         for (manifest, there) in manifests.iter().zip(&there) {
-            if !there {
+            // Its webhook refuses a TrainJob whose runtime is not there yet in earnest.
+            if !there && manifest.kind != "TrainJob" {
                 self.rehearse(manifest).await?;
             }
         }
@@ -86,6 +93,10 @@ impl Cluster {
                 name: name.clone(),
             });
         }
+        if found.metadata.deletion_timestamp.is_some() {
+            self.until_gone(run, kind_of(manifest)?, name, LEAVING).await?;
+            return Ok(false);
+        }
         let wanted = manifest.value["metadata"]["annotations"][DIGEST_ANNOTATION].as_str();
         if found.annotations().get(DIGEST_ANNOTATION).map(String::as_str) != wanted {
             return Err(ClusterError::Differs { run: run.to_string() });
@@ -122,6 +133,24 @@ impl Cluster {
         self.ask(kind, &what, api.patch(name, &parameters, &Patch::Apply(&object)))
             .await?;
         Ok(())
+    }
+}
+
+/// The Secrets of a run are drawn together; one alone is of another draw, and fits no other.
+fn refuse_half_the_secrets(
+    run: &RunName,
+    manifests: &[Manifest],
+    there: &[bool],
+) -> Result<(), ClusterError> {
+    let mut secrets = manifests
+        .iter()
+        .zip(there)
+        .filter(|(manifest, _)| manifest.kind == "Secret")
+        .map(|(_, there)| *there);
+    let first = secrets.next();
+    match secrets.all(|there| Some(there) == first) {
+        true => Ok(()),
+        false => Err(ClusterError::HalfSecrets { run: run.to_string() }),
     }
 }
 

@@ -59,6 +59,10 @@ pub enum ClusterError {
     )]
     Differs { run: String },
     #[error(
+        "run `{run}` has one of its two Secrets only, and they are made together\n  hint: `coordinator cluster delete {run}`, then submit it again"
+    )]
+    HalfSecrets { run: String },
+    #[error(
         "there is no run `{run}` in namespace `{namespace}`\n  hint: `coordinator cluster list -n {namespace}` shows those that are there"
     )]
     NoRun { run: String, namespace: String },
@@ -104,6 +108,7 @@ impl ClusterError {
             | Self::Refused { .. }
             | Self::Foreign { .. }
             | Self::Differs { .. }
+            | Self::HalfSecrets { .. }
             | Self::NoRun { .. }
             | Self::NotSubmitted { .. }
             | Self::Other { .. } => Blame::Input,

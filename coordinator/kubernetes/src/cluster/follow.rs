@@ -59,8 +59,12 @@ impl Cluster {
         run: &RunName,
         tell: &mut (dyn FnMut(Happening) + Send),
     ) -> Result<Followed, ClusterError> {
+        // Whatever else is amiss may pass.
+        if let Err(cause @ ClusterError::NoRun { .. }) = self.coordinator_of(run).await {
+            return Err(cause);
+        }
         let mut watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
-        let mut log = LogTail::new(self, &run.coordinator_pod(), COORDINATOR);
+        let mut log = LogTail::new(self, &run.coordinator_pod());
         let mut scene = Scene::default();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,7 +126,7 @@ impl Scene {
         let (there, now) = (coordinator.is_some(), Instant::now());
         self.coordinator_was_there |= there;
         self.stuck_since = stuck.then(|| self.stuck_since.unwrap_or(now));
-        self.gone_since = (!there && self.coordinator_was_there).then(|| self.gone_since.unwrap_or(now));
+        self.gone_since = (!there).then(|| self.gone_since.unwrap_or(now));
     }
 
     fn coordinator(&self) -> Option<&PodView> {
@@ -133,7 +137,13 @@ impl Scene {
     fn verdict(&self) -> Option<Followed> {
         let patience = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= STUCK_FOR);
         if patience(self.gone_since) {
-            return Some(Followed::Gone);
+            return Some(match self.coordinator_was_there {
+                true => Followed::Gone,
+                false => Followed::Stuck {
+                    why: "no pod of it appears, which `kubectl describe statefulset` explains, or the run was stopped"
+                        .into(),
+                },
+            });
         }
         let coordinator = self.coordinator()?;
         let refused = coordinator.state == PodState::Stuck && coordinator.exit_code == Some(BAD_INPUT);

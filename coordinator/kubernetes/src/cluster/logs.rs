@@ -17,11 +17,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 type Lines = Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>;
 
-/// Follows a container; a line is told once, however often the connection breaks.
+/// Follows the only container of a pod; a line is told once, however often the connection breaks.
 pub(super) struct LogTail {
     cluster: Cluster,
     pod: String,
-    container: String,
     lines: Option<Lines>,
     /// When the last line was written that was told.
     last: Option<Timestamp>,
@@ -29,11 +28,10 @@ pub(super) struct LogTail {
 }
 
 impl LogTail {
-    pub fn new(cluster: &Cluster, pod: &str, container: &str) -> Self {
+    pub fn new(cluster: &Cluster, pod: &str) -> Self {
         Self {
             cluster: cluster.clone(),
             pod: pod.to_owned(),
-            container: container.to_owned(),
             lines: None,
             last: None,
             failing_since: None,
@@ -85,7 +83,6 @@ impl LogTail {
     /// Nothing, where there is no container yet.
     async fn open(&mut self) -> Result<Option<Lines>, ClusterError> {
         let parameters = LogParams {
-            container: Some(self.container.clone()),
             follow: true,
             timestamps: true,
             since_time: self.last,

@@ -235,10 +235,9 @@ impl Cluster {
     pub async fn follow_log(
         &self,
         pod: &str,
-        component: &str,
         tell: &mut (dyn FnMut(String) -> bool + Send),
     ) -> Result<(), ClusterError> {
-        let mut log = super::logs::LogTail::new(self, pod, component);
+        let mut log = super::logs::LogTail::new(self, pod);
         while tell(log.next().await?) {}
         Ok(())
     }

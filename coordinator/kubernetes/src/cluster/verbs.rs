@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -66,7 +66,7 @@ impl Cluster {
         let api = self.dynamic(kind);
         let what = format!("look for {} `{}`", record.kind, record.name);
         let found = self.ask(&record.kind, &what, api.get_opt(&record.name)).await?;
-        let runs = found.as_ref().is_some_and(|found| !has_ended(&found.data));
+        let runs = found.as_ref().is_some_and(|found| !leaves(found));
         if found.is_some() && !runs {
             self.remove(kind, &record.name).await?;
             self.until_gone(run, kind, &record.name, grace_of(&record))
@@ -136,7 +136,7 @@ impl Cluster {
         self.ask(kind.kind, &what, request).await
     }
 
-    async fn until_gone(
+    pub(super) async fn until_gone(
         &self,
         run: &RunName,
         kind: &Kind,
@@ -222,13 +222,15 @@ fn grace_of(record: &Manifest) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Whether a Job, JobSet or TrainJob says that it is through.
-fn has_ended(object: &serde_json::Value) -> bool {
+/// Whether a Job, JobSet or TrainJob is being deleted, or says that it is through or will be.
+fn leaves(object: &DynamicObject) -> bool {
     let conditions = object
+        .data
         .pointer("/status/conditions")
         .and_then(serde_json::Value::as_array);
-    conditions.into_iter().flatten().any(|condition| {
+    let through = conditions.into_iter().flatten().any(|condition| {
         let name = condition["type"].as_str().unwrap_or_default();
-        matches!(name, "Complete" | "Completed" | "Failed") && condition["status"] == "True"
-    })
+        matches!(name, "Complete" | "Completed" | "Failed" | "FailureTarget") && condition["status"] == "True"
+    });
+    through || object.metadata.deletion_timestamp.is_some()
 }

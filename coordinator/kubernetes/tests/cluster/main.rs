@@ -39,6 +39,12 @@ fn pod(name: &str, component: &str, index: Option<u32>, status: Value) -> Value 
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status})
 }
 
+fn coordinator() -> Value {
+    let labels = json!({"app.kubernetes.io/name": "ulda", "app.kubernetes.io/instance": "fog"});
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "fog-coordinator", "labels": labels},
+        "spec": {"selector": {}, "serviceName": "fog-coordinator", "template": {}}})
+}
+
 fn running() -> Value {
     json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": true,
         "restartCount": 0, "state": {"running": {}}}]})
@@ -80,6 +86,42 @@ async fn submitting_twice_changes_nothing() {
             .count(),
         1,
         "only what is missing"
+    );
+}
+
+#[tokio::test]
+async fn one_of_two_secrets_is_not_completed_by_one_that_does_not_fit() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    server.remove("secrets", "fog-worker-credentials");
+    let refused = submit(&cluster, &plain()).await.unwrap_err();
+    assert!(matches!(refused, ClusterError::HalfSecrets { .. }), "{refused}");
+    assert_eq!(server.names("secrets"), ["fog-coordinator-credentials"]);
+}
+
+#[tokio::test]
+async fn what_is_being_deleted_does_not_count_as_there() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let mut leaving = server.get("jobs", "fog-worker").unwrap();
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-26T12:00:00Z".into();
+    server.put("jobs", leaving);
+    let again = plain();
+    let submitted = within(async {
+        let gone = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            server.remove("jobs", "fog-worker");
+        };
+        tokio::join!(submit(&cluster, &again), gone).0
+    })
+    .await
+    .unwrap();
+    let created = submitted.iter().filter(|outcome| **outcome == Outcome::Created);
+    assert_eq!(created.count(), 1);
+    assert!(
+        server.get("jobs", "fog-worker").unwrap()["metadata"]
+            .get("deletionTimestamp")
+            .is_none()
     );
 }
 
@@ -205,6 +247,7 @@ async fn followed(
     cluster: Cluster,
     play: impl AsyncFnOnce(&Server),
 ) -> (Result<Followed, ClusterError>, Vec<Happening>) {
+    server.put("statefulsets", coordinator());
     let mut told = Vec::new();
     let run = run();
     let mut tell = |happening| told.push(happening);
@@ -254,6 +297,14 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
         .collect();
     assert_eq!(steps, [1, 2, 3, 4], "each line once, in order");
     assert!(told.contains(&Happening::Workers("3 running".into())), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_there_cannot_be_followed() {
+    let (_server, cluster) = Server::start().await;
+    let mut tell = |_| {};
+    let refused = within(cluster.follow(&run(), &mut tell)).await.unwrap_err();
+    assert!(matches!(refused, ClusterError::NoRun { .. }), "{refused}");
 }
 
 #[tokio::test]
