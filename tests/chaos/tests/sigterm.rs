@@ -234,10 +234,15 @@ fn a_worker_whose_coordinator_is_away_leaves_as_well() {
     let at = run.reach(Stage::Pretrain);
     coordinator.kill().unwrap();
     // Its stream is broken, and it looks for a coordinator now and then.
-    wait_for("nothing", Duration::from_secs(2), || Ok(None::<()>)).unwrap_err();
+    wait_for("nothing", Duration::from_millis(300), || Ok(None::<()>)).unwrap_err();
     leaver.pid.signal(libc::SIGTERM);
     let exit = leaves("the worker", &leaver, DRAIN + FAREWELL + SLACK);
-    assert_eq!(exit, Exit::Code(143));
+    assert_eq!(
+        exit,
+        Exit::Code(143),
+        "{}",
+        tail(&run.directory.worker_log(0), 10)
+    );
     let kept = checkpoints(&run.directory.root().join("checkpoints")).pop();
     assert!(kept.map(|(cursor, _)| cursor) >= Some(at));
     offspring::end_all();

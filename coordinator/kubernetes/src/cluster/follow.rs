@@ -1,8 +1,11 @@
 //! A run from here to its end: what its pods are up to and what its coordinator says.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::unfold;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -63,16 +66,19 @@ impl Cluster {
         if let Err(cause @ ClusterError::NoRun { .. }) = self.coordinator_of(run).await {
             return Err(cause);
         }
-        let mut watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
-        let mut log = LogTail::new(self, &run.coordinator_pod());
+        let watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
+        let log = LogTail::new(self, &run.coordinator_pod());
+        // As streams: what one waits for goes on, with its deadlines, while another one has something to tell.
+        let mut changes = pin!(unfold(watch, async |mut watch| Some((watch.next().await, watch))));
+        let mut lines = pin!(unfold(log, async |mut log| Some((log.next().await, log))));
         let mut scene = Scene::default();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
                 biased;
-                change = watch.next() => Event::Pods(change?),
-                line = log.next() => Event::Line(line?),
+                Some(change) = changes.next() => Event::Pods(change?),
+                Some(line) = lines.next() => Event::Line(line?),
                 _ = look.tick() => Event::LookAround,
             };
             match event {

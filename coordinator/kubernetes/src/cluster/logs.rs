@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::{ANSWER_DEADLINE, Cluster};
 use super::error::{Asked, Blame, ClusterError, explain};
-use super::watch::OUTAGE;
+use super::watch::{OUTAGE, SILENCE};
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -51,7 +51,12 @@ impl LogTail {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            match lines.next().await {
+            let Ok(line) = tokio::time::timeout(SILENCE, lines.next()).await else {
+                // Perhaps nobody is there any more: the next one goes on behind the last line.
+                self.lines = None;
+                continue;
+            };
+            match line {
                 Some(Ok(line)) => {
                     self.failing_since = None;
                     if let Some(text) = self.told(&line) {

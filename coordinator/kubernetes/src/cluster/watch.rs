@@ -16,7 +16,7 @@ use super::error::{Asked, ClusterError, explain};
 
 /// The server closes a watch after this long; one that is silent for longer than that is dead.
 const WATCH_SECONDS: u32 = 60;
-const SILENCE: Duration = Duration::from_secs(75);
+pub(super) const SILENCE: Duration = Duration::from_secs(75);
 /// How long the API may be out of reach in the middle of a watch.
 pub(super) const OUTAGE: Duration = Duration::from_secs(300);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));

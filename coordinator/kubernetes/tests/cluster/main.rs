@@ -92,9 +92,11 @@ async fn submitting_twice_changes_nothing() {
 #[tokio::test]
 async fn one_of_two_secrets_is_not_completed_by_one_that_does_not_fit() {
     let (server, cluster) = Server::start().await;
-    submit(&cluster, &plain()).await.unwrap();
+    let mut submission = plain();
+    submission.credentials = rich(OutputKind::IndexedJob).credentials;
+    submit(&cluster, &submission).await.unwrap();
     server.remove("secrets", "fog-worker-credentials");
-    let refused = submit(&cluster, &plain()).await.unwrap_err();
+    let refused = submit(&cluster, &submission).await.unwrap_err();
     assert!(matches!(refused, ClusterError::HalfSecrets { .. }), "{refused}");
     assert_eq!(server.names("secrets"), ["fog-coordinator-credentials"]);
 }
