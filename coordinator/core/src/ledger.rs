@@ -72,6 +72,8 @@ pub struct Ledger {
     pub lines: Vec<Line>,
     /// Steps that were done again because all holders of their result were lost.
     pub done_again: u64,
+    /// Steps from before this journal began; the ledger tells what they used, and not who served them.
+    pub done_elsewhere: u64,
     pub violations: Vec<Violation>,
 }
 
@@ -155,9 +157,15 @@ impl History {
                 let start = state
                     .as_ref()
                     .map_or(0, |state| steps_before(course, state.cursor));
-                // The state it starts from was reached by the one before it, whether that was heard or not.
-                if let Some(former) = self.current {
-                    self.reach(start, former);
+                // The state it starts from was reached by the one before it, whether that was heard or not. A run
+                // that was taken up from its storage has steps that nobody here has heard of: they are told of the
+                // generation that holds their result.
+                match self.current {
+                    Some(former) => self.reach(start, former),
+                    None => {
+                        self.reach(start, *generation);
+                        ledger.done_elsewhere = start;
+                    }
                 }
                 let kept = usize::try_from(start).unwrap_or(usize::MAX);
                 ledger.done_again += self.done.len().saturating_sub(kept) as u64;

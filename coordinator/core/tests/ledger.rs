@@ -119,6 +119,15 @@ fn steps_that_nobody_held_any_more_count_once_for_who_did_them_again() {
 }
 
 #[test]
+fn steps_from_before_the_journal_are_told_apart_and_not_missed() {
+    let mut records = generation(1, [1, 2], claim(Stage::Simulate, 2));
+    records.extend([committed(1, Stage::Adapt, 4), finished()]);
+    let ledger = read(&records);
+    assert_eq!(ledger.violations, []);
+    assert_eq!((ledger.lines.len(), ledger.done_elsewhere), (14, 8));
+}
+
+#[test]
 fn a_step_of_a_generation_that_was_replaced_is_a_violation() {
     let mut records = generation(1, [0, 1], claim(Stage::Pretrain, 0));
     records.extend(generation(2, [0, 2], claim(Stage::Pretrain, 0)));

@@ -178,14 +178,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
 
 /// Takes `.` and `..` out of the paths a run will be known by.
 fn tidy_all(config: &mut RunConfig) {
-    let mut paths = vec![
-        &mut config.run.directory,
-        &mut config.clip.checkpoint,
-        &mut config.source.root,
-    ];
-    paths.extend(config.pretrain.checkpoint.as_mut());
-    paths.extend(config.evaluate.sets.iter_mut().map(|set| &mut set.root));
-    for path in paths {
+    for path in config.paths_mut() {
         *path = tidy(path);
     }
 }
@@ -296,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn urls_are_no_paths() {
+        let config = with_sets(&["source.root=s3://bucket/a//b", "storage.cache=cache"]).unwrap();
+        assert_eq!(config.source.root, Path::new("s3://bucket/a//b"));
+        assert_eq!(config.source.root.to_str(), Some("s3://bucket/a//b"));
+        assert_eq!(config.storage.cache.as_deref(), Some(Path::new("/here/cache")));
+    }
+
+    #[test]
     fn paths_are_told_without_detours() {
         let config = with_sets(&["run.directory=../elsewhere/./runs", "source.root=/data/../city"]).unwrap();
         assert_eq!(config.run.directory, Path::new("/elsewhere/runs"));
@@ -324,7 +325,7 @@ mod tests {
             told(&["adapt.stpes=7", "zebra=1", "adapt.zebra=2"]),
             "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
              --set: `zebra` is not a key of a run.toml\n  hint: the sections are adapt, checkpoint, clip, deadline, \
-             domain, evaluate, pretrain, recovery, run, simulate, source\n\
+             domain, evaluate, pretrain, recovery, run, simulate, source, storage\n\
              --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has batch, crop, dropout, lr_floor, \
              lr_head, lr_rectifier, lr_scale, momentum, poly_power, rectifier, scale_init, steps, validate_every, weight_decay"
         );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
-use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig};
+use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig, StorageConfig};
 
 use super::load::Problem;
 use super::nearest::nearest;
@@ -76,6 +76,15 @@ impl Schema {
         config.source.centre_crop = Some([1, 1]);
         config.pretrain.checkpoint = Some("x".into());
         config.simulate.prompt_groups = Some(1);
+        config.storage = StorageConfig {
+            url: Some("x".into()),
+            endpoint: Some("x".into()),
+            region: Some("x".into()),
+            path_style: Some(true),
+            allow_http: Some(true),
+            cache: Some("x".into()),
+            ..StorageConfig::default()
+        };
         config.domains = vec![DomainConfig {
             name: "x".into(),
             prompt: "x".into(),

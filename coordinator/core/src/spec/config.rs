@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::storage::{StorageConfig, is_url};
+
 /// A whole run.toml.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,6 +23,7 @@ pub struct RunConfig {
     pub checkpoint: CheckpointConfig,
     pub deadline: DeadlineConfig,
     pub recovery: RecoveryConfig,
+    pub storage: StorageConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -470,17 +473,35 @@ impl EvaluationSetConfig {
 impl RunConfig {
     /// Makes relative paths relative to `base`, the folder of the run.toml they were read from.
     pub fn rebase(&mut self, base: &Path) {
-        let mut paths: Vec<&mut PathBuf> = vec![
-            &mut self.run.directory,
-            &mut self.clip.checkpoint,
-            &mut self.source.root,
-        ];
-        paths.extend(self.pretrain.checkpoint.as_mut());
-        paths.extend(self.evaluate.sets.iter_mut().map(|set| &mut set.root));
-        for path in paths {
+        for path in self.paths_mut() {
             if !path.as_os_str().is_empty() {
                 *path = base.join(&*path);
             }
         }
+    }
+
+    /// All paths of the local file system; what is a URL is none.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let own = [Some(&mut self.run.directory), self.storage.cache.as_mut()];
+        let inputs = [Some(&mut self.clip.checkpoint), self.pretrain.checkpoint.as_mut()];
+        let sets = self.evaluate.sets.iter_mut().map(|set| &mut set.root);
+        let given = own.into_iter().chain(inputs).flatten();
+        given
+            .chain([&mut self.source.root])
+            .chain(sets)
+            .filter(|path| !is_url(path))
+    }
+
+    /// Where the inputs lie, each a path or a URL, by key.
+    pub fn inputs_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let mut inputs = vec![
+            ("clip.checkpoint".to_owned(), &mut self.clip.checkpoint),
+            ("source.root".to_owned(), &mut self.source.root),
+        ];
+        let source = self.pretrain.checkpoint.as_mut();
+        inputs.extend(source.map(|path| ("pretrain.checkpoint".to_owned(), path)));
+        let sets = self.evaluate.sets.iter_mut().enumerate();
+        inputs.extend(sets.map(|(index, set)| (format!("evaluate.set[{index}].root"), &mut set.root)));
+        inputs
     }
 }

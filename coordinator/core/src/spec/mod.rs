@@ -4,6 +4,7 @@
 mod config;
 mod resolve;
 mod rules;
+mod storage;
 
 pub use config::{
     AdaptConfig, CheckpointConfig, ClipConfig, DatasetConfig, DeadlineConfig, DomainConfig, EvaluateConfig,
@@ -11,3 +12,4 @@ pub use config::{
     SimulateConfig, SourceConfig,
 };
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
+pub use storage::{StorageConfig, is_url, url_scheme};

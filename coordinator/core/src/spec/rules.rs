@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::config::{Layout, RunConfig};
 use super::resolve::{Host, SpecError};
+use super::storage::{url_problem, url_scheme};
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -33,6 +34,7 @@ impl<'a> Rules<'a> {
         rules.adapt();
         rules.evaluate();
         rules.checkpoint_and_deadlines();
+        rules.storage();
         rules.problems
     }
 
@@ -429,6 +431,48 @@ impl<'a> Rules<'a> {
                 format!("{most} is below recovery.min_workers = {least}"),
                 "raise it, or leave it out",
             );
+        }
+    }
+
+    fn storage(&mut self) {
+        let config = self.config;
+        let storage = &config.storage;
+        if let Some((what, hint)) = storage.url.as_deref().and_then(url_problem) {
+            self.problem("storage.url", what, hint);
+        }
+        let mut inputs = config.clone();
+        for (key, path) in inputs.inputs_mut() {
+            let location = path.to_string_lossy();
+            if let Some((what, hint)) = url_scheme(&location).and_then(|_| url_problem(&location)) {
+                self.problem(&key, what, hint);
+            }
+        }
+        if let Some(endpoint) = &storage.endpoint
+            && !endpoint.starts_with("https://")
+            && !endpoint.starts_with("http://")
+        {
+            self.problem(
+                "storage.endpoint",
+                format!("`{endpoint}` is not an address"),
+                "write https://host:port",
+            );
+        } else if storage
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| endpoint.contains('@'))
+        {
+            self.problem(
+                "storage.endpoint",
+                "holds credentials",
+                "they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials",
+            );
+        }
+        for (key, seconds) in [
+            ("request", storage.request),
+            ("deadline", storage.deadline),
+            ("final_models", storage.final_models),
+        ] {
+            self.within(&format!("storage.{key}"), seconds, 0.1, 1e6);
         }
     }
 }

@@ -1,0 +1,200 @@
+//! An S3 server in this process, on loopback and a folder that vanishes with it, that can be told to fail.
+//!
+//! It verifies signatures. A fault holds for the requests that its rule takes, until its number is used up.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test whose server cannot be set up has failed"
+)]
+
+mod fault;
+
+pub use fault::{Fault, Rule};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use fault::Faults;
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+pub(crate) type Answer = Response<BoxBody<Bytes, Broken>>;
+
+/// Ends a connection.
+#[derive(Debug)]
+pub(crate) struct Broken(String);
+
+impl Broken {
+    pub fn of(cause: impl std::fmt::Debug) -> Self {
+        Self(format!("{cause:?}"))
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// The only bucket.
+pub const BUCKET: &str = "bucket";
+pub const KEY_ID: &str = "test-key-id";
+pub const SECRET: &str = "test-secret";
+
+/// A running server. Dropping it ends it and removes what it holds.
+pub struct Server {
+    address: SocketAddr,
+    folder: TempDir,
+    faults: Faults,
+    asked: Arc<Mutex<Vec<String>>>,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        let service = builder.build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (faults, asked) = (Faults::default(), Arc::default());
+        let door = Door {
+            service,
+            faults: faults.clone(),
+            asked: Arc::clone(&asked),
+        };
+        runtime.spawn(accept(listener, door));
+        Self {
+            address,
+            folder,
+            faults,
+            asked,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// `http://host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// URL of a place in the bucket.
+    #[must_use]
+    pub fn url(&self, below: &str) -> String {
+        format!("s3://{BUCKET}/{below}")
+    }
+
+    /// Variables with which a program reaches it.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ALLOW_HTTP", "true".into()),
+            ("AWS_REGION", "us-east-1".into()),
+            ("AWS_ACCESS_KEY_ID", KEY_ID.into()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.into()),
+        ]
+    }
+
+    /// The file in which it keeps an object.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(BUCKET).join(name)
+    }
+
+    /// Fails from now on as the rule says; rules are tried in order.
+    pub fn fail(&self, rule: Rule) {
+        self.faults.add(rule);
+    }
+
+    /// Fails no more.
+    pub fn recover(&self) {
+        self.faults.clear();
+    }
+
+    /// Method, path and range of every request so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Door {
+    service: S3Service,
+    faults: Faults,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Broken> {
+        let range = request
+            .headers()
+            .get("range")
+            .and_then(|range| range.to_str().ok());
+        let asked = format!(
+            "{} {} {}",
+            request.method(),
+            request.uri().path(),
+            range.unwrap_or_default()
+        );
+        let fault = self.faults.meet(&asked);
+        self.asked.lock().unwrap().push(asked);
+        if let Some(answer) = fault.before().await? {
+            return Ok(answer);
+        }
+        let answer = Service::call(&self.service, request).await.map_err(Broken::of)?;
+        let answer = answer.map(|body| body.map_err(Broken::of).boxed());
+        fault.after(answer).await
+    }
+}
+
+async fn accept(listener: TcpListener, door: Door) {
+    while let Ok((socket, _)) = listener.accept().await {
+        tokio::spawn(serve(socket, door.clone()));
+    }
+}
+
+async fn serve(socket: TcpStream, door: Door) {
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { door.answer(request).await }
+    });
+    // A client that hangs up, or a fault, ends it.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(socket), service)
+        .await;
+}

@@ -1,0 +1,289 @@
+//! What went wrong with a storage, told apart by what a person has to do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::counters::Operation;
+
+/// The cause of a failed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    NotFound,
+    NoBucket,
+    NoCredentials,
+    /// Refused by the server, with its code where it gave one.
+    Denied {
+        code: String,
+    },
+    WrongRegion,
+    Unreachable,
+    /// 5xx or 429.
+    Busy {
+        status: String,
+    },
+    TimedOut,
+    /// The connection ended before the answer did.
+    Cut,
+    /// The object became another one while it was read.
+    Changed,
+    Other,
+}
+
+impl Kind {
+    /// Whether trying again may help although nobody does anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::Busy { .. } | Self::TimedOut | Self::Cut | Self::Other => true,
+            Self::NotFound
+            | Self::NoBucket
+            | Self::NoCredentials
+            | Self::Denied { .. }
+            | Self::WrongRegion
+            | Self::Changed => false,
+        }
+    }
+
+    fn told(&self) -> String {
+        match self {
+            Self::NotFound => "there is no such object".into(),
+            Self::NoBucket => "there is no such bucket".into(),
+            Self::NoCredentials => "no credentials were found".into(),
+            Self::Denied { code } if code.is_empty() => "the storage refuses it".into(),
+            Self::Denied { code } => format!("the storage refuses it ({code})"),
+            Self::WrongRegion => "the bucket is in another region".into(),
+            Self::Unreachable => "the storage cannot be reached".into(),
+            Self::Busy { status } => format!("the storage answers {status}"),
+            Self::TimedOut => "the storage did not answer in time".into(),
+            Self::Cut => "the connection broke".into(),
+            Self::Changed => "the object changed while it was read".into(),
+            Self::Other => "the storage could not do it".into(),
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::NotFound => "check the URL",
+            Self::NoBucket => "create the bucket, or check the URL and storage.endpoint",
+            Self::NoCredentials => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write ~/.aws/credentials, or give the host a role"
+            }
+            Self::Denied { code } => match code.as_str() {
+                "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
+                    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                }
+                "ExpiredToken" | "TokenRefreshRequired" => "renew AWS_SESSION_TOKEN",
+                "RequestTimeTooSkewed" => "set this host's clock",
+                _ => "the credentials need the rights to list, read, write and delete below the URL",
+            },
+            Self::WrongRegion => "set storage.region or AWS_REGION to the bucket's",
+            Self::Unreachable => "check storage.endpoint or AWS_ENDPOINT_URL, and the network",
+            Self::Busy { .. } | Self::TimedOut | Self::Cut | Self::Other => {
+                "it may pass; look at the storage's own log if it does not"
+            }
+            Self::Changed => "leave it alone while it is read, then try again",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("`{url}` is not a URL of a storage; hint: write s3://BUCKET/PREFIX or file:///FOLDER")]
+    Url { url: String },
+    #[error("storage `{url}` cannot be set up: {what}; hint: {hint}")]
+    Setting {
+        url: String,
+        what: String,
+        hint: &'static str,
+    },
+    #[error("{} `{url}`: {}{}{}; hint: {}", operation.verb(), kind.told(), told(detail), tried(*tries, *waited), kind.hint())]
+    Failed {
+        operation: Operation,
+        url: String,
+        kind: Kind,
+        /// The last answer's own words.
+        detail: String,
+        tries: u32,
+        waited: Duration,
+    },
+    #[error("{} `{url}`: given up, because this process ends", operation.verb())]
+    Cancelled { operation: Operation, url: String },
+    #[error("{action} `{}`: {cause}{}", path.display(), full(cause))]
+    Disk {
+        action: &'static str,
+        path: PathBuf,
+        cause: io::Error,
+    },
+    #[error("`{url}` {what}; hint: {hint}")]
+    Content {
+        url: String,
+        what: String,
+        hint: &'static str,
+    },
+    #[error("another process fetches into `{}`, and did not get on for {} s; hint: end it, or remove the file", lock.display(), waited.as_secs())]
+    Locked { lock: PathBuf, waited: Duration },
+    #[error("the runtime for storage cannot start")]
+    Runtime(#[source] io::Error),
+}
+
+fn told(detail: &str) -> String {
+    if detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {detail}")
+    }
+}
+
+fn tried(tries: u32, waited: Duration) -> String {
+    if tries < 2 {
+        return String::new();
+    }
+    format!(", after {tries} tries in {:.1} s", waited.as_secs_f64())
+}
+
+fn full(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; hint: no space is left there, free some or name another folder in storage.cache"
+        }
+        _ => "",
+    }
+}
+
+impl StorageError {
+    pub(crate) fn disk(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| Self::Disk { action, path, cause }
+    }
+
+    /// Whether there is simply no such object.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed {
+                kind: Kind::NotFound,
+                ..
+            }
+        )
+    }
+
+    /// Whether it may pass although nobody does anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Failed { kind, .. } => kind.is_passing(),
+            Self::Cancelled { .. } | Self::Disk { .. } | Self::Locked { .. } | Self::Runtime(_) => true,
+            Self::Url { .. } | Self::Setting { .. } | Self::Content { .. } => false,
+        }
+    }
+}
+
+/// What an error of the client is due to, and its own words.
+pub(crate) fn diagnose(error: &object_store::Error) -> (Kind, String) {
+    let text = chain(error);
+    let kind = kind_of(error, &text);
+    let detail = match &kind {
+        Kind::Other => text,
+        Kind::Unreachable => innermost(error),
+        Kind::WrongRegion | Kind::Busy { .. } => tag(&text, "Message").unwrap_or_default().to_owned(),
+        _ => String::new(),
+    };
+    (kind, detail)
+}
+
+fn kind_of(error: &object_store::Error, text: &str) -> Kind {
+    if text.contains("/latest/api/token") || text.contains("169.254.169.254") {
+        return Kind::NoCredentials;
+    }
+    let code = tag(text, "Code").unwrap_or_default();
+    match code {
+        "NoSuchBucket" => return Kind::NoBucket,
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
+            return Kind::WrongRegion;
+        }
+        _ => {}
+    }
+    match error {
+        object_store::Error::NotFound { .. } => return Kind::NotFound,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            return Kind::Denied {
+                code: code.to_owned(),
+            };
+        }
+        object_store::Error::Precondition { .. } => return Kind::Changed,
+        _ => {}
+    }
+    if text.contains("LOCATION") {
+        return Kind::WrongRegion;
+    }
+    if let Some(status) = status(text) {
+        return match status {
+            "400" | "401" | "403" | "405" | "501" => Kind::Denied {
+                code: code.to_owned(),
+            },
+            "301" | "307" => Kind::WrongRegion,
+            "404" => Kind::NotFound,
+            status if status.starts_with('5') || status == "429" || status == "408" => Kind::Busy {
+                status: status.to_owned(),
+            },
+            _ => Kind::Other,
+        };
+    }
+    match http(error).map(HttpError::kind) {
+        Some(HttpErrorKind::Connect) => Kind::Unreachable,
+        Some(HttpErrorKind::Timeout) => Kind::TimedOut,
+        Some(HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Decode) => Kind::Cut,
+        _ => Kind::Other,
+    }
+}
+
+/// The status of an answer, out of the client's words for it.
+fn status(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)
+        .filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The content of an XML element.
+fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once('<')?.0)
+}
+
+fn http<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a HttpError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return Some(http);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// The text with those causes that it does not repeat.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
