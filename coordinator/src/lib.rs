@@ -16,6 +16,7 @@ pub mod journal;
 pub mod launch;
 pub mod logs;
 pub mod observe;
+pub mod remote;
 pub mod report;
 pub mod rpc;
 pub mod run;

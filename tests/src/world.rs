@@ -104,6 +104,14 @@ impl World {
         command
     }
 
+    /// A command of the worker in this world's folder, untouched by the caller's environment.
+    #[must_use]
+    pub fn worker(&self, arguments: &[&str]) -> Command {
+        let mut command = clean(&binary("worker"));
+        command.current_dir(self.folder.path()).args(arguments);
+        command
+    }
+
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> Program {
         Program::start(self.command(arguments))
@@ -143,7 +151,10 @@ impl World {
 fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ULDA_") {
+        if ["ULDA_", "AWS_"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }

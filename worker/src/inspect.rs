@@ -4,6 +4,8 @@ use std::path::Path;
 
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
+use ulda_storage::Counters;
+use ulda_storage::fetch::Inputs;
 
 /// One thing wrong, as the coordinator's table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +44,22 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let config = spec.config();
-    let clip = note(
-        &mut findings,
-        "clip.checkpoint",
-        Weights::read(&config.clip.checkpoint),
+    let inputs = Inputs::new(
+        config,
+        std::env::var_os("ULDA_CACHE").map(Into::into),
+        Counters::default(),
     );
+    let mut bring = |key: &str, path: &Path| match inputs.bring_input(key, path) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            findings.push(Finding::new(key, &error.cause.to_string()));
+            None
+        }
+    };
+    let clip = bring("clip.checkpoint", &config.clip.checkpoint);
+    let source = config.pretrain.checkpoint.as_ref();
+    let source = source.and_then(|path| bring("pretrain.checkpoint", path));
+    let clip = clip.and_then(|path| note(&mut findings, "clip.checkpoint", Weights::read(&path)));
     let backbone = clip
         .as_ref()
         .and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
@@ -56,7 +69,7 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     if let Some(backbone) = &backbone {
         inspect_scene_pool(&mut findings, &spec, backbone);
     }
-    if let Some(path) = &config.pretrain.checkpoint {
+    if let Some(path) = &source {
         inspect_source(&mut findings, path, backbone.as_ref());
     }
     findings

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Tensor};
-use ulda_core::spec::{DatasetConfig, Layout, RunSpec};
+use ulda_core::spec::{DatasetConfig, Layout, RunConfig, RunSpec};
 use ulda_data::{Dataset, DatasetError, DatasetSpec, Size};
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError};
@@ -61,10 +61,11 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// `config` is the run's with all inputs on this host.
+    ///
     /// # Errors
     /// When a checkpoint or a data set cannot be used; the error begins with its key in run.toml.
-    pub fn load(spec: &RunSpec, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
-        let config = spec.config();
+    pub fn load(config: &RunConfig, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
         let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
         let clip = Backbone::load(&weights)
             .map_err(ResourceError::Clip)?

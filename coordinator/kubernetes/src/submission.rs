@@ -163,7 +163,9 @@ pub struct Submission {
     pub storage: RunStorage,
     /// Secret whose keys become environment variables of all pods.
     pub s3_secret: Option<Subdomain>,
-    /// Ports of object storage.
+    /// Whether pods speak with object storage.
+    pub object_storage: bool,
+    /// Ports of it.
     pub egress_ports: Vec<u16>,
     pub pull_secret: Option<Subdomain>,
     pub node_selector: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! What is wrong with the data sets.
 
-use ulda_core::spec::{DatasetConfig, Layout, RunSpec};
+use ulda_core::spec::{DatasetConfig, Layout, RunConfig, RunSpec, is_url};
 use ulda_data::{Dataset, DatasetError, DatasetSpec, Depth, SampleError, Size};
 
 use super::finding::Finding;
@@ -29,9 +29,9 @@ fn too_few_styles(spec: &RunSpec, images: usize) -> Option<Finding> {
     })
 }
 
-/// Audits the source's training and validation images and every evaluation set.
-pub(super) fn findings(spec: &RunSpec, depth: Depth) -> Vec<Finding> {
-    let config = spec.config();
+/// Audits the source's training and validation images and every evaluation set. `config` is the spec's with those
+/// inputs on this host that are there; others are left to who fetches them.
+pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<Finding> {
     let mut looks = vec![
         Look {
             key: "source.train".into(),
@@ -51,7 +51,8 @@ pub(super) fn findings(spec: &RunSpec, depth: Depth) -> Vec<Finding> {
             crop: None,
         });
     }
-    let mut findings: Vec<Finding> = looks.iter().flat_map(|look| audit(look, depth)).collect();
+    let here = looks.iter().filter(|look| !is_url(&look.set.root));
+    let mut findings: Vec<Finding> = here.flat_map(|look| audit(look, depth)).collect();
     if let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set)) {
         findings.extend(too_few_styles(spec, training.len()));
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::Exit;
+
 /// Which key or file, what is wrong, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -37,14 +39,34 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What mends a list of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Remedy {
+    #[default]
+    Person,
+    /// All of them may pass by themselves.
+    Time,
+}
+
 /// All that is wrong; empty when nothing is.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
-pub struct Findings(pub Vec<Finding>);
+#[serde(transparent)]
+pub struct Findings(pub Vec<Finding>, #[serde(skip)] pub Remedy);
 
 impl Findings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match (self.is_empty(), self.1) {
+            (true, _) => Exit::Done,
+            (false, Remedy::Person) => Exit::BadInput,
+            (false, Remedy::Time) => Exit::Unavailable,
+        }
     }
 }
 

@@ -3,15 +3,16 @@
 mod data;
 mod finding;
 mod space;
+mod storage;
 mod worker;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ulda_core::spec::{RunSpec, SpecProblems};
+use ulda_core::spec::{RunSpec, SpecProblems, is_url};
 
 pub use data::dataset_spec;
-pub use finding::{Finding, Findings};
+pub use finding::{Finding, Findings, Remedy};
 pub use ulda_data::Depth;
 
 /// What to look at besides the run's own rules.
@@ -37,10 +38,11 @@ pub fn of_problems(problems: SpecProblems) -> Findings {
                 hint: problem.hint,
             })
             .collect(),
+        Remedy::Person,
     )
 }
 
-/// Looks at data, disk, port, worker binary and, through the worker, checkpoints.
+/// Looks at data, disk, port, storage, worker binary and, through the worker, checkpoints.
 pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
     let mut findings = Vec::new();
     findings.extend(space::findings(spec));
@@ -50,17 +52,30 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
         findings.push(Finding::of_text("--listen", &cause.to_string()));
     }
     let (owned, depth) = (spec.clone(), extent.depth);
-    match tokio::task::spawn_blocking(move || data::findings(&owned, depth)).await {
-        Ok(found) => findings.extend(found),
-        Err(cause) => findings.push(Finding::of_text(
-            "data",
-            &format!("the audit ended early: {cause}"),
-        )),
-    }
-    let clip = clip_exists(&spec.config().clip.checkpoint);
+    let looked = tokio::task::spawn_blocking(move || {
+        let look = storage::look(&owned);
+        let data = data::findings(&owned, &look.config, depth);
+        (look, data)
+    });
+    let (stored, remedy, clip) = match looked.await {
+        Ok((look, data)) => {
+            findings.extend(data);
+            (
+                look.findings,
+                look.remedy,
+                clip_exists(&look.config.clip.checkpoint),
+            )
+        }
+        Err(cause) => {
+            let text = format!("the audit ended early: {cause}");
+            findings.push(Finding::of_text("data", &text));
+            (Vec::new(), Remedy::Person, None)
+        }
+    };
+    // Without its storage, the worker could only say the same again.
     let told: Vec<Finding> = match &extent.worker_binary {
-        Some(binary) => worker::findings(spec, binary).await,
-        None => Vec::new(),
+        Some(binary) if stored.is_empty() => worker::findings(spec, binary).await,
+        Some(_) | None => Vec::new(),
     };
     // The worker tells of a missing file too; once is enough.
     findings.extend(
@@ -68,7 +83,13 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
             .filter(|finding| clip.as_ref().is_none_or(|clip| clip.key != finding.key)),
     );
     findings.extend(clip);
-    Findings(findings)
+    let remedy = if findings.is_empty() {
+        remedy
+    } else {
+        Remedy::Person
+    };
+    findings.extend(stored);
+    Findings(findings, remedy)
 }
 
 fn clip_exists(path: &Path) -> Option<Finding> {
@@ -77,7 +98,7 @@ fn clip_exists(path: &Path) -> Option<Finding> {
     } else {
         "does not exist"
     };
-    (!path.is_file()).then(|| Finding {
+    (!is_url(path) && !path.is_file()).then(|| Finding {
         key: "clip.checkpoint".into(),
         what: format!("`{}` {wrong}", path.display()),
         hint: "name OpenAI's RN50.pt or a safetensors of the same names".into(),

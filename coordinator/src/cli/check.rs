@@ -36,11 +36,7 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
         OutputFormat::Json => print_json(&findings)?,
         OutputFormat::Table => print(&table(&findings, &name))?,
     }
-    Ok(if findings.is_empty() {
-        Exit::Done
-    } else {
-        Exit::BadInput
-    })
+    Ok(findings.exit())
 }
 
 fn table(findings: &Findings, name: &str) -> String {

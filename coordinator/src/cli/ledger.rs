@@ -8,6 +8,8 @@ use ulda_core::plan::SampleAt;
 use ulda_core::spec::{DatasetConfig, RunSpec};
 use ulda_core::stage::Stage;
 use ulda_data::Dataset;
+use ulda_storage::Counters;
+use ulda_storage::fetch::Inputs;
 
 use super::arguments::{LedgerArguments, OutputFormat};
 use super::common::{columns, host, print, run_directory, say};
@@ -59,6 +61,12 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
         ledger.lines.len(),
         ledger.done_again
     ));
+    if ledger.done_elsewhere > 0 {
+        say(format_args!(
+            "the first {} are from before this journal, which took the run up from its storage",
+            ledger.done_elsewhere
+        ));
+    }
     verdict(&ledger)?;
     say(format_args!("every sample was used exactly once per epoch"));
     let sound = sound(&directory)?;
@@ -121,7 +129,10 @@ pub fn verdict(ledger: &Ledger) -> Result<(), Stop> {
 }
 
 fn names(spec: &RunSpec) -> Result<Names, Stop> {
+    // What was fetched by URL is listed where it lies; what is not on this host cannot be.
     let config = spec.config();
+    let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
+    let config = &Inputs::new(config, cache, Counters::default()).already_here(config);
     let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
         let dataset = Dataset::list(&dataset_spec(set)).map_err(Stop::bad_input)?;
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())

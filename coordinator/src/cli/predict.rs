@@ -4,9 +4,12 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ulda_storage::Counters;
+
 use super::arguments::PredictArguments;
 use super::common::{run_directory, worker_binary};
 use crate::exit::{Exit, Stop};
+use crate::remote::RemoteRun;
 
 #[derive(Debug, thiserror::Error)]
 enum PredictError {
@@ -24,9 +27,15 @@ enum PredictError {
 pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
     let model = match &arguments.run {
         Some(run) => {
-            let model = run_directory(run)?
-                .final_checkpoints()
-                .join("adapted.safetensors");
+            const FILE: &str = "adapted.safetensors";
+            let directory = run_directory(run)?;
+            let model = directory.final_checkpoints().join(FILE);
+            let config = directory.config().map_err(Stop::bad_input)?;
+            if !model.is_file()
+                && let Some(remote) = RemoteRun::of(&config, &Counters::default())?
+            {
+                remote.bring_model(FILE, &directory)?;
+            }
             if !model.is_file() {
                 return Err(Stop::bad_input(PredictError::NotFinished {
                     run: run.clone(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_core::spec::{Host, RunConfig, RunSpec, is_url};
 use ulda_credentials::{files, issue};
 use ulda_kubernetes::{
     Amount, Credentials, DATA_PATH, Files, Gpu, Monitoring, NotAName, RUNS_PATH, Resources, RunName,
@@ -17,6 +17,7 @@ use crate::check::of_problems;
 use crate::exit::Stop;
 
 const GPU_RESOURCE: &str = "nvidia.com/gpu";
+const OBJECTS: &str = "s3://";
 const GPU_LABEL: &str = "nvidia.com/gpu.product";
 
 /// Why a run cannot be submitted as it stands.
@@ -30,8 +31,15 @@ enum SubmitError {
     NotMounted { key: String, path: PathBuf },
     #[error("--data-claim is given twice for {}\n  hint: give each claim a path of its own, as in --data-claim CLAIM:/data/more", path.display())]
     SamePath { path: PathBuf },
-    #[error("nothing keeps what the workers leave\n  hint: name a ReadWriteMany claim with --run-claim")]
+    #[error(
+        "nothing keeps what the workers leave\n  hint: name a ReadWriteMany claim with --run-claim, or object storage with \
+         --set storage.url=s3://BUCKET/PREFIX"
+    )]
     NoStorage,
+    #[error(
+        "`storage.url` is `{url}`, which no pod has\n  hint: name a claim with --run-claim, or give an s3:// URL"
+    )]
+    FolderUrl { url: String },
     #[error("--gpu-type {given} without a GPU\n  hint: add --gpus-per-worker 1")]
     TypeOfNothing { given: String },
     #[error(
@@ -60,6 +68,8 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
     refuse_arguments(arguments)?;
     config.run.directory = RUNS_PATH.into();
     refuse_paths(arguments, &config)?;
+    let storage = storage(arguments, &config)?;
+    let object_storage = arguments.s3_secret.is_some() || reaches_object_storage(&config);
     let spec = RunSpec::resolve(config, host(arguments))
         .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
     enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
@@ -79,8 +89,9 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         state_size: arguments.state_size.clone(),
         storage_class: arguments.storage_class.clone(),
         data: arguments.data_claims.clone(),
-        storage: storage(arguments)?,
+        storage,
         s3_secret: arguments.s3_secret.clone(),
+        object_storage,
         egress_ports: arguments.s3_ports.clone(),
         pull_secret: arguments.pull_secret.clone(),
         node_selector: arguments.node_selector(),
@@ -146,11 +157,29 @@ fn gpu(arguments: &SubmitArguments) -> Option<Gpu> {
     })
 }
 
-fn storage(arguments: &SubmitArguments) -> Result<RunStorage, Stop> {
-    match &arguments.run_claim {
-        Some(claim) => Ok(RunStorage::Shared(claim.clone())),
-        None => Err(Stop::bad_input(SubmitError::NoStorage)),
+fn storage(arguments: &SubmitArguments, config: &RunConfig) -> Result<RunStorage, Stop> {
+    match (&arguments.run_claim, &config.storage.url) {
+        (_, Some(url)) if !url.starts_with(OBJECTS) => {
+            Err(Stop::bad_input(SubmitError::FolderUrl { url: url.clone() }))
+        }
+        (Some(claim), _) => Ok(RunStorage::Shared(claim.clone())),
+        (None, Some(_)) => Ok(RunStorage::Remote),
+        (None, None) => Err(Stop::bad_input(SubmitError::NoStorage)),
     }
+}
+
+fn reaches_object_storage(config: &RunConfig) -> bool {
+    let urls = config.storage.url.iter().map(Path::new);
+    let inputs = inputs(config);
+    urls.chain(inputs.iter().map(|(_, path)| path.as_path()))
+        .any(|url| url.to_string_lossy().starts_with(OBJECTS))
+}
+
+/// Paths and URLs of what the run reads, by key.
+fn inputs(config: &RunConfig) -> Vec<(String, PathBuf)> {
+    let mut config = config.clone();
+    let inputs = config.inputs_mut().into_iter();
+    inputs.map(|(key, path)| (key, path.clone())).collect()
 }
 
 fn refuse_arguments(arguments: &SubmitArguments) -> Result<(), Stop> {
@@ -176,30 +205,24 @@ fn refuse_arguments(arguments: &SubmitArguments) -> Result<(), Stop> {
 
 /// Every file that the run reads must lie in a volume of the pods.
 fn refuse_paths(arguments: &SubmitArguments, config: &RunConfig) -> Result<(), Stop> {
-    let mut paths: Vec<(String, &Path)> = vec![
-        ("clip.checkpoint".into(), &config.clip.checkpoint),
-        ("source.root".into(), &config.source.root),
-    ];
-    let checkpoint = config.pretrain.checkpoint.as_deref();
-    paths.extend(checkpoint.map(|path| ("pretrain.checkpoint".to_owned(), path)));
-    let sets = config.evaluate.sets.iter();
-    paths.extend(sets.map(|set| (format!("evaluate.set `{}`.root", set.name), set.root.as_path())));
-    // A URL needs no volume, and a path that is not given is told by the configuration's own rules.
-    let elsewhere = |path: &Path| path.as_os_str().is_empty() || path.to_string_lossy().contains("://");
+    let here = |path: &Path| match path.to_str().and_then(|text| text.strip_prefix("file://")) {
+        Some(path) => PathBuf::from(path),
+        None => path.to_owned(),
+    };
+    // Objects need no volume, and a path that is not given is told by the configuration's own rules.
+    let elsewhere = |path: &Path| path.as_os_str().is_empty() || is_url(path);
     let mounted = |path: &Path| {
         arguments
             .data_claims
             .iter()
             .any(|claim| path.starts_with(&claim.path))
     };
-    let lost = paths
+    let lost = inputs(config)
         .into_iter()
+        .map(|(key, path)| (key, here(&path)))
         .find(|(_, path)| !elsewhere(path) && !mounted(path));
     match lost {
-        Some((key, path)) => Err(Stop::bad_input(SubmitError::NotMounted {
-            key,
-            path: path.to_owned(),
-        })),
+        Some((key, path)) => Err(Stop::bad_input(SubmitError::NotMounted { key, path })),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use toml::{Table, Value};
+use ulda_core::spec::url_scheme;
 
 use super::load::Problem;
 use super::schema::{Kind, Schema};
@@ -15,12 +16,13 @@ pub struct Edit {
 }
 
 /// Keys whose value is a path on this machine.
-const PATHS: [&str; 5] = [
+const PATHS: [&str; 6] = [
     "run.directory",
     "clip.checkpoint",
     "source.root",
     "pretrain.checkpoint",
     "evaluate.set.root",
+    "storage.cache",
 ];
 
 impl Edit {
@@ -66,6 +68,7 @@ impl Edit {
         if PATHS.contains(&plain.as_str())
             && let Value::String(path) = &mut value
             && !path.is_empty()
+            && url_scheme(path).is_none()
         {
             *path = here.join(&*path).to_string_lossy().into_owned();
         }

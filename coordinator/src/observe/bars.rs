@@ -129,6 +129,7 @@ impl Audience for Bars {
             | News::GenerationStarted { .. }
             | News::GenerationAbandoned { .. }
             | News::JournalWritten { .. }
+            | News::Storage { .. }
             | News::Looked(_) => {}
             News::Lost { slot, worker, why } => {
                 self.say(style(format!("{worker} in {slot} is lost: {why}")).yellow());

@@ -137,6 +137,7 @@ impl Audience for Lines {
             News::GenerationFormed { .. }
             | News::GenerationStarted { .. }
             | News::JournalWritten { .. }
+            | News::Storage { .. }
             | News::Looked(_) => {}
             News::WorkerDied(cause) => {
                 tracing::error!(slot = cause.slot, exit = cause.exit, log = %cause.log.display(), last_lines = ?cause.lines, "worker died");

@@ -206,6 +206,7 @@ impl Audience for LiveRecorder {
             | News::GenerationStarted { .. }
             | News::GenerationAbandoned { .. }
             | News::JournalWritten { .. }
+            | News::Storage { .. }
             | News::WorkerDied(_) => {}
         }
     }

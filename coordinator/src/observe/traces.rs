@@ -153,6 +153,7 @@ impl Audience for Traces {
             | News::Restarted { .. }
             | News::GenerationFormed { .. }
             | News::JournalWritten { .. }
+            | News::Storage { .. }
             | News::Looked(_)
             | News::WorkerDied(_)
             | News::Stopping { .. } => {}

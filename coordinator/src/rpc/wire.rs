@@ -5,6 +5,7 @@ use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_proto::v1;
+use ulda_storage::{Operation, OperationCount, StorageCount};
 
 use super::refusal::Refusal;
 
@@ -80,6 +81,8 @@ pub enum Fact {
         cause: String,
         exit_code: i32,
     },
+    /// What the worker's process asked of storages since it began.
+    Storage(Box<StorageCount>),
 }
 
 /// What must be in the journal before the worker is answered.
@@ -201,6 +204,30 @@ fn measured(values: Vec<v1::Value>) -> Vec<Measured> {
         .collect()
 }
 
+/// Operations of names that this build does not know are left out.
+fn storage_count(storage: &v1::Storage) -> StorageCount {
+    let mut count = StorageCount {
+        pending: storage.pending,
+        last_put_millis: (storage.last_put_millis > 0).then_some(storage.last_put_millis),
+        ..StorageCount::default()
+    };
+    for told in &storage.operations {
+        let place = Operation::ALL
+            .iter()
+            .position(|operation| operation.name() == told.name);
+        if let Some(place) = place {
+            count.operations[place] = OperationCount {
+                total: told.total,
+                failures: told.failures,
+                retries: told.retries,
+                bytes: told.bytes,
+                seconds: told.seconds,
+            };
+        }
+    }
+    count
+}
+
 impl TryFrom<v1::JoinRequest> for Introduction {
     type Error = Refusal;
 
@@ -259,6 +286,7 @@ impl TryFrom<v1::attendance::Fact> for Fact {
                 cause: failed.cause,
                 exit_code: failed.exit_code,
             },
+            Wire::Storage(storage) => Self::Storage(Box::new(storage_count(&storage))),
         })
     }
 }

@@ -9,8 +9,9 @@ use ulda_core::machine::{
     Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
 };
 use ulda_core::stage::Course;
+use ulda_storage::Counters;
 
-use super::news::{Audience, News};
+use super::news::{Audience, News, StorageClient};
 use super::streams::{Sent, Streams};
 use super::training_command::{WorkerLaunch, worker_command};
 use crate::journal::{Entry, Journal, JournalError, Level};
@@ -102,6 +103,8 @@ pub(super) struct Driver {
     /// Slots whose process a next coordinator would not find in the journal yet.
     unwritten_processes: Vec<Slot>,
     pub first_causes: BTreeMap<u32, FirstCause>,
+    /// What this process asks of the run's storage.
+    pub storage: Option<Counters>,
 }
 
 impl Driver {
@@ -134,6 +137,7 @@ impl Driver {
             unwritten_record: false,
             unwritten_processes: Vec::new(),
             first_causes: BTreeMap::new(),
+            storage: None,
         }
     }
 
@@ -306,6 +310,13 @@ impl Driver {
     pub fn look(&mut self, now: Tick) {
         let snapshot = Box::new(self.machine.snapshot(now));
         self.tell(News::Looked(snapshot));
+        if let Some(counters) = &self.storage {
+            let count = Box::new(counters.read());
+            self.tell(News::Storage {
+                client: StorageClient::Coordinator,
+                count,
+            });
+        }
     }
 
     fn welcome(&mut self, ticket: Ticket, worker: WorkerId, slot: Slot) {

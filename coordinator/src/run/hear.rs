@@ -5,7 +5,7 @@ use ulda_core::machine::{Digest, Event, Outcome, Tick, Ticket};
 use ulda_core::stage::{Cursor, Stage};
 
 use super::drive::{Driver, RunError};
-use super::news::News;
+use super::news::{News, StorageClient};
 use crate::journal::{Entry, metrics_key};
 use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
 
@@ -155,6 +155,13 @@ impl Driver {
                 waiting_for,
                 state,
             },
+            Fact::Storage(count) => {
+                if let Some(slot) = self.slots.get(&worker).copied() {
+                    let client = StorageClient::Worker { slot, worker };
+                    self.tell(News::Storage { client, count });
+                }
+                return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
+            }
             Fact::Finished { digest } => Event::WorkerFinished {
                 worker,
                 generation,

@@ -13,7 +13,7 @@ mod streams;
 mod training_command;
 
 pub use drive::RunError;
-pub use news::{Audience, News};
+pub use news::{Audience, News, StorageClient};
 pub use owner::{ATTEMPT, Access, Ending, RunRequest, Supervision, serve_run};
 pub use signals::{Bell, Ear, Signal};
 pub use training_command::{WorkerLaunch, dialled, worker_command};

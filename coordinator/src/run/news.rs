@@ -6,6 +6,7 @@ use std::time::Duration;
 use ulda_core::ids::{Generation, Slot, WorkerId};
 use ulda_core::machine::{BreakReason, Formation, Snapshot, Verdict};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_storage::StorageCount;
 
 use crate::launch::FirstCause;
 use crate::rpc::Measures;
@@ -83,6 +84,11 @@ pub enum News {
     },
     /// How things stand; told a few times a second.
     Looked(Box<Snapshot>),
+    /// What a process asked of storages since it began.
+    Storage {
+        client: StorageClient,
+        count: Box<StorageCount>,
+    },
     WorkerDied(FirstCause),
     Stopping {
         why: String,
@@ -94,6 +100,13 @@ pub enum News {
     Failed {
         why: String,
     },
+}
+
+/// A process that asks something of a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageClient {
+    Coordinator,
+    Worker { slot: Slot, worker: WorkerId },
 }
 
 /// Somebody who watches a run.

@@ -14,6 +14,7 @@ use ulda_core::machine::{
     Event, ExitKind, Launching, Machine, Outcome, Record, Resume, Rules, Stopping, Tick, fold,
 };
 use ulda_core::spec::RunSpec;
+use ulda_storage::Counters;
 
 use super::drive::{Briefing, Driver, RunError};
 use super::news::{Audience, News};
@@ -52,6 +53,8 @@ pub struct RunRequest {
     pub supervision: Option<Supervision>,
     /// Where the workers' spans belong, if the run is traced.
     pub trace_parent: Option<String>,
+    /// What this process asks of the run's storage, if the run has one.
+    pub storage: Option<Counters>,
 }
 
 /// What is different where a supervisor such as Kubernetes keeps one coordinator running.
@@ -196,6 +199,7 @@ async fn serve(
         briefing,
         audience,
     );
+    driver.storage = request.storage;
     driver.tell(News::Serving {
         run: request.spec.config().run.name.clone(),
         address: address.to_string(),

@@ -60,6 +60,11 @@ impl Bench {
         self.path("runs/small")
     }
 
+    /// Where a run of this bench can keep its files besides the run directory, as an argument of `--set`.
+    pub fn storage(&self) -> String {
+        format!("storage.url=file://{}", self.path("storage").display())
+    }
+
     fn write_pair(&self, image: &str, label: &str) {
         for (name, colour) in [(image, png::ColorType::Rgb), (label, png::ColorType::Grayscale)] {
             let path = self.path(name);

@@ -76,7 +76,8 @@ fn value(text: &str, series: &str) -> f64 {
 #[test]
 fn a_real_run_has_every_documented_metric_and_no_other() {
     let bench = Bench::new();
-    let mut command = bench.command(&["--workers", "2", "--http", "127.0.0.1:0"]);
+    let storage = bench.storage();
+    let mut command = bench.command(&["--workers", "2", "--http", "127.0.0.1:0", "--set", &storage]);
     command
         .env("TINY_DIES_IN_SLOT", "1")
         .env("TINY_STEP_MILLIS", "10")
@@ -107,6 +108,10 @@ fn a_real_run_has_every_documented_metric_and_no_other() {
         ("ulda_recovery_seconds_count", 1.0),
         ("ulda_checkpoints_total", 2.0),
         ("ulda_losses_not_finite_total{run=\"small\",stage=\"adapt\"}", 0.0),
+        (
+            "ulda_storage_operations_total{run=\"small\",client=\"coordinator\",operation=\"put\"}",
+            1.0,
+        ),
     ] {
         assert_eq!(value(&last, series), wanted, "{series}");
     }

@@ -173,7 +173,9 @@ fn series(prometheus: &str, expression: &str) -> usize {
 #[ignore = "needs prometheus; run by deploy/prometheus/check"]
 fn a_real_prometheus_has_data_for_every_panel() {
     let bench = Bench::new();
-    let mut run = start(&bench, &["--workers", "2", "--http", "127.0.0.1:0"], "50");
+    let storage = bench.storage();
+    let arguments = ["--workers", "2", "--http", "127.0.0.1:0", "--set", &storage];
+    let mut run = start(&bench, &arguments, "50");
     let page = page_of(&bench);
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ulda_core::ids::Generation;
 use ulda_core::stage::{Cursor, Stage};
 use ulda_proto::v1;
+use ulda_storage::{Operation, StorageCount};
 
 /// A complete state, named by position and digest. The digest is empty where taking it would cost a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Fact {
         cause: String,
         exit_code: i32,
     },
+    /// What this process asked of storages so far.
+    Storage(StorageCount),
 }
 
 /// Goes by an RPC of its own, and is repeated until the coordinator has it in its journal.
@@ -115,7 +118,7 @@ impl Fact {
     pub(super) fn is_standing(&self) -> bool {
         match self {
             Self::Formed { .. } | Self::Broke { .. } | Self::Finished { .. } => true,
-            Self::Ready { .. } | Self::Progress { .. } | Self::Failed { .. } => false,
+            Self::Ready { .. } | Self::Progress { .. } | Self::Failed { .. } | Self::Storage(_) => false,
         }
     }
 
@@ -168,6 +171,7 @@ impl Fact {
                 cause,
                 exit_code,
             } => (generation, Wire::Failed(v1::Failed { cause, exit_code })),
+            Self::Storage(count) => (Generation::NONE, Wire::Storage(storage(&count))),
         };
         v1::Attendance {
             worker,
@@ -176,6 +180,24 @@ impl Fact {
             // Said with the heartbeat that opens each stream.
             coordinator_term: 0,
         }
+    }
+}
+
+fn storage(count: &StorageCount) -> v1::Storage {
+    let operations = Operation::ALL.iter().zip(&count.operations);
+    v1::Storage {
+        operations: operations
+            .map(|(operation, count)| v1::StorageOperation {
+                name: operation.name().to_owned(),
+                total: count.total,
+                failures: count.failures,
+                retries: count.retries,
+                bytes: count.bytes,
+                seconds: count.seconds,
+            })
+            .collect(),
+        pending: count.pending,
+        last_put_millis: count.last_put_millis.unwrap_or_default(),
     }
 }
 

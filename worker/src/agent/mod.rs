@@ -13,4 +13,4 @@ mod session;
 
 pub use facts::{Fact, Progress, Report, StateClaim};
 pub use orders::{Form, Order};
-pub use session::{Agent, AgentError, Introduction, Joined};
+pub use session::{Agent, AgentError, Introduction, Joined, Reporter};

@@ -68,7 +68,8 @@ impl Session {
                     | Fact::Ready { .. }
                     | Fact::Formed { .. }
                     | Fact::Progress { .. }
-                    | Fact::Finished { .. } => {}
+                    | Fact::Finished { .. }
+                    | Fact::Storage(_) => {}
                 }
             }
         };

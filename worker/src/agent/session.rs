@@ -206,6 +206,36 @@ impl Agent {
             let _ = reports.send((generation, report));
         }
     }
+
+    /// For other threads; does not keep the agent from ending.
+    #[must_use]
+    pub fn reporter(&self) -> Option<Reporter> {
+        Some(Reporter {
+            facts: self.facts.as_ref()?.downgrade(),
+            reports: self.reports.as_ref()?.downgrade(),
+        })
+    }
+}
+
+/// Tells and reports from other threads for as long as the agent lives.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    facts: mpsc::WeakUnboundedSender<Fact>,
+    reports: mpsc::WeakUnboundedSender<(Generation, Report)>,
+}
+
+impl Reporter {
+    pub fn tell(&self, fact: Fact) {
+        if let Some(facts) = self.facts.upgrade() {
+            let _ = facts.send(fact);
+        }
+    }
+
+    pub fn report(&self, report: Report) {
+        if let Some(reports) = self.reports.upgrade() {
+            let _ = reports.send((Generation::NONE, report));
+        }
+    }
 }
 
 impl Drop for Agent {

@@ -2,12 +2,21 @@
 //!
 //! Written beside, fsynced and renamed, so that a folder under its final name is complete. Read only
 //! after every digest was checked; a damaged one is passed over for the one before.
+//!
+//! Where a run has a storage by URL, the disk is a cache: whatever is written goes there too, in the background,
+//! and what is newest is looked for in both.
 
 mod beside;
+mod checkpoints;
 mod manifest;
+mod remote;
 mod store;
+mod uploads;
 mod writer;
 
+pub use checkpoints::{Checkpoints, Found};
 pub use manifest::{ClipOrigin, FileEntry, Manifest};
-pub use store::{CheckpointError, CheckpointStore, Found, read_manifest};
+pub use remote::RemoteStore;
+pub use store::{CheckpointError, CheckpointStore, read_manifest};
+pub use uploads::{Listener, Parcel, Uploaded, Uploads};
 pub use writer::{CheckpointWriter, Written};

@@ -8,11 +8,8 @@ use std::path::{Path, PathBuf};
 use ulda_core::stage::{Cursor, Stage};
 
 use super::beside;
-use super::manifest::{ClipOrigin, FORMAT, FileEntry, Manifest};
+use super::manifest::{ClipOrigin, FORMAT, FileEntry, MANIFEST_FILE, Manifest, STATE_FILE};
 use crate::state::{RunState, StateError};
-
-const STATE_FILE: &str = "state.safetensors";
-const MANIFEST_FILE: &str = "manifest.json";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -35,6 +32,13 @@ pub enum CheckpointError {
     },
     #[error("state could not be written as safetensors")]
     Encode(#[source] StateError),
+    #[error(transparent)]
+    Storage(#[from] ulda_storage::StorageError),
+    #[error(
+        "the storage did not take them within {} s; hint: they lie in the run directory of this worker; \
+         mend the storage and continue with `coordinator resume`", waited.as_secs()
+    )]
+    NotBrought { waited: std::time::Duration },
 }
 
 /// By what a checkpoint shows that it is not this run's.
@@ -47,13 +51,6 @@ pub enum Difference {
          former file back, or start a new run under another run.name"
     )]
     Clip { found: String, expected: String },
-}
-
-/// A checkpoint that was read, and those that were passed over on the way to it.
-pub struct Found {
-    pub state: RunState,
-    pub path: PathBuf,
-    pub passed_over: Vec<CheckpointError>,
 }
 
 #[derive(Clone, Debug)]
@@ -130,11 +127,7 @@ impl CheckpointStore {
         let mut entries = BTreeMap::new();
         for (file, bytes) in files {
             write_synced(&beside.join(file), bytes)?;
-            let entry = FileEntry {
-                blake3: blake3::hash(bytes).to_hex().to_string(),
-                size_bytes: bytes.len() as u64,
-            };
-            entries.insert(file.clone(), entry);
+            entries.insert(file.clone(), FileEntry::of(bytes));
         }
         let manifest = Manifest {
             format: FORMAT,
@@ -150,70 +143,27 @@ impl CheckpointStore {
         sync_folder(beside)
     }
 
-    /// The newest whole checkpoint, or `None` where there is none.
-    ///
-    /// # Errors
-    /// When a checkpoint belongs to another run, or the folder cannot be listed.
-    pub fn newest(&self) -> Result<(Option<Found>, Vec<CheckpointError>), CheckpointError> {
-        let mut passed_over = Vec::new();
-        for (_, path) in self.list()?.into_iter().rev() {
-            match self.read(&path) {
-                Ok(state) => {
-                    return Ok((
-                        Some(Found {
-                            state,
-                            path,
-                            passed_over,
-                        }),
-                        Vec::new(),
-                    ));
-                }
-                Err(error @ CheckpointError::OtherRun { .. }) => return Err(error),
-                Err(error) => passed_over.push(error),
-            }
-        }
-        Ok((None, passed_over))
+    /// The folder of the checkpoint `name`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
-    fn read(&self, path: &Path) -> Result<RunState, CheckpointError> {
+    /// # Errors
+    /// When it is damaged, cannot be read, or belongs to another run.
+    pub fn read(&self, path: &Path) -> Result<RunState, CheckpointError> {
         let manifest = read_manifest(path)?;
-        if manifest.run != self.run {
-            return Err(CheckpointError::OtherRun {
-                path: path.to_owned(),
-                difference: Difference::Name {
-                    found: manifest.run,
-                    expected: self.run.clone(),
-                },
-            });
-        }
-        if manifest.clip != self.clip {
-            return Err(CheckpointError::OtherRun {
-                path: path.to_owned(),
-                difference: Difference::Clip {
-                    found: manifest.clip.digest,
-                    expected: self.clip.digest.clone(),
-                },
-            });
-        }
+        manifest.check_owner(&self.run, &self.clip, path)?;
         let file = path.join(STATE_FILE);
-        let bytes = read_checked(&file, manifest.files.get(STATE_FILE))?;
-        let state = RunState::from_bytes(&bytes).map_err(|source| CheckpointError::State {
-            path: file.clone(),
-            source,
-        })?;
-        let digest = state.digest();
-        if digest != manifest.digest {
-            let what = format!(
-                "its tensors have digest {digest}, the manifest says {}",
-                manifest.digest
-            );
-            return Err(CheckpointError::Damaged { path: file, what });
-        }
-        Ok(state)
+        let bytes = fs::read(&file).map_err(io_error("read", &file))?;
+        manifest.state(&bytes, &file)
     }
 
     /// Resume checkpoints, oldest first.
-    fn list(&self) -> Result<Vec<(Cursor, PathBuf)>, CheckpointError> {
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn list(&self) -> Result<Vec<(Cursor, PathBuf)>, CheckpointError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -262,7 +212,7 @@ impl CheckpointStore {
     }
 }
 
-fn parse_name(name: &str) -> Option<Cursor> {
+pub(super) fn parse_name(name: &str) -> Option<Cursor> {
     let (stage, step) = name.split_once('-')?;
     Some(Cursor {
         stage: stage.parse::<Stage>().ok()?,
@@ -275,38 +225,7 @@ fn parse_name(name: &str) -> Option<Cursor> {
 pub fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    let damaged = |what: String| CheckpointError::Damaged {
-        path: path.clone(),
-        what,
-    };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if manifest.format != FORMAT {
-        return Err(damaged(format!(
-            "its format is {}, this program reads {FORMAT}",
-            manifest.format
-        )));
-    }
-    Ok(manifest)
-}
-
-fn read_checked(path: &Path, entry: Option<&FileEntry>) -> Result<Vec<u8>, CheckpointError> {
-    let damaged = |what: String| CheckpointError::Damaged {
-        path: path.to_owned(),
-        what,
-    };
-    let entry = entry.ok_or_else(|| damaged("the manifest does not list it".to_owned()))?;
-    let bytes = fs::read(path).map_err(io_error("read", path))?;
-    if bytes.len() as u64 != entry.size_bytes {
-        return Err(damaged(format!(
-            "it has {} bytes, the manifest says {}",
-            bytes.len(),
-            entry.size_bytes
-        )));
-    }
-    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
-        return Err(damaged("its bytes do not have the manifest's digest".to_owned()));
-    }
-    Ok(bytes)
+    Manifest::parse(&bytes, &path)
 }
 
 /// Times that another worker may put its own folder there first.
@@ -384,6 +303,7 @@ fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
 mod tests {
     use tch::Tensor;
 
+    use super::super::checkpoints::{Checkpoints, Found};
     use super::*;
 
     fn clip() -> ClipOrigin {
@@ -395,6 +315,10 @@ mod tests {
 
     fn store(folder: &Path) -> CheckpointStore {
         CheckpointStore::new(folder.join("checkpoints"), "a".into(), clip(), 2)
+    }
+
+    fn newest(store: &CheckpointStore) -> Result<Option<Found>, CheckpointError> {
+        Ok(Checkpoints::local(store.clone()).newest()?.0)
     }
 
     fn state(step: u64) -> RunState {
@@ -417,12 +341,12 @@ mod tests {
     fn the_newest_is_read_and_the_oldest_pruned() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
-        assert!(store.newest().unwrap().0.is_none());
+        assert!(newest(&store).unwrap().is_none());
         let first = write(&store, 1);
         write(&store, 2);
         write(&store, 10);
         assert!(!first.exists());
-        assert_eq!(store.newest().unwrap().0.unwrap().state.cursor.step, 10);
+        assert_eq!(newest(&store).unwrap().unwrap().state.cursor.step, 10);
     }
 
     #[test]
@@ -475,7 +399,7 @@ mod tests {
         });
         write(&store, 21);
         write(&store, 22);
-        let found = store.newest().unwrap().0.unwrap();
+        let found = newest(&store).unwrap().unwrap();
         assert_eq!(found.state.cursor.step, 22);
         let names = fs::read_dir(folder.path().join("checkpoints")).unwrap();
         let hidden = names.filter(|name| {
@@ -495,7 +419,7 @@ mod tests {
             let store = store(folder.path());
             write(&store, 1);
             damage(&write(&store, 2));
-            let found = store.newest().unwrap().0.unwrap();
+            let found = newest(&store).unwrap().unwrap();
             assert_eq!(found.state.cursor.step, 1);
             assert_eq!(found.passed_over.len(), 1, "loudly");
         }
@@ -547,7 +471,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(&store(folder.path()), 1);
         let other = CheckpointStore::new(folder.path().join("checkpoints"), "b".into(), clip(), 2);
-        let error = other.newest().err().unwrap().to_string();
+        let error = newest(&other).err().unwrap().to_string();
         assert!(error.contains("belongs to run `a`, not `b`"), "{error}");
     }
 
@@ -560,7 +484,7 @@ mod tests {
             untrained: true,
         };
         let other = CheckpointStore::new(folder.path().join("checkpoints"), "a".into(), weights, 2);
-        let error = other.newest().err().unwrap().to_string();
+        let error = newest(&other).err().unwrap().to_string();
         assert!(
             error.contains("other CLIP weights (c)") && error.contains("hint:"),
             "{error}"

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 
 use ulda_core::stage::Cursor;
 
-use super::store::{CheckpointError, CheckpointStore};
+use super::checkpoints::Checkpoints;
+use super::store::CheckpointError;
 use crate::state::RunState;
 
 /// A checkpoint that is on disk.
@@ -28,11 +29,11 @@ pub struct CheckpointWriter {
 impl CheckpointWriter {
     /// Outcomes go to `outcomes`.
     #[must_use]
-    pub fn start(store: CheckpointStore, outcomes: Sender<Result<Written, CheckpointError>>) -> Self {
+    pub fn start(checkpoints: Checkpoints, outcomes: Sender<Result<Written, CheckpointError>>) -> Self {
         let (states, inbox) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
-            .spawn(move || write_all(&store, &inbox, &outcomes))
+            .spawn(move || write_all(&checkpoints, &inbox, &outcomes))
             .expect("a thread can be started");
         Self {
             states: Some(states),
@@ -62,18 +63,20 @@ impl Drop for CheckpointWriter {
 }
 
 fn write_all(
-    store: &CheckpointStore,
+    checkpoints: &Checkpoints,
     states: &Receiver<RunState>,
     outcomes: &Sender<Result<Written, CheckpointError>>,
 ) {
     for state in states {
         let digest = state.digest();
-        let outcome = store.write(&state, &digest).map(|(path, size_bytes)| Written {
-            path,
-            cursor: state.cursor,
-            digest,
-            size_bytes,
-        });
+        let outcome = checkpoints
+            .write(&state, &digest)
+            .map(|(path, size_bytes)| Written {
+                path,
+                cursor: state.cursor,
+                digest,
+                size_bytes,
+            });
         if outcomes.send(outcome).is_err() {
             return;
         }

@@ -47,6 +47,12 @@ pub struct Join {
         default_value = "off"
     )]
     http: MetricsAddress,
+    /// Folder where this worker keeps the run's files; by default the run directory, as the coordinator names it
+    #[arg(long, env = "ULDA_WORKER_DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// Folder where this host keeps inputs fetched by URL; by default storage.cache, else ~/.cache/ulda/inputs
+    #[arg(long, env = "ULDA_CACHE")]
+    cache: Option<PathBuf>,
 }
 
 impl Join {
@@ -136,7 +142,8 @@ impl Join {
         let _traces = trace(&joined.trace_parent, &self.run, self.slot, &exposition.meters());
         let setup = Setup {
             spec: joined.spec,
-            run_directory: joined.run_directory,
+            run_directory: self.directory.unwrap_or(joined.run_directory),
+            cache: self.cache,
             run: self.run,
             secret: joined.secret,
             listener,

@@ -39,7 +39,7 @@ impl Op {
             Self::Pulse => (15, "pace of iterations"),
             Self::RoundResult => (11, "styles and projectors"),
             Self::Confusion => (12, "confusion matrix"),
-            Self::FinalModels => (16, "finished models on disk"),
+            Self::FinalModels => (16, "finished models in their place"),
         };
         ulda_collective::Op { code, name }
     }

@@ -10,6 +10,7 @@ use ulda_core::stage::{Cursor, Stage};
 
 use super::StageError;
 use crate::agent::{Progress, Report};
+use crate::checkpoint::{Parcel, Uploads};
 use crate::link::Link;
 use crate::observe::Meters;
 use crate::resources::Resources;
@@ -84,6 +85,8 @@ pub struct Context {
     pub meters: Arc<Meters>,
     /// Whether this shard speaks for its worker: the lowest one it serves.
     pub speaks: bool,
+    /// What brings files to the run's storage, if it has one.
+    pub uploads: Option<Arc<Uploads>>,
 }
 
 impl Context {
@@ -91,6 +94,13 @@ impl Context {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.link.shard() == 0
+    }
+
+    /// A file was written, relative to the run directory.
+    pub fn left(&self, file: String) {
+        if let Some(uploads) = &self.uploads {
+            uploads.offer(Parcel::File(file));
+        }
     }
 
     pub fn tell(&self, event: Event) {

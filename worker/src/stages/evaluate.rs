@@ -144,6 +144,7 @@ impl<'a> Evaluate<'a> {
             source,
         })?;
         write_rgb(&folder.join(format!("{number:02}.png")), &strip(&row, STRIP_GAP)?)?;
+        self.context.left(format!("examples/{set}/{number:02}.png"));
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tch::Tensor;
 use ulda_core::stage::Stage;
 
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
 use crate::link::{At, Op};
 use crate::resources::Resources;
 use crate::stages::{Context, StageError, bank_bytes, leave_bank, names};
@@ -25,23 +25,62 @@ const AFTER_ALL: At = At {
     iteration: 0,
 };
 
-/// Ends the run for one shard: shard 0 writes the models and the style bank, and no shard counts as through before they lie on disk.
-/// So whoever writes them may die or find the disk full, and the run is not taken for finished without them.
+/// How long the other files of a run that is done may take to reach its storage.
+const FILES_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time after which the shards tell each other that they still wait for the storage.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Ends the run for one shard: shard 0 writes the models and the style bank, and no shard counts as through before they
+/// lie on disk and, where the run has one, in its storage. So whoever writes them may die, find the disk full or the
+/// storage away, and the run is not taken for finished without them.
 ///
 /// # Errors
-/// When the disk refuses, or the collective broke.
-pub fn leave_models(context: &Context, store: &CheckpointStore, state: &RunState) -> Result<(), StageError> {
+/// When the disk refuses, the storage does not take them within `storage.final_models`, or the collective broke.
+pub fn leave_models(
+    context: &Context,
+    checkpoints: &Checkpoints,
+    state: &RunState,
+) -> Result<(), StageError> {
     if context.leads() {
         when_there_is_space(context, || {
-            write_final(store, &context.resources, state)?;
+            write_final(checkpoints, &context.resources, state)?;
             match bank_bytes(state)? {
-                Some(bank) => leave_bank(&context.resources.run_directory, &bank),
+                Some(bank) => leave_bank(context, &bank),
                 None => Ok(()),
             }
         })?;
     }
     let link = &context.link;
-    link.gather(AFTER_ALL, Op::FinalModels, &link.everyone(), &[])?;
+    let began = Instant::now();
+    let deadline = &context.spec.config().deadline;
+    let round = ROUND.min(Duration::from_secs_f64(
+        deadline.collective.min(deadline.progress) / 4.0,
+    ));
+    let mut told = false;
+    for iteration in 0.. {
+        context.interrupt.check_between_steps()?;
+        let through = brought(context, checkpoints, began, round)?;
+        let at = At {
+            iteration,
+            ..AFTER_ALL
+        };
+        let all = link.gather(at, Op::FinalModels, &link.everyone(), &[u8::from(through)])?;
+        if all.iter().all(|through| through == &[1]) {
+            return Ok(());
+        }
+        // Also keeps the coordinator from taking the silence for a stall.
+        context.activity(
+            state.cursor,
+            "waiting for the storage to take the finished models",
+        );
+        if context.leads() && !through && !std::mem::replace(&mut told, true) {
+            let longest_s = context.spec.config().storage.final_models;
+            tracing::warn!(
+                longest_s,
+                "the finished models are not in the storage yet; waiting for it"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -70,12 +109,42 @@ fn when_there_is_space(
     }
 }
 
+/// Whether what this shard answers for has reached the storage, within one round.
+fn brought(
+    context: &Context,
+    checkpoints: &Checkpoints,
+    began: Instant,
+    round: Duration,
+) -> Result<bool, StageError> {
+    let Some(uploads) = checkpoints.uploads() else {
+        return Ok(true);
+    };
+    if context.leads() {
+        let there = uploads.settle(round, |parcel| matches!(parcel, Parcel::Models(_)));
+        let longest = Duration::from_secs_f64(context.spec.config().storage.final_models);
+        let waited = began.elapsed();
+        return match there {
+            false if waited > longest => Err(StageError::Models(CheckpointError::NotBrought { waited })),
+            there => Ok(there && settle_files(context, checkpoints, began, Duration::ZERO)),
+        };
+    }
+    Ok(settle_files(context, checkpoints, began, round))
+}
+
+/// Pictures and the like are not worth a run: after a while they stay where they are.
+fn settle_files(context: &Context, checkpoints: &Checkpoints, began: Instant, round: Duration) -> bool {
+    let Some(uploads) = checkpoints.uploads().filter(|_| context.speaks) else {
+        return true;
+    };
+    uploads.settle(round, |parcel| matches!(parcel, Parcel::File(_))) || began.elapsed() > FILES_PATIENCE
+}
+
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole
 /// segmentation model, `backbone.*` and `classifier.*`.
 ///
 /// # Errors
 /// When the disk refuses.
-fn write_final(store: &CheckpointStore, resources: &Resources, state: &RunState) -> Result<(), StageError> {
+fn write_final(checkpoints: &Checkpoints, resources: &Resources, state: &RunState) -> Result<(), StageError> {
     let digest = state.digest();
     let backbone = &resources.backbone_state;
     let mut files = BTreeMap::new();
@@ -96,6 +165,6 @@ fn write_final(store: &CheckpointStore, resources: &Resources, state: &RunState)
         let metadata = HashMap::from([("digest".to_owned(), digest.clone())]);
         files.insert(format!("{file}.safetensors"), write_tensors(&model, metadata)?);
     }
-    let written = store.write_folder(FOLDER, state.cursor, &digest, &files);
-    written.map(drop).map_err(StageError::Models)
+    let written = checkpoints.write_models(FOLDER, state.cursor, &digest, &files);
+    written.map_err(StageError::Models)
 }

@@ -123,7 +123,7 @@ impl Trainer {
                 .into_iter()
                 .try_for_each(|outcome| written_sender.send(outcome))
         });
-        let writer = CheckpointWriter::start(self.store.clone(), written);
+        let writer = CheckpointWriter::start(self.checkpoints.clone(), written);
         let interrupt = Arc::new(Interrupt::default());
         let running = Shards::start(self, &plane, &shards, state, &events, &interrupt)?;
         drop(events);
@@ -264,6 +264,10 @@ impl Trainer {
         match outcome {
             Ok(written) => {
                 tracing::debug!(path = %written.path.display(), "checkpoint written");
+                if self.checkpoints.uploads().is_some() {
+                    // It counts once it is in the storage: `courier` tells of it then.
+                    return;
+                }
                 let state = StateClaim {
                     cursor: written.cursor,
                     digest: written.digest,

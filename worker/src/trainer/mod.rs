@@ -3,6 +3,7 @@
 //! One thread owns the worker's state between generations and hands copies to the shards' threads within one. Tensors
 //! never enter async code. Invariant: `state` is always a complete state, the most advanced this worker has seen.
 
+mod courier;
 mod finish;
 mod form;
 mod generation;
@@ -18,9 +19,11 @@ use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{Deadlines, Listener};
 use ulda_core::ids::Generation;
 use ulda_core::spec::RunSpec;
+use ulda_storage::Counters;
+use ulda_storage::fetch::{InputError, Inputs};
 
 use crate::agent::{Agent, Fact, Order, StateClaim};
-use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
@@ -44,6 +47,8 @@ pub enum TrainerError {
     #[error(transparent)]
     Resources(#[from] ResourceError),
     #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     State(#[from] StateError),
@@ -64,10 +69,15 @@ impl TrainerError {
             Self::Resources(ResourceError::State(_)) => exit::FAILED,
             Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
             Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
+            Self::Input(error) if !error.cause.is_passing() => exit::BAD_INPUT,
+            Self::Checkpoint(CheckpointError::Storage(error)) if !error.is_passing() => exit::BAD_INPUT,
             Self::Orphaned(_) => exit::ORPHANED,
-            Self::Checkpoint(_) | Self::State(_) | Self::Stage(_) | Self::Thread(_) | Self::Panicked => {
-                exit::FAILED
-            }
+            Self::Input(_)
+            | Self::Checkpoint(_)
+            | Self::State(_)
+            | Self::Stage(_)
+            | Self::Thread(_)
+            | Self::Panicked => exit::FAILED,
         }
     }
 }
@@ -80,7 +90,7 @@ pub struct Trainer {
     listener: Arc<Listener>,
     run: ulda_collective::RunId,
     secret: ulda_collective::Secret,
-    store: CheckpointStore,
+    checkpoints: Checkpoints,
     meters: Arc<Meters>,
     state: Option<RunState>,
     /// Orders that came while a generation formed and are still to be followed.
@@ -93,7 +103,10 @@ const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// What a trainer is built from besides its agent.
 pub struct Setup {
     pub spec: RunSpec,
+    /// Where this worker keeps the run's files.
     pub run_directory: PathBuf,
+    /// Where this host keeps inputs fetched by URL, if not where the run.toml says.
+    pub cache: Option<PathBuf>,
     pub run: String,
     pub secret: [u8; 32],
     pub listener: Listener,
@@ -113,11 +126,13 @@ impl Trainer {
 
     fn prepare(agent: &Agent, setup: Setup) -> Result<Parts, TrainerError> {
         tch::set_num_threads(i32::try_from(setup.spec.threads_per_shard()).unwrap_or(i32::MAX));
-        let resources = Resources::load(&setup.spec, &setup.run_directory, setup.device)?;
-        let keep = setup.spec.config().checkpoint.keep;
-        let folder = setup.run_directory.join("checkpoints");
-        let store = CheckpointStore::new(folder, setup.run.clone(), resources.clip_origin.clone(), keep);
-        let (found, damaged) = store.newest()?;
+        let counters = Counters::default();
+        let inputs = Inputs::new(setup.spec.config(), setup.cache.clone(), counters.clone());
+        let config = inputs.bring(setup.spec.config())?;
+        let resources = Resources::load(&config, &setup.run_directory, setup.device)?;
+        let clip = &resources.clip_origin;
+        let checkpoints = courier::checkpoints(agent, &setup.spec, &setup.run_directory, clip, &counters)?;
+        let (found, damaged) = checkpoints.newest()?;
         let passed_over = found.as_ref().map_or(&damaged, |found| &found.passed_over);
         for error in passed_over {
             tracing::warn!(error = crate::with_causes(error), "checkpoint passed over");
@@ -131,7 +146,7 @@ impl Trainer {
         Ok(Parts {
             setup,
             resources,
-            store,
+            checkpoints,
             state,
         })
     }
@@ -225,12 +240,24 @@ impl Trainer {
         }
     }
 
-    /// Leaves the state on disk, so that the run can be resumed from where it stands.
+    /// Leaves the state on disk and in the run's storage, so that the run can be resumed from where it stands.
     fn keep_state(&self) {
         let Some(state) = &self.state else { return };
-        match self.store.write(state, &state.digest()) {
+        match self.checkpoints.write(state, &state.digest()) {
             Ok((path, _)) => tracing::info!(path = %path.display(), at = %state.cursor, "checkpoint written"),
-            Err(error) => tracing::error!(error = crate::with_causes(&error), "last checkpoint not written"),
+            Err(error) => {
+                tracing::error!(error = crate::with_causes(&error), "last checkpoint not written");
+                return;
+            }
+        }
+        let Some(uploads) = self.checkpoints.uploads() else {
+            return;
+        };
+        // The step in flight had half of the time to leave.
+        let longest = Duration::from_secs_f64(self.spec.config().deadline.drain * 0.4);
+        if !uploads.settle(longest, |parcel| matches!(parcel, Parcel::Checkpoint(..))) {
+            let waited_s = longest.as_secs_f64();
+            tracing::error!(waited_s, "last checkpoint not brought to the storage in time");
         }
     }
 
@@ -247,7 +274,7 @@ impl Trainer {
 struct Parts {
     setup: Setup,
     resources: Resources,
-    store: CheckpointStore,
+    checkpoints: Checkpoints,
     state: Option<RunState>,
 }
 
@@ -256,7 +283,7 @@ impl Parts {
         let Self {
             setup,
             resources,
-            store,
+            checkpoints,
             state,
         } = self;
         Trainer {
@@ -267,7 +294,7 @@ impl Parts {
             meters: setup.meters,
             run: ulda_collective::RunId(setup.run),
             secret: ulda_collective::Secret(setup.secret),
-            store,
+            checkpoints,
             state,
             held: VecDeque::new(),
         }

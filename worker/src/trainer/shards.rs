@@ -9,7 +9,7 @@ use ulda_collective::{AbortCause, DataPlane, Shard};
 use super::finish::leave_models;
 use super::generation::Failure;
 use super::{Trainer, TrainerError};
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Checkpoints;
 use crate::link::Link;
 use crate::stages::{self, Context, Event, Interrupt, StageError};
 use crate::state::RunState;
@@ -57,13 +57,14 @@ impl Shards {
                 interrupt: Arc::clone(interrupt),
                 meters: Arc::clone(&trainer.meters),
                 speaks: place == 0,
+                uploads: trainer.checkpoints.uploads().cloned(),
             };
-            let (state, store) = (state.deep_clone(), trainer.store.clone());
+            let (state, checkpoints) = (state.deep_clone(), trainer.checkpoints.clone());
             let span = tracing::info_span!("shard", shard = shard.0);
             let body = move || {
                 let _entered = span.entered();
                 tch::set_num_threads(threads_per_shard);
-                serve(&context, &plane, &store, shard, state)
+                serve(&context, &plane, &checkpoints, shard, state)
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{}", shard.0))
@@ -97,12 +98,12 @@ impl Shards {
 fn serve(
     context: &Context,
     plane: &DataPlane,
-    store: &CheckpointStore,
+    checkpoints: &Checkpoints,
     shard: Shard,
     state: RunState,
 ) -> Ended {
     let (state, outcome) = stages::run(context, state);
-    let outcome = outcome.and_then(|()| leave_models(context, store, &state));
+    let outcome = outcome.and_then(|()| leave_models(context, checkpoints, &state));
     let Err(error) = outcome else {
         return Ended {
             state,

@@ -14,7 +14,7 @@ use super::metadata::{Labels, metadata, of, of_run, selector};
 use super::pods::{CONTROL, DATA, HTTP, METRICS};
 use crate::manifest::Manifest;
 use crate::names::{COORDINATOR, WORKER};
-use crate::submission::{RunStorage, Submission};
+use crate::submission::Submission;
 
 const DNS: i32 = 53;
 
@@ -73,7 +73,7 @@ fn outside(submission: &Submission) -> Vec<NetworkPolicyEgressRule> {
         ports: Some(dns.to_vec()),
         to: None,
     }];
-    if submission.s3_secret.is_some() || submission.storage == RunStorage::Remote {
+    if submission.object_storage {
         let ports = submission
             .egress_ports
             .iter()

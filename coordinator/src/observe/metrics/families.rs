@@ -12,6 +12,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use super::labels::{
     Build, OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfTerm, RunFacts,
 };
+use super::storage::StorageMetrics;
 
 pub(super) type Real = Gauge<f64, AtomicU64>;
 pub(super) type Amount = Counter<f64, AtomicU64>;
@@ -63,6 +64,7 @@ pub struct Metrics {
     pub(super) checkpoints: Counter,
     pub(super) checkpoint_timestamp: Real,
     pub(super) checkpoint_size: Gauge,
+    pub(super) storage: StorageMetrics,
     pub(super) journal_commit: Histogram,
     pub(super) journal_size: Gauge,
     pub(super) disk_free: Gauge,
@@ -72,23 +74,23 @@ pub struct Metrics {
 }
 
 /// Registers under a name; HELP ends with a full stop that the registry adds.
-struct Listing<'a> {
-    registry: &'a mut Registry,
+pub(super) struct Listing<'a> {
+    pub registry: &'a mut Registry,
 }
 
 impl Listing<'_> {
-    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+    pub fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         let metric = M::default();
         self.registry.register(name, help, metric.clone());
         metric
     }
 
     /// The unit is appended to the name.
-    fn unit<M: Metric + Clone + Default>(&mut self, name: &str, unit: Unit, help: &str) -> M {
+    pub fn unit<M: Metric + Clone + Default>(&mut self, name: &str, unit: Unit, help: &str) -> M {
         self.given(name, unit, help, M::default())
     }
 
-    fn given<M: Metric + Clone>(&mut self, name: &str, unit: Unit, help: &str, metric: M) -> M {
+    pub fn given<M: Metric + Clone>(&mut self, name: &str, unit: Unit, help: &str, metric: M) -> M {
         self.registry.register_with_unit(name, help, unit, metric.clone());
         metric
     }
@@ -205,6 +207,7 @@ impl Metrics {
                 Unit::Bytes,
                 "Size of the newest checkpoint",
             ),
+            storage: StorageMetrics::register(list.registry),
             journal_commit: list.given(
                 "journal_commit",
                 Unit::Seconds,

@@ -66,6 +66,18 @@ pub struct OfPhase {
     pub phase: String,
 }
 
+/// A process that asks something of a storage: a rank, or the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfClient {
+    pub client: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfOperation {
+    pub client: String,
+    pub operation: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfReason {
     pub reason: &'static str,

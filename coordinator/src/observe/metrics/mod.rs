@@ -10,6 +10,7 @@ mod opening;
 mod recorder;
 mod samples;
 mod scrape;
+mod storage;
 mod time_account;
 
 pub use families::Metrics;

@@ -16,6 +16,7 @@ use super::labels::{
 };
 use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
 use super::samples::SamplesPerStep;
+use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
 use crate::history::steps_before;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
@@ -49,6 +50,7 @@ pub struct MetricsRecorder {
     seats: Vec<Option<Slot>>,
     samples: SamplesPerStep,
     ignored: [u64; 3],
+    storage: StorageAccount,
 }
 
 impl MetricsRecorder {
@@ -67,6 +69,7 @@ impl MetricsRecorder {
             seats: Vec::new(),
             samples,
             ignored: [0; 3],
+            storage: StorageAccount::default(),
         };
         begin(&recorder.metrics, &recorder.course, workers);
         recorder.remember(past);
@@ -388,6 +391,7 @@ impl Audience for MetricsRecorder {
             }
             News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
             News::Looked(snapshot) => self.looked(now, snapshot),
+            News::Storage { client, count } => self.storage.count(&self.metrics.storage, *client, count),
             News::Finished { .. } => self.over(now, &Verdict::Finished, "finished"),
             News::Stopped => self.over(now, &Verdict::Stopped, "stopped"),
             News::Failed { .. } => self.over(now, &Verdict::Stopped, "failed"),

@@ -144,6 +144,7 @@ impl Audience for TensorBoard {
             | News::GenerationFormed { .. }
             | News::GenerationAbandoned { .. }
             | News::JournalWritten { .. }
+            | News::Storage { .. }
             | News::Looked(_)
             | News::WorkerDied(_)
             | News::Stopping { .. }

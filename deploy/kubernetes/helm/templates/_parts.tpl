@@ -107,7 +107,7 @@ envFrom:
     protocol: UDP
   - port: 53
     protocol: TCP
-{{- if or .Values.s3.secret (not .Values.runClaim) }}
+{{- if or .Values.s3.secret (not .Values.runClaim) (regexMatch `(?m)^[^#\n]*["']s3://` .Values.config) }}
 - ports:
   {{- range .Values.s3.ports }}
   - port: {{ . }}

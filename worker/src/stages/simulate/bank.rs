@@ -1,7 +1,6 @@
 //! The style bank in the run's state.
 
 use std::fs;
-use std::path::Path;
 
 use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank};
 
@@ -36,24 +35,26 @@ pub fn bank_bytes(state: &RunState) -> Result<Option<Vec<u8>>, StageError> {
     Ok(Some(bytes))
 }
 
-/// Leaves the bank in the run directory, whole or not at all; one that is there already stays.
+/// Leaves the bank in the run directory, whole or not at all, and has it brought to the run's storage; one that is there
+/// already stays.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn leave_bank(run_directory: &Path, bytes: &[u8]) -> Result<(), StageError> {
-    let folder = run_directory.join("styles");
+pub fn leave_bank(context: &Context, bytes: &[u8]) -> Result<(), StageError> {
+    let folder = context.resources.run_directory.join("styles");
     let (path, beside) = (folder.join("bank.safetensors"), folder.join("bank.writing"));
-    if fs::read(&path).is_ok_and(|there| there == bytes) {
-        return Ok(());
+    if !fs::read(&path).is_ok_and(|there| there == bytes) {
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&beside, bytes))
+            .and_then(|()| fs::rename(&beside, &path))
+            .map_err(|source| {
+                // What is left of it would only take the space that was too little.
+                let _ = fs::remove_file(&beside);
+                StageError::Write { path, source }
+            })?;
     }
-    fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(&beside, bytes))
-        .and_then(|()| fs::rename(&beside, &path))
-        .map_err(|source| {
-            // What is left of it would only take the space that was too little.
-            let _ = fs::remove_file(&beside);
-            StageError::Write { path, source }
-        })
+    context.left("styles/bank.safetensors".to_owned());
+    Ok(())
 }
 
 pub(super) fn bank_header(context: &Context) -> BankHeader {

@@ -151,7 +151,7 @@ impl StageRun for Simulate<'_> {
         state.set_section(names::PROJECTOR, named);
         if extent == Extent::Complete && self.context.leads() {
             // The state holds it as well; the run does not end before it lies there.
-            if let Err(error) = leave_bank(&self.context.resources.run_directory, &bytes) {
+            if let Err(error) = leave_bank(self.context, &bytes) {
                 tracing::warn!(error = error.with_causes(), "style bank not written yet");
             }
         }

@@ -1,0 +1,125 @@
+//! What is left to do when a run is over: the report, the scores, the exit code.
+
+use std::path::Path;
+
+use ulda_core::ledger::Ledger;
+use ulda_storage::Counters;
+
+use super::common::{print, say};
+use super::{ledger, supervised};
+use crate::exit::{Exit, Stop};
+use crate::remote::{RemoteError, RemoteRun};
+use crate::report;
+use crate::run::{Ending, Signal};
+use crate::run_directory::RunDirectory;
+
+/// A worker's exit code that says that configuration or input is wrong.
+const WORKER_BAD_INPUT: i32 = ulda_core::machine::BAD_INPUT;
+
+/// A run that was served, and what its ledger says if it is finished.
+pub(super) struct Served {
+    pub ending: Ending,
+    pub ledger: Option<Ledger>,
+}
+
+/// A coordinator may be moved after the run's last step and before its report.
+pub(super) fn concluded_late(end: &supervised::End, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match end {
+        supervised::End::Finished { digest } if !directory.report().join("index.html").is_file() => {
+            let ending = Ending::Finished {
+                digest: digest.clone(),
+            };
+            let ledger = ledger::checked(directory);
+            conclude(Served { ending, ledger }, directory)
+        }
+        end => Ok(end.exit()),
+    }
+}
+
+/// What is left to do when the run is over: the report, the scores, the exit code.
+pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
+    match served.ending {
+        Ending::Finished { .. } => {
+            directory.sweep_checkpoints();
+            let remote = remote_of(directory);
+            if let Some(remote) = &remote {
+                warn_of(
+                    remote.bring_results(directory),
+                    "the report lacks what is only in the storage",
+                );
+            }
+            let data = report::write(directory)?;
+            if let Some(remote) = &remote {
+                warn_of(remote.keep_report(directory), "the report is not in the storage");
+            }
+            ledger::sound(directory)?;
+            served.ledger.as_ref().map_or(Ok(()), ledger::verdict)?;
+            print(&report::terminal_tables(&data))?;
+            say(format_args!(
+                "report: {}",
+                directory.report().join("index.html").display()
+            ));
+            Ok(Exit::Done)
+        }
+        Ending::HandedOver => {
+            say(format_args!(
+                "the run goes on; the coordinator that is started next takes it up"
+            ));
+            Ok(Exit::Terminated)
+        }
+        Ending::Stopped { by } => {
+            say(format_args!(
+                "continue with `coordinator resume {}`",
+                shown(directory.root()).display()
+            ));
+            Ok(match by {
+                Some(Signal::Interrupt) => Exit::Interrupted,
+                Some(Signal::Terminate | Signal::Asked) | None => Exit::Terminated,
+            })
+        }
+        Ending::Failed {
+            why,
+            exit_code,
+            causes,
+        } => {
+            let mut text = why;
+            for cause in causes {
+                text.push_str(&format!("\n{cause}"));
+            }
+            let exit = if exit_code == WORKER_BAD_INPUT {
+                Exit::BadInput
+            } else {
+                Exit::Failed
+            };
+            Err(Stop {
+                exit,
+                cause: anyhow::anyhow!(text),
+            })
+        }
+    }
+}
+
+/// The finished run's place in its storage, if it has one that can be opened.
+fn remote_of(directory: &RunDirectory) -> Option<RemoteRun> {
+    let config = directory.config().ok()?;
+    match RemoteRun::of(&config, &Counters::default()) {
+        Ok(remote) => remote,
+        Err(cause) => {
+            tracing::warn!("the report is not in the storage: {cause}");
+            None
+        }
+    }
+}
+
+/// A run that is finished is finished, whatever becomes of its report.
+fn warn_of(outcome: Result<(), RemoteError>, what: &str) {
+    if let Err(cause) = outcome {
+        tracing::warn!("{what}: {cause}");
+    }
+}
+
+/// Relative to the current directory where it lies below it.
+pub(super) fn shown(path: &Path) -> std::path::PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).to_owned()
+}

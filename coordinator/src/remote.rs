@@ -1,0 +1,213 @@
+//! The run's place in its storage, as the coordinator uses it: what the run is, and what it leaves for people.
+//!
+//! Checkpoints and models are the workers' business. Blocking: called from plain threads only. The journal stays on
+//! the coordinator's own disk.
+
+use std::io;
+use std::path::Path;
+
+use toml::Table;
+use ulda_core::spec::{RunConfig, RunSpec};
+use ulda_storage::{Counters, Settings, Storage, StorageError};
+
+use crate::config::{Difference, differences};
+use crate::run_directory::RunDirectory;
+
+const SPEC_FILE: &str = "run.toml";
+const MODELS: &str = "checkpoints/final";
+
+/// A run's folder in its storage.
+#[derive(Clone, Debug)]
+pub struct RemoteRun {
+    storage: Storage,
+}
+
+/// Why a run cannot have its place in a storage.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error("storage.url: {cause}")]
+    Storage { cause: StorageError },
+    #[error("`{url}` is damaged: {told}\n  hint: restore it, or remove the run's folder in the storage")]
+    Damaged { url: String, told: String },
+    #[error(
+        "storage `{url}` already holds this run\n  hint: continue it with `--resume`, or give a new run its own run.name"
+    )]
+    AlreadyThere { url: String },
+    #[error(
+        "storage `{url}` holds another run:\n{}\n  hint: give this run its own run.name or storage.url",
+        list(differences)
+    )]
+    AnotherRun {
+        url: String,
+        differences: Vec<Difference>,
+    },
+    #[error("copy `{path}`: {cause}")]
+    Disk { path: String, cause: io::Error },
+}
+
+fn list(differences: &[Difference]) -> String {
+    let lines: Vec<String> = differences
+        .iter()
+        .map(|difference| format!("  {difference}"))
+        .collect();
+    lines.join("\n")
+}
+
+impl From<StorageError> for RemoteError {
+    fn from(cause: StorageError) -> Self {
+        Self::Storage { cause }
+    }
+}
+
+impl RemoteError {
+    /// Whether it may pass although nobody does anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Storage { cause } if cause.is_passing())
+    }
+}
+
+impl RemoteRun {
+    /// The place of a run, if it has one.
+    ///
+    /// # Errors
+    /// Its settings are wrong.
+    pub fn of(config: &RunConfig, counters: &Counters) -> Result<Option<Self>, RemoteError> {
+        let Some(url) = &config.storage.url else {
+            return Ok(None);
+        };
+        let storage = Storage::open(url, &Settings::of(&config.storage), counters.clone())?;
+        Ok(Some(Self {
+            storage: storage.below(&config.run.name),
+        }))
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.storage.counters()
+    }
+
+    fn url(&self) -> String {
+        self.storage.url("")
+    }
+
+    /// The resolved configuration of the run that lies there.
+    ///
+    /// # Errors
+    /// The storage cannot be asked, or what lies there is no run.toml.
+    pub fn config(&self) -> Result<Option<RunConfig>, RemoteError> {
+        let bytes = match self.storage.get(SPEC_FILE) {
+            Ok(bytes) => bytes,
+            Err(cause) if cause.is_not_found() => return Ok(None),
+            Err(cause) => return Err(cause.into()),
+        };
+        let parsed = std::str::from_utf8(&bytes)
+            .map_err(|cause| cause.to_string())
+            .and_then(|text| {
+                toml::from_str(text).map_err(|cause: toml::de::Error| cause.message().to_owned())
+            });
+        parsed.map(Some).map_err(|told| RemoteError::Damaged {
+            url: self.storage.url(SPEC_FILE),
+            told,
+        })
+    }
+
+    /// Refuses a run that is not the one that lies there.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn compare(&self, there: &RunConfig, spec: &RunSpec) -> Result<(), RemoteError> {
+        let damaged = |told: String| RemoteError::Damaged {
+            url: self.storage.url(SPEC_FILE),
+            told,
+        };
+        let there = Table::try_from(there).map_err(|cause| damaged(cause.to_string()))?;
+        let here = Table::try_from(spec.config()).map_err(|cause| damaged(cause.to_string()))?;
+        let differences = differences(&there, &here);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(RemoteError::AnotherRun {
+            url: self.url(),
+            differences,
+        })
+    }
+
+    /// Says there which run this is; refuses where one is already.
+    ///
+    /// # Errors
+    /// The storage refuses, or holds a run of this name.
+    pub fn claim(&self, spec: &RunSpec) -> Result<(), RemoteError> {
+        if self.config()?.is_some() {
+            return Err(RemoteError::AlreadyThere { url: self.url() });
+        }
+        Ok(self.storage.put(SPEC_FILE, spec.to_toml())?)
+    }
+
+    /// Brings what the report shows into the run directory, as far as it is not there: the manifest of the models
+    /// and the example pictures.
+    ///
+    /// # Errors
+    /// The storage or the disk refuses.
+    pub fn bring_results(&self, directory: &RunDirectory) -> Result<(), RemoteError> {
+        let examples = self.storage.list("examples")?;
+        let names = examples.into_iter().map(|object| object.name);
+        for name in names.chain([format!("{MODELS}/manifest.json")]) {
+            self.bring(&name, directory)?;
+        }
+        Ok(())
+    }
+
+    /// Brings a finished model into the run directory, if it is in the storage.
+    ///
+    /// # Errors
+    /// The storage or the disk refuses.
+    pub fn bring_model(&self, file: &str, directory: &RunDirectory) -> Result<(), RemoteError> {
+        match self.bring(&format!("{MODELS}/{file}"), directory) {
+            Err(RemoteError::Storage { cause }) if cause.is_not_found() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn bring(&self, name: &str, directory: &RunDirectory) -> Result<(), RemoteError> {
+        let path = directory.root().join(name);
+        let plain = Path::new(name)
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !plain || path.exists() {
+            return Ok(());
+        }
+        let bytes = self.storage.get(name)?;
+        let disk = |cause| RemoteError::Disk {
+            path: path.display().to_string(),
+            cause,
+        };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(disk)?;
+        }
+        let beside = path.with_extension("part");
+        std::fs::write(&beside, &bytes)
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .map_err(disk)
+    }
+
+    /// Keeps the report there.
+    ///
+    /// # Errors
+    /// The storage refuses, or a file cannot be read.
+    pub fn keep_report(&self, directory: &RunDirectory) -> Result<(), RemoteError> {
+        let folder = directory.report();
+        let disk = |cause| RemoteError::Disk {
+            path: folder.display().to_string(),
+            cause,
+        };
+        for entry in std::fs::read_dir(&folder).map_err(disk)? {
+            let entry = entry.map_err(disk)?;
+            let bytes = std::fs::read(entry.path()).map_err(disk)?;
+            let name = entry.file_name();
+            self.storage
+                .put(&format!("report/{}", name.to_string_lossy()), bytes)?;
+        }
+        Ok(())
+    }
+}

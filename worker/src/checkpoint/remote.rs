@@ -1,0 +1,181 @@
+//! The checkpoints of one run in a storage by URL.
+//!
+//! A checkpoint there is whole once its manifest is there: the manifest is written last and removed first, and every
+//! digest in it is checked on reading.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ulda_core::stage::Cursor;
+use ulda_storage::Storage;
+
+use super::manifest::{ClipOrigin, MANIFEST_FILE, Manifest, STATE_FILE};
+use super::store::{CheckpointError, parse_name, read_manifest};
+use crate::state::RunState;
+
+/// As in the run directory.
+const FOLDER: &str = "checkpoints";
+
+#[derive(Clone, Debug)]
+pub struct RemoteStore {
+    storage: Storage,
+    run: String,
+    clip: ClipOrigin,
+    keep: usize,
+    /// Found damaged: written anew even where the manifest says that they are there.
+    damaged: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl RemoteStore {
+    /// `storage` is the run's own place.
+    #[must_use]
+    pub fn new(storage: Storage, run: String, clip: ClipOrigin, keep: u32) -> Self {
+        Self {
+            storage,
+            run,
+            clip,
+            keep: keep as usize,
+            damaged: Arc::default(),
+        }
+    }
+
+    /// The same checkpoints, asked for through another handle.
+    #[must_use]
+    pub fn through(&self, storage: Storage) -> Self {
+        Self {
+            storage,
+            ..self.clone()
+        }
+    }
+
+    /// URL of the checkpoint `name`, in the form in which errors name what they are about.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.storage.url(&format!("{FOLDER}/{name}")).into()
+    }
+
+    /// Resume checkpoints whose manifest is there, oldest first, and those that have none.
+    ///
+    /// # Errors
+    /// When the storage cannot be asked.
+    pub fn list(&self) -> Result<(Vec<(Cursor, String)>, Vec<CheckpointError>), CheckpointError> {
+        let objects = self.storage.list(FOLDER)?;
+        let parts = objects.iter().filter_map(|object| {
+            let (_, rest) = object.name.split_once('/')?;
+            rest.split_once('/')
+        });
+        let (mut whole, mut seen) = (Vec::new(), Vec::new());
+        for (name, file) in parts {
+            let Some(cursor) = parse_name(name) else { continue };
+            seen.push(name);
+            if file == MANIFEST_FILE {
+                whole.push((cursor, name.to_owned()));
+            }
+        }
+        whole.sort();
+        seen.dedup();
+        let newest = whole.last().map(|(cursor, _)| *cursor);
+        let torn = seen.into_iter().filter(|name| {
+            let unlisted = whole.iter().all(|(_, other)| other != name);
+            unlisted && parse_name(name) > newest
+        });
+        let torn = torn
+            .map(|name| CheckpointError::Damaged {
+                path: self.path(name),
+                what: "it has no manifest.json, so its upload did not end".to_owned(),
+            })
+            .collect();
+        Ok((whole, torn))
+    }
+
+    /// # Errors
+    /// When it is damaged, cannot be read, or belongs to another run.
+    pub fn read(&self, name: &str) -> Result<RunState, CheckpointError> {
+        let outcome = self.read_checked(name);
+        let whole = match &outcome {
+            Err(CheckpointError::Damaged { .. } | CheckpointError::State { .. }) => false,
+            Err(CheckpointError::Storage(error)) => !error.is_not_found(),
+            Ok(_) | Err(_) => true,
+        };
+        if !whole {
+            self.damaged().insert(name.to_owned());
+        }
+        outcome
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_checked(&self, name: &str) -> Result<RunState, CheckpointError> {
+        let path = self.path(name);
+        let manifest = self.storage.get(&object(name, MANIFEST_FILE))?;
+        let manifest = Manifest::parse(&manifest, &path.join(MANIFEST_FILE))?;
+        manifest.check_owner(&self.run, &self.clip, &path)?;
+        let bytes = self.storage.get(&object(name, STATE_FILE))?;
+        manifest.state(&bytes, &path.join(STATE_FILE))
+    }
+
+    /// Brings the whole checkpoint in `folder` there under `name`; one that is there already is left alone.
+    ///
+    /// # Errors
+    /// When the folder is damaged, or the storage refuses.
+    pub fn upload(&self, name: &str, folder: &Path) -> Result<Manifest, CheckpointError> {
+        let manifest = read_manifest(folder)?;
+        let there = match self.storage.get(&object(name, MANIFEST_FILE)) {
+            Ok(bytes) => Some(Manifest::parse(&bytes, folder).ok()),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        match there {
+            Some(Some(there)) if there == manifest && !self.damaged().contains(name) => return Ok(manifest),
+            Some(_) => self.storage.delete(&object(name, MANIFEST_FILE))?,
+            None => {}
+        }
+        for file in manifest.files.keys() {
+            let path = folder.join(file);
+            let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?;
+            manifest.check_file(file, &bytes, &path)?;
+            self.storage.put(&object(name, file), bytes)?;
+        }
+        let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");
+        self.storage.put(&object(name, MANIFEST_FILE), json)?;
+        self.damaged().remove(name);
+        Ok(manifest)
+    }
+
+    /// Removes all but the newest checkpoints, and what torn uploads left before them.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    pub fn prune(&self) -> Result<(), CheckpointError> {
+        let (whole, _) = self.list()?;
+        let Some((oldest, _)) = whole.iter().rev().take(self.keep).last() else {
+            return Ok(());
+        };
+        let mut old: Vec<String> = self
+            .storage
+            .list(FOLDER)?
+            .into_iter()
+            .filter(|object| {
+                let name = object.name.split('/').nth(1).and_then(parse_name);
+                name.is_some_and(|cursor| cursor < *oldest)
+            })
+            .map(|object| object.name)
+            .collect();
+        old.sort_by_key(|name| !name.ends_with(MANIFEST_FILE));
+        for name in old {
+            self.storage.delete(&name)?;
+        }
+        Ok(())
+    }
+}
+
+fn object(name: &str, file: &str) -> String {
+    format!("{FOLDER}/{name}/{file}")
+}

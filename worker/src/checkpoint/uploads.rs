@@ -1,0 +1,318 @@
+//! Brings files of the run directory to its storage while training goes on.
+//!
+//! One thread, one parcel at a time: the finished models first, then the newest checkpoint, then other files. What
+//! cannot be brought stays pending and is tried again; nobody waits for it who does not say for how long. Invariant: a
+//! parcel leaves the pending ones only when it lies in the storage, or when there is nothing left to bring.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::io::ErrorKind::NotFound;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use ulda_core::stage::Cursor;
+use ulda_storage::{Storage, StorageCount};
+
+use super::remote::RemoteStore;
+use super::store::CheckpointError;
+
+/// After a parcel that could not be brought.
+const AGAIN_AFTER: Duration = Duration::from_secs(15);
+/// Between two tellings of how it goes.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Something to be brought, in the order in which it matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parcel {
+    /// The folder of finished models.
+    Models(String),
+    /// A resume checkpoint; the newest first.
+    Checkpoint(Reverse<Cursor>, String),
+    /// A file, relative to the run directory.
+    File(String),
+}
+
+impl Parcel {
+    #[must_use]
+    pub fn checkpoint(cursor: Cursor, name: String) -> Self {
+        Self::Checkpoint(Reverse(cursor), name)
+    }
+}
+
+/// A checkpoint that lies in the storage now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    pub path: PathBuf,
+    pub cursor: Cursor,
+    pub digest: String,
+    pub size_bytes: u64,
+}
+
+/// Who is told what was brought, and how it goes.
+pub trait Listener: Send + 'static {
+    fn uploaded(&self, checkpoint: Uploaded);
+    fn counted(&self, count: StorageCount);
+}
+
+#[derive(Debug)]
+pub struct Uploads {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<Pending>,
+    changed: Condvar,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    parcels: BTreeSet<Parcel>,
+    /// On its way. An equal one that is offered meanwhile is of newer bytes, and waits.
+    carried: Option<Parcel>,
+    /// Something was offered since the last try: it is worth another one.
+    fresh: bool,
+    closing: bool,
+}
+
+impl Pending {
+    fn all(&self) -> impl Iterator<Item = &Parcel> {
+        self.carried.iter().chain(&self.parcels)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, Pending>, longest: Duration) -> MutexGuard<'a, Pending> {
+        let waited = self.changed.wait_timeout(state, longest);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Uploads {
+    /// Starts the thread. Files are looked for in `run_directory`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        run_directory: PathBuf,
+        storage: &Storage,
+        store: &RemoteStore,
+        listener: impl Listener,
+    ) -> std::io::Result<Self> {
+        let cancel = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            cancel: cancel.clone(),
+        });
+        let storage = storage.until(cancel);
+        let mut carrier = Carrier {
+            run_directory,
+            store: store.through(storage.clone()),
+            storage,
+            listener,
+            shared: Arc::clone(&shared),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("uploads".into())
+            .spawn(move || carrier.carry())?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Has a parcel brought; one that is pending already is brought once, as it is then.
+    pub fn offer(&self, parcel: Parcel) {
+        let mut state = self.shared.lock();
+        state.parcels.insert(parcel);
+        state.fresh = true;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until no parcel of the kind is pending, but no longer than `longest`. Whether it is so.
+    #[must_use]
+    pub fn settle(&self, longest: Duration, concerns: impl Fn(&Parcel) -> bool) -> bool {
+        let until = Instant::now() + longest;
+        let mut state = self.shared.lock();
+        loop {
+            if !state.all().any(&concerns) {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.shared.wait(state, left);
+        }
+    }
+}
+
+impl Drop for Uploads {
+    /// Gives up what is on its way: whoever wants it there waits for it before.
+    fn drop(&mut self) {
+        let left = {
+            let mut state = self.shared.lock();
+            state.closing = true;
+            state.all().count()
+        };
+        self.shared.changed.notify_all();
+        self.shared.cancel.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if left > 0 {
+            tracing::warn!(left, "files of the run directory that are not in the storage");
+        }
+    }
+}
+
+struct Carrier<L> {
+    run_directory: PathBuf,
+    storage: Storage,
+    store: RemoteStore,
+    listener: L,
+    shared: Arc<Shared>,
+    failing: bool,
+}
+
+impl<L: Listener> Carrier<L> {
+    fn carry(&mut self) {
+        let mut not_before = Instant::now();
+        let mut told = None::<Instant>;
+        loop {
+            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                told = Some(Instant::now());
+                self.tell();
+            }
+            let next = {
+                let mut state = self.shared.lock();
+                if state.closing {
+                    return;
+                }
+                let pause = not_before.saturating_duration_since(Instant::now());
+                let due = pause.is_zero() || std::mem::take(&mut state.fresh);
+                let first = if due { state.parcels.pop_first() } else { None };
+                match first {
+                    Some(parcel) => {
+                        state.carried = Some(parcel.clone());
+                        parcel
+                    }
+                    None => {
+                        let longest = if pause.is_zero() {
+                            TELL_EVERY
+                        } else {
+                            pause.min(TELL_EVERY)
+                        };
+                        drop(self.shared.wait(state, longest));
+                        continue;
+                    }
+                }
+            };
+            self.tell();
+            match self.bring(&next) {
+                Ok(()) => self.brought(&next),
+                Err(error) => {
+                    let mut state = self.shared.lock();
+                    state.carried = None;
+                    state.parcels.insert(next.clone());
+                    if state.closing {
+                        return;
+                    }
+                    drop(state);
+                    not_before = Instant::now() + AGAIN_AFTER;
+                    self.failing = true;
+                    tracing::warn!(
+                        ?next,
+                        error = crate::with_causes(&error),
+                        again_s = AGAIN_AFTER.as_secs(),
+                        "not brought to the storage, training goes on; the local copy stays and is tried again"
+                    );
+                }
+            }
+            self.shared.changed.notify_all();
+            self.tell();
+        }
+    }
+
+    fn brought(&mut self, parcel: &Parcel) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(?parcel, "the storage takes files again");
+        }
+        let mut state = self.shared.lock();
+        state.carried = None;
+        if let Parcel::Checkpoint(Reverse(brought), _) = parcel {
+            // Older ones are of no use any more.
+            let older =
+                |parcel: &Parcel| matches!(parcel, Parcel::Checkpoint(Reverse(at), _) if at < brought);
+            state.parcels.retain(|parcel| !older(parcel));
+        }
+    }
+
+    fn tell(&self) {
+        let counters = self.storage.counters();
+        counters.set_pending(self.shared.lock().all().count());
+        self.listener.counted(counters.read());
+    }
+
+    fn bring(&self, parcel: &Parcel) -> Result<(), CheckpointError> {
+        match parcel {
+            Parcel::Models(name) => self.bring_folder(name).map(drop),
+            Parcel::Checkpoint(Reverse(cursor), name) => {
+                let (digest, size_bytes) = match self.bring_folder(name) {
+                    Ok(brought) => brought,
+                    // Pruned meanwhile.
+                    Err(CheckpointError::Io { source, .. }) if source.kind() == NotFound => return Ok(()),
+                    Err(error @ CheckpointError::Damaged { .. }) => {
+                        let error = crate::with_causes(&error);
+                        tracing::warn!(error, "damaged on disk, not brought to the storage");
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                };
+                self.listener.uploaded(Uploaded {
+                    path: self.store.path(name),
+                    cursor: *cursor,
+                    digest,
+                    size_bytes,
+                });
+                // What is too many costs space only; the next one prunes again.
+                if let Err(error) = self.store.prune() {
+                    tracing::warn!(error = crate::with_causes(&error), "old checkpoints not removed");
+                }
+                Ok(())
+            }
+            Parcel::File(name) => {
+                let path = self.run_directory.join(name);
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(self.storage.put(name, bytes)?),
+                    Err(error) if error.kind() == NotFound => Ok(()),
+                    Err(source) => Err(CheckpointError::Io {
+                        action: "read",
+                        path,
+                        source,
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Digest and size of what was brought.
+    fn bring_folder(&self, name: &str) -> Result<(String, u64), CheckpointError> {
+        let folder = self.run_directory.join("checkpoints").join(name);
+        let manifest = self.store.upload(name, &folder)?;
+        let size = manifest.files.values().map(|file| file.size_bytes).sum();
+        Ok((manifest.digest, size))
+    }
+}
