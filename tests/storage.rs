@@ -245,6 +245,51 @@ fn an_outage_of_the_storage_delays_the_end_and_nothing_else() {
 }
 
 #[test]
+fn a_storage_that_never_takes_the_models_fails_the_run_which_can_be_resumed() {
+    let cluster = Cluster::new();
+    let (mut coordinator, address) = cluster.coordinator(&["--set", "storage.final_models=3"]);
+    let workers = cluster.workers(&address);
+    coordinator.wait_for("a checkpoint in the storage", |event| {
+        event.text("path").starts_with("s3://").then_some(())
+    });
+    cluster.server.fail(Rule::all(Fault::Status(503), "/bucket"));
+    let failed = coordinator.finish().expect(78).said();
+    assert!(
+        failed.contains("the storage did not take them within") && failed.contains("coordinator resume"),
+        "{failed}"
+    );
+    drop(workers);
+    cluster.server.recover();
+    let run = cluster.world.path("runs/run");
+    let arguments = ["resume", run.to_str().unwrap(), "--workers", "2", "--no-launch"];
+    let (coordinator, address) = served(cluster.with_storage(cluster.world.command(&arguments)));
+    let _workers = cluster.workers(&address);
+    let _ = coordinator.finish().expect(0);
+    cluster.assert_finished();
+}
+
+#[test]
+fn a_newcomer_whom_the_storage_refuses_costs_the_run_nothing() {
+    let cluster = Cluster::new();
+    let (mut coordinator, address) = cluster.coordinator(&["--set", "recovery.min_workers=1"]);
+    let mut workers = cluster.workers(&address);
+    coordinator.wait_for("a checkpoint in the storage", |event| {
+        event.text("path").starts_with("s3://").then_some(())
+    });
+    cluster
+        .server
+        .fail(Rule::all(Fault::Status(403), "GET /bucket/runs/run/checkpoints"));
+    cluster.server.fail(Rule::all(Fault::Status(403), "GET /bucket "));
+    let _ = workers.remove(1).kill_all();
+    let newcomer = cluster.workers(&address).remove(1).finish();
+    let newcomer = newcomer.expect(75).said();
+    assert!(newcomer.contains("refuses it"), "{newcomer}");
+    cluster.server.recover();
+    let _ = coordinator.finish().expect(0);
+    cluster.assert_finished();
+}
+
+#[test]
 fn what_is_wrong_with_a_storage_is_found_before_any_work() {
     let cluster = Cluster::new();
     let check = |sets: &[&str], secret: &str| {
@@ -279,6 +324,18 @@ fn what_is_wrong_with_a_storage_is_found_before_any_work() {
         "{}",
         plain.said()
     );
+    let secret = ["storage.endpoint=key:hidden@host"];
+    let secret = check(&secret, SECRET).expect(78).said();
+    assert!(
+        secret.contains("holds credentials") && !secret.contains("hidden"),
+        "{secret}"
+    );
+    let early = ["--resume", "--set", "storage.url=s3://key:hidden@bucket/runs"];
+    let early = cluster
+        .with_storage(cluster.world.command(&early))
+        .finish()
+        .expect(78);
+    assert!(!early.said().contains("hidden"), "{}", early.said());
     let nowhere = [
         right[0],
         "storage.endpoint=http://127.0.0.1:1",

@@ -46,7 +46,7 @@ Exit codes:
   1    failed; the first cause is the last thing printed
   2    the command line itself is wrong
   74   the journal or the run directory cannot be written to, as on a full disk; workers train on, the run can be resumed
-  75   cannot be served now: address taken, or the run is served by another coordinator
+  75   cannot be served now: address taken, the run is served by another coordinator, or its storage is away
   78   configuration, data or checkpoints are wrong; nothing was started
   130  interrupted (Ctrl-C); the run can be resumed
   143  terminated (SIGTERM, `coordinator stop`); the run can be resumed";

@@ -15,6 +15,7 @@ use crate::run_directory::RunDirectory;
 
 const SPEC_FILE: &str = "run.toml";
 const MODELS: &str = "checkpoints/final";
+const MANIFEST: &str = "manifest.json";
 
 /// A run's folder in its storage.
 #[derive(Clone, Debug)]
@@ -121,6 +122,10 @@ impl RemoteRun {
             url: self.storage.url(SPEC_FILE),
             told,
         };
+        let mut there = there.clone();
+        // Another host keeps its files elsewhere.
+        there.run.directory.clone_from(&spec.config().run.directory);
+        there.storage.cache.clone_from(&spec.config().storage.cache);
         let there = Table::try_from(there).map_err(|cause| damaged(cause.to_string()))?;
         let here = Table::try_from(spec.config()).map_err(|cause| damaged(cause.to_string()))?;
         let differences = differences(&there, &here);
@@ -151,8 +156,8 @@ impl RemoteRun {
     /// The storage or the disk refuses.
     pub fn bring_results(&self, directory: &RunDirectory) -> Result<(), RemoteError> {
         let examples = self.storage.list("examples")?;
-        let names = examples.into_iter().map(|object| object.name);
-        for name in names.chain([format!("{MODELS}/manifest.json")]) {
+        self.bring(&format!("{MODELS}/{MANIFEST}"), directory)?;
+        for name in examples.into_iter().map(|object| object.name) {
             self.bring(&name, directory)?;
         }
         Ok(())
@@ -161,15 +166,27 @@ impl RemoteRun {
     /// Brings a finished model into the run directory, if it is in the storage.
     ///
     /// # Errors
-    /// The storage or the disk refuses.
+    /// The storage or the disk refuses, or the model is not what its manifest says.
     pub fn bring_model(&self, file: &str, directory: &RunDirectory) -> Result<(), RemoteError> {
-        match self.bring(&format!("{MODELS}/{file}"), directory) {
-            Err(RemoteError::Storage { cause }) if cause.is_not_found() => Ok(()),
-            outcome => outcome,
-        }
+        let manifest = match self.storage.get(&format!("{MODELS}/{MANIFEST}")) {
+            Err(cause) if cause.is_not_found() => return Ok(()),
+            manifest => manifest?,
+        };
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
+        let digest = manifest["files"][file]["blake3"].as_str().unwrap_or_default();
+        self.bring_checked(&format!("{MODELS}/{file}"), directory, Some(digest))
     }
 
     fn bring(&self, name: &str, directory: &RunDirectory) -> Result<(), RemoteError> {
+        self.bring_checked(name, directory, None)
+    }
+
+    fn bring_checked(
+        &self,
+        name: &str,
+        directory: &RunDirectory,
+        digest: Option<&str>,
+    ) -> Result<(), RemoteError> {
         let path = directory.root().join(name);
         let plain = Path::new(name)
             .components()
@@ -178,6 +195,12 @@ impl RemoteRun {
             return Ok(());
         }
         let bytes = self.storage.get(name)?;
+        if digest.is_some_and(|digest| blake3::hash(&bytes).to_hex().as_str() != digest) {
+            return Err(RemoteError::Damaged {
+                url: self.storage.url(name),
+                told: "its bytes do not have the digest that manifest.json names".to_owned(),
+            });
+        }
         let disk = |cause| RemoteError::Disk {
             path: path.display().to_string(),
             cause,

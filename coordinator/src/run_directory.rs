@@ -260,7 +260,11 @@ impl RunDirectory {
                 .is_ok_and(|entries| !entries.flatten().all(|entry| is_beginning(&entry)));
             return Ok(foreign.then_some(RunDirectoryError::Foreign { path }));
         }
-        let there = self.spec_table()?;
+        // What was left out means the same as ever, also where it was written before the key was known.
+        let there = match self.config().map(Table::try_from) {
+            Ok(Ok(there)) => there,
+            Ok(Err(_)) | Err(_) => self.spec_table()?,
+        };
         let here: Table = spec
             .to_toml()
             .parse()

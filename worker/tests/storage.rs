@@ -244,6 +244,65 @@ fn an_outage_delays_uploads_and_nothing_else() {
 }
 
 #[test]
+fn a_storage_that_refuses_to_be_read_hides_a_checkpoint_and_is_no_empty_one() {
+    let server = Server::start();
+    let first = Host::new(&server);
+    first.write(1);
+    first.settle();
+    server.fail(Rule::all(
+        Fault::Status(403),
+        "GET /bucket/runs/a/checkpoints/adapt-00000001",
+    ));
+    let refused = Host::new(&server).checkpoints.newest();
+    assert!(matches!(refused, Err(CheckpointError::Storage(_))));
+}
+
+#[test]
+fn what_cannot_be_brought_keeps_nothing_else_from_it() {
+    let server = Server::start();
+    let host = Host::with_deadline(&server, Duration::from_millis(300));
+    for name in ["styles.bin", "zebra.bin"] {
+        std::fs::write(host.disk.path().join(name), "x").unwrap();
+    }
+    server.fail(Rule::all(Fault::Status(503), "styles.bin"));
+    let uploads = host.checkpoints.uploads().unwrap();
+    uploads.offer(Parcel::File("styles.bin".into()));
+    uploads.offer(Parcel::File("zebra.bin".into()));
+    let is_zebra = |parcel: &Parcel| *parcel == Parcel::File("zebra.bin".into());
+    assert!(uploads.settle(PATIENCE, is_zebra), "in time");
+    assert!(!uploads.settle(Duration::ZERO, |_| true), "the other one waits");
+    server.recover();
+    host.write(1);
+    host.settle();
+    let names: Vec<String> = host
+        .storage
+        .list("")
+        .unwrap()
+        .into_iter()
+        .map(|object| object.name)
+        .collect();
+    assert!(names.contains(&"styles.bin".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_on_disk_does_not_stand_for_the_one_before() {
+    let server = Server::start();
+    let host = Host::with_deadline(&server, Duration::from_millis(300));
+    server.fail(Rule::all(Fault::Status(503), "/bucket"));
+    host.write(1);
+    host.write(2);
+    let newest = host.disk.path().join("checkpoints/adapt-00000002");
+    std::fs::write(newest.join("state.safetensors"), "cut").unwrap();
+    server.recover();
+    host.checkpoints
+        .uploads()
+        .unwrap()
+        .offer(Parcel::File("nothing".into()));
+    host.settle();
+    assert_eq!(Host::new(&server).newest().0, 1);
+}
+
+#[test]
 fn a_storage_that_cannot_be_asked_is_no_empty_one() {
     let server = Server::start();
     Host::new(&server).write(1);

@@ -167,6 +167,7 @@ impl History {
                         ledger.done_elsewhere = start;
                     }
                 }
+                ledger.done_elsewhere = ledger.done_elsewhere.min(start);
                 let kept = usize::try_from(start).unwrap_or(usize::MAX);
                 ledger.done_again += self.done.len().saturating_sub(kept) as u64;
                 self.done.truncate(kept);

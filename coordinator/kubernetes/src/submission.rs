@@ -167,6 +167,8 @@ pub struct Submission {
     pub object_storage: bool,
     /// Ports of it.
     pub egress_ports: Vec<u16>,
+    /// By whose role pods may use the object storage.
+    pub service_account: Option<Subdomain>,
     pub pull_secret: Option<Subdomain>,
     pub node_selector: BTreeMap<String, String>,
     pub user: i64,

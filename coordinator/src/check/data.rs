@@ -19,13 +19,12 @@ struct Look {
 fn too_few_styles(spec: &RunSpec, images: usize) -> Option<Finding> {
     let config = spec.config();
     let styles = images as u64 * config.domains.len() as u64;
-    (u64::from(config.adapt.batch) > styles).then(|| Finding {
-        key: "adapt.batch".into(),
-        what: format!(
+    (u64::from(config.adapt.batch) > styles).then(|| {
+        let what = format!(
             "{} images per step need as many different styles, and the {images} training images give {styles}",
             config.adapt.batch
-        ),
-        hint: "lower adapt.batch, or add images or domains".into(),
+        );
+        Finding::new("adapt.batch", what, "lower adapt.batch, or add images or domains")
     })
 }
 
@@ -110,15 +109,15 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
         })
         .collect();
     if found.len() > TOLD {
-        findings.push(Finding {
-            key: look.key.clone(),
-            what: format!(
+        findings.push(Finding::new(
+            look.key.clone(),
+            format!(
                 "{} more of {} samples are broken",
                 found.len() - TOLD,
                 dataset.len()
             ),
-            hint: "repair these and check again".into(),
-        });
+            "repair these and check again",
+        ));
     }
     findings
 }

@@ -13,19 +13,37 @@ pub struct Finding {
     pub what: String,
     #[serde(default)]
     pub hint: String,
+    #[serde(skip)]
+    pub remedy: Remedy,
+}
+
+/// What mends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Remedy {
+    #[default]
+    Person,
+    /// It may pass by itself.
+    Time,
 }
 
 impl Finding {
+    /// Something that a person has to mend.
+    #[must_use]
+    pub fn new(key: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            what: what.into(),
+            hint: hint.into(),
+            remedy: Remedy::Person,
+        }
+    }
+
     /// Takes an error's text apart at its `hint:`.
     #[must_use]
     pub fn of_text(key: &str, text: &str) -> Self {
         let (what, hint) = text.split_once("hint:").unwrap_or((text, ""));
         let trimmed = |part: &str| part.trim().trim_end_matches([';', ',']).to_owned();
-        Self {
-            key: key.to_owned(),
-            what: trimmed(what),
-            hint: trimmed(hint),
-        }
+        Self::new(key, trimmed(what), trimmed(hint))
     }
 }
 
@@ -39,19 +57,9 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What mends a list of findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Remedy {
-    #[default]
-    Person,
-    /// All of them may pass by themselves.
-    Time,
-}
-
 /// All that is wrong; empty when nothing is.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
-#[serde(transparent)]
-pub struct Findings(pub Vec<Finding>, #[serde(skip)] pub Remedy);
+pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
     #[must_use]
@@ -62,10 +70,12 @@ impl Findings {
     /// What the process ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        match (self.is_empty(), self.1) {
-            (true, _) => Exit::Done,
-            (false, Remedy::Person) => Exit::BadInput,
-            (false, Remedy::Time) => Exit::Unavailable,
+        if self.is_empty() {
+            Exit::Done
+        } else if self.0.iter().all(|finding| finding.remedy == Remedy::Time) {
+            Exit::Unavailable
+        } else {
+            Exit::BadInput
         }
     }
 }

@@ -32,13 +32,8 @@ pub fn of_problems(problems: SpecProblems) -> Findings {
         problems
             .0
             .into_iter()
-            .map(|problem| Finding {
-                key: problem.key,
-                what: problem.what,
-                hint: problem.hint,
-            })
+            .map(|problem| Finding::new(problem.key, problem.what, problem.hint))
             .collect(),
-        Remedy::Person,
     )
 }
 
@@ -57,19 +52,15 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
         let data = data::findings(&owned, &look.config, depth);
         (look, data)
     });
-    let (stored, remedy, clip) = match looked.await {
+    let (stored, clip) = match looked.await {
         Ok((look, data)) => {
             findings.extend(data);
-            (
-                look.findings,
-                look.remedy,
-                clip_exists(&look.config.clip.checkpoint),
-            )
+            (look.findings, clip_exists(&look.config.clip.checkpoint))
         }
         Err(cause) => {
             let text = format!("the audit ended early: {cause}");
             findings.push(Finding::of_text("data", &text));
-            (Vec::new(), Remedy::Person, None)
+            (Vec::new(), None)
         }
     };
     // Without its storage, the worker could only say the same again.
@@ -83,13 +74,8 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
             .filter(|finding| clip.as_ref().is_none_or(|clip| clip.key != finding.key)),
     );
     findings.extend(clip);
-    let remedy = if findings.is_empty() {
-        remedy
-    } else {
-        Remedy::Person
-    };
     findings.extend(stored);
-    Findings(findings, remedy)
+    Findings(findings)
 }
 
 fn clip_exists(path: &Path) -> Option<Finding> {
@@ -98,9 +84,11 @@ fn clip_exists(path: &Path) -> Option<Finding> {
     } else {
         "does not exist"
     };
-    (!is_url(path) && !path.is_file()).then(|| Finding {
-        key: "clip.checkpoint".into(),
-        what: format!("`{}` {wrong}", path.display()),
-        hint: "name OpenAI's RN50.pt or a safetensors of the same names".into(),
+    (!is_url(path) && !path.is_file()).then(|| {
+        Finding::new(
+            "clip.checkpoint",
+            format!("`{}` {wrong}", path.display()),
+            "name OpenAI's RN50.pt or a safetensors of the same names",
+        )
     })
 }

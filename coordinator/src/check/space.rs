@@ -21,39 +21,41 @@ const STYLE_BYTES: u64 = 2 * 256 * 4;
 pub(super) fn findings(spec: &RunSpec) -> Option<Finding> {
     let wanted = &spec.config().run.directory;
     let Some(there) = nearest_existing(wanted) else {
-        return Some(Finding {
-            key: "run.directory".into(),
-            what: format!("no part of `{}` exists", wanted.display()),
-            hint: "name a folder on a mounted disk".into(),
-        });
+        return Some(Finding::new(
+            "run.directory",
+            format!("no part of `{}` exists", wanted.display()),
+            "name a folder on a mounted disk",
+        ));
     };
     if !there.is_dir() {
-        return Some(Finding {
-            key: "run.directory".into(),
-            what: format!("`{}` is not a folder", there.display()),
-            hint: "name another folder".into(),
-        });
+        return Some(Finding::new(
+            "run.directory",
+            format!("`{}` is not a folder", there.display()),
+            "name another folder",
+        ));
     }
     if !may_write(&there) {
-        return Some(Finding {
-            key: "run.directory".into(),
-            what: format!("`{}` cannot be written to", there.display()),
-            hint: "name another folder, or change its permissions".into(),
-        });
+        return Some(Finding::new(
+            "run.directory",
+            format!("`{}` cannot be written to", there.display()),
+            "name another folder, or change its permissions",
+        ));
     }
     free_bytes(&there).and_then(|free| too_little(&there, needed_bytes(spec), free))
 }
 
 fn too_little(folder: &Path, needed: u64, free: u64) -> Option<Finding> {
-    (free < needed).then(|| Finding {
-        key: "run.directory".into(),
-        what: format!(
-            "`{}` has {} MiB free, and the run needs about {} MiB",
-            folder.display(),
-            free >> 20,
-            needed >> 20
-        ),
-        hint: "free some, lower checkpoint.keep, or name a folder on another disk".into(),
+    (free < needed).then(|| {
+        Finding::new(
+            "run.directory",
+            format!(
+                "`{}` has {} MiB free, and the run needs about {} MiB",
+                folder.display(),
+                free >> 20,
+                needed >> 20
+            ),
+            "free some, lower checkpoint.keep, or name a folder on another disk",
+        )
     })
 }
 

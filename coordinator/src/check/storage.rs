@@ -9,14 +9,13 @@ use ulda_storage::{Counters, Settings, Storage, StorageError};
 use super::finding::{Finding, Remedy};
 
 /// Longest look at one URL.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Written and removed to see whether that is allowed.
 const TRIAL: &str = ".check";
 
 /// What was found, and the configuration with those inputs that lie on this host already.
 pub(super) struct Look {
     pub findings: Vec<Finding>,
-    pub remedy: Remedy,
     pub config: RunConfig,
 }
 
@@ -24,7 +23,6 @@ pub(super) struct Look {
 pub(super) fn look(spec: &RunSpec) -> Look {
     let mut look = Look {
         findings: Vec::new(),
-        remedy: Remedy::Time,
         config: spec.config().clone(),
     };
     if let Some(url) = &spec.config().storage.url
@@ -60,10 +58,13 @@ pub(super) fn look(spec: &RunSpec) -> Look {
 
 impl Look {
     fn note(&mut self, key: &str, cause: &StorageError) {
-        if !cause.is_passing() {
-            self.remedy = Remedy::Person;
-        }
-        self.findings.push(Finding::of_text(key, &cause.to_string()));
+        self.findings.push(Finding {
+            remedy: match cause.is_passing() {
+                true => Remedy::Time,
+                false => Remedy::Person,
+            },
+            ..Finding::of_text(key, &cause.to_string())
+        });
     }
 }
 

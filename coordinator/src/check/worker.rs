@@ -14,11 +14,11 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// Runs `worker check` on the resolved configuration.
 pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
     if !binary.is_file() {
-        return vec![Finding {
-            key: "--worker-binary".into(),
-            what: format!("worker binary `{}` does not exist", binary.display()),
-            hint: "build it with `make`, or name it with --worker-binary".into(),
-        }];
+        return vec![Finding::new(
+            "--worker-binary",
+            format!("worker binary `{}` does not exist", binary.display()),
+            "build it with `make`, or name it with --worker-binary",
+        )];
     }
     let folder = std::env::temp_dir();
     let file = folder.join(format!("ulda-check-{}.toml", std::process::id()));
@@ -36,11 +36,11 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
 
 async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
     let failed = |what: String, hint: &str| {
-        vec![Finding {
-            key: "worker".into(),
-            what: format!("`{} check` {what}", binary.display()),
-            hint: hint.into(),
-        }]
+        vec![Finding::new(
+            "worker",
+            format!("`{} check` {what}", binary.display()),
+            hint,
+        )]
     };
     let output = tokio::process::Command::new(binary)
         .arg("check")

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_kubernetes::RunName;
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, End, Followed, RunState, RunView, StateVolume, summary,
+    Blame, Cluster, ClusterError, End, Followed, LogOf, RunState, RunView, StateVolume, summary,
 };
 
 use super::arguments::OutputFormat;
@@ -145,35 +145,21 @@ fn table(run: &RunView) -> String {
 async fn logs(arguments: &ClusterLogsArguments) -> Result<Exit, Stop> {
     let cluster = connect(&arguments.of.cluster).await?;
     let run = &arguments.of.run;
-    let pod = match arguments.worker {
-        None => run.coordinator_pod(),
-        Some(slot) => worker_pod(&cluster, run, slot).await?,
+    let of = match arguments.worker {
+        None => LogOf::Coordinator(run.clone()),
+        Some(slot) => LogOf::Worker(run.clone(), slot),
     };
     if !arguments.follow {
         let text = cluster
-            .log(&pod, arguments.tail.map(i64::from))
+            .log(&of, arguments.tail.map(i64::from))
             .await
             .map_err(refused)?;
         print(&text)?;
         return Ok(Exit::Done);
     }
     let mut tell = |line: String| print(&format!("{line}\n")).is_ok();
-    until_interrupted(cluster.follow_log(&pod, &mut tell)).await?;
+    until_interrupted(cluster.follow_log(&of, &mut tell)).await?;
     Ok(Exit::Done)
-}
-
-async fn worker_pod(cluster: &Cluster, run: &RunName, slot: u32) -> Result<String, Stop> {
-    let view = cluster.run(run).await.map_err(refused)?;
-    let of_slot = view
-        .pods
-        .iter()
-        .filter(|pod| pod.is_worker() && pod.index == Some(slot));
-    let pod = of_slot.max_by_key(|pod| pod.state == ulda_kubernetes::cluster::PodState::Running);
-    pod.map(|pod| pod.name.clone()).ok_or_else(|| {
-        Stop::bad_input(anyhow!(
-            "run `{run}` has no pod for slot {slot}\n  hint: `coordinator cluster status {run}` lists its pods"
-        ))
-    })
 }
 
 async fn stop(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {

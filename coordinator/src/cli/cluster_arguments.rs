@@ -85,6 +85,9 @@ pub struct SubmitArguments {
     /// Port of the object storage that pods may reach; can be repeated
     #[arg(long = "s3-port", value_name = "PORT", default_values_t = [443])]
     pub s3_ports: Vec<u16>,
+    /// Service account of all pods, where a role of it opens the object storage; they get no token of the cluster
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<Subdomain>,
     /// GPUs of each worker: 0 or 1
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1))]
     pub gpus_per_worker: u32,

@@ -9,7 +9,7 @@ use super::common::{print, say};
 use super::{ledger, supervised};
 use crate::exit::{Exit, Stop};
 use crate::remote::{RemoteError, RemoteRun};
-use crate::report;
+use crate::report::{self, ReportData};
 use crate::run::{Ending, Signal};
 use crate::run_directory::RunDirectory;
 
@@ -41,17 +41,7 @@ pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit,
     match served.ending {
         Ending::Finished { .. } => {
             directory.sweep_checkpoints();
-            let remote = remote_of(directory);
-            if let Some(remote) = &remote {
-                warn_of(
-                    remote.bring_results(directory),
-                    "the report lacks what is only in the storage",
-                );
-            }
-            let data = report::write(directory)?;
-            if let Some(remote) = &remote {
-                warn_of(remote.keep_report(directory), "the report is not in the storage");
-            }
+            let data = write_report(directory)?;
             ledger::sound(directory)?;
             served.ledger.as_ref().map_or(Ok(()), ledger::verdict)?;
             print(&report::terminal_tables(&data))?;
@@ -97,6 +87,21 @@ pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit,
             })
         }
     }
+}
+
+/// Writes the report with what lies in the run's storage, and keeps it there as well.
+pub(super) fn write_report(directory: &RunDirectory) -> Result<ReportData, Stop> {
+    let remote = remote_of(directory);
+    if let Some(remote) = &remote {
+        let lacks = "the report lacks what is only in the storage; `coordinator report` tries again";
+        warn_of(remote.bring_results(directory), lacks);
+    }
+    let data = report::write(directory)?;
+    if let Some(remote) = &remote {
+        let lacks = "the report is not in the storage; `coordinator report` tries again";
+        warn_of(remote.keep_report(directory), lacks);
+    }
+    Ok(data)
 }
 
 /// The finished run's place in its storage, if it has one that can be opened.

@@ -8,6 +8,7 @@ use ulda_storage::Counters;
 
 use super::arguments::PredictArguments;
 use super::common::{run_directory, worker_binary};
+use super::train::remote_refused;
 use crate::exit::{Exit, Stop};
 use crate::remote::RemoteRun;
 
@@ -32,9 +33,9 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
             let model = directory.final_checkpoints().join(FILE);
             let config = directory.config().map_err(Stop::bad_input)?;
             if !model.is_file()
-                && let Some(remote) = RemoteRun::of(&config, &Counters::default())?
+                && let Some(remote) = RemoteRun::of(&config, &Counters::default()).map_err(remote_refused)?
             {
-                remote.bring_model(FILE, &directory)?;
+                remote.bring_model(FILE, &directory).map_err(remote_refused)?;
             }
             if !model.is_file() {
                 return Err(Stop::bad_input(PredictError::NotFinished {

@@ -129,8 +129,8 @@ pub(super) async fn prepare_and_serve(
     let finished = matches!(ending, Ok(Ending::Finished { .. }));
     let check = || block_in_place(|| ledger::checked(directory));
     let ledger = finished.then(check).flatten();
-    if let Some((_, metrics)) = &server {
-        metrics.ledger_checked(ledger.as_ref().map_or(0, |ledger| ledger.violations.len()));
+    if let (Some((_, metrics)), Some(ledger)) = (&server, &ledger) {
+        metrics.ledger_checked(ledger.violations.len());
     }
     let last = supervision
         .and(ending.as_ref().ok())

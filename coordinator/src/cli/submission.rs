@@ -40,6 +40,10 @@ enum SubmitError {
         "`storage.url` is `{url}`, which no pod has\n  hint: name a claim with --run-claim, or give an s3:// URL"
     )]
     FolderUrl { url: String },
+    #[error(
+        "`storage.cache` is `{}`, and pods have a folder of their own for what they fetch\n  hint: leave it out", path.display()
+    )]
+    Cache { path: PathBuf },
     #[error("--gpu-type {given} without a GPU\n  hint: add --gpus-per-worker 1")]
     TypeOfNothing { given: String },
     #[error(
@@ -68,11 +72,13 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
     refuse_arguments(arguments)?;
     config.run.directory = RUNS_PATH.into();
     refuse_paths(arguments, &config)?;
-    let storage = storage(arguments, &config)?;
-    let object_storage = arguments.s3_secret.is_some() || reaches_object_storage(&config);
+    if let Some(path) = config.storage.cache {
+        return Err(Stop::bad_input(SubmitError::Cache { path }));
+    }
     let spec = RunSpec::resolve(config, host(arguments))
         .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
     enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
+    let storage = storage(arguments, spec.config())?;
     refuse_few_cores(arguments, &spec)?;
     Ok(Submission {
         namespace: arguments.cluster.namespace.clone(),
@@ -91,8 +97,9 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         data: arguments.data_claims.clone(),
         storage,
         s3_secret: arguments.s3_secret.clone(),
-        object_storage,
-        egress_ports: arguments.s3_ports.clone(),
+        object_storage: arguments.s3_secret.is_some() || reaches_object_storage(spec.config()),
+        egress_ports: egress_ports(arguments, spec.config()),
+        service_account: arguments.service_account.clone(),
         pull_secret: arguments.pull_secret.clone(),
         node_selector: arguments.node_selector(),
         user: arguments.user,
@@ -166,6 +173,23 @@ fn storage(arguments: &SubmitArguments, config: &RunConfig) -> Result<RunStorage
         (None, Some(_)) => Ok(RunStorage::Remote),
         (None, None) => Err(Stop::bad_input(SubmitError::NoStorage)),
     }
+}
+
+/// Those that were given, and that of the endpoint.
+fn egress_ports(arguments: &SubmitArguments, config: &RunConfig) -> Vec<u16> {
+    let mut ports = arguments.s3_ports.clone();
+    let endpoint = config.storage.endpoint.as_ref();
+    let address = endpoint.and_then(|endpoint| endpoint.parse::<axum::http::Uri>().ok());
+    let port = address.and_then(|address| {
+        let usual = if address.scheme_str() == Some("http") {
+            80
+        } else {
+            443
+        };
+        Some(address.authority()?.port_u16().unwrap_or(usual))
+    });
+    ports.extend(port.filter(|port| !arguments.s3_ports.contains(port)));
+    ports
 }
 
 fn reaches_object_storage(config: &RunConfig) -> bool {

@@ -30,6 +30,9 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         .transpose()?;
     let directory = RunDirectory::of(&config).with_state(state.as_deref());
     let continues = arguments.resume && directory.holds_a_run();
+    // Nothing is asked of a storage whose settings are wrong.
+    RunSpec::resolve(config.clone(), host(arguments.workers))
+        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
     let elsewhere = if arguments.resume && !continues {
         in_storage(&config)?
     } else {

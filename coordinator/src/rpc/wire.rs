@@ -207,6 +207,7 @@ fn measured(values: Vec<v1::Value>) -> Vec<Measured> {
 /// Operations of names that this build does not know are left out.
 fn storage_count(storage: &v1::Storage) -> StorageCount {
     let mut count = StorageCount {
+        process: storage.process,
         pending: storage.pending,
         last_put_millis: (storage.last_put_millis > 0).then_some(storage.last_put_millis),
         ..StorageCount::default()

@@ -157,7 +157,7 @@ impl Driver {
             },
             Fact::Storage(count) => {
                 if let Some(slot) = self.slots.get(&worker).copied() {
-                    let client = StorageClient::Worker { slot, worker };
+                    let client = StorageClient::Worker(slot);
                     self.tell(News::Storage { client, count });
                 }
                 return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;

@@ -106,7 +106,7 @@ pub enum News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageClient {
     Coordinator,
-    Worker { slot: Slot, worker: WorkerId },
+    Worker(Slot),
 }
 
 /// Somebody who watches a run.

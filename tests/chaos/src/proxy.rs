@@ -127,15 +127,17 @@ fn relay(near: TcpStream, far: TcpStream, shared: &Shared) -> std::io::Result<()
         stalled_until: Mutex::new(None),
         over: AtomicBool::new(false),
     });
+    // Before the first byte passes, so that whoever saw one can stall and cut it.
+    let mut links = lock(&shared.links);
+    links.retain(|link| !link.is_over());
+    links.push(Arc::clone(&link));
+    drop(links);
     for outward in [true, false] {
         let link = Arc::clone(&link);
         std::thread::Builder::new()
             .name("relay".into())
             .spawn(move || pump(&link, outward))?;
     }
-    let mut links = lock(&shared.links);
-    links.retain(|link| !link.is_over());
-    links.push(link);
     Ok(())
 }
 
@@ -186,11 +188,11 @@ mod tests {
         client.write_all(b"a").unwrap();
         served.read_exact(&mut byte).unwrap();
 
-        proxy.stall(Duration::from_millis(300));
         let started = Instant::now();
+        proxy.stall(Duration::from_millis(300));
         client.write_all(b"b").unwrap();
         served.read_exact(&mut byte).unwrap();
-        assert!(started.elapsed() >= Duration::from_millis(200));
+        assert!(started.elapsed() >= Duration::from_millis(300));
 
         proxy.cut();
         assert_eq!(client.read(&mut byte).unwrap_or(0), 0);

@@ -196,6 +196,7 @@ fn storage(count: &StorageCount) -> v1::Storage {
                 seconds: count.seconds,
             })
             .collect(),
+        process: count.process,
         pending: count.pending,
         last_put_millis: count.last_put_millis.unwrap_or_default(),
     }

@@ -127,7 +127,10 @@ impl Checkpoints {
                     return Ok((Some(found), Vec::new()));
                 }
                 Err(error @ CheckpointError::OtherRun { .. }) => return Err(error),
-                Err(CheckpointError::Storage(error)) if error.is_passing() => return Err(error.into()),
+                // One that is not there any more may be passed over; a storage that refuses hides one that is whole.
+                Err(CheckpointError::Storage(error)) if !error.is_about_the_object() => {
+                    return Err(error.into());
+                }
                 Err(error) => passed_over.push(error),
             }
         }

@@ -149,15 +149,18 @@ impl RemoteStore {
         Ok(manifest)
     }
 
-    /// Removes all but the newest checkpoints, and what torn uploads left before them.
+    /// Removes all but the newest checkpoints and `just`, which was written last, and what torn uploads left before them.
+    /// Damaged ones do not count among the newest.
     ///
     /// # Errors
     /// When the storage refuses.
-    pub fn prune(&self) -> Result<(), CheckpointError> {
+    pub fn prune(&self, just: Cursor) -> Result<(), CheckpointError> {
         let (whole, _) = self.list()?;
-        let Some((oldest, _)) = whole.iter().rev().take(self.keep).last() else {
+        let sound = whole.iter().filter(|(_, name)| !self.damaged().contains(name));
+        let Some((oldest, _)) = sound.rev().take(self.keep).last() else {
             return Ok(());
         };
+        let oldest = oldest.min(&just);
         let mut old: Vec<String> = self
             .storage
             .list(FOLDER)?

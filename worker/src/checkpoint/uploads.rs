@@ -5,7 +5,7 @@
 //! parcel leaves the pending ones only when it lies in the storage, or when there is nothing left to bring.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::ErrorKind::NotFound;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -72,17 +72,33 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Pending {
-    parcels: BTreeSet<Parcel>,
+    /// Each with when it is tried again, if it failed.
+    parcels: BTreeMap<Parcel, Option<Instant>>,
     /// On its way. An equal one that is offered meanwhile is of newer bytes, and waits.
     carried: Option<Parcel>,
-    /// Something was offered since the last try: it is worth another one.
-    fresh: bool,
     closing: bool,
 }
 
 impl Pending {
     fn all(&self) -> impl Iterator<Item = &Parcel> {
-        self.carried.iter().chain(&self.parcels)
+        self.carried.iter().chain(self.parcels.keys())
+    }
+
+    /// Takes the first one that is due: one that cannot be brought keeps no other from it.
+    fn take(&mut self, now: Instant) -> Option<Parcel> {
+        let is_due = |again: &Option<Instant>| again.is_none_or(|again| again <= now);
+        let (parcel, _) = self.parcels.iter().find(|(_, again)| is_due(again))?;
+        let parcel = parcel.clone();
+        self.parcels.remove(&parcel);
+        self.carried = Some(parcel.clone());
+        Some(parcel)
+    }
+
+    /// How long none is due.
+    fn pause(&self, now: Instant) -> Duration {
+        let times = self.parcels.values().flatten();
+        let first = times.min().map(|again| again.saturating_duration_since(now));
+        first.map_or(TELL_EVERY, |pause| pause.min(TELL_EVERY))
     }
 }
 
@@ -135,8 +151,9 @@ impl Uploads {
     /// Has a parcel brought; one that is pending already is brought once, as it is then.
     pub fn offer(&self, parcel: Parcel) {
         let mut state = self.shared.lock();
-        state.parcels.insert(parcel);
-        state.fresh = true;
+        state.parcels.insert(parcel, None);
+        // Something new is worth another try of the rest.
+        state.parcels.values_mut().for_each(|again| *again = None);
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -178,6 +195,13 @@ impl Drop for Uploads {
     }
 }
 
+/// Whether there was anything left to bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    Whole,
+    Nothing,
+}
+
 struct Carrier<L> {
     run_directory: PathBuf,
     storage: Storage,
@@ -189,7 +213,6 @@ struct Carrier<L> {
 
 impl<L: Listener> Carrier<L> {
     fn carry(&mut self) {
-        let mut not_before = Instant::now();
         let mut told = None::<Instant>;
         loop {
             if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
@@ -201,20 +224,11 @@ impl<L: Listener> Carrier<L> {
                 if state.closing {
                     return;
                 }
-                let pause = not_before.saturating_duration_since(Instant::now());
-                let due = pause.is_zero() || std::mem::take(&mut state.fresh);
-                let first = if due { state.parcels.pop_first() } else { None };
-                match first {
-                    Some(parcel) => {
-                        state.carried = Some(parcel.clone());
-                        parcel
-                    }
+                let now = Instant::now();
+                match state.take(now) {
+                    Some(parcel) => parcel,
                     None => {
-                        let longest = if pause.is_zero() {
-                            TELL_EVERY
-                        } else {
-                            pause.min(TELL_EVERY)
-                        };
+                        let longest = state.pause(now);
                         drop(self.shared.wait(state, longest));
                         continue;
                     }
@@ -222,16 +236,17 @@ impl<L: Listener> Carrier<L> {
             };
             self.tell();
             match self.bring(&next) {
-                Ok(()) => self.brought(&next),
+                Ok(brought) => self.done_with(&next, brought),
                 Err(error) => {
                     let mut state = self.shared.lock();
                     state.carried = None;
-                    state.parcels.insert(next.clone());
+                    let again = Instant::now() + AGAIN_AFTER;
+                    // An equal one that was offered meanwhile is due as it was.
+                    state.parcels.entry(next.clone()).or_insert(Some(again));
                     if state.closing {
                         return;
                     }
                     drop(state);
-                    not_before = Instant::now() + AGAIN_AFTER;
                     self.failing = true;
                     tracing::warn!(
                         ?next,
@@ -246,17 +261,16 @@ impl<L: Listener> Carrier<L> {
         }
     }
 
-    fn brought(&mut self, parcel: &Parcel) {
-        if std::mem::take(&mut self.failing) {
+    fn done_with(&mut self, parcel: &Parcel, brought: Brought) {
+        if brought == Brought::Whole && std::mem::take(&mut self.failing) {
             tracing::info!(?parcel, "the storage takes files again");
         }
         let mut state = self.shared.lock();
         state.carried = None;
-        if let Parcel::Checkpoint(Reverse(brought), _) = parcel {
+        if let (Brought::Whole, Parcel::Checkpoint(Reverse(newest), _)) = (brought, parcel) {
             // Older ones are of no use any more.
-            let older =
-                |parcel: &Parcel| matches!(parcel, Parcel::Checkpoint(Reverse(at), _) if at < brought);
-            state.parcels.retain(|parcel| !older(parcel));
+            let older = |parcel: &Parcel| matches!(parcel, Parcel::Checkpoint(Reverse(at), _) if at < newest);
+            state.parcels.retain(|parcel, _| !older(parcel));
         }
     }
 
@@ -266,18 +280,22 @@ impl<L: Listener> Carrier<L> {
         self.listener.counted(counters.read());
     }
 
-    fn bring(&self, parcel: &Parcel) -> Result<(), CheckpointError> {
+    fn bring(&self, parcel: &Parcel) -> Result<Brought, CheckpointError> {
         match parcel {
-            Parcel::Models(name) => self.bring_folder(name).map(drop),
+            Parcel::Models(name) => {
+                self.bring_folder(name)?;
+            }
             Parcel::Checkpoint(Reverse(cursor), name) => {
                 let (digest, size_bytes) = match self.bring_folder(name) {
                     Ok(brought) => brought,
                     // Pruned meanwhile.
-                    Err(CheckpointError::Io { source, .. }) if source.kind() == NotFound => return Ok(()),
+                    Err(CheckpointError::Io { source, .. }) if source.kind() == NotFound => {
+                        return Ok(Brought::Nothing);
+                    }
                     Err(error @ CheckpointError::Damaged { .. }) => {
                         let error = crate::with_causes(&error);
                         tracing::warn!(error, "damaged on disk, not brought to the storage");
-                        return Ok(());
+                        return Ok(Brought::Nothing);
                     }
                     Err(error) => return Err(error),
                 };
@@ -288,24 +306,26 @@ impl<L: Listener> Carrier<L> {
                     size_bytes,
                 });
                 // What is too many costs space only; the next one prunes again.
-                if let Err(error) = self.store.prune() {
+                if let Err(error) = self.store.prune(*cursor) {
                     tracing::warn!(error = crate::with_causes(&error), "old checkpoints not removed");
                 }
-                Ok(())
             }
             Parcel::File(name) => {
                 let path = self.run_directory.join(name);
                 match std::fs::read(&path) {
-                    Ok(bytes) => Ok(self.storage.put(name, bytes)?),
-                    Err(error) if error.kind() == NotFound => Ok(()),
-                    Err(source) => Err(CheckpointError::Io {
-                        action: "read",
-                        path,
-                        source,
-                    }),
+                    Ok(bytes) => self.storage.put(name, bytes)?,
+                    Err(error) if error.kind() == NotFound => return Ok(Brought::Nothing),
+                    Err(source) => {
+                        return Err(CheckpointError::Io {
+                            action: "read",
+                            path,
+                            source,
+                        });
+                    }
                 }
             }
         }
+        Ok(Brought::Whole)
     }
 
     /// Digest and size of what was brought.

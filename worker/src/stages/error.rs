@@ -92,6 +92,8 @@ impl StageError {
                 | Self::FewStyles { .. }
                 | Self::StyleBank(_)
                 | Self::Text(_)
+                // Another worker would wait as long for the same storage.
+                | Self::Models(crate::checkpoint::CheckpointError::NotBrought { .. })
         )
     }
 

@@ -9,7 +9,8 @@ use ulda_storage::{Counters, Settings, Storage, StorageCount};
 use super::TrainerError;
 use crate::agent::{Agent, Fact, Report, Reporter, StateClaim};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, ClipOrigin, Listener, RemoteStore, Uploaded, Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, ClipOrigin, Listener, Parcel, RemoteStore, Uploaded,
+    Uploads,
 };
 
 /// The run's checkpoints, with uploads that tell the coordinator of what they brought.
@@ -37,7 +38,40 @@ pub(super) fn checkpoints(
         ToCoordinator(reporter),
     );
     let uploads = uploads.map_err(TrainerError::Thread)?;
+    for file in left_over(run_directory, &storage) {
+        uploads.offer(Parcel::File(file));
+    }
     Ok(Checkpoints::with_storage(local, remote, Arc::new(uploads)))
+}
+
+/// Files of the run directory that an earlier worker left there and did not bring: those that the storage lacks, or all,
+/// where it does not say what it has.
+fn left_over(run_directory: &Path, storage: &Storage) -> Vec<String> {
+    let mut left = Vec::new();
+    for folder in ["styles", "examples"] {
+        let mut here = Vec::new();
+        collect(&run_directory.join(folder), folder, &mut here);
+        if here.is_empty() {
+            continue;
+        }
+        let there = storage.list(folder).unwrap_or_default();
+        here.retain(|name| there.iter().all(|object| object.name != *name));
+        left.append(&mut here);
+    }
+    left
+}
+
+/// Names of the whole files below `folder`, each behind `prefix`.
+fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        match entry.path() {
+            path if path.is_dir() => collect(&path, &name, names),
+            _ if name.ends_with(".png") || name.ends_with(".safetensors") => names.push(name),
+            _ => {}
+        }
+    }
 }
 
 struct ToCoordinator(Reporter);

@@ -38,6 +38,9 @@ pub mod exit {
     pub const TERMINATED: u8 = 143;
     /// The coordinator is gone.
     pub const ORPHANED: u8 = 75;
+    /// The storage does not give what the worker begins with. Those that have begun train on, so the run does not fail
+    /// with this worker, even where a person has to mend it.
+    pub const UNAVAILABLE: u8 = 75;
     /// Configuration or data must be mended by a person.
     pub const BAD_INPUT: u8 = 78;
 }
@@ -69,6 +72,11 @@ impl TrainerError {
             Self::Resources(ResourceError::State(_)) => exit::FAILED,
             Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
             Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
+            Self::Input(InputError { cause, .. }) | Self::Checkpoint(CheckpointError::Storage(cause))
+                if cause.is_of_the_storage() =>
+            {
+                exit::UNAVAILABLE
+            }
             Self::Input(error) if !error.cause.is_passing() => exit::BAD_INPUT,
             Self::Checkpoint(CheckpointError::Storage(error)) if !error.is_passing() => exit::BAD_INPUT,
             Self::Orphaned(_) => exit::ORPHANED,

@@ -38,7 +38,7 @@ fn file(place: &Place, path: &Path) -> Result<Client, StorageError> {
     std::fs::create_dir_all(path).map_err(StorageError::disk("create folder", path))?;
     let store = LocalFileSystem::new_with_prefix(path).map_err(|error| refused(place, &error))?;
     Ok(Client {
-        store: Arc::new(store.with_automatic_cleanup(true)),
+        store: Arc::new(store.with_automatic_cleanup(true).with_fsync(true)),
         parts: None,
         prefix: String::new(),
     })

@@ -1,5 +1,6 @@
 //! What was asked of a storage, how often in vain, and what waits.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,6 +54,8 @@ pub struct OperationCount {
 /// Everything counted, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StorageCount {
+    /// Tells processes apart: totals of another one begin anew.
+    pub process: u64,
     /// In the order of [`Operation::ALL`].
     pub operations: [OperationCount; 4],
     /// Files and checkpoints that are still to be written there.
@@ -70,11 +73,23 @@ struct Cells {
     nanoseconds: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    process: u64,
     operations: [Cells; 4],
     pending: AtomicU64,
     last_put_millis: AtomicU64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            process: RandomState::new().hash_one(std::process::id()),
+            operations: Default::default(),
+            pending: AtomicU64::default(),
+            last_put_millis: AtomicU64::default(),
+        }
+    }
 }
 
 /// Shared by all who use a storage; clones count together.
@@ -86,6 +101,7 @@ impl Counters {
     pub fn read(&self) -> StorageCount {
         let last = self.0.last_put_millis.load(Ordering::Relaxed);
         let mut count = StorageCount {
+            process: self.0.process,
             pending: self.0.pending.load(Ordering::Relaxed),
             last_put_millis: (last > 0).then_some(last),
             ..StorageCount::default()

@@ -34,7 +34,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether trying again may help although nobody does anything.
+    /// Whether the same request may succeed in a moment. A host's role may be late where no credentials are found.
+    pub(crate) fn is_worth_repeating(&self) -> bool {
+        self.is_passing() || *self == Self::NoCredentials
+    }
+
+    /// Whether it may pass although nobody does anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
@@ -124,7 +129,7 @@ pub enum StorageError {
         what: String,
         hint: &'static str,
     },
-    #[error("another process fetches into `{}`, and did not get on for {} s; hint: end it, or remove the file", lock.display(), waited.as_secs())]
+    #[error("another process fetches into `{}`, and did not get on for {} s; hint: end it", lock.display(), waited.as_secs())]
     Locked { lock: PathBuf, waited: Duration },
     #[error("the runtime for storage cannot start")]
     Runtime(#[source] io::Error),
@@ -172,12 +177,37 @@ impl StorageError {
         )
     }
 
+    /// Whether the object is the cause: it is not there, or became another one.
+    #[must_use]
+    pub fn is_about_the_object(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed {
+                kind: Kind::NotFound | Kind::Changed,
+                ..
+            }
+        )
+    }
+
+    /// Whether the storage is the cause: it refused, was away, or had nothing of that name.
+    #[must_use]
+    pub fn is_of_the_storage(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Locked { .. })
+    }
+
     /// Whether it may pass although nobody does anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Failed { kind, .. } => kind.is_passing(),
-            Self::Cancelled { .. } | Self::Disk { .. } | Self::Locked { .. } | Self::Runtime(_) => true,
+            Self::Disk { cause, .. } => !matches!(
+                cause.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::NotADirectory
+            ),
+            Self::Cancelled { .. } | Self::Locked { .. } | Self::Runtime(_) => true,
             Self::Url { .. } | Self::Setting { .. } | Self::Content { .. } => false,
         }
     }
@@ -203,6 +233,16 @@ fn kind_of(error: &object_store::Error, text: &str) -> Kind {
     let code = tag(text, "Code").unwrap_or_default();
     match code {
         "NoSuchBucket" => return Kind::NoBucket,
+        "RequestTimeout"
+        | "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "InternalError"
+        | "IDPCommunicationError" => {
+            return Kind::Busy {
+                status: code.to_owned(),
+            };
+        }
         "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
             return Kind::WrongRegion;
         }
@@ -218,7 +258,7 @@ fn kind_of(error: &object_store::Error, text: &str) -> Kind {
         object_store::Error::Precondition { .. } => return Kind::Changed,
         _ => {}
     }
-    if text.contains("LOCATION") {
+    if text.contains("redirect without LOCATION") {
         return Kind::WrongRegion;
     }
     if let Some(status) = status(text) {

@@ -49,7 +49,7 @@ impl Patience {
             };
             let waited = began.elapsed();
             let wait = jittered(pause);
-            if !kind.is_passing() || waited + wait >= self.deadline {
+            if !kind.is_worth_repeating() || waited + wait >= self.deadline {
                 return Err(StorageError::Failed {
                     operation,
                     url: url.to_owned(),

@@ -235,12 +235,11 @@ impl Storage {
     }
 
     fn path(&self, name: &str) -> Path {
-        Path::from_iter(
-            [self.client.prefix.as_str(), name]
-                .iter()
-                .flat_map(|part| part.split('/'))
-                .filter(|part| !part.is_empty()),
-        )
+        let whole = [self.client.prefix.as_str(), name].join("/");
+        let parts: Vec<&str> = whole.split('/').filter(|part| !part.is_empty()).collect();
+        let whole = parts.join("/");
+        // As it is, where it can be: listings name objects so.
+        Path::parse(&whole).unwrap_or_else(|_| Path::from(whole))
     }
 
     fn name_of(&self, location: &Path) -> Option<String> {

@@ -131,6 +131,17 @@ fn archives_and_prefixes_become_folders() {
 }
 
 #[test]
+fn a_compressed_archive_whose_checksum_is_wrong_is_refused() {
+    let bench = Bench::new();
+    let mut bytes = gzip(&tar(&FILES));
+    let checksum = bytes.len() - 8;
+    bytes[checksum] ^= 1;
+    bench.storage.put("data/a.tar.gz", bytes).unwrap();
+    let refused = bench.root("s3://bucket/data/a.tar.gz").unwrap_err().to_string();
+    assert!(refused.contains("cannot be unpacked"), "{refused}");
+}
+
+#[test]
 fn what_is_there_is_not_fetched_again_and_another_content_is() {
     let bench = Bench::new();
     let url = "s3://bucket/a.tar";

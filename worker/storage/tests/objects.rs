@@ -187,6 +187,18 @@ fn what_a_person_has_to_mend_is_told_at_once_and_keeps_secrets() {
 }
 
 #[test]
+fn names_are_taken_as_they_are() {
+    let server = Server::start();
+    let url = server.url("~me/läufe [1]");
+    let storage = Storage::open(&url, &settings(&server), Counters::default()).unwrap();
+    storage.put("a b/50%.png", "1").unwrap();
+    assert_eq!(names(&storage, ""), ["a b/50%.png"]);
+    assert_eq!(names(&storage, "a b"), ["a b/50%.png"]);
+    assert_eq!(&storage.get("a b/50%.png").unwrap()[..], b"1");
+    assert!(server.file("~me/läufe [1]/a b/50%.png").is_file());
+}
+
+#[test]
 fn a_folder_is_a_storage_too() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}/new", folder.path().display());

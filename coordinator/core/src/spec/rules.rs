@@ -447,25 +447,20 @@ impl<'a> Rules<'a> {
                 self.problem(&key, what, hint);
             }
         }
-        if let Some(endpoint) = &storage.endpoint
-            && !endpoint.starts_with("https://")
-            && !endpoint.starts_with("http://")
-        {
-            self.problem(
-                "storage.endpoint",
-                format!("`{endpoint}` is not an address"),
-                "write https://host:port",
-            );
-        } else if storage
-            .endpoint
-            .as_ref()
-            .is_some_and(|endpoint| endpoint.contains('@'))
-        {
-            self.problem(
+        match &storage.endpoint {
+            // It may hold a secret, and is not repeated.
+            Some(endpoint) if endpoint.contains('@') => self.problem(
                 "storage.endpoint",
                 "holds credentials",
                 "they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials",
-            );
+            ),
+            Some(endpoint) if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") => self
+                .problem(
+                    "storage.endpoint",
+                    format!("`{endpoint}` is not an address"),
+                    "write https://host:port",
+                ),
+            Some(_) | None => {}
         }
         for (key, seconds) in [
             ("request", storage.request),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
+use tokio::time::Instant;
 
 use super::connect::{Cluster, Kind};
 use super::error::ClusterError;
@@ -12,6 +13,10 @@ use crate::names::{DIGEST_ANNOTATION, FIELD_MANAGER, INSTANCE_LABEL, NAME, NAME_
 
 /// Longest grace of anything of an earlier run of this name that is being deleted.
 const LEAVING: Duration = Duration::from_secs(120);
+
+/// Longest time in which Trainer may not know yet of a runtime that is there.
+const RUNTIME_KNOWN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What became of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl Cluster {
         for (manifest, there) in manifests.iter().zip(there) {
             let outcome = if there { Outcome::There } else { Outcome::Created };
             if !there && earnest == Earnest::Apply {
-                self.create(manifest, earnest).await?;
+                self.create_once_known(manifest).await?;
             }
             applied.push(Applied {
                 kind: manifest.kind.clone(),
@@ -117,7 +122,24 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn create(&self, manifest: &Manifest, earnest: Earnest) -> Result<(), ClusterError> {
+    /// Creates the object; a TrainJob once Trainer's webhook, which looks into a cache, knows of the runtime that was made just before.
+    pub(super) async fn create_once_known(&self, manifest: &Manifest) -> Result<(), ClusterError> {
+        let begun = Instant::now();
+        loop {
+            match self.create(manifest, Earnest::Apply).await {
+                Err(ClusterError::Refused { reasons, .. })
+                    if manifest.kind == "TrainJob"
+                        && begun.elapsed() < RUNTIME_KNOWN
+                        && reasons.iter().any(|why| speaks_of_a_missing_runtime(why)) =>
+                {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn create(&self, manifest: &Manifest, earnest: Earnest) -> Result<(), ClusterError> {
         let Manifest { kind, name, .. } = manifest;
         let api = self.dynamic(kind_of(manifest)?);
         // A field that the server does not know is an error, not dropped.
@@ -134,6 +156,11 @@ impl Cluster {
             .await?;
         Ok(())
     }
+}
+
+fn speaks_of_a_missing_runtime(why: &str) -> bool {
+    let why = why.to_ascii_lowercase();
+    why.contains("trainingruntime") && (why.contains("not found") || why.contains("must be created before"))
 }
 
 /// The Secrets of a run are drawn together; one alone is of another draw, and fits no other.

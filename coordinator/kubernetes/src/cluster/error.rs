@@ -66,6 +66,8 @@ pub enum ClusterError {
         "there is no run `{run}` in namespace `{namespace}`\n  hint: `coordinator cluster list -n {namespace}` shows those that are there"
     )]
     NoRun { run: String, namespace: String },
+    #[error("run `{run}` has no pod for {of}\n  hint: `coordinator cluster status {run}` lists its pods")]
+    NoPod { run: String, of: String },
     #[error(
         "run `{run}` cannot be resumed here: it was not submitted by this program\n  hint: use what applied it, such as helm or kubectl apply"
     )]
@@ -110,6 +112,7 @@ impl ClusterError {
             | Self::Differs { .. }
             | Self::HalfSecrets { .. }
             | Self::NoRun { .. }
+            | Self::NoPod { .. }
             | Self::NotSubmitted { .. }
             | Self::Other { .. } => Blame::Input,
         }
@@ -154,6 +157,11 @@ fn of_status(asked: Asked<'_>, status: &Status) -> ClusterError {
         403 if status.message.contains("exceeded quota") => ClusterError::Quota {
             what: what(),
             told: told(),
+        },
+        // A webhook's word is on what was asked for, not on who asks.
+        403 if status.message.contains("admission webhook") => ClusterError::Refused {
+            what: what(),
+            reasons: vec![told()],
         },
         403 => ClusterError::Forbidden {
             what: what(),

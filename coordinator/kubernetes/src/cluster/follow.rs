@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::connect::Cluster;
 use super::error::ClusterError;
 use super::lines::{End, Line};
-use super::logs::LogTail;
+use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
 use super::watch::{Change, Watch};
 use crate::names::{COORDINATOR, RunName};
@@ -67,7 +67,7 @@ impl Cluster {
             return Err(cause);
         }
         let watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
-        let log = LogTail::new(self, &run.coordinator_pod());
+        let log = LogTail::new(self, LogOf::Coordinator(run.clone()));
         // As streams: what one waits for goes on, with its deadlines, while another one has something to tell.
         let mut changes = pin!(unfold(watch, async |mut watch| Some((watch.next().await, watch))));
         let mut lines = pin!(unfold(log, async |mut log| Some((log.next().await, log))));

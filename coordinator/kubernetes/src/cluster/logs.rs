@@ -1,4 +1,4 @@
-//! The log of one pod as a stream of lines that outlives its connections.
+//! The log of the coordinator or of a worker, now or as a stream of lines that outlives its connections.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -6,21 +6,34 @@ use std::time::Duration;
 use futures_util::{AsyncBufReadExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
 use super::connect::{ANSWER_DEADLINE, Cluster};
 use super::error::{Asked, Blame, ClusterError, explain};
+use super::pods::{PodState, PodView};
 use super::watch::{OUTAGE, SILENCE};
+use crate::names::RunName;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Lines = Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>;
 
+/// Whose log is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    Coordinator(RunName),
+    /// The pod that holds a slot: its successor's, once it was replaced.
+    Worker(RunName, u32),
+}
+
 /// Follows the only container of a pod; a line is told once, however often the connection breaks.
 pub(super) struct LogTail {
     cluster: Cluster,
-    pod: String,
+    of: LogOf,
+    /// The pod that was read last.
+    pod: Option<String>,
     lines: Option<Lines>,
     /// When the last line was written that was told.
     last: Option<Timestamp>,
@@ -28,10 +41,11 @@ pub(super) struct LogTail {
 }
 
 impl LogTail {
-    pub fn new(cluster: &Cluster, pod: &str) -> Self {
+    pub fn new(cluster: &Cluster, of: LogOf) -> Self {
         Self {
             cluster: cluster.clone(),
-            pod: pod.to_owned(),
+            of,
+            pod: None,
             lines: None,
             last: None,
             failing_since: None,
@@ -87,6 +101,16 @@ impl LogTail {
 
     /// Nothing, where there is no container yet.
     async fn open(&mut self) -> Result<Option<Lines>, ClusterError> {
+        let pod = match self.cluster.pod_of(&self.of).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Ok(None),
+            Err(cause) => return self.failed(cause),
+        };
+        if self.pod.as_ref() != Some(&pod) {
+            // Another pod may be on a node with another clock.
+            self.last = None;
+            self.pod = Some(pod.clone());
+        }
         let parameters = LogParams {
             follow: true,
             timestamps: true,
@@ -94,9 +118,8 @@ impl LogTail {
             ..LogParams::default()
         };
         let api = self.cluster.api::<Pod>();
-        let what = format!("read the log of pod `{}`", self.pod);
-        let cause = match tokio::time::timeout(ANSWER_DEADLINE, api.log_stream(&self.pod, &parameters)).await
-        {
+        let what = format!("read the log of pod `{pod}`");
+        let cause = match tokio::time::timeout(ANSWER_DEADLINE, api.log_stream(&pod, &parameters)).await {
             Ok(Ok(stream)) => return Ok(Some(Box::pin(stream.lines()))),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => return Ok(None),
             Ok(Err(cause)) => explain(
@@ -113,10 +136,86 @@ impl LogTail {
                 waited: ANSWER_DEADLINE,
             },
         };
+        self.failed(cause)
+    }
+
+    fn failed(&mut self, cause: ClusterError) -> Result<Option<Lines>, ClusterError> {
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         if cause.blame() == Blame::Input || since.elapsed() > OUTAGE {
             return Err(cause);
         }
         Ok(None)
+    }
+}
+
+impl Cluster {
+    /// Name of the pod whose log is meant; nothing where a slot has none now.
+    pub(super) async fn pod_of(&self, of: &LogOf) -> Result<Option<String>, ClusterError> {
+        let (run, slot) = match of {
+            LogOf::Coordinator(run) => return Ok(Some(run.coordinator_pod())),
+            LogOf::Worker(run, slot) => (run, *slot),
+        };
+        let pods: Vec<Pod> = self.list("Pod", &run.selector()).await?;
+        let of_slot = pods.iter().filter(|pod| {
+            let view = PodView::of(pod);
+            view.is_worker() && view.index == Some(slot)
+        });
+        // The one that runs, else the one that was made last.
+        let newest = of_slot.max_by_key(|pod| {
+            let runs = PodView::of(pod).state == PodState::Running;
+            (runs, pod.creation_timestamp().map(|made| made.0))
+        });
+        Ok(newest.map(ResourceExt::name_any))
+    }
+
+    /// What a log holds now, or its last lines. Empty where no container has started.
+    ///
+    /// # Errors
+    /// The slot has no pod, or the API refuses or does not answer.
+    pub async fn log(&self, of: &LogOf, tail: Option<i64>) -> Result<String, ClusterError> {
+        let pod = self.pod_of(of).await?.ok_or_else(|| no_pod(of))?;
+        self.log_of_pod(&pod, tail).await
+    }
+
+    pub(super) async fn log_of_pod(&self, pod: &str, tail: Option<i64>) -> Result<String, ClusterError> {
+        let parameters = LogParams {
+            tail_lines: tail,
+            ..LogParams::default()
+        };
+        let api = self.api::<Pod>();
+        let what = format!("read the log of pod `{pod}`");
+        let request = async {
+            match api.logs(pod, &parameters).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(String::new()),
+                other => other,
+            }
+        };
+        self.ask("Pod", &what, request).await
+    }
+
+    /// Every line of a log from its beginning, until told enough. A pod that is replaced is followed by the next one's.
+    ///
+    /// # Errors
+    /// The slot has no pod, the API refuses, or was out of reach for too long.
+    pub async fn follow_log(
+        &self,
+        of: &LogOf,
+        tell: &mut (dyn FnMut(String) -> bool + Send),
+    ) -> Result<(), ClusterError> {
+        self.pod_of(of).await?.ok_or_else(|| no_pod(of))?;
+        let mut log = LogTail::new(self, of.clone());
+        while tell(log.next().await?) {}
+        Ok(())
+    }
+}
+
+fn no_pod(of: &LogOf) -> ClusterError {
+    let (LogOf::Coordinator(run) | LogOf::Worker(run, _)) = of;
+    ClusterError::NoPod {
+        run: run.to_string(),
+        of: match of {
+            LogOf::Coordinator(_) => "its coordinator".to_owned(),
+            LogOf::Worker(_, slot) => format!("slot {slot}"),
+        },
     }
 }

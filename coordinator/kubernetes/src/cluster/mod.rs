@@ -19,6 +19,7 @@ pub use connect::Cluster;
 pub use error::{Blame, ClusterError};
 pub use follow::{Followed, Happening};
 pub use lines::{End, Line, Progress};
+pub use logs::LogOf;
 pub use pods::{PodState, PodView, summary};
 pub use runs::{ProgressView, RunState, RunView};
 pub use verbs::{Deleted, StateVolume};

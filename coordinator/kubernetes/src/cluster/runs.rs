@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::LogParams;
 use serde::Serialize;
 
 use super::connect::Cluster;
@@ -195,7 +194,7 @@ impl Cluster {
     }
 
     async fn last_words(&self, pod: &str) -> Result<Said, ClusterError> {
-        let text = self.log(pod, Some(TAIL_LINES)).await?;
+        let text = self.log_of_pod(pod, Some(TAIL_LINES)).await?;
         let mut said = Said::default();
         for line in text.lines() {
             match Line::parse(line) {
@@ -206,40 +205,6 @@ impl Cluster {
             }
         }
         Ok(said)
-    }
-
-    /// What a pod's log holds now, or its last lines. Empty where no container has started.
-    ///
-    /// # Errors
-    /// The API refuses or does not answer.
-    pub async fn log(&self, pod: &str, tail: Option<i64>) -> Result<String, ClusterError> {
-        let parameters = LogParams {
-            tail_lines: tail,
-            ..LogParams::default()
-        };
-        let api = self.api::<Pod>();
-        let what = format!("read the log of pod `{pod}`");
-        let request = async {
-            match api.logs(pod, &parameters).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(String::new()),
-                other => other,
-            }
-        };
-        self.ask("Pod", &what, request).await
-    }
-
-    /// Every line of a pod's log from its beginning, until told enough.
-    ///
-    /// # Errors
-    /// The API refuses, or was out of reach for too long.
-    pub async fn follow_log(
-        &self,
-        pod: &str,
-        tell: &mut (dyn FnMut(String) -> bool + Send),
-    ) -> Result<(), ClusterError> {
-        let mut log = super::logs::LogTail::new(self, pod);
-        while tell(log.next().await?) {}
-        Ok(())
     }
 }
 

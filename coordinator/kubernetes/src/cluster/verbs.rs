@@ -4,16 +4,17 @@
 //! was deleted stay, and resuming creates it anew. So it is the same for every kind of output, under Kueue, and for a
 //! Job that has ended and cannot be started again.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::apply::Earnest;
 use super::connect::{Cluster, KINDS, Kind};
 use super::error::ClusterError;
 use crate::manifest::Manifest;
@@ -22,7 +23,7 @@ use crate::render::{RECORD_KEY, record_name};
 
 /// Besides their grace period: for the cluster to notice.
 const EXTRA_WAIT: Duration = Duration::from_secs(60);
-const DEFAULT_GRACE: i64 = 90;
+const DEFAULT_GRACE: u64 = 90;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Whether the volume with the journal goes as well.
@@ -72,9 +73,15 @@ impl Cluster {
             self.until_gone(run, kind, &record.name, grace_of(&record))
                 .await?;
         }
+        // The last try's coordinator still tells how that one ended, to whoever follows the run.
+        self.scale(run, 0, None).await?;
+        let pod = run.coordinator_pod();
+        let grace = Duration::from_secs(DEFAULT_GRACE);
+        self.until_none(run, "Pod", &pod, grace, &self.api::<Pod>())
+            .await?;
         self.scale(run, 1, Some(attempt)).await?;
         if !runs {
-            self.create(&record, Earnest::Apply).await?;
+            self.create_once_known(&record).await?;
         }
         Ok(())
     }
@@ -143,14 +150,28 @@ impl Cluster {
         name: &str,
         grace: Duration,
     ) -> Result<(), ClusterError> {
+        self.until_none(run, kind.kind, name, grace, &self.dynamic(kind))
+            .await
+    }
+
+    async fn until_none<K>(
+        &self,
+        run: &RunName,
+        kind: &str,
+        name: &str,
+        grace: Duration,
+        api: &Api<K>,
+    ) -> Result<(), ClusterError>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
         let begun = Instant::now();
         let longest = grace + EXTRA_WAIT;
-        let api = self.dynamic(kind);
-        let what = format!("look for {} `{name}`", kind.kind);
-        while self.ask(kind.kind, &what, api.get_opt(name)).await?.is_some() {
+        let what = format!("look for {kind} `{name}`");
+        while self.ask(kind, &what, api.get_opt(name)).await?.is_some() {
             if begun.elapsed() > longest {
                 return Err(ClusterError::StillThere {
-                    what: format!("{} `{name}`", kind.kind),
+                    what: format!("{kind} `{name}`"),
                     run: run.to_string(),
                     waited: longest,
                 });
@@ -218,8 +239,8 @@ fn grace_of(record: &Manifest) -> Duration {
             _ => None,
         }
     }
-    let seconds = longest(&record.value).unwrap_or(DEFAULT_GRACE);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    let seconds = longest(&record.value).map_or(DEFAULT_GRACE, |seconds| u64::try_from(seconds).unwrap_or(0));
+    Duration::from_secs(seconds)
 }
 
 /// Whether a Job, JobSet or TrainJob is being deleted, or says that it is through or will be.

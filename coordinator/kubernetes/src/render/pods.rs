@@ -252,6 +252,7 @@ pub(super) fn pod(submission: &Submission, container: Container, volumes: Vec<Mo
     PodSpec {
         containers: vec![container],
         volumes: Some(volumes.into_iter().filter_map(|mounted| mounted.volume).collect()),
+        service_account_name: submission.service_account.as_ref().map(ToString::to_string),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: submission.pull_secret.as_ref().map(|_| references.collect()),

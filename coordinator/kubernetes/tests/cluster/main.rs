@@ -16,7 +16,8 @@ use common::{plain, rich};
 use serde_json::{Value, json};
 use server::{NAMESPACE, Server};
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, Earnest, End, Followed, Happening, Line, Outcome, RunState, StateVolume,
+    Blame, Cluster, ClusterError, Earnest, End, Followed, Happening, Line, LogOf, Outcome, RunState,
+    StateVolume,
 };
 use ulda_kubernetes::{OutputKind, RunName, Submission, render_submission};
 
@@ -406,7 +407,13 @@ async fn a_run_is_stopped_resumed_and_deleted() {
     let mut failed = server.get("jobs", "fog-worker").unwrap();
     failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
     server.put("jobs", failed);
+    server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
     within(cluster.resume(&run(), "8")).await.unwrap();
+    assert!(
+        server.names("pods").is_empty(),
+        "the coordinator that tells of the failure is gone"
+    );
+    assert_eq!(set(&server)["spec"]["replicas"], 1);
     assert!(
         server.get("jobs", "fog-worker").unwrap().get("status").is_none(),
         "a Job that ended is created anew"
@@ -435,6 +442,56 @@ async fn a_run_is_stopped_resumed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_workers_log_goes_on_with_the_pod_that_replaced_it() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let worker = LogOf::Worker(run(), 1);
+    let nobody = cluster.log(&worker, None).await.unwrap_err();
+    assert!(nobody.to_string().contains("no pod for slot 1"), "{nobody}");
+    server.put("pods", pod("fog-worker-1-abc", "worker", Some(1), running()));
+    server.log("fog-worker-1-abc", "first");
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let following = tokio::spawn(async move {
+        let mut tell = |line: String| told.send(line).is_ok();
+        cluster.follow_log(&worker, &mut tell).await
+    });
+    assert_eq!(within(heard.recv()).await.unwrap(), "first");
+    server.remove("pods", "fog-worker-1-abc");
+    server.put("pods", pod("fog-worker-0-xyz", "worker", Some(0), running()));
+    server.log("fog-worker-0-xyz", "another slot's");
+    server.put("pods", pod("fog-worker-1-def", "worker", Some(1), running()));
+    // Its clock is behind: the stamps begin anew.
+    server.log("fog-worker-1-def", "second");
+    assert_eq!(within(heard.recv()).await.unwrap(), "second");
+    following.abort();
+}
+
+#[tokio::test]
+async fn a_train_job_waits_until_its_webhook_knows_the_runtime() {
+    let (server, cluster) = Server::start().await;
+    for group in ["trainer.kubeflow.org", "monitoring.coreos.com"] {
+        server.install(group);
+    }
+    server.deny_next(
+        "trainjobs",
+        "spec.runtimeRef: Invalid value: TrainingRuntime.trainer.kubeflow.org \"fog-worker\" not found: specified \
+         trainingRuntime must be created before the TrainJob is created",
+    );
+    within(submit(&cluster, &rich(OutputKind::TrainJob)))
+        .await
+        .unwrap();
+    assert_eq!(server.names("trainjobs"), ["fog"]);
+
+    server.remove("trainjobs", "fog");
+    server.deny_next("trainjobs", "spec.trainer: too many nodes");
+    let refused = within(submit(&cluster, &rich(OutputKind::TrainJob)))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, ClusterError::Refused { .. }), "{refused}");
+    assert!(refused.to_string().contains("too many nodes"), "{refused}");
+}
+
+#[tokio::test]
 async fn runs_are_listed_with_their_state_and_progress() {
     let (server, cluster) = Server::start().await;
     submit(&cluster, &plain()).await.unwrap();
@@ -456,9 +513,10 @@ async fn runs_are_listed_with_their_state_and_progress() {
     assert_eq!(training.state, RunState::Training);
     assert_eq!((training.workers_running, training.workers_wanted), (1, 2));
     assert_eq!(training.progress.unwrap().step, 3);
-    assert_eq!(
-        cluster.log("fog-worker-9", None).await.unwrap(),
-        "",
-        "no container yet"
+    server.put(
+        "pods",
+        pod("fog-worker-9-x", "worker", Some(9), json!({"phase": "Pending"})),
     );
+    let waiting = LogOf::Worker(run(), 9);
+    assert_eq!(cluster.log(&waiting, None).await.unwrap(), "", "no container yet");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -33,6 +34,8 @@ struct Store {
     lines_per_stream: Option<usize>,
     installed: Vec<&'static str>,
     forbidden: Vec<(Method, &'static str)>,
+    /// What a webhook says of the next requests that create one of these.
+    denials: Vec<(&'static str, &'static str)>,
     broken: u32,
     requests: Vec<String>,
 }
@@ -79,6 +82,11 @@ impl Server {
         self.store().forbidden.push((method, plural));
     }
 
+    /// A webhook denies the next object of this kind that is created in earnest.
+    pub fn deny_next(&self, plural: &'static str, message: &'static str) {
+        self.store().denials.push((plural, message));
+    }
+
     /// The next requests find the server unwell.
     pub fn break_down(&self, requests: u32) {
         self.store().broken = requests;
@@ -106,7 +114,12 @@ impl Server {
     }
 
     pub fn remove(&self, plural: &str, name: &str) {
-        self.store().delete(plural, name);
+        let mut store = self.store();
+        store.delete(plural, name);
+        if plural == "pods" {
+            store.logs.remove(name);
+        }
+        drop(store);
         self.tell();
     }
 
@@ -371,7 +384,8 @@ fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -> Response 
         loop {
             let (next, most) = {
                 let store = server.store();
-                (store.logs[&pod].get(index).cloned(), store.lines_per_stream)
+                let Some(log) = store.logs.get(&pod) else { return };
+                (log.get(index).cloned(), store.lines_per_stream)
             };
             if most.is_some_and(|most| sent >= most) {
                 return;
@@ -545,10 +559,28 @@ fn patch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, body
     if query.get("dryRun").is_some() {
         return axum::Json(after).into_response();
     }
+    let denied = store
+        .denials
+        .iter()
+        .position(|(plural, _)| *plural == path.plural);
+    if let Some(denied) = denied.filter(|_| before.is_none()) {
+        let (_, message) = store.denials.remove(denied);
+        let message = format!("admission webhook \"validator\" denied the request: {message}");
+        return status(403, "Forbidden", &message);
+    }
     let written = store.write(path.plural, name, after);
     drop(store);
     server.tell();
+    if path.plural == "statefulsets" && written["spec"]["replicas"] == 0 {
+        tokio::spawn(end_pod(server.clone(), format!("{name}-0")));
+    }
     axum::Json(written).into_response()
+}
+
+/// As a StatefulSet's controller does it, and not at once.
+async fn end_pod(server: Server, name: String) {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.remove("pods", &name);
 }
 
 fn delete(server: &Server, path: &Path<'_>) -> Response {

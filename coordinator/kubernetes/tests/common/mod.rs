@@ -32,6 +32,7 @@ pub fn plain() -> Submission {
         s3_secret: None,
         object_storage: false,
         egress_ports: vec![443],
+        service_account: None,
         pull_secret: None,
         node_selector: BTreeMap::new(),
         user: 10001,
@@ -64,6 +65,7 @@ pub fn rich(output: OutputKind) -> Submission {
         s3_secret: Some("s3-keys".parse().unwrap()),
         object_storage: true,
         egress_ports: vec![443, 9000],
+        service_account: Some("trainer".parse().unwrap()),
         pull_secret: Some("registry".parse().unwrap()),
         node_selector: BTreeMap::from([("pool".into(), "training".into())]),
         monitoring: Monitoring {

@@ -272,7 +272,13 @@ impl MetricsRecorder {
             self.metrics.recovery.observe((now - broken_at).as_secs_f64());
         }
         match at {
-            Some(at) => self.discard_after(steps_before(&self.course, at)),
+            Some(at) => {
+                if self.furthest.is_none() {
+                    // Done before this journal began, as of a run that was taken up from its storage.
+                    self.reach(at, Counted::Before);
+                }
+                self.discard_after(steps_before(&self.course, at));
+            }
             None => self.unplaced = self.furthest.is_some(),
         }
     }
@@ -344,7 +350,8 @@ impl Audience for MetricsRecorder {
         let now = Instant::now();
         match news {
             News::Verdict(verdict) => self.turn(now, verdict),
-            News::Lost { .. } => {
+            News::Lost { slot, .. } => {
+                self.storage.lost(&self.metrics.storage, *slot);
                 self.metrics.workers_lost.inc();
             }
             News::Progress {

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use ulda_core::ids::WorkerId;
+use ulda_core::ids::Slot;
 use ulda_storage::{Operation, StorageCount};
 
 use super::families::{Amount, Listing, Real};
@@ -57,18 +57,18 @@ impl StorageMetrics {
 /// Turns totals of processes into increments of a run.
 #[derive(Debug, Default)]
 pub(super) struct StorageAccount {
-    /// By name of the client; a worker's totals begin anew with its process.
-    known: BTreeMap<String, (Option<WorkerId>, StorageCount)>,
+    /// By name of the client; totals begin anew with its process.
+    known: BTreeMap<String, StorageCount>,
 }
 
 impl StorageAccount {
     pub fn count(&mut self, metrics: &StorageMetrics, client: StorageClient, count: &StorageCount) {
-        let (client, worker) = match client {
-            StorageClient::Coordinator => ("coordinator".to_owned(), None),
-            StorageClient::Worker { slot, worker } => (slot.0.to_string(), Some(worker)),
+        let client = match client {
+            StorageClient::Coordinator => "coordinator".to_owned(),
+            StorageClient::Worker(slot) => slot.0.to_string(),
         };
         let before = match self.known.get(&client) {
-            Some((known, before)) if *known == worker => *before,
+            Some(before) if before.process == count.process => *before,
             _ => StorageCount::default(),
         };
         let pairs = before.operations.iter().zip(&count.operations);
@@ -96,36 +96,46 @@ impl StorageAccount {
         if let Some(millis) = count.last_put_millis {
             metrics.last_upload.get_or_create(&of).set(millis as f64 / 1e3);
         }
-        self.known.insert(client, (worker, *count));
+        self.known.insert(client, *count);
+    }
+
+    /// What a lost worker had still to write is nobody's any more.
+    pub fn lost(&self, metrics: &StorageMetrics, slot: Slot) {
+        let client = slot.0.to_string();
+        if self.known.contains_key(&client) {
+            metrics.pending.get_or_create(&OfClient { client }).set(0);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::ids::Slot;
-
     use super::*;
 
     #[test]
-    fn totals_of_a_process_that_was_started_again_are_added() {
+    fn totals_of_a_process_that_was_started_again_are_added_and_a_lost_one_has_nothing_pending() {
         let metrics = StorageMetrics::register(&mut Registry::default());
         let mut account = StorageAccount::default();
-        let mut tell = |worker, total| {
-            let mut count = StorageCount::default();
-            count.operations[Operation::Put as usize].total = total;
-            let client = StorageClient::Worker {
-                slot: Slot(1),
-                worker: WorkerId(worker),
+        let mut tell = |process, total| {
+            let mut count = StorageCount {
+                process,
+                pending: 2,
+                ..StorageCount::default()
             };
-            account.count(&metrics, client, &count);
+            count.operations[Operation::Put as usize].total = total;
+            account.count(&metrics, StorageClient::Worker(Slot(1)), &count);
         };
-        for (worker, total) in [(1, 3), (1, 3), (1, 5), (2, 1), (2, 4)] {
-            tell(worker, total);
+        for (process, total) in [(1, 3), (1, 3), (1, 5), (2, 1), (2, 4)] {
+            tell(process, total);
         }
         let of = OfOperation {
             client: "1".into(),
             operation: "put",
         };
         assert_eq!(metrics.operations.get_or_create(&of).get(), 9);
+        let of = OfClient { client: "1".into() };
+        assert_eq!(metrics.pending.get_or_create(&of).get(), 2);
+        account.lost(&metrics, Slot(1));
+        assert_eq!(metrics.pending.get_or_create(&of).get(), 0);
     }
 }

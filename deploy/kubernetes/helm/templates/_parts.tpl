@@ -20,11 +20,17 @@ kueue.x-k8s.io/queue-name: {{ . }}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$" .Release.Name) }}
 {{- fail (printf "release `%s` cannot name a run; hint: small letters, digits and `-`, at most 40 characters, beginning with a letter" .Release.Name) }}
 {{- end }}
+{{- if not (or .Values.runClaim (regexMatch `(?m)^[^#\n]*url[^#\n]*["']s3://` .Values.config)) }}
+{{- fail "nothing keeps what the workers leave; hint: name a ReadWriteMany claim as runClaim, or object storage as storage.url of the run.toml" }}
+{{- end }}
 {{- end }}
 
 {{- define "ulda.podSecurity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
+{{- with .Values.serviceAccount }}
+serviceAccountName: {{ . }}
+{{- end }}
 {{- with .Values.pullSecret }}
 imagePullSecrets:
 - name: {{ . }}

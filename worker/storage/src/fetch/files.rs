@@ -41,6 +41,16 @@ pub(super) fn download(
         Ok(())
     })?;
     file.sync_all().map_err(StorageError::disk("sync", part))?;
+    let length = file.metadata().map_err(StorageError::disk("read", part))?.len();
+    if length != object.size_bytes {
+        // Begun anew the next time.
+        file.set_len(0).map_err(StorageError::disk("cut", part))?;
+        return Err(StorageError::Content {
+            url: storage.url(&object.name),
+            what: format!("came as {length} bytes and has {}", object.size_bytes),
+            hint: "start again; end whatever else writes into the cache",
+        });
+    }
     progress.end();
     Ok(())
 }

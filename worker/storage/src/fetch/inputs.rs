@@ -1,5 +1,6 @@
 //! The inputs of a run.toml that are named by URL.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ulda_core::spec::{RunConfig, is_url};
@@ -194,11 +195,7 @@ impl Inputs {
             }
             (Place::S3 { .. }, None) if wanted == Wanted::Folder => {
                 let storage = Storage::at(place.clone(), &self.settings, self.counters.clone())?;
-                let objects: Vec<Object> = storage
-                    .list("")?
-                    .into_iter()
-                    .filter(|object| !object.name.is_empty() && !object.name.ends_with('/'))
-                    .collect();
+                let objects = without_markers(storage.list("")?);
                 if objects.is_empty() {
                     return Err(StorageError::Content {
                         url: url.to_owned(),
@@ -235,6 +232,21 @@ fn wanted(key: &str) -> Wanted {
     }
 }
 
+/// Leaves out the empty objects by which some tools say that there is a folder. `objects` are in order of name.
+fn without_markers(objects: Vec<Object>) -> Vec<Object> {
+    let folders: BTreeSet<String> = objects
+        .iter()
+        .flat_map(|object| {
+            let name = object.name.as_str();
+            name.match_indices('/').map(|(end, _)| name[..end].to_owned())
+        })
+        .collect();
+    let is_marker = |object: &Object| {
+        object.size_bytes == 0 && (object.name.is_empty() || folders.contains(&object.name))
+    };
+    objects.into_iter().filter(|object| !is_marker(object)).collect()
+}
+
 /// What identifies the content of a tree.
 fn listing(objects: &[Object]) -> String {
     let lines = objects
@@ -265,4 +277,28 @@ fn default_cache() -> PathBuf {
         Some(Path::new(&home).join(".cache"))
     });
     home.unwrap_or_else(std::env::temp_dir).join("ulda/inputs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_objects_that_stand_for_folders_are_left_out_and_empty_files_are_not() {
+        let object = |(name, size_bytes): (&str, u64)| Object {
+            name: name.into(),
+            size_bytes,
+            etag: String::new(),
+        };
+        let listed = [
+            ("", 0),
+            ("empty.txt", 0),
+            ("gtFine", 0),
+            ("gtFine/a.png", 3),
+            ("gtFiner", 0),
+        ];
+        let kept = without_markers(listed.map(object).into());
+        let names: Vec<&str> = kept.iter().map(|object| object.name.as_str()).collect();
+        assert_eq!(names, ["empty.txt", "gtFine/a.png", "gtFiner"]);
+    }
 }
