@@ -50,6 +50,10 @@ monitoring: build ## Check rules, dashboard and event files with Prometheus and 
 	deploy/prometheus/check
 	tests/tensorboard/check $(TARGET)
 
+.PHONY: page
+page: build ## Look at the status page in a headless Chromium, where there is one (OUT=<folder> keeps pictures)
+	tests/page/check $(TARGET) $(OUT)
+
 .PHONY: chaos
 chaos: build ## Train under seeded faults on real processes and compare the digests (RUNS=20 SEED=1)
 	@$(TARGET)/chaos --runs $(RUNS) --seed $(SEED)

@@ -27,8 +27,8 @@ pub struct SampleCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Share {
     pub shard: Shard,
-    pub worker: WorkerId,
-    pub slot: Slot,
+    /// Who served it; not known of steps from before the journal began.
+    pub served_by: Option<(WorkerId, Slot)>,
     /// Epoch and index into the stage's data set.
     pub samples: Vec<SampleAt>,
 }
@@ -102,7 +102,7 @@ pub fn ledger<'a>(
         .stages()
         .iter()
         .flat_map(|length| (0..length.steps).map(|step| (length.stage, step)));
-    for ((stage, step), generation) in places.zip(&history.done) {
+    for (before, ((stage, step), generation)) in (0..).zip(places.zip(&history.done)) {
         let shares = plan.shares(stage, step);
         let owners = history.owners.get(generation);
         let mut line = Line {
@@ -113,10 +113,9 @@ pub fn ledger<'a>(
         };
         for (shard, samples) in shares {
             match owners.and_then(|owners| owners.get(shard.0 as usize)).copied() {
-                Some((worker, slot)) => line.shares.push(Share {
+                Some(served_by) => line.shares.push(Share {
                     shard,
-                    worker,
-                    slot,
+                    served_by: Some(served_by).filter(|_| before >= ledger.done_elsewhere),
                     samples,
                 }),
                 None => ledger.violations.push(Violation::Unserved { stage, step, shard }),

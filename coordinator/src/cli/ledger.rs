@@ -35,8 +35,8 @@ struct StepOut<'a> {
 #[derive(Serialize)]
 struct ShareOut<'a> {
     shard: Shard,
-    slot: Slot,
-    worker: WorkerId,
+    slot: Option<Slot>,
+    worker: Option<WorkerId>,
     epoch: Option<u64>,
     samples: Vec<&'a str>,
 }
@@ -180,8 +180,8 @@ fn step_out<'a>(line: &Line, names: &'a Names) -> StepOut<'a> {
     let epoch = |samples: &[SampleAt]| samples.first().map(|sample| sample.epoch);
     let shares = line.shares.iter().map(|share| ShareOut {
         shard: share.shard,
-        slot: share.slot,
-        worker: share.worker,
+        slot: share.served_by.map(|(_, slot)| slot),
+        worker: share.served_by.map(|(worker, _)| worker),
         epoch: epoch(&share.samples).filter(|_| line.stage != Stage::Evaluate),
         samples: share
             .samples
@@ -213,6 +213,7 @@ fn table<'a>(lines: impl Iterator<Item = &'a Line>, names: &Names) -> String {
     ];
     for line in lines {
         for share in &line.shares {
+            let unknown = || "-".to_owned();
             let samples: Vec<&str> = share
                 .samples
                 .iter()
@@ -223,8 +224,12 @@ fn table<'a>(lines: impl Iterator<Item = &'a Line>, names: &Names) -> String {
                 line.step.to_string(),
                 line.generation.0.to_string(),
                 share.shard.0.to_string(),
-                share.slot.0.to_string(),
-                share.worker.0.to_string(),
+                share
+                    .served_by
+                    .map_or_else(unknown, |(_, slot)| slot.0.to_string()),
+                share
+                    .served_by
+                    .map_or_else(unknown, |(worker, _)| worker.0.to_string()),
                 samples.join(" "),
             ]);
         }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 230.0;
 const LEFT: f64 = 54.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 36.0;
 /// More points than this are drawn as the means of as many buckets.

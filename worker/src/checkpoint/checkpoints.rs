@@ -105,12 +105,13 @@ impl Checkpoints {
         let mut passed_over = Vec::new();
         match self.remote.as_ref().map(|remote| remote.store.list()) {
             None => {}
-            Some(Ok((whole, torn))) => {
-                let remote = whole
+            Some(Ok(listed)) => {
+                let remote = listed
+                    .whole
                     .into_iter()
                     .map(|(cursor, name)| (cursor, Candidate::Remote(name)));
                 all.extend(remote);
-                passed_over.extend(torn);
+                passed_over.extend(listed.torn);
             }
             Some(Err(error)) if all.is_empty() => return Err(error),
             Some(Err(error)) => passed_over.push(error),

@@ -27,6 +27,14 @@ pub struct RemoteStore {
     damaged: Arc<Mutex<BTreeSet<String>>>,
 }
 
+/// What a storage holds of a run's resume checkpoints.
+pub struct Listed {
+    /// Those whose manifest is there, oldest first.
+    pub whole: Vec<(Cursor, String)>,
+    /// Those newer than these that have none.
+    pub torn: Vec<CheckpointError>,
+}
+
 impl RemoteStore {
     /// `storage` is the run's own place.
     #[must_use]
@@ -55,11 +63,11 @@ impl RemoteStore {
         self.storage.url(&format!("{FOLDER}/{name}")).into()
     }
 
-    /// Resume checkpoints whose manifest is there, oldest first, and those that have none.
+    /// All resume checkpoints.
     ///
     /// # Errors
     /// When the storage cannot be asked.
-    pub fn list(&self) -> Result<(Vec<(Cursor, String)>, Vec<CheckpointError>), CheckpointError> {
+    pub fn list(&self) -> Result<Listed, CheckpointError> {
         let objects = self.storage.list(FOLDER)?;
         let parts = objects.iter().filter_map(|object| {
             let (_, rest) = object.name.split_once('/')?;
@@ -86,7 +94,7 @@ impl RemoteStore {
                 what: "it has no manifest.json, so its upload did not end".to_owned(),
             })
             .collect();
-        Ok((whole, torn))
+        Ok(Listed { whole, torn })
     }
 
     /// # Errors
@@ -155,7 +163,7 @@ impl RemoteStore {
     /// # Errors
     /// When the storage refuses.
     pub fn prune(&self, just: Cursor) -> Result<(), CheckpointError> {
-        let (whole, _) = self.list()?;
+        let whole = self.list()?.whole;
         let sound = whole.iter().filter(|(_, name)| !self.damaged().contains(name));
         let Some((oldest, _)) = sound.rev().take(self.keep).last() else {
             return Ok(());

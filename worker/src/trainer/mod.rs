@@ -72,9 +72,8 @@ impl TrainerError {
             Self::Resources(ResourceError::State(_)) => exit::FAILED,
             Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
             Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
-            Self::Input(InputError { cause, .. }) | Self::Checkpoint(CheckpointError::Storage(cause))
-                if cause.is_of_the_storage() =>
-            {
+            Self::Input(error) if error.cause.is_of_the_storage() => exit::UNAVAILABLE,
+            Self::Checkpoint(CheckpointError::Storage(error)) if error.is_of_the_storage() => {
                 exit::UNAVAILABLE
             }
             Self::Input(error) if !error.cause.is_passing() => exit::BAD_INPUT,

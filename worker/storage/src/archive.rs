@@ -53,7 +53,14 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn tar(&self, mut bytes: impl Read) -> Result<(), StorageError> {
-        let mut archive = tar::Archive::new(&mut bytes);
+        self.tar_entries(&mut bytes)?;
+        // The checksum of what was compressed stands at its end.
+        io::copy(&mut bytes, &mut io::sink()).map_err(|error| self.damaged(&error))?;
+        Ok(())
+    }
+
+    fn tar_entries(&self, bytes: impl Read) -> Result<(), StorageError> {
+        let mut archive = tar::Archive::new(bytes);
         for entry in archive.entries().map_err(|error| self.damaged(&error))? {
             let mut entry = entry.map_err(|error| self.damaged(&error))?;
             let name = entry.path().map_err(|error| self.damaged(&error))?.into_owned();
@@ -67,9 +74,6 @@ impl Unpacking<'_> {
                 _ => return Err(self.forbidden(&name, "is a link or a device")),
             }
         }
-        drop(archive);
-        // The checksum of what was compressed stands at its end.
-        io::copy(&mut bytes, &mut io::sink()).map_err(|error| self.damaged(&error))?;
         Ok(())
     }
 

@@ -60,7 +60,7 @@ fn objects_are_written_read_listed_and_deleted() {
 fn large_objects_go_in_parts_through_faults_in_the_middle() {
     let server = Server::start();
     let storage = storage(&server);
-    let large = bytes((40 << 20) + 7);
+    let large = bytes((20 << 20) + 7);
     server.fail(Rule::next(2, Fault::Status(503), "PUT"));
     server.fail(Rule::next(1, Fault::LostAnswer, "PUT"));
     server.fail(Rule::next(1, Fault::Cut, "GET"));

@@ -27,7 +27,7 @@ const DATA_FOLDERS: [&str; 8] = [
 pub struct InputError {
     /// As in run.toml.
     pub key: String,
-    pub cause: StorageError,
+    pub cause: Box<StorageError>,
 }
 
 /// What a look at a URL finds.
@@ -89,7 +89,10 @@ impl Inputs {
         for (key, path) in config.inputs_mut() {
             if is_url(path) {
                 let brought = self.bring_one(path, wanted(&key));
-                *path = brought.map_err(|cause| InputError { key, cause })?;
+                *path = brought.map_err(|cause| InputError {
+                    key,
+                    cause: Box::new(cause),
+                })?;
             }
         }
         Ok(config)
@@ -120,7 +123,7 @@ impl Inputs {
         let brought = self.bring_one(path, wanted(key));
         brought.map_err(|cause| InputError {
             key: key.to_owned(),
-            cause,
+            cause: Box::new(cause),
         })
     }
 
