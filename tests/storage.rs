@@ -59,6 +59,13 @@ impl Cluster {
         served(self.with_storage(self.world.command(&all)))
     }
 
+    /// A coordinator that continues the run from its directory, and its address.
+    fn resumed(&self) -> (Program, String) {
+        let run = self.world.path("runs/run");
+        let arguments = ["resume", run.to_str().unwrap(), "--workers", "2", "--no-launch"];
+        served(self.with_storage(self.world.command(&arguments)))
+    }
+
     /// Two workers, each on a host of its own.
     fn workers(&self, address: &str) -> Vec<Program> {
         let host = |slot: u32| {
@@ -174,9 +181,7 @@ fn a_run_whose_hosts_were_all_replaced_goes_on_from_its_storage() {
     let cluster = Cluster::new();
     cluster.killed();
     // The coordinator's disk survived.
-    let run = cluster.world.path("runs/run");
-    let arguments = ["resume", run.to_str().unwrap(), "--workers", "2", "--no-launch"];
-    let (coordinator, address) = served(cluster.with_storage(cluster.world.command(&arguments)));
+    let (coordinator, address) = cluster.resumed();
     let mut workers = cluster.workers(&address);
     let from = workers[0].wait_for("its checkpoint", |event| {
         (event.text("message") == "checkpoint read").then(|| event.text("path").to_owned())
@@ -196,24 +201,22 @@ fn a_run_of_which_only_the_storage_is_left_goes_on_and_is_for_itself() {
     cluster.wipe("runs");
     let mut anew = vec!["--workers", "2", "--no-launch"];
     anew.extend(SETS.iter().chain(&IN_STORAGE).flat_map(|set| ["--set", set]));
-    let refused = cluster
-        .with_storage(cluster.world.command(&anew))
-        .finish()
-        .expect(78);
+    let refused = |arguments: &[&str]| {
+        let command = cluster.world.command(arguments);
+        cluster.with_storage(command).finish().expect(78)
+    };
+    let refused_anew = refused(&anew);
     assert!(
-        refused.err.contains("already holds this run") && refused.err.contains("--resume"),
+        refused_anew.err.contains("already holds this run") && refused_anew.err.contains("--resume"),
         "{}",
-        refused.err
+        refused_anew.err
     );
     anew.extend(["--resume", "--set", "adapt.lr_head=0.5"]);
-    let refused = cluster
-        .with_storage(cluster.world.command(&anew))
-        .finish()
-        .expect(78);
+    let other = refused(&anew);
     assert!(
-        refused.err.contains("holds another run") && refused.err.contains("adapt.lr_head"),
+        other.err.contains("holds another run") && other.err.contains("adapt.lr_head"),
         "{}",
-        refused.err
+        other.err
     );
     let (coordinator, address) = cluster.coordinator(&["--resume"]);
     let _workers = cluster.workers(&address);
@@ -260,9 +263,7 @@ fn a_storage_that_never_takes_the_models_fails_the_run_which_can_be_resumed() {
     );
     drop(workers);
     cluster.server.recover();
-    let run = cluster.world.path("runs/run");
-    let arguments = ["resume", run.to_str().unwrap(), "--workers", "2", "--no-launch"];
-    let (coordinator, address) = served(cluster.with_storage(cluster.world.command(&arguments)));
+    let (coordinator, address) = cluster.resumed();
     let _workers = cluster.workers(&address);
     let _ = coordinator.finish().expect(0);
     cluster.assert_finished();

@@ -38,25 +38,17 @@ pub(super) fn checkpoints(
         ToCoordinator(reporter),
     );
     let uploads = uploads.map_err(TrainerError::Thread)?;
-    for file in left_over(run_directory, &storage) {
+    for file in left_over(run_directory) {
         uploads.offer(Parcel::File(file));
     }
     Ok(Checkpoints::with_storage(local, remote, Arc::new(uploads)))
 }
 
-/// Files of the run directory that an earlier worker left there and did not bring: those that the storage lacks, or all,
-/// where it does not say what it has.
-fn left_over(run_directory: &Path, storage: &Storage) -> Vec<String> {
+/// Files of the run directory that an earlier worker left there and may not have brought.
+fn left_over(run_directory: &Path) -> Vec<String> {
     let mut left = Vec::new();
     for folder in ["styles", "examples"] {
-        let mut here = Vec::new();
-        collect(&run_directory.join(folder), folder, &mut here);
-        if here.is_empty() {
-            continue;
-        }
-        let there = storage.list(folder).unwrap_or_default();
-        here.retain(|name| there.iter().all(|object| object.name != *name));
-        left.append(&mut here);
+        collect(&run_directory.join(folder), folder, &mut left);
     }
     left
 }
