@@ -54,6 +54,8 @@ pub struct Board {
     latest: Option<Cursor>,
     /// The latest step whose losses were told; they are the same on all workers.
     learned: Option<Cursor>,
+    /// Where the pace was told last: what a slower rank tells of the same step comes too late for it.
+    paced: Option<Cursor>,
     phases: BTreeMap<(u32, String), Mean>,
     images: u64,
     since: f64,
@@ -74,6 +76,7 @@ impl Board {
             unplaced: false,
             latest: None,
             learned: None,
+            paced: None,
             phases: BTreeMap::new(),
             images: 0,
             since: now,
@@ -110,6 +113,7 @@ impl Board {
     pub fn generation_started(&mut self, now: f64, at: Option<Cursor>) -> Option<Event> {
         self.unplaced = at.is_none();
         self.learned = at;
+        self.paced = None;
         self.phases.clear();
         let first = self.at(at?) + 1;
         Some(void_from(now, first))
@@ -148,7 +152,7 @@ impl Board {
         events
     }
 
-    /// Images per second and mean phase times since this was told last; nothing where no step was done.
+    /// Images per second and mean phase times since this was told last; nothing where no new step was done.
     #[must_use]
     pub fn pace(&mut self, now: f64) -> Option<Event> {
         let place = self.latest?;
@@ -162,7 +166,10 @@ impl Board {
                 images as f64 / seconds,
             ));
         }
-        (!values.is_empty()).then(|| summary(now, self.at(place), values))
+        if values.is_empty() || self.paced.replace(place) == Some(place) {
+            return None;
+        }
+        Some(summary(now, self.at(place), values))
     }
 
     /// Mean phase times of a stage that is over, by rank: seconds of one of its steps.
@@ -377,6 +384,24 @@ mod tests {
         assert_eq!(evaluated.unwrap().step, 112);
         let validated = board.evaluated(102.0, "source", "validation", at(Stage::Adapt, 20), &[1; 361]);
         assert_eq!(validated.unwrap().step, 30);
+    }
+
+    #[test]
+    fn the_pace_of_a_step_is_told_once_however_late_a_rank_is() {
+        let mut board = board();
+        let step = |board: &mut Board, rank, step| {
+            let _ = board.step(101.0, rank, at(Stage::Adapt, step), &loss(1.0));
+        };
+        step(&mut board, 0, 3);
+        assert_eq!(board.pace(102.0).unwrap().step, 13);
+        step(&mut board, 1, 3);
+        assert_eq!(board.pace(103.0), None);
+        step(&mut board, 0, 4);
+        assert_eq!(board.pace(104.0).unwrap().step, 14);
+        // Trained again, it is told again.
+        let _ = board.generation_started(105.0, Some(at(Stage::Adapt, 3)));
+        step(&mut board, 0, 4);
+        assert_eq!(board.pace(106.0).unwrap().step, 14);
     }
 
     #[test]
