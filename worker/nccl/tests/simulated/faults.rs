@@ -1,7 +1,7 @@
 //! Faults: none hangs, none is taken for success.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ulda_nccl::{Communicator, NcclError, Pending, Seat};
@@ -106,6 +106,26 @@ fn an_abort_ends_a_hanging_sum_and_its_garbage_is_never_a_result() {
     ));
     assert_eq!(world.count(0, Count::Aborts), 1);
     assert_eq!(world.violations(), "");
+}
+
+#[test]
+fn an_abort_while_the_mark_is_looked_at_wins() {
+    let world = World::new(1);
+    let held = Arc::new(OnceLock::<Communicator<HostTimeline>>::new());
+    let aborting = Arc::downgrade(&held);
+    let abort = move || {
+        if let Some(held) = aborting.upgrade()
+            && let Some(communicator) = held.get()
+        {
+            communicator.abort("the user left");
+        }
+    };
+    let formed = world.form_with(0, Mishap::During(Box::new(abort)), || None);
+    let communicator = held.get_or_init(|| formed.unwrap());
+    let sum = world.sum(communicator, "a bucket", &Buffer::new([1.0]));
+    assert!(matches!(sum.wait(), Err(NcclError::Aborted { .. })));
+    wait_until(|| Arc::weak_count(&held) == 0);
+    assert_eq!(world.count(0, Count::Aborts), 1);
 }
 
 #[test]

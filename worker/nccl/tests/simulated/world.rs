@@ -139,11 +139,12 @@ pub enum Mark {
 }
 
 /// How a [`HostTimeline`] goes wrong, if it does.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mishap {
     None,
     QueryFails,
     QueryPanics,
+    /// This happens while a mark that has passed is looked at.
+    During(Box<dyn Fn() + Send>),
 }
 
 /// A stream of the simulated library.
@@ -192,15 +193,19 @@ impl Timeline for HostTimeline {
 
     fn passed(&self, mark: &Mark) -> Result<bool, String> {
         self.check_thread()?;
-        match (self.mishap, mark) {
-            (Mishap::QueryFails, _) => Err("an illegal memory access was encountered".to_owned()),
-            (Mishap::QueryPanics, _) => panic!("the test's own"),
-            // SAFETY: numbers alone.
-            (Mishap::None, Mark::Stream(mark)) => {
-                Ok(unsafe { (self.simulator.passed)(self.stream(), *mark) })
-            }
-            (Mishap::None, Mark::Event(_)) => Err("not a mark of this stream".to_owned()),
+        let Mark::Stream(mark) = mark else {
+            return Err("not a mark of this stream".to_owned());
+        };
+        // SAFETY: numbers alone.
+        let passed = unsafe { (self.simulator.passed)(self.stream(), *mark) };
+        match &self.mishap {
+            Mishap::None => {}
+            Mishap::QueryFails => return Err("an illegal memory access was encountered".to_owned()),
+            Mishap::QueryPanics => panic!("the test's own"),
+            Mishap::During(act) if passed => act(),
+            Mishap::During(_) => {}
         }
+        Ok(passed)
     }
 }
 
