@@ -164,8 +164,8 @@ impl<T: Timeline> Owner<T> {
         let slot = self.communicator.as_ptr();
         let mut config = table::config();
         let answer = self.shared.call(CALL, limit, || {
-            // SAFETY: the slot is on the heap, and stays until this value is dropped, after the end; the config is
-            // copied by the call.
+            // SAFETY: the slot is on the heap, and stays until this value is dropped, after the end; the
+            // config is copied by the call.
             unsafe { init(slot, seat.ranks as i32, id.raw(), seat.rank as i32, &mut config) }
         });
         self.taken(answer, DURING, CALL)?;
@@ -284,8 +284,9 @@ impl<T: Timeline> Owner<T> {
             Err(reason) => return Err(self.device(&name, "wait for an event", reason)),
             Ok(()) => self.shared.call(call, limit, || {
                 let communicator = self.communicator.load(Ordering::Acquire);
-                // SAFETY: the communicator has formed and was neither aborted nor destroyed; the stream is valid as
-                // long as the timeline; what the spans vouch for holds until their keepers are dropped.
+                // SAFETY: the communicator has formed and was neither aborted nor destroyed; the stream is
+                // valid as long as the timeline; what the spans vouch for holds until their keepers are
+                // dropped.
                 unsafe {
                     operation
                         .task
