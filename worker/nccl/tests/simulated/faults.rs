@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use ulda_nccl::{Communicator, NcclError, Pending, Seat};
 
 use crate::world::{
-    AfterError, Buffer, Count, HostTimeline, Line, Mishap, PATIENCE, REMOTE_ERROR, World, copy_of_simulated,
-    wait_until,
+    AfterError, Buffer, Copied, Count, HostTimeline, Line, Mishap, PATIENCE, REMOTE_ERROR, World, wait_until,
 };
 
 /// Five sums on rank 0 that rank 1 does not come to, all on the stream.
@@ -202,7 +201,8 @@ fn a_call_that_nccl_stays_in_meets_the_deadline() {
 
 #[test]
 fn a_refused_call_is_told_by_its_cause() {
-    let path = copy_of_simulated("refusals");
+    let copied = Copied::new("refusals");
+    let path = copied.path.as_path();
     let duplicate = "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000";
     type Is = fn(&NcclError) -> bool;
     let table: [(u64, &str, Is, &str); 4] = [
@@ -227,7 +227,7 @@ fn a_refused_call_is_told_by_its_cause() {
         ),
     ];
     for (code, detail, is_it, says) in table {
-        let world = World::at(&path, 1);
+        let world = World::at(path, 1);
         world.simulator.set_last_error(detail);
         world.script(Line::CallAnswer, code);
         let communicator = world.form(0).unwrap();

@@ -4,15 +4,16 @@ use std::process::Command;
 
 use ulda_nccl::{Library, NcclError, Seat};
 
-use crate::world::{Simulator, World, copy_of_simulated, simulated_path};
+use crate::world::{Copied, Simulator, World, simulated_path};
 
 #[test]
 fn an_older_library_is_refused() {
-    let path = copy_of_simulated("older");
-    let simulator = Simulator::open(&path);
+    let copied = Copied::new("older");
+    let path = copied.path.as_path();
+    let simulator = Simulator::open(path);
     for (code, found) in [(22703, "2.27.3"), (30100, "3.1.0")] {
         simulator.set_version(code);
-        let error = Library::open(&path).unwrap_err();
+        let error = Library::open(path).unwrap_err();
         assert!(matches!(error, NcclError::Version { .. }));
         let text = error.to_string();
         assert!(
@@ -24,7 +25,7 @@ fn an_older_library_is_refused() {
         );
     }
     simulator.set_version(22807);
-    assert_eq!(Library::open(&path).unwrap().version().to_string(), "2.28.7");
+    assert_eq!(Library::open(path).unwrap().version().to_string(), "2.28.7");
 }
 
 #[test]

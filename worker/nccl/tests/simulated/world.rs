@@ -79,11 +79,24 @@ pub fn simulated_path() -> PathBuf {
     path
 }
 
-/// A copy with a state of its own, for what is not told apart by unique ids.
-pub fn copy_of_simulated(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lib{name}-{}.so", std::process::id()));
-    std::fs::copy(simulated_path(), &path).unwrap();
-    path
+/// A copy of the file with a state of its own, for what is not told apart by unique ids.
+pub struct Copied {
+    pub path: PathBuf,
+}
+
+impl Copied {
+    pub fn new(name: &str) -> Copied {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.so", std::process::id()));
+        std::fs::copy(simulated_path(), &path).unwrap();
+        Copied { path }
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // A file that stays does no harm.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Simulator {
