@@ -2,9 +2,11 @@
 //!
 //! `bench` measures the small and the RN50-sized model, each step in a process of its own (so that peak memory is
 //! that step's), and prints one table. `bench prepare` writes a case (weights and inputs, all from seeds) that
-//! other implementations can be timed on, `bench step` times one step of a case and prints JSON.
+//! other implementations can be timed on, `bench step` times one step of a case and prints JSON. `bench cost` times
+//! nothing: it prints what the cost model predicts.
 
 mod case;
+mod cost;
 mod flops;
 mod steps;
 mod table;
@@ -74,6 +76,8 @@ enum Verb {
         #[arg(long, default_value_t = 2)]
         threads: u16,
     },
+    /// Tables and plot of the cost model, docs/cost-model.md
+    Cost(cost::Options),
 }
 
 fn main() -> ExitCode {
@@ -134,5 +138,6 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             println!("{:.0}", flops::matmul_peak()?);
             Ok(())
         }
+        Some(Verb::Cost(options)) => cost::run(&options),
     }
 }
