@@ -1,8 +1,8 @@
 //! Times all-reduces between processes on this machine.
 //!
-//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER] [tls]` starts that many copies of itself for each
+//! `allreduce_bench [WORKERS[,WORKERS…]] [SHARDS_PER_WORKER] [tcp|tls]` starts that many copies of itself for each
 //! number (2,4,8 by default) and prints the median time of an all-reduce over all shards, by buffer size; with
-//! `tls`, over encrypted connections.
+//! `tls`, over encrypted connections, with `tcp`, without shared memory.
 //! It has no exit status other than 0 but for failures.
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ulda_collective::{
     Collective, CollectiveError, DataPlane, Deadlines, Generation, Group, Listener, Membership, Op, Rank,
-    RunId, Secret, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
+    RunId, Secret, Sharing, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Buffer sizes in bytes, with how often each is timed.
@@ -24,6 +24,9 @@ const SIZES: [(usize, u64); 5] = [
     (16 << 20, 15),
     (64 << 20, 9),
 ];
+
+/// Stands where a folder of keys would.
+const WITHOUT_BOARDS: &str = "tcp";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,14 +49,18 @@ fn compare(arguments: &[String]) -> Result<(), Failure> {
     let counts = arguments.first().map_or("2,4,8", String::as_str);
     let shards_per_worker: u32 = arguments.get(1).map_or(Ok(1), |count| count.parse())?;
     let folder = tempfile::tempdir()?;
-    let keys = (arguments.get(2).map(String::as_str) == Some("tls")).then(|| folder.path());
-    if let Some(keys) = keys {
-        ulda_credentials::issue::create(keys, &[])?;
-    }
+    let way = match arguments.get(2).map(String::as_str) {
+        Some("tls") => {
+            ulda_credentials::issue::create(folder.path(), &[])?;
+            Some(folder.path())
+        }
+        Some("tcp") => Some(Path::new(WITHOUT_BOARDS)),
+        _ => None,
+    };
     println!("| workers | shards | bytes | median | best |\n|--|--|--|--|--|");
     for count in counts.split(',') {
         let workers: u32 = count.parse()?;
-        let table = mesh(workers, shards_per_worker, keys)?;
+        let table = mesh(workers, shards_per_worker, way)?;
         for (size, times) in SIZES.iter().zip(table.lines()) {
             println!(
                 "| {workers} | {} | {} | {times} |",
@@ -66,7 +73,7 @@ fn compare(arguments: &[String]) -> Result<(), Failure> {
 }
 
 /// Runs one set of processes; what the first of them prints.
-fn mesh(workers: u32, shards_per_worker: u32, keys: Option<&Path>) -> Result<String, Failure> {
+fn mesh(workers: u32, shards_per_worker: u32, way: Option<&Path>) -> Result<String, Failure> {
     let program = std::env::current_exe()?;
     let start = |index: u32| -> Result<Child, Failure> {
         let numbers = [index, workers, shards_per_worker].map(|number| number.to_string());
@@ -74,7 +81,7 @@ fn mesh(workers: u32, shards_per_worker: u32, keys: Option<&Path>) -> Result<Str
         let command = command
             .arg("worker")
             .args(numbers)
-            .args(keys)
+            .args(way)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         Ok(command.spawn()?)
@@ -110,7 +117,8 @@ fn mesh(workers: u32, shards_per_worker: u32, keys: Option<&Path>) -> Result<Str
 }
 
 fn serve(arguments: &[String]) -> Result<(), Failure> {
-    let keys = arguments.get(3).map(Path::new);
+    let way = arguments.get(3).map(Path::new);
+    let keys = way.filter(|way| *way != Path::new(WITHOUT_BOARDS));
     let numbers = arguments
         .iter()
         .take(3)
@@ -120,6 +128,9 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
         return Err("a worker takes three numbers and perhaps a folder".into());
     };
     let listener = Listener::bind("127.0.0.1:0")?;
+    if way.is_some() && keys.is_none() {
+        listener.share(Sharing::Off);
+    }
     if let Some(keys) = keys {
         let worker = ulda_credentials::Worker::read(keys)?;
         listener.use_tls(Tls {

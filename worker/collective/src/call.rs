@@ -12,6 +12,7 @@ use crate::frame::{Header, Kind, Operation};
 use crate::group::{Group, Shard};
 use crate::mailbox::{Exchange, Missing, Parcel, Place, Shape};
 use crate::membership::WorkerIndex;
+use crate::pool::Payload;
 use crate::tag::Tag;
 use crate::wait::lock;
 
@@ -145,6 +146,7 @@ impl<'a> Call<'a> {
             from: self.me.0,
             piece,
             length: length as u32,
+            slot: None,
             total,
             group: self.fingerprint,
         }
@@ -161,12 +163,8 @@ impl<'a> Call<'a> {
         if to == self.core.membership.me {
             return self.keep((kind, piece), payload, total);
         }
-        self.core.send(
-            self.tag,
-            to,
-            &self.header(kind, piece, payload.len(), total),
-            payload,
-        )
+        let header = self.header(kind, piece, payload.len(), total);
+        self.core.send(self.tag, &[to], header, payload)
     }
 
     /// Says `payload` to all receivers but this rank.
@@ -180,9 +178,7 @@ impl<'a> Call<'a> {
             self.keep((kind, piece), payload, total)?;
         }
         let header = self.header(kind, piece, payload.len(), total);
-        self.remote_receivers
-            .iter()
-            .try_for_each(|to| self.core.send(self.tag, *to, &header, payload))
+        self.core.send(self.tag, &self.remote_receivers, header, payload)
     }
 
     fn keep(&self, (kind, piece): (Kind, u32), payload: &[u8], total: u64) -> Result<(), CollectiveError> {
@@ -199,7 +195,7 @@ impl<'a> Call<'a> {
             piece,
         };
         let parcel = Parcel {
-            buffer: Arc::new(self.core.pool.copy(payload)),
+            payload: Arc::new(Payload::Own(self.core.pool.copy(payload))),
             total,
         };
         self.core.mailbox.deliver(header.tag, shape, place, parcel, None)

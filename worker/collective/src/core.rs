@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::board::Boards;
 use crate::error::CollectiveError;
 use crate::frame::{HEADER_BYTES, Header, Kind};
 use crate::group::Shard;
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub deadlines: Deadlines,
     /// By worker; none for this one.
     pub links: Vec<Option<Arc<Link>>>,
+    /// None where no peer is on this host.
+    pub boards: Option<Boards>,
     /// By shard; only those of this worker's shards are used.
     pub ledgers: Vec<Mutex<TagLedger>>,
     pub mailbox: Mailbox,
@@ -40,13 +43,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(membership: Membership, deadlines: Deadlines, links: Vec<Option<Arc<Link>>>) -> Core {
+    pub fn new(
+        membership: Membership,
+        deadlines: Deadlines,
+        links: Vec<Option<Arc<Link>>>,
+        boards: Option<Boards>,
+    ) -> Core {
         let ledgers = membership.shards.iter().map(|_| Mutex::default()).collect();
         Core {
             mailbox: Mailbox::new(membership.workers.len()),
             membership,
             deadlines,
             links,
+            boards,
             ledgers,
             pool: Arc::default(),
             counters: Arc::default(),
@@ -105,11 +114,30 @@ impl Core {
         link.departed().then_some(worker)
     }
 
-    /// Sends a frame of operation `tag` to another worker.
+    /// Sends a frame of operation `tag` to other workers; those on this host read the payload where it is laid once
+    /// for all of them.
     ///
     /// # Errors
     /// The plane's fault, `Timeout` or `PeerClosed`; does not set the fault.
     pub fn send(
+        &self,
+        tag: Tag,
+        to: &[WorkerIndex],
+        header: Header,
+        payload: &[u8],
+    ) -> Result<(), CollectiveError> {
+        if let Some(fault) = self.fault() {
+            return Err(fault.clone());
+        }
+        let boards = self.boards.as_ref();
+        let lent = boards.and_then(|boards| Some((boards, boards.lend(payload, to)?)));
+        to.iter().try_for_each(|to| {
+            let slot = lent.and_then(|(boards, slot)| boards.shares_with(*to).then_some(slot));
+            self.send_one(tag, *to, &Header { slot, ..header }, payload)
+        })
+    }
+
+    fn send_one(
         &self,
         tag: Tag,
         to: WorkerIndex,
@@ -122,7 +150,8 @@ impl Core {
         let Some(link) = &self.links[to.0 as usize] else {
             return Ok(());
         };
-        let Err(error) = link.send(header, payload) else {
+        let inline = if header.slot.is_some() { &[] } else { payload };
+        let Err(error) = link.send(header, inline) else {
             let bytes = (HEADER_BYTES + payload.len()) as u64;
             self.counters.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
             return Ok(());

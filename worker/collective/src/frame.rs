@@ -1,10 +1,10 @@
 //! Frames: what travels between two workers once they know each other.
 //!
-//! A header of 64 bytes, little-endian, then `length` bytes of payload:
+//! A header of 64 bytes, little-endian, then `length` bytes of payload unless that lies on the sender's board:
 //!
 //! | bytes  | field      | meaning                                                           |
 //! |--------|------------|-------------------------------------------------------------------|
-//! | 0..4   | magic      | `ULF1`                                                            |
+//! | 0..4   | magic      | `ULF2`                                                            |
 //! | 4      | kind       | [`Kind`]                                                          |
 //! | 5      | operation  | [`Operation`]                                                     |
 //! | 6..8   | op         | the tag's op code                                                 |
@@ -12,7 +12,9 @@
 //! | 16..24 | step       | of the tag                                                        |
 //! | 24..28 | iteration  | of the tag                                                        |
 //! | 28..32 | part       | of the tag                                                        |
-//! | 32..36 | stage      | the tag's stage code                                              |
+//! | 32     | stage      | the tag's stage code                                              |
+//! | 33     |            | 0                                                                 |
+//! | 34..36 | slot       | 1 + the slot of the board that holds the payload, or 0            |
 //! | 36..40 | from       | the shard that speaks; in an abort, the worker that gave up       |
 //! | 40..44 | piece      | number of the piece; in an abort, 1 + the suspected worker or 0   |
 //! | 44..48 | length     | payload bytes, at most [`PIECE_BYTES`]                            |
@@ -25,6 +27,7 @@
 
 use thiserror::Error;
 
+use crate::board::Slot;
 use crate::group::Shard;
 use crate::membership::Generation;
 use crate::tag::TagKey;
@@ -32,9 +35,9 @@ use crate::tag::TagKey;
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = 64;
 /// Greatest payload of a frame.
-pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
 
-const MAGIC: [u8; 4] = *b"ULF1";
+const MAGIC: [u8; 4] = *b"ULF2";
 
 /// Why bytes are not a frame of this generation.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -57,6 +60,9 @@ pub enum FrameError {
     /// A frame that speaks for a shard of another worker.
     #[error("the frame speaks for {0}, which that worker does not serve")]
     Speaker(Shard),
+    /// A payload where the sender's board has no place, or where no board is shared with it.
+    #[error("payload of {got_bytes} bytes in slot {slot} of a board that has no such slot")]
+    Slot { slot: u16, got_bytes: u32 },
 }
 
 /// What a frame carries.
@@ -99,6 +105,8 @@ pub(crate) struct Header {
     pub from: u32,
     pub piece: u32,
     pub length: u32,
+    /// Where the payload lies on the sender's board, if it does not follow the header.
+    pub slot: Option<Slot>,
     pub total: u64,
     pub group: u32,
 }
@@ -114,6 +122,7 @@ impl Header {
             from,
             piece: 0,
             length: 0,
+            slot: None,
             total: 0,
             group: 0,
         }
@@ -130,7 +139,9 @@ impl Header {
         bytes[16..24].copy_from_slice(&self.tag.step.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.tag.iteration.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.tag.part.to_le_bytes());
-        bytes[32..36].copy_from_slice(&u32::from(self.tag.stage).to_le_bytes());
+        bytes[32] = self.tag.stage;
+        let slot = self.slot.map_or(0, |slot| slot.0.saturating_add(1));
+        bytes[34..36].copy_from_slice(&slot.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.from.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.piece.to_le_bytes());
         bytes[44..48].copy_from_slice(&self.length.to_le_bytes());
@@ -144,7 +155,7 @@ impl Header {
     /// Reads a header of a connection of `current`.
     ///
     /// # Errors
-    /// Any [`FrameError`] but `Speaker`.
+    /// Any [`FrameError`] but `Speaker` and `Slot`.
     pub fn decode(bytes: &[u8; HEADER_BYTES], current: Generation) -> Result<Header, FrameError> {
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
@@ -191,11 +202,13 @@ impl Header {
                 });
             }
         };
-        let stage = u32_at(32);
-        let stage = u8::try_from(stage).map_err(|_| FrameError::Code {
-            field: "stage",
-            code: stage,
-        })?;
+        if bytes[33] != 0 {
+            return Err(FrameError::Code {
+                field: "byte 33",
+                code: bytes[33].into(),
+            });
+        }
+        let slot = u16::from_le_bytes([bytes[34], bytes[35]]);
         let length = u32_at(44);
         if length as usize > PIECE_BYTES {
             return Err(FrameError::Length { got_bytes: length });
@@ -209,11 +222,12 @@ impl Header {
                 iteration: u32_at(24),
                 part: u32_at(28),
                 op: u16::from_le_bytes([bytes[6], bytes[7]]),
-                stage,
+                stage: bytes[32],
             },
             from: u32_at(36),
             piece: u32_at(40),
             length,
+            slot: slot.checked_sub(1).map(Slot),
             total: u64_at(48),
             group: u32_at(56),
         })
@@ -247,6 +261,7 @@ mod tests {
             from: 7,
             piece: 8,
             length: PIECE_BYTES as u32,
+            slot: Some(Slot(77)),
             total: 1 << 33,
             group: 0xdead_beef,
         }

@@ -5,8 +5,13 @@
 //!   hello: magic, version, run, generation, from, to, nonce  →
 //!                                             ←  challenge: nonce, proof("acceptor", hello ‖ nonce)
 //!   proof("dialler", hello ‖ challenge)                      →
-//!                                                            ←  welcome
+//!                                                            ←  welcome: its board
+//!   board: its own, whether the acceptor's is in reach       →
+//!                                                            ←  settled: whether the dialler's is in reach
 //! ```
+//!
+//! Payloads go through the boards where each side has found the other's, by a mark in it that nobody else knows: then
+//! they share a host (`board.rs`).
 //!
 //! Where the generation's connections are encrypted, all of this runs inside TLS 1.3, in which both sides have shown
 //! certificates of the run; a dialler that does not encrypt is heard, and refused by name.
@@ -22,25 +27,30 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::board::{Board, PeerBoard};
 use crate::error::HandshakeError;
 use crate::membership::{Generation, Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
+use crate::offer::{OFFER_BYTES, encode_offer, find_board};
 use crate::seal::{Session, TLS_HANDSHAKE, Tls};
 
 const MAGIC: [u8; 8] = *b"ULDAPEER";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const BODY_BYTES: usize = 1024;
-const NONCE_BYTES: usize = 32;
+pub(crate) const NONCE_BYTES: usize = 32;
 
 /// A connection, and the TLS session on it if it is encrypted.
 pub(crate) struct Stream {
     pub socket: TcpStream,
     pub session: Option<Arc<Session>>,
+    /// Where the peer's payloads lie, if both sides have found each other's board.
+    pub board: Option<Arc<PeerBoard>>,
 }
 
 /// A connection and the moment by which the handshake on it must be over.
 pub(crate) struct Parlour {
     socket: TcpStream,
     session: Option<Arc<Session>>,
+    board: Option<Arc<PeerBoard>>,
     start: Instant,
     limit: Duration,
 }
@@ -65,6 +75,7 @@ impl Parlour {
         Parlour {
             socket,
             session: None,
+            board: None,
             start: Instant::now(),
             limit,
         }
@@ -195,6 +206,7 @@ impl Parlour {
         Stream {
             socket: self.socket,
             session: self.session,
+            board: self.board,
         }
     }
 
@@ -249,13 +261,23 @@ impl Parlour {
         }
     }
 
-    /// Acceptor: the last message.
-    pub fn welcome(&self) -> Result<(), HandshakeError> {
-        self.say(WELCOME, &[])
+    /// Acceptor: lets the dialler in, and agrees with it on boards.
+    pub fn welcome(&mut self, membership: &Membership, board: Option<&Board>) -> Result<(), HandshakeError> {
+        self.say(WELCOME, &encode_offer(board))?;
+        let body = self.hear(BOARD, OFFER_BYTES + 1).map_err(Heard::into_error)?;
+        let theirs = find_board(&body, membership, board);
+        self.say(SETTLED, &[theirs.is_some().into()])?;
+        self.board = theirs.filter(|_| body[OFFER_BYTES] == 1);
+        Ok(())
     }
 
     /// Dialler: the whole handshake.
-    pub fn introduce(&self, membership: &Membership, to: WorkerIndex) -> Result<(), Heard> {
+    pub fn introduce(
+        &mut self,
+        membership: &Membership,
+        to: WorkerIndex,
+        board: Option<&Board>,
+    ) -> Result<(), Heard> {
         let mut hello = MAGIC.to_vec();
         hello.extend_from_slice(&VERSION.to_le_bytes());
         hello.extend_from_slice(&(membership.run.0.len() as u16).to_le_bytes());
@@ -274,7 +296,14 @@ impl Parlour {
         }
         let mine = proof(&membership.secret, DIALLER, &[&hello, &body]);
         self.say(PROOF, mine.as_bytes()).map_err(Heard::Failed)?;
-        self.hear(WELCOME, 0).map(drop)
+        let body = self.hear(WELCOME, OFFER_BYTES)?;
+        let theirs = find_board(&body, membership, board);
+        let mut answer = encode_offer(board);
+        answer.push(theirs.is_some().into());
+        self.say(BOARD, &answer).map_err(Heard::Failed)?;
+        let settled = self.hear(SETTLED, 1)?;
+        self.board = theirs.filter(|_| settled[0] == 1);
+        Ok(())
     }
 }
 
@@ -331,6 +360,8 @@ const REFUSAL: u8 = 1;
 const CHALLENGE: u8 = 2;
 const PROOF: u8 = 3;
 const WELCOME: u8 = 4;
+const BOARD: u8 = 5;
+const SETTLED: u8 = 6;
 const ACCEPTOR: &[u8] = b"ulda data plane acceptor";
 const DIALLER: &[u8] = b"ulda data plane dialler ";
 
@@ -344,7 +375,7 @@ fn proof(secret: &Secret, side: &[u8], words: &[&[u8]]) -> blake3::Hash {
     hasher.finalize()
 }
 
-fn nonce() -> Result<[u8; NONCE_BYTES], HandshakeError> {
+pub(crate) fn nonce() -> Result<[u8; NONCE_BYTES], HandshakeError> {
     let mut nonce = [0; NONCE_BYTES];
     let source = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut nonce));
     source.map_err(failed("read a nonce from `/dev/urandom`"))?;

@@ -13,10 +13,13 @@
 //! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and
 //!   means the same run and generation (`handshake.rs`). Between hosts all of it runs inside TLS (`seal.rs`);
 //!   within one, the frames after it are neither encrypted nor signed.
+//! - **One host, one memory.** Workers on one host read each other's long payloads where the sender laid them, in
+//!   memory that they have proved to share (`board.rs`); only frames travel then.
 //!
 //! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs`
-//! (connections), `wait.rs` (conditions).
+//! (connections), `memory.rs` (mappings), `wait.rs` (conditions).
 
+mod board;
 mod bytes;
 mod call;
 mod core;
@@ -28,6 +31,8 @@ mod link;
 mod listener;
 mod mailbox;
 mod membership;
+mod memory;
+mod offer;
 mod plane;
 mod pool;
 mod rank;
@@ -38,6 +43,7 @@ mod stats;
 mod tag;
 mod wait;
 
+pub use board::Sharing;
 pub use error::{AbortCause, CollectiveError, HandshakeError, MembershipError};
 pub use frame::FrameError;
 pub use group::{Group, Shard};

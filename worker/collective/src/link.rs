@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
+use crate::board::{Loan, Slot};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
-use crate::frame::{HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
+use crate::frame::{FrameError, HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
 use crate::group::Shard;
 use crate::handshake::Stream;
 use crate::mailbox::{Parcel, Place, Shape};
 use crate::membership::{Generation, WorkerIndex};
+use crate::pool::Payload;
 use crate::seal::{Reader, Session};
 use crate::wait::{Gate, lock};
 
@@ -47,6 +49,7 @@ impl Link {
         let Stream {
             socket: stream,
             session,
+            board: _,
         } = stream;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(None)?;
@@ -234,6 +237,22 @@ enum Trouble {
     Fault(CollectiveError),
 }
 
+/// The payload that `worker` says is in `slot` of its board.
+fn borrow(core: &Core, worker: WorkerIndex, slot: Slot, got_bytes: u32) -> Result<Loan, Trouble> {
+    let boards = core.boards.as_ref();
+    let loan = boards.and_then(|boards| boards.borrow(worker, slot, got_bytes as usize));
+    let loan = loan.ok_or_else(|| {
+        let source = FrameError::Slot {
+            slot: slot.0,
+            got_bytes,
+        };
+        Trouble::Fault(CollectiveError::Frame { worker, source })
+    })?;
+    let bytes = u64::from(got_bytes);
+    core.counters.shared_bytes.fetch_add(bytes, Ordering::Relaxed);
+    Ok(loan)
+}
+
 fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> Result<(), Trouble> {
     let worker = link.peer;
     let trouble = |error: io::Error| match error.kind() {
@@ -246,8 +265,14 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
     stream.read_exact(&mut header).map_err(trouble)?;
     let header = Header::decode(&header, core.membership.generation)
         .map_err(|source| Trouble::Fault(CollectiveError::Frame { worker, source }))?;
-    let mut buffer = core.pool.take(header.length as usize);
-    stream.read_exact(buffer.bytes_mut()).map_err(trouble)?;
+    let payload = match header.slot {
+        Some(slot) => Payload::Lent(borrow(core, worker, slot, header.length)?),
+        None => {
+            let mut buffer = core.pool.take(header.length as usize);
+            stream.read_exact(buffer.bytes_mut()).map_err(trouble)?;
+            Payload::Own(buffer)
+        }
+    };
     let bytes = HEADER_BYTES as u64 + u64::from(header.length);
     core.counters.received_bytes.fetch_add(bytes, Ordering::Relaxed);
     match header.kind {
@@ -255,7 +280,7 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
         Kind::Abort => {
             let cause = AbortCause {
                 suspect: header.piece.checked_sub(1).map(WorkerIndex),
-                text: String::from_utf8_lossy(buffer.bytes()).into_owned(),
+                text: String::from_utf8_lossy(payload.bytes()).into_owned(),
             };
             let origin = WorkerIndex(header.from);
             return Err(Trouble::Fault(CollectiveError::PeerAborted {
@@ -271,7 +296,7 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
     }
     let from = Shard(header.from);
     if core.membership.worker_of(from) != Some(worker) {
-        let source = crate::frame::FrameError::Speaker(from);
+        let source = FrameError::Speaker(from);
         return Err(Trouble::Fault(CollectiveError::Frame { worker, source }));
     }
     let reduces = matches!(header.operation, Operation::ReduceF32 | Operation::ReduceU64);
@@ -287,7 +312,7 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
         piece: header.piece,
     };
     let parcel = Parcel {
-        buffer: Arc::new(buffer),
+        payload: Arc::new(payload),
         total: header.total,
     };
     core.mailbox

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::board::{Board, Sharing};
 use crate::error::{CollectiveError, HandshakeError};
 use crate::handshake::{Hello, Parlour, Stream};
 use crate::membership::{Generation, Membership, WorkerIndex};
@@ -55,6 +56,8 @@ pub(crate) enum Phase {
 /// The generation callers are let in for.
 pub(crate) struct Seat {
     pub membership: Arc<Membership>,
+    /// What peers on this host may read; none where nothing is shared.
+    pub board: Option<Arc<Board>>,
     pub phase: Phase,
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Door {
     pub dialled: HashMap<WorkerIndex, Result<Stream, HandshakeError>>,
     /// What this worker shows, and whom it believes.
     pub tls: Option<Tls>,
+    pub sharing: Sharing,
     told: Option<Tell>,
     refusals: VecDeque<Refusal>,
     pending: usize,
@@ -80,6 +84,13 @@ impl Door {
     pub fn forms(&self, membership: &Arc<Membership>) -> bool {
         let seat = self.seat.as_ref();
         seat.is_some_and(|seat| Arc::ptr_eq(&seat.membership, membership) && seat.phase == Phase::Forming)
+    }
+
+    /// This worker's board for `membership`.
+    fn board(&self, membership: &Arc<Membership>) -> Option<Arc<Board>> {
+        let seat = self.seat.as_ref()?;
+        let known = Arc::ptr_eq(&seat.membership, membership);
+        known.then(|| seat.board.clone()).flatten()
     }
 
     /// The generation that has taken the place of `membership`.
@@ -187,6 +198,12 @@ impl Listener {
         self.door.update(|door| door.tls = Some(tls));
     }
 
+    /// What generations formed from now on share with workers on this host; long payloads where nothing was said.
+    /// Encrypted ones share nothing.
+    pub fn share(&self, sharing: Sharing) {
+        self.door.update(|door| door.sharing = sharing);
+    }
+
     /// Calls `tell` for each connection that is refused from now on; it must not wait for anything.
     pub fn on_refusal(&self, tell: impl Fn(&Refusal) + Send + 'static) {
         self.door.update(|door| door.told = Some(Box::new(tell)));
@@ -210,7 +227,11 @@ impl Listener {
     }
 
     /// Lets callers in for `membership` from now on.
-    pub(crate) fn seat(&self, membership: &Arc<Membership>) -> Result<(), HandshakeError> {
+    pub(crate) fn seat(
+        &self,
+        membership: &Arc<Membership>,
+        board: Option<&Arc<Board>>,
+    ) -> Result<(), HandshakeError> {
         let got = membership.generation;
         self.door.update(|door| {
             if let Some(Seat {
@@ -226,6 +247,7 @@ impl Listener {
             }
             door.seat = Some(Seat {
                 membership: membership.clone(),
+                board: board.cloned(),
                 phase: Phase::Forming,
             });
             door.arrived.clear();
@@ -346,6 +368,7 @@ fn converse(
         got: hello.generation,
     }))?;
     parlour.challenge(&membership.secret, &words)?;
-    parlour.welcome()?;
+    let board = door.lock().board(&membership);
+    parlour.welcome(&membership, board.as_deref())?;
     Ok((membership, hello.from))
 }

@@ -13,7 +13,7 @@ use crate::error::CollectiveError;
 use crate::frame::{Kind, Operation};
 use crate::group::Shard;
 use crate::membership::WorkerIndex;
-use crate::pool::Buffer;
+use crate::pool::Payload;
 use crate::tag::{Tag, TagKey};
 use crate::wait::{Gate, lock};
 
@@ -40,7 +40,7 @@ pub(crate) struct Shape {
 /// A payload, and the length in bytes of the buffer it is a piece of.
 #[derive(Clone, Debug)]
 pub(crate) struct Parcel {
-    pub buffer: Arc<Buffer>,
+    pub payload: Arc<Payload>,
     pub total: u64,
 }
 
@@ -248,7 +248,7 @@ impl Mailbox {
         let mut state = exchange.gate.lock();
         state.agree(key, shape)?;
         if let (None, Some(worker)) = (state.opened, carrier) {
-            let bytes = parcel.buffer.bytes().len() as u64;
+            let bytes = parcel.payload.bytes().len() as u64;
             match state.unclaimed.iter_mut().find(|(known, _)| *known == worker) {
                 Some((_, sum)) => *sum += bytes,
                 None => state.unclaimed.push((worker, bytes)),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::board::{Board, Boards, PeerBoard};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
 use crate::group::Shard;
-use crate::handshake::{Heard, Parlour, Stream};
+use crate::handshake::{Heard, Parlour, Stream, nonce};
 use crate::link::{LAST_WORDS, Link, read_frames};
 use crate::listener::{Door, Listener, Phase};
 use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
@@ -43,9 +44,10 @@ impl DataPlane {
     ) -> Result<DataPlane, CollectiveError> {
         membership.check()?;
         let membership = Arc::new(membership);
-        listener.seat(&membership)?;
+        let board = own_board(listener, &membership);
+        listener.seat(&membership, board.as_ref())?;
         let start = Instant::now();
-        let formed = dial_all(listener, &membership, deadlines, start)
+        let formed = dial_all(listener, &membership, board.as_ref(), deadlines, start)
             .and_then(|()| await_peers(&listener.door, &membership, deadlines.connect, start));
         let phase = if formed.is_ok() {
             Phase::Formed
@@ -57,9 +59,13 @@ impl DataPlane {
                 && let Some(seat) = &mut door.seat
             {
                 seat.phase = phase;
+                seat.board = None;
             }
         });
-        DataPlane::start(Arc::unwrap_or_clone(membership), deadlines, formed?)
+        if let Some(board) = &board {
+            board.close();
+        }
+        DataPlane::start(Arc::unwrap_or_clone(membership), deadlines, formed?, board)
     }
 
     /// All `shards` in this process, without a socket; the same bits as any mesh.
@@ -79,23 +85,28 @@ impl DataPlane {
             encrypted: false,
         };
         membership.check()?;
-        DataPlane::start(membership, deadlines, Vec::new())
+        DataPlane::start(membership, deadlines, Vec::new(), None)
     }
 
     fn start(
         membership: Membership,
         deadlines: Deadlines,
         peers: Vec<(WorkerIndex, Stream)>,
+        board: Option<Arc<Board>>,
     ) -> Result<DataPlane, CollectiveError> {
         let mut links: Vec<Option<Arc<Link>>> = membership.workers.iter().map(|_| None).collect();
+        let mut boards: Vec<Option<Arc<PeerBoard>>> = membership.workers.iter().map(|_| None).collect();
         let mut halves = Vec::new();
-        for (peer, stream) in peers {
+        for (peer, mut stream) in peers {
+            boards[peer.0 as usize] = stream.board.take();
             let failed = |error| CollectiveError::io(format!("prepare the connection to {peer}"), error);
             let link = Arc::new(Link::new(peer, stream, deadlines.operation).map_err(failed)?);
             halves.push((peer, link.clone(), link.reading_half().map_err(failed)?));
             links[peer.0 as usize] = Some(link);
         }
-        let core = Arc::new(Core::new(membership, deadlines, links));
+        let board = board.filter(|_| boards.iter().any(Option::is_some));
+        let boards = board.map(|mine| Boards::new(membership.me, mine, boards));
+        let core = Arc::new(Core::new(membership, deadlines, links, boards));
         let mut plane = DataPlane {
             core,
             readers: Vec::new(),
@@ -166,18 +177,36 @@ impl Drop for DataPlane {
     }
 }
 
+/// What this worker's peers may read in its memory; none where they are to read nothing, or cannot.
+fn own_board(listener: &Listener, membership: &Membership) -> Option<Arc<Board>> {
+    if membership.encrypted || membership.workers.len() == 1 {
+        return None;
+    }
+    let sharing = listener.door.lock().sharing;
+    let mark = nonce().ok()?;
+    match Board::create(membership.workers.len(), sharing, mark) {
+        Ok(board) => board,
+        Err(error) => {
+            tracing::debug!(%error, "all payloads go over connections: there is no memory to share");
+            None
+        }
+    }
+}
+
 /// Starts a thread for every worker above this one; what becomes of it arrives at the door.
 fn dial_all(
     listener: &Listener,
     membership: &Arc<Membership>,
+    board: Option<&Arc<Board>>,
     deadlines: Deadlines,
     start: Instant,
 ) -> Result<(), CollectiveError> {
     for peer in membership.me.0 + 1..membership.workers.len() as u32 {
         let (door, membership, peer) = (listener.door.clone(), membership.clone(), WorkerIndex(peer));
+        let board = board.cloned();
         let name = format!("data-plane-dial-{}", peer.0);
         let dialler = thread::Builder::new().name(name).spawn(move || {
-            let Some(outcome) = dial(&door, &membership, peer, deadlines, start) else {
+            let Some(outcome) = dial(&door, &membership, board.as_deref(), peer, deadlines, start) else {
                 return;
             };
             door.update(|door| {
@@ -195,6 +224,7 @@ fn dial_all(
 fn dial(
     door: &Gate<Door>,
     membership: &Arc<Membership>,
+    board: Option<&Board>,
     peer: WorkerIndex,
     deadlines: Deadlines,
     start: Instant,
@@ -205,7 +235,7 @@ fn dial(
     loop {
         let left = deadlines.connect.saturating_sub(start.elapsed());
         let limit = deadlines.handshake.min(left);
-        let last = match attempt(membership, tls.as_ref(), peer, &address, limit) {
+        let last = match attempt(membership, (tls.as_ref(), board), peer, &address, limit) {
             Ok(stream) => return Some(Ok(stream)),
             Err(Heard::Refusal(HandshakeError::NotYet { got })) => HandshakeError::NotYet { got },
             Err(Heard::Refusal(cause)) => {
@@ -238,7 +268,7 @@ fn dial(
 
 fn attempt(
     membership: &Membership,
-    tls: Option<&Tls>,
+    (tls, board): (Option<&Tls>, Option<&Board>),
     peer: WorkerIndex,
     address: &str,
     limit: Duration,
@@ -269,10 +299,12 @@ fn attempt(
         let tls = tls.ok_or(Heard::Refusal(HandshakeError::NoCredentials))?;
         parlour.encrypt(tls).map_err(distrusts)?;
     }
-    parlour.introduce(membership, peer).map_err(|heard| match heard {
-        Heard::Failed(error) => distrusts(error),
-        refusal => refusal,
-    })?;
+    parlour
+        .introduce(membership, peer, board)
+        .map_err(|heard| match heard {
+            Heard::Failed(error) => distrusts(error),
+            refusal => refusal,
+        })?;
     Ok(parlour.into_stream())
 }
 

@@ -1,14 +1,15 @@
-//! Buffers for payloads, used again instead of being allocated anew.
+//! Payloads, and buffers for them, used again instead of being allocated anew.
 //!
 //! Fresh pages cost more than the copy into them. Invariant: at most [`KEPT`] idle buffers are held.
 
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::board::Loan;
 use crate::frame::PIECE_BYTES;
 use crate::wait::lock;
 
 /// Idle buffers kept, of [`PIECE_BYTES`] each.
-const KEPT: usize = 128;
+const KEPT: usize = 64;
 /// Payloads up to this size are allocated as they come.
 const SMALL_BYTES: usize = 4096;
 
@@ -46,7 +47,25 @@ impl Pool {
     }
 }
 
-/// A payload; goes back to its pool when dropped.
+/// A payload as it arrived.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Copied into this process.
+    Own(Buffer),
+    /// On the sender's board.
+    Lent(Loan),
+}
+
+impl Payload {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Own(buffer) => buffer.bytes(),
+            Payload::Lent(loan) => loan.bytes(),
+        }
+    }
+}
+
+/// Bytes of this process; go back to their pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,

@@ -20,6 +20,8 @@ use crate::tag::Tag;
 const ONE_HOP_BYTES: usize = 32 * 1024;
 /// Shortest piece of a longer one.
 const SHORT_PIECE_BYTES: usize = 8 * 1024;
+/// What is summed at once.
+const BLOCK_BYTES: usize = 8 * 1024;
 /// Rounds that sending is ahead of summing.
 const SUM_BEHIND: usize = 1;
 /// Rounds that sending is ahead of collecting.
@@ -86,32 +88,38 @@ fn sum<E: Element>(
     let before = others.partition_point(|place| place.from < call.me);
     let after = parcels.split_off(before);
     if call.group.gives(call.me) {
-        add_prefix(call, &parcels, numbers);
-        for parcel in &after {
-            E::add(numbers, parcel.buffer.bytes());
-        }
+        add_around(&parcels, &after, numbers);
     } else {
         for (place, parcel) in parcels.iter().chain(&after).enumerate() {
             match place {
-                0 => E::assign(numbers, parcel.buffer.bytes()),
-                _ => E::add(numbers, parcel.buffer.bytes()),
+                0 => E::assign(numbers, parcel.payload.bytes()),
+                _ => E::add(numbers, parcel.payload.bytes()),
             }
         }
     }
     Ok(())
 }
 
-/// `numbers = ((c0 + c1) + …) + numbers`
-fn add_prefix<E: Element>(call: &Call<'_>, parcels: &[Parcel], numbers: &mut [E]) {
-    match parcels {
-        [] => {}
-        [only] => E::add_to_prefix(numbers, only.buffer.bytes()),
-        [first, rest @ ..] => {
-            let mut prefix = call.core.pool.copy(first.buffer.bytes());
-            for parcel in rest {
-                E::fold(prefix.bytes_mut(), parcel.buffer.bytes());
+/// `numbers = (((c0 + c1) + …) + numbers) + …`, in blocks that stay in the innermost cache.
+fn add_around<E: Element>(before: &[Parcel], after: &[Parcel], numbers: &mut [E]) {
+    let mut prefix = [0; BLOCK_BYTES];
+    for (block, numbers) in numbers.chunks_mut(BLOCK_BYTES / E::BYTES).enumerate() {
+        let start = block * BLOCK_BYTES;
+        let range = start..start + size_of_val(numbers);
+        match before {
+            [] => {}
+            [only] => E::add_to_prefix(numbers, &only.payload.bytes()[range.clone()]),
+            [first, rest @ ..] => {
+                let prefix = &mut prefix[..range.len()];
+                prefix.copy_from_slice(&first.payload.bytes()[range.clone()]);
+                for parcel in rest {
+                    E::fold(prefix, &parcel.payload.bytes()[range.clone()]);
+                }
+                E::add_to_prefix(numbers, prefix);
             }
-            E::add_to_prefix(numbers, prefix.bytes());
+        }
+        for parcel in after {
+            E::add(numbers, &parcel.payload.bytes()[range.clone()]);
         }
     }
 }
@@ -122,7 +130,7 @@ fn check_length(
     parcel: &Parcel,
     expected: usize,
 ) -> Result<(), CollectiveError> {
-    let got = parcel.buffer.bytes().len();
+    let got = parcel.payload.bytes().len();
     if got == expected {
         return Ok(());
     }
@@ -244,7 +252,7 @@ fn collect<E: Element>(
     for ((place, range), parcel) in pieces.into_iter().zip(call.take(&wanted)?) {
         let numbers = &mut buffer[range];
         check_length(call, place.from, &parcel, size_of_val(numbers))?;
-        E::assign(numbers, parcel.buffer.bytes());
+        E::assign(numbers, parcel.payload.bytes());
     }
     Ok(())
 }

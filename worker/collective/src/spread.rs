@@ -36,10 +36,10 @@ fn take_all(call: &Call<'_>, from: Shard, bytes: &mut Vec<u8>) -> Result<(), Col
     bytes.clear();
     let first = call.take_one(Kind::Whole, from, 0)?;
     let total = first.total;
-    bytes.extend_from_slice(first.buffer.bytes());
+    bytes.extend_from_slice(first.payload.bytes());
     for piece in 1..pieces(total) {
         let parcel: Parcel = call.take_one(Kind::Whole, from, piece)?;
-        bytes.extend_from_slice(parcel.buffer.bytes());
+        bytes.extend_from_slice(parcel.payload.bytes());
     }
     if bytes.len() as u64 != total {
         let (tag, got) = (call.tag.key(), bytes.len() as u64);

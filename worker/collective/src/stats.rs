@@ -7,10 +7,12 @@ use std::time::Duration;
 /// What a plane has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Bytes written to sockets, headers included.
+    /// Bytes given to other workers, headers included.
     pub sent_bytes: u64,
-    /// Bytes read from sockets, headers included.
+    /// Bytes taken from other workers, headers included.
     pub received_bytes: u64,
+    /// Those of the bytes taken that were read from memory shared with the sender.
+    pub shared_bytes: u64,
     /// Operations called, by all ranks together.
     pub operations: u64,
     /// Time ranks spent waiting for others, summed over ranks.
@@ -33,6 +35,7 @@ impl Meter {
 pub(crate) struct Counters {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
+    pub shared_bytes: AtomicU64,
     pub operations: AtomicU64,
     pub waited_nanos: AtomicU64,
 }
@@ -46,6 +49,7 @@ impl Counters {
         Stats {
             sent_bytes: self.sent_bytes.load(Relaxed),
             received_bytes: self.received_bytes.load(Relaxed),
+            shared_bytes: self.shared_bytes.load(Relaxed),
             operations: self.operations.load(Relaxed),
             waited: Duration::from_nanos(self.waited_nanos.load(Relaxed)),
         }

@@ -289,14 +289,50 @@ fn bytes_that_are_no_frame_break_the_plane_by_name() {
     );
 }
 
+/// A header of a contribution of shard 0 that says its payload of `length` bytes lies in `slot` of the board.
+fn header_with_slot(slot: u16, length: u32) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    bytes[0..4].copy_from_slice(b"ULF2");
+    (bytes[4], bytes[5], bytes[8], bytes[32]) = (2, 1, 7, 3);
+    bytes[34..36].copy_from_slice(&(slot + 1).to_le_bytes());
+    bytes[44..48].copy_from_slice(&length.to_le_bytes());
+    let check = bytes[..60].iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    bytes[60..].copy_from_slice(&check.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_slot_that_no_board_has_breaks_the_plane_by_name() {
+    let (planes, mut wire) = relayed(u64::MAX, PATIENT);
+    // The last one that there is does not.
+    wire.write_all(&header_with_slot(63, 4096)).unwrap();
+    let deadline = Instant::now() + AT_ONCE;
+    while planes[1].stats().shared_bytes < 4096 {
+        assert!(Instant::now() < deadline && planes[1].fault().is_none());
+        thread::yield_now();
+    }
+    assert!(planes[1].fault().is_none());
+    let results = calls_then(
+        vec![planes[1].rank(Shard(1)).unwrap()],
+        |rank| reduce(rank, tag(1, 0), 10),
+        || wire.write_all(&header_with_slot(64, 4096)).unwrap(),
+    );
+    let text = chain(results[0].as_ref().unwrap_err());
+    let expected =
+        "damaged frame from worker 0: payload of 4096 bytes in slot 64 of a board that has no such slot";
+    assert_eq!(text, expected);
+}
+
 #[test]
 fn a_worker_that_stops_reading_is_named() {
     let deadlines = Deadlines {
         operation: Duration::from_millis(300),
         ..PATIENT
     };
-    // The handshake's two messages from the dialling side.
-    let handshake = 12 + "rainy night".len() as u64 + 16 + 32 + 35;
+    // The handshake's three messages from the dialling side.
+    let handshake = 12 + "rainy night".len() as u64 + 16 + 32 + 35 + 46;
     let (planes, _wire) = relayed(handshake, deadlines);
     let results = calls_then(
         vec![planes[0].rank(Shard(0)).unwrap()],

@@ -98,6 +98,7 @@ fn sum(one: Stats, other: Stats) -> Stats {
     Stats {
         sent_bytes: one.sent_bytes + other.sent_bytes,
         received_bytes: one.received_bytes + other.received_bytes,
+        shared_bytes: one.shared_bytes + other.shared_bytes,
         operations: one.operations + other.operations,
         waited: one.waited + other.waited,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ulda_collective::{
     CollectiveError, DataPlane, Deadlines, Generation, Listener, Membership, Op, Rank, RunId, Secret, Shard,
-    Stage, Tag, Tls, WorkerIndex, WorkerPeer,
+    Sharing, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Long enough for a loaded machine; no test that passes waits for it.
@@ -60,12 +60,23 @@ pub fn membership(me: u32, listeners: &[&Listener], shards: u32) -> Membership {
 
 /// The planes of a mesh of `workers`, by worker.
 pub fn mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
-    connected(workers, shards, deadlines, None)
+    connected(workers, shards, deadlines, None, &|_| Sharing::default())
+}
+
+/// The same; what each worker shares with others on this host, by worker.
+pub fn sharing_mesh(
+    workers: u32,
+    shards: u32,
+    deadlines: Deadlines,
+    sharing: &dyn Fn(u32) -> Sharing,
+) -> Vec<DataPlane> {
+    connected(workers, shards, deadlines, None, sharing)
 }
 
 /// The same, with encrypted connections.
 pub fn encrypted_mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
-    connected(workers, shards, deadlines, Some(tls(credentials().path())))
+    let tls = Some(tls(credentials().path()));
+    connected(workers, shards, deadlines, tls, &|_| Sharing::default())
 }
 
 /// A credentials folder of a run of its own.
@@ -85,9 +96,16 @@ pub fn tls(folder: &std::path::Path) -> Tls {
     }
 }
 
-fn connected(workers: u32, shards: u32, deadlines: Deadlines, tls: Option<Tls>) -> Vec<DataPlane> {
+fn connected(
+    workers: u32,
+    shards: u32,
+    deadlines: Deadlines,
+    tls: Option<Tls>,
+    sharing: &dyn Fn(u32) -> Sharing,
+) -> Vec<DataPlane> {
     let listeners: Vec<Listener> = (0..workers).map(|_| listener()).collect();
-    for listener in &listeners {
+    for (me, listener) in (0..).zip(&listeners) {
+        listener.share(sharing(me));
         tls.iter().for_each(|tls| listener.use_tls(tls.clone()));
     }
     let refs: Vec<&Listener> = listeners.iter().collect();
