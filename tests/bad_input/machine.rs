@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ulda_tests::{Final, World};
+use ulda_tests::{Final, Program, World};
 
 use super::case::{BAD_INPUT, Case, DISK_REFUSES, UNAVAILABLE, contents, hold, nothing};
 
@@ -123,6 +123,41 @@ fn a_run_is_served_by_one_coordinator_at_a_time() {
     }
     first.signal(libc::SIGTERM);
     let _ = first.finish().expect(143);
+}
+
+#[test]
+fn a_step_that_does_not_fit_into_memory_is_told_with_what_to_lower() {
+    let world = World::new();
+    // One shard, so that what does not fit is a buffer of a GiB and nothing small.
+    let sets = [
+        "run.shards=1",
+        "simulate.data_shards=1",
+        "simulate.prompt_groups=1",
+        "pretrain.head_channels=4096",
+    ];
+    let wanted = ["--workers", "1"]
+        .into_iter()
+        .chain(sets.iter().flat_map(|set| ["--set", set]));
+    let wanted: Vec<&str> = wanted.collect();
+    let roomy = world.command(&wanted);
+    // Address space, in KiB: enough for the programs, not for such a head.
+    let mut cramped = Command::new("sh");
+    cramped
+        .args(["-c", "ulimit -v 4000000; exec \"$0\" \"$@\""])
+        .arg(roomy.get_program())
+        .args(roomy.get_args())
+        .current_dir(roomy.get_current_dir().unwrap())
+        .env("NO_COLOR", "1");
+    let ended = Program::start(cramped).finish().expect(BAD_INPUT);
+    assert_says(
+        &ended.err,
+        &[
+            "out of memory on the CPU in pretrain step 0",
+            "were asked for; a shard's images are [6, 3, 64, 64]",
+            "hint: lower pretrain.batch (6) or pretrain.crop (64)",
+            "pretrain.head_channels (4096)",
+        ],
+    );
 }
 
 /// A file system of its own for the runs; unmounted when dropped.

@@ -2,7 +2,8 @@
 
 BENCH is the `bench` binary, CASE a folder from `bench prepare`. Each run is a process of its own. First both sides'
 losses are compared (dropout off, relative 1e-4), then they take turns: ours, theirs, ours, theirs ... Prints medians
-and ratios of wall time, of CPU time (which other programs on the machine disturb less) and of peak memory.
+and ratios of wall time, of CPU time (which other programs on the machine disturb less) and of peak memory, the
+process's on a CPU and the tensors' on a GPU.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-LARGEST_DIFFERENCE = 1e-4
+# Of a loss, relative.
+LARGEST_DIFFERENCE = {"fp32": 1e-4, "tf32": 2e-2, "bf16": 2e-2}
 
 
 def run(command):
@@ -28,10 +30,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", default="1", help="timed steps of each process")
     parser.add_argument("--warm-up", default="1")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="bf16 is autocast there")
     parser.add_argument("--published", action="store_true", help="also stage 1 with text encoding in the loop, once")
     options = parser.parse_args()
     theirs_program = [sys.executable, str(Path(__file__).parent / "time_step.py")]
     timing = ["--threads", options.threads, "--repeats", options.repeats, "--warm-up", options.warm_up]
+    timing += ["--device", options.device, "--precision", options.precision]
 
     def ours(step, *more):
         return run([options.bench, "step", options.case, step, *timing, *more])
@@ -39,12 +44,12 @@ def main():
     def theirs(step, *more):
         return run([*theirs_program, options.case, step, *timing, *more])
 
-    print("| step | side | step s (range) | CPU s | peak RSS GiB | largest relative difference of a loss |\n|--|--|--|--|--|--|", flush=True)
+    print("| step | side | step s (range) | CPU s | peak GiB | largest relative difference of a loss |\n|--|--|--|--|--|--|", flush=True)
     for step in options.steps:
         mine, other = ours(step, "--agree"), theirs(step, "--agree")
         losses = dict(mine["losses"])
         apart = max(abs(losses[name] - value) / max(abs(value), 1e-12) for name, value in other["losses"].items())
-        if apart > LARGEST_DIFFERENCE:
+        if apart > LARGEST_DIFFERENCE[options.precision]:
             sys.exit(f"{step}: losses differ by {apart:.1e}: {losses} and {other['losses']}")
         sides = {"ours": [], "plain PyTorch": []}
         for _ in range(options.rounds):
@@ -52,12 +57,13 @@ def main():
             sides["plain PyTorch"].append(theirs(step))
         if step == "simulate" and options.published:
             once = ["--threads", options.threads, "--repeats", "1", "--warm-up", "0", "--published"]
+            once += ["--device", options.device, "--precision", options.precision]
             sides["as published"] = [run([*theirs_program, options.case, step, *once])]
         summary = {}
         for side, runs in sides.items():
             seconds = [s for r in runs for s in r["seconds"]]
             cpu = statistics.median(s for r in runs for s in r["cpu_seconds"])
-            rss = statistics.median(r["peak_rss_bytes"] for r in runs) / 2**30
+            rss = statistics.median(r.get("peak_device_bytes") or r["peak_rss_bytes"] for r in runs) / 2**30
             summary[side] = statistics.median(seconds), cpu, rss
             print(f"| {step} | {side} | {summary[side][0]:.2f} ({min(seconds):.2f} to {max(seconds):.2f}) | {cpu:.2f} | {rss:.2f} | {apart:.0e} |")
             if side != "ours":

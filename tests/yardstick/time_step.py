@@ -6,6 +6,8 @@ of each repeat, CPU seconds, the first step's losses (dropout off with --agree),
 
 --published does what the authors' scripts do in stage 1: the prompts go through the text tower in every iteration,
 for every image, domain and class, and the head's parameters collect gradients that nobody uses.
+--device cuda computes on the first GPU; --precision tf32 lets its convolutions use TF32, bf16 runs the step under
+autocast, which is how PyTorch's users ask for it.
 """
 
 import argparse
@@ -29,16 +31,21 @@ def main():
     parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--published", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
     parser.add_argument("--agree", action="store_true", help="dropout off")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
 
-    case = load_file(options.case / "case.safetensors")
+    torch.backends.cudnn.allow_tf32 = options.precision != "fp32"
+
+    case = load_file(options.case / "case.safetensors", device=options.device)
     clip, backbone, text_tower = network.load(options.case / "clip.safetensors")
+    head = network.load_head(options.case / "head.safetensors").train().to(options.device)
+    clip, backbone, text_tower = clip.to(options.device), backbone.to(options.device), text_tower.to(options.device)
     if not options.published:
         del text_tower
-    head = network.load_head(options.case / "head.safetensors").train()
     if options.agree:
         head.aspp.project[3].p = 0.0
 
@@ -70,13 +77,17 @@ def main():
     first, seconds, cpu_seconds = None, [], []
     for repeat in range(options.warm_up + options.repeats):
         started, cpu_started = time.perf_counter(), time.process_time()
-        losses = run()
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
+            losses = run()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
         if repeat >= options.warm_up:
             seconds.append(time.perf_counter() - started)
             cpu_seconds.append(time.process_time() - cpu_started)
         first = first or losses
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "losses": first, "peak_rss_bytes": peak}))
+    device_peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else None
+    print(json.dumps({"peak_device_bytes": device_peak, "seconds": seconds, "cpu_seconds": cpu_seconds, "losses": first, "peak_rss_bytes": peak}))
 
 
 if __name__ == "__main__":

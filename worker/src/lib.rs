@@ -7,6 +7,7 @@ mod advice;
 pub mod agent;
 pub mod checkpoint;
 pub mod cli;
+pub mod device;
 pub mod inspect;
 pub mod link;
 pub mod logs;

@@ -38,6 +38,10 @@ pub enum PredictError {
     #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
+    Device(#[from] crate::device::Refusal),
+    #[error(transparent)]
+    Torch(#[from] ulda_torch::TorchError),
+    #[error(transparent)]
     Stage(#[from] StageError),
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tch::{Device, Tensor};
-use ulda_core::spec::{DatasetConfig, Layout, RunConfig, RunSpec};
+use tch::{Device, Kind, Tensor};
+use ulda_core::spec::{DatasetConfig, Layout, Precision, RunConfig, RunSpec};
 use ulda_data::{Dataset, DatasetError, DatasetSpec, Size};
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError};
@@ -45,6 +45,8 @@ pub struct Resources {
     pub run_directory: PathBuf,
     pub text_cache: PathBuf,
     pub device: Device,
+    /// What the networks' convolutions and matrix products work in, if not in float32.
+    pub reduced: Option<Kind>,
     pub clip_origin: ClipOrigin,
     /// CLIP's image tower, for low-level features and the scene loss.
     pub clip: Backbone,
@@ -67,16 +69,20 @@ impl Resources {
     /// When a checkpoint or a data set cannot be used; the error begins with its key in run.toml.
     pub fn load(config: &RunConfig, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
         let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
-        let clip = Backbone::load(&weights)
-            .map_err(ResourceError::Clip)?
-            .to_device(device);
+        let reduced = match config.compute.precision {
+            Precision::Fp32 | Precision::Tf32 => None,
+            Precision::Bf16 => Some(Kind::BFloat16),
+        };
+        let placed = |backbone: Backbone| {
+            let backbone = backbone.to_device(device);
+            reduced.map_or_else(|| backbone.clone(), |kind| backbone.to_kind(kind))
+        };
+        let clip = placed(Backbone::load(&weights).map_err(ResourceError::Clip)?);
         let (segmentation, source_head, backbone_state) = match &config.pretrain.checkpoint {
             None => (clip.clone(), None, backbone_tensors(&weights)),
             Some(path) => {
                 let source = Weights::read(path).map_err(ResourceError::Source)?;
-                let backbone = Backbone::load(&source)
-                    .map_err(ResourceError::Source)?
-                    .to_device(device);
+                let backbone = placed(Backbone::load(&source).map_err(ResourceError::Source)?);
                 let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
                 if found != expected {
                     return Err(ResourceError::OtherBackbone {
@@ -105,6 +111,7 @@ impl Resources {
             run_directory: run_directory.to_owned(),
             text_cache: parent.join(TEXT_CACHE),
             device,
+            reduced,
             clip_origin: origin,
             clip,
             segmentation,
@@ -124,6 +131,7 @@ impl Resources {
             run_directory: self.run_directory.clone(),
             text_cache: self.text_cache.clone(),
             device: self.device,
+            reduced: self.reduced,
             clip_origin: self.clip_origin.clone(),
             clip: self.clip.clone(),
             segmentation: self.segmentation.clone(),

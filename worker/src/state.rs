@@ -171,12 +171,15 @@ impl RunState {
             .collect()
     }
 
-    /// Replaces everything under `prefix.` with copies of `named`.
+    /// Replaces everything under `prefix.` with copies of `named`, which lie on the CPU: a state outlives its device.
     pub fn set_section(&mut self, prefix: &str, named: impl IntoIterator<Item = (String, Tensor)>) {
         self.clear_section(prefix);
         for (name, tensor) in named {
-            self.tensors
-                .insert(format!("{prefix}.{name}"), tensor.detach().copy());
+            let kept = match tensor.device() {
+                Device::Cpu => tensor.detach().copy(),
+                _ => tensor.detach().to_device(Device::Cpu),
+            };
+            self.tensors.insert(format!("{prefix}.{name}"), kept);
         }
     }
 

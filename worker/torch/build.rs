@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "cpp/archive.cpp",
     "cpp/autograd.cpp",
     "cpp/batch_norm.cpp",
     "cpp/runtime.cpp",
+    "cpp/stream.cpp",
 ];
 
 fn main() {

@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(
             told(&["adapt.stpes=7", "zebra=1", "adapt.zebra=2"]),
             "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
-             --set: `zebra` is not a key of a run.toml\n  hint: the sections are adapt, checkpoint, clip, deadline, \
+             --set: `zebra` is not a key of a run.toml\n  hint: the sections are adapt, checkpoint, clip, compute, deadline, \
              domain, evaluate, pretrain, recovery, run, simulate, source, storage\n\
              --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has batch, crop, dropout, lr_floor, \
              lr_head, lr_rectifier, lr_scale, momentum, poly_power, rectifier, scale_init, steps, validate_every, weight_decay"

@@ -164,6 +164,7 @@ async fn serve(
         tls: request.access.tls,
         credentials: request.access.credentials,
         threads: request.spec.threads_per_shard(),
+        device: request.spec.config().compute.device,
         directory: request.directory.clone(),
         log_filter: request.worker_log_filter.clone(),
     });

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ulda_core::spec::DeviceChoice;
+
 use crate::launch::Command;
 use crate::run_directory::RunDirectory;
 
@@ -17,6 +19,7 @@ pub struct WorkerLaunch {
     /// The folder with token and certificates; what is in it appears in no argument and no variable.
     pub credentials: PathBuf,
     pub threads: u32,
+    pub device: DeviceChoice,
     pub directory: RunDirectory,
     /// `RUST_LOG` of the workers.
     pub log_filter: String,
@@ -52,6 +55,15 @@ pub fn worker_command(launch: &WorkerLaunch, slot: u32) -> Command {
         "--data-listen",
         "127.0.0.1:0",
     ];
+    let mut environment = vec![
+        ("OMP_NUM_THREADS".into(), launch.threads.to_string()),
+        ("RUST_LOG".into(), launch.log_filter.clone()),
+        ("NO_COLOR".into(), "1".into()),
+    ];
+    // Where the run.toml leaves it open, what the environment says is handed on.
+    if launch.device != DeviceChoice::Auto {
+        environment.push(("ULDA_DEVICE".into(), launch.device.name().into()));
+    }
     Command {
         program: launch.binary.clone(),
         arguments: arguments
@@ -59,11 +71,7 @@ pub fn worker_command(launch: &WorkerLaunch, slot: u32) -> Command {
             .map(Into::into)
             .chain(["--credentials".into(), credentials.to_owned()])
             .collect(),
-        environment: vec![
-            ("OMP_NUM_THREADS".into(), launch.threads.to_string()),
-            ("RUST_LOG".into(), launch.log_filter.clone()),
-            ("NO_COLOR".into(), "1".into()),
-        ],
+        environment,
         log: launch.directory.worker_log(slot),
     }
 }

@@ -8,6 +8,7 @@
 mod case;
 mod cost;
 mod flops;
+mod setting;
 mod steps;
 mod table;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use case::{Case, CaseSpec, Size};
+use setting::Setting;
 use steps::Step;
 
 pub type Failure = Box<dyn std::error::Error>;
@@ -70,17 +72,23 @@ enum Verb {
         /// Dropout off, to compare losses with another implementation
         #[arg(long)]
         agree: bool,
+        #[command(flatten)]
+        setting: Setting,
     },
     /// Measured peak of matrix products, in FLOP/s
     Peak {
         #[arg(long, default_value_t = 2)]
         threads: u16,
+        #[command(flatten)]
+        setting: Setting,
     },
     /// Tables and plot of the cost model, docs/cost-model.md
     Cost(cost::Options),
 }
 
 fn main() -> ExitCode {
+    // The first use of libtorch decides whether CUDA exists.
+    let _ = ulda_torch::cuda::load();
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -120,11 +128,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             repeats,
             warm_up,
             agree,
+            setting,
         }) => {
             // As the worker does.
             ulda_torch::runtime::keep_freed_memory()?;
             ulda_torch::runtime::set_threads(threads)?;
-            let case = Case::read(&folder)?;
+            setting.prepare()?;
+            let case = Case::read(&folder, &setting)?;
             let plan = steps::Plan {
                 repeats,
                 warm_up,
@@ -133,9 +143,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             println!("{}", serde_json::to_string(&steps::time(&case, step, &plan)?)?);
             Ok(())
         }
-        Some(Verb::Peak { threads }) => {
+        Some(Verb::Peak { threads, setting }) => {
             ulda_torch::runtime::set_threads(threads)?;
-            println!("{:.0}", flops::matmul_peak()?);
+            setting.prepare()?;
+            println!("{:.0}", flops::matmul_peak(&setting)?);
             Ok(())
         }
         Some(Verb::Cost(options)) => cost::run(&options),

@@ -18,6 +18,7 @@ use ulda_model::text::{CLASSES, fill, region_prompt};
 use ulda_model::{Backbone, Head, HeadConfig, Seeded, TextEncoder, Weights};
 
 use crate::Failure;
+use crate::setting::Setting;
 
 /// Images of a batch.
 pub const IMAGES: i64 = 2;
@@ -57,23 +58,34 @@ pub struct Case {
     pub backbone: Backbone,
     pub head: Head,
     pub folder: PathBuf,
+    pub setting: Setting,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Case {
     /// # Errors
     /// When the folder holds no case.
-    pub fn read(folder: &Path) -> Result<Self, Failure> {
+    pub fn read(folder: &Path, setting: &Setting) -> Result<Self, Failure> {
+        let device = setting.device();
         let spec = serde_json::from_str(&fs::read_to_string(folder.join("case.json"))?)?;
-        let backbone = Backbone::load(&Weights::read(&folder.join("clip.safetensors"))?)?;
-        let head = Head::load(&Weights::read(&folder.join("head.safetensors"))?)?;
+        let backbone = Backbone::load(&Weights::read(&folder.join("clip.safetensors"))?)?.to_device(device);
+        let backbone = setting
+            .reduced()
+            .map_or(backbone.clone(), |kind| backbone.to_kind(kind));
+        let head = Head::load(&Weights::read(&folder.join("head.safetensors"))?)?
+            .to_device(device)
+            .autocast(setting.reduced());
         let named = Tensor::read_safetensors(folder.join("case.safetensors"))?;
         Ok(Self {
             spec,
             backbone,
             head,
             folder: folder.to_owned(),
-            tensors: named.into_iter().collect(),
+            setting: *setting,
+            tensors: named
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.to_device(device)))
+                .collect(),
         })
     }
 

@@ -24,6 +24,7 @@ use ulda_torch::Solo;
 
 use crate::Failure;
 use crate::case::{Case, IMAGES};
+use crate::setting::Setting;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +59,8 @@ pub struct Timing {
     /// Loss terms of the first run.
     pub losses: Vec<(String, f64)>,
     pub peak_rss_bytes: u64,
+    /// Most memory of tensors on the GPU.
+    pub peak_device_bytes: Option<u64>,
 }
 
 /// Names of [`Timing::phases`].
@@ -70,7 +73,7 @@ type Losses = Vec<(String, f64)>;
 /// # Errors
 /// When the case does not fit the step, or libtorch fails.
 pub fn time(case: &Case, step: Step, plan: &Plan) -> Result<Timing, Failure> {
-    let mut clock = Clock::new(plan, reading_seconds(case)?);
+    let mut clock = Clock::new(plan, reading_seconds(case)?, case.setting);
     match step {
         Step::Simulate => simulate(case, plan, &mut clock)?,
         Step::Pretrain => supervised(case, plan, &mut clock, false)?,
@@ -88,10 +91,11 @@ struct Clock {
     phases: Vec<Phases>,
     first: Losses,
     reading: f64,
+    setting: Setting,
 }
 
 impl Clock {
-    fn new(plan: &Plan, reading: f64) -> Self {
+    fn new(plan: &Plan, reading: f64, setting: Setting) -> Self {
         Self {
             warm_up: plan.warm_up,
             runs: 0,
@@ -100,12 +104,14 @@ impl Clock {
             phases: Vec::new(),
             first: Vec::new(),
             reading,
+            setting,
         }
     }
 
     fn run(&mut self, work: impl FnOnce() -> Result<(Phases, Losses), Failure>) -> Result<(), Failure> {
         let (started, cpu_started) = (Instant::now(), process_cpu_seconds()?);
         let (phases, losses) = work()?;
+        self.setting.finish()?;
         let (seconds, cpu) = (
             started.elapsed().as_secs_f64(),
             process_cpu_seconds()? - cpu_started,
@@ -143,6 +149,7 @@ impl Clock {
             cpu_seconds: self.cpu_seconds,
             losses: self.first,
             peak_rss_bytes: peak_rss_bytes()?,
+            peak_device_bytes: self.setting.peak_device_bytes(),
         })
     }
 }

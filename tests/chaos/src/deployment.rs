@@ -60,6 +60,8 @@ impl Deployment {
             }
             Self::Proxied { desk, .. } => {
                 command.env(shim::DESK, desk.address().to_string());
+                // What goes through memory passes no relay.
+                command.env("ULDA_SHARED_MEMORY", "off");
                 command.env(shim::WORKER, &world.binaries.worker);
                 command.env("ULDA_WORKER", &world.binaries.chaos);
             }

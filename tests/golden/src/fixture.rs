@@ -34,11 +34,15 @@ impl Fixture {
     /// Reads `<name>.safetensors`; panics naming the file when it cannot be read.
     pub fn load(name: &str) -> Self {
         let path = path(&format!("{name}.safetensors"));
+        let device = crate::device();
         let tensors = Tensor::read_safetensors(&path)
             .unwrap_or_else(|error| panic!("read golden fixture `{}`: {error}", path.display()));
         Self {
             name: name.to_owned(),
-            tensors: tensors.into_iter().collect(),
+            tensors: tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.to_device(device)))
+                .collect(),
         }
     }
 

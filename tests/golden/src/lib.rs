@@ -12,10 +12,13 @@
 //!
 //! Lines on stdout: `parity | fixture | group | max deviation | tolerance`, the deviation in the unit
 //! of the tolerance (see [`Tolerance`]). The folder is `tests/fixtures/golden` of the repository, or
-//! `ULDA_GOLDEN` when that is set.
+//! `ULDA_GOLDEN` when that is set. `ULDA_GOLDEN_DEVICE=cuda` puts tensors on the first GPU, and `ULDA_GOLDEN_SLACK`
+//! widens tolerances there.
 
+mod device;
 mod fixture;
 mod report;
 
+pub use device::{device, slack};
 pub use fixture::{Fixture, folder, path};
 pub use report::{Report, Tolerance};

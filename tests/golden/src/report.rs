@@ -133,9 +133,11 @@ impl Report {
             | Tolerance::OfMaxOrOne(limit)
             | Tolerance::Relative(limit) => limit,
         };
+        let limit = limit * crate::slack();
         if worst > limit {
             self.violations.push(format!(
-                "{group}: `{name}` is off by {worst:.3e}, tolerance {tolerance}"
+                "{group}: `{name}` is off by {worst:.3e}, tolerance {tolerance}{}",
+                times(crate::slack())
             ));
         }
         match self
@@ -161,8 +163,13 @@ impl Report {
     pub fn finish(self) {
         for group in &self.groups {
             println!(
-                "parity | {} | {} ({} tensors) | {:.2e} | {}",
-                self.fixture, group.name, group.tensors, group.worst, group.tolerance
+                "parity | {} | {} ({} tensors) | {:.2e} | {}{}",
+                self.fixture,
+                group.name,
+                group.tensors,
+                group.worst,
+                group.tolerance,
+                times(crate::slack())
             );
         }
         assert!(
@@ -173,6 +180,14 @@ impl Report {
             self.violations.join("\n  ")
         );
         assert!(!self.groups.is_empty(), "{}: nothing was compared", self.fixture);
+    }
+}
+
+fn times(slack: f64) -> String {
+    if slack == 1.0 {
+        String::new()
+    } else {
+        format!(", times {slack}")
     }
 }
 

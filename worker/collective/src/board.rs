@@ -107,6 +107,9 @@ impl Board {
         }
         let layout = Layout { workers, slots };
         let (memory, file) = Memory::create(layout.bytes())?;
+        if !memory.populate(0, layout.first_slot()) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         // SAFETY: made a moment ago, and nobody has been told of it.
         unsafe { memory.write(0, &mark) };
         Ok(Some(Arc::new(Board {
@@ -202,6 +205,8 @@ struct Slots {
     lent: Vec<Lent>,
     /// How often each slot was given to each peer: by peer, then slot.
     given: Vec<[u32; SLOTS as usize]>,
+    /// Slots that were used before.
+    has_memory: [bool; SLOTS as usize],
 }
 
 #[derive(Debug)]
@@ -216,6 +221,7 @@ impl Boards {
             free: (0..mine.layout.slots).rev().map(Slot).collect(),
             lent: Vec::new(),
             given: vec![[0; SLOTS as usize]; peers.len()],
+            has_memory: [false; SLOTS as usize],
         };
         Boards {
             me,
@@ -244,7 +250,12 @@ impl Boards {
         let slot = {
             let mut slots = lock(&self.slots);
             self.take_back(&mut slots);
-            slots.free.pop()?
+            let slot = slots.free.pop()?;
+            // A slot that cannot be used is left out for good.
+            if !self.is_usable(&mut slots, slot, &to) {
+                return None;
+            }
+            slot
         };
         // SAFETY: the slot was free, so that every peer which had it has given it back, and no other thread has it: it
         // is in neither list.
@@ -260,9 +271,29 @@ impl Boards {
         Some(slot)
     }
 
+    /// Whether `slot`, a free one, has memory and no peer counts a return that it does not owe.
+    fn is_usable(&self, slots: &mut Slots, slot: Slot, to: &[WorkerIndex]) -> bool {
+        let at = usize::from(slot.0);
+        let settled = |worker: &WorkerIndex| {
+            let peer = self.peers[worker.0 as usize].as_ref();
+            peer.is_some_and(|peer| peer.returned(self.me, slot) == slots.given[worker.0 as usize][at])
+        };
+        if !to.iter().all(settled) {
+            return false;
+        }
+        slots.has_memory[at] = slots.has_memory[at]
+            || self
+                .mine
+                .memory
+                .populate(self.mine.layout.slot(slot), PIECE_BYTES);
+        slots.has_memory[at]
+    }
+
     /// Frees the slots that all their readers have given back.
     fn take_back(&self, slots: &mut Slots) {
-        let Slots { free, lent, given } = slots;
+        let Slots {
+            free, lent, given, ..
+        } = slots;
         lent.retain(|lent| {
             let returned = |worker: &WorkerIndex| {
                 let given = given[worker.0 as usize][usize::from(lent.slot.0)];

@@ -34,14 +34,9 @@ impl Memory {
     /// Zeroed memory of `bytes` bytes, to be written here only, and the file others open it by. Pages cost something
     /// once they are touched.
     pub fn create(bytes: usize) -> io::Result<(Memory, File)> {
-        // SAFETY: the name is a C string.
-        let descriptor =
-            unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        let file = unsafe { File::from_raw_fd(descriptor) };
+        check_file_size_limit(bytes)?;
+        let file = new_file()?;
+        let descriptor = file.as_raw_fd();
         file.set_len(bytes as u64)?;
         let memory = Memory::map(&file, bytes, libc::PROT_READ | libc::PROT_WRITE)?;
         // SAFETY: the descriptor is open; the argument is a number.
@@ -49,6 +44,15 @@ impl Memory {
             return Err(io::Error::last_os_error());
         }
         Ok((memory, file))
+    }
+
+    /// Gets the pages from `offset` on, so that writing there cannot fail; false where there are none to be had.
+    /// Kernels before 5.14 cannot be asked, and there it is taken for granted.
+    pub fn populate(&self, offset: usize, length: usize) -> bool {
+        let place = self.place(offset, length);
+        // SAFETY: the range is within the mapping; its content stays.
+        let refused = unsafe { libc::madvise(place.as_ptr().cast(), length, libc::MADV_POPULATE_WRITE) != 0 };
+        !refused || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
     }
 
     /// The memory of `bytes` bytes that `process` made and holds as `descriptor`, to be read only.
@@ -125,6 +129,37 @@ impl Memory {
         assert!(offset.is_multiple_of(align_of::<AtomicU32>()), "offset {offset}");
         // SAFETY: bounds and alignment were checked (mappings begin at a page); the mapping lives as long as `self`.
         unsafe { place.cast().as_ref() }
+    }
+}
+
+/// A memfd; never executable where the kernel knows of that, since some refuse others.
+fn new_file() -> io::Result<File> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let made = [flags | libc::MFD_NOEXEC_SEAL, flags]
+        .into_iter()
+        .find_map(|flags| {
+            // SAFETY: the name is a C string.
+            let descriptor = unsafe { libc::memfd_create(NAME.as_ptr(), flags) };
+            (descriptor >= 0).then_some(descriptor)
+        });
+    let descriptor = made.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
+/// Growing a file beyond the process's limit would not fail but end the process.
+fn check_file_size_limit(bytes: usize) -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a value that outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match limit.rlim_cur < bytes as libc::rlim_t {
+        true => Err(ErrorKind::FileTooLarge.into()),
+        false => Ok(()),
     }
 }
 

@@ -209,6 +209,7 @@ fn dial_all(
             let Some(outcome) = dial(&door, &membership, board.as_deref(), peer, deadlines, start) else {
                 return;
             };
+            drop(board);
             door.update(|door| {
                 if door.forms(&membership) {
                     door.dialled.insert(peer, outcome);

@@ -9,7 +9,7 @@ use crate::frame::PIECE_BYTES;
 use crate::wait::lock;
 
 /// Idle buffers kept, of [`PIECE_BYTES`] each.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 /// Payloads up to this size are allocated as they come.
 const SMALL_BYTES: usize = 4096;
 

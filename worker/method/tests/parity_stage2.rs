@@ -223,7 +223,10 @@ fn compare_features(
     let styled = apply_style(&norm, &styles.mean, &styles.std).unwrap();
     let numbers: Vec<i64> = styles.domains.iter().map(|domain| *domain as i64).collect();
     let rectified = rectifier
-        .forward(&styled, &scene.index_select(0, &Tensor::from_slice(&numbers)))
+        .forward(
+            &styled,
+            &scene.index_select(0, &Tensor::from_slice(&numbers).to_device(ulda_golden::device())),
+        )
         .unwrap();
     let rows = rectified.feature.get(0).narrow(1, 0, 8);
     for (name, ours) in [

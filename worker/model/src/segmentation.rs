@@ -31,6 +31,52 @@ impl SegmentationModel {
 }
 
 /// Bilinear resizing of [N, C, h, w] to `size` (height, width), without corner alignment.
+///
+/// On a GPU it is two matrix products: CUDA's own kernel adds gradients up in an order of its whim, so that no run
+/// could be repeated.
 pub fn upsample(x: &Tensor, size: [i64; 2]) -> Tensor {
-    x.upsample_bilinear2d(size, false, None, None)
+    match x.device() {
+        Device::Cuda(_) => upsample_by_products(x, size),
+        _ => x.upsample_bilinear2d(size, false, None, None),
+    }
+}
+
+fn upsample_by_products(x: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+    let (n, c, h, w) = x.size4().expect("feature maps have four dimensions");
+    let tall = resizing(h, height, x).expand([n * c, height, h], false);
+    let wide = resizing(w, width, x).tr();
+    let rows = x.reshape([n * c * h, w]).matmul(&wide).view([n * c, h, width]);
+    tall.bmm(&rows).view([n, c, height, width])
+}
+
+/// [to, from]: what each of `from` pixels gives to each of `to`.
+fn resizing(from: i64, to: i64, like: &Tensor) -> Tensor {
+    tch::no_grad(|| {
+        let unit = Tensor::eye(from, (like.kind(), like.device())).view([1, from, from, 1]);
+        let resized = unit.upsample_bilinear2d([to, 1], false, None, None);
+        resized.view([from, to]).tr()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seeded;
+
+    #[test]
+    fn products_resize_as_the_kernel_does_with_its_gradients() {
+        let mut seeded = Seeded::new(3);
+        for (small, size) in [([7_i64, 19], [13_i64, 37]), ([4, 5], [16, 20]), ([3, 3], [3, 3])] {
+            let x = seeded
+                .normal(&[2, 6, small[0], small[1]], 1.0)
+                .set_requires_grad(true);
+            let outer = seeded.normal(&[2, 6, size[0], size[1]], 1.0);
+            let [plain, ours] = [upsample(&x, size), upsample_by_products(&x, size)];
+            assert!(ours.allclose(&plain, 1e-5, 1e-5, false));
+            let gradient = |y: &Tensor| {
+                Tensor::run_backward(&[(y * &outer).sum(tch::Kind::Float)], &[&x], true, false).remove(0)
+            };
+            assert!(gradient(&ours).allclose(&gradient(&plain), 1e-5, 1e-5, false));
+        }
+    }
 }

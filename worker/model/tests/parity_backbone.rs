@@ -9,7 +9,7 @@ const LAYERS: Tolerance = Tolerance::OfMax(2e-5);
 #[test]
 fn both_branches_equal_the_recorded_layers() {
     let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
-    let backbone = Backbone::load(&weights).unwrap();
+    let backbone = Backbone::load(&weights).unwrap().to_device(ulda_golden::device());
     let golden = Fixture::load("backbone");
     let images = Fixture::load("stage1").f32("images");
     let mut report = Report::new("backbone");
@@ -52,12 +52,16 @@ fn both_branches_equal_the_recorded_layers() {
 
 #[test]
 fn a_segmentation_checkpoint_holds_the_same_backbone_without_pool() {
-    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap()).unwrap();
+    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap())
+        .unwrap()
+        .to_device(ulda_golden::device());
     for file in ["tiny_source.pth", "tiny_source.safetensors"] {
-        let source = Backbone::load(&Weights::read(&ulda_golden::path(file)).unwrap()).unwrap();
+        let source = Backbone::load(&Weights::read(&ulda_golden::path(file)).unwrap())
+            .unwrap()
+            .to_device(ulda_golden::device());
         assert_eq!(source.digest(), clip.digest(), "{file}");
         assert_eq!(source.config().pool, None);
-        let low = tch::Tensor::zeros([1, 32, 16, 16], (Kind::Float, tch::Device::Cpu));
+        let low = tch::Tensor::zeros([1, 32, 16, 16], (Kind::Float, ulda_golden::device()));
         assert!(
             source
                 .clip_embedding(&low)
@@ -71,8 +75,10 @@ fn a_segmentation_checkpoint_holds_the_same_backbone_without_pool() {
 
 #[test]
 fn a_feature_that_does_not_fit_the_pool_is_refused() {
-    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap()).unwrap();
-    let low = tch::Tensor::zeros([1, 32, 56, 56], (Kind::Float, tch::Device::Cpu));
+    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap())
+        .unwrap()
+        .to_device(ulda_golden::device());
+    let low = tch::Tensor::zeros([1, 32, 56, 56], (Kind::Float, ulda_golden::device()));
     assert_eq!(
         clip.clip_embedding(&low).unwrap_err().to_string(),
         "the attention pool has 4 positions but the feature after the last stage is 7x7; \
@@ -82,10 +88,13 @@ fn a_feature_that_does_not_fit_the_pool_is_refused() {
 
 #[test]
 fn gradients_flow_through_to_the_feature_only() {
-    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap()).unwrap();
+    let clip = Backbone::load(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap())
+        .unwrap()
+        .to_device(ulda_golden::device());
     let other = clip.clone();
     let gradient = std::thread::spawn(move || {
-        let low = tch::Tensor::ones([2, 32, 16, 16], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let low =
+            tch::Tensor::ones([2, 32, 16, 16], (Kind::Float, ulda_golden::device())).set_requires_grad(true);
         let both = other.deep(&low).sum(Kind::Float) + other.clip_embedding(&low).unwrap().sum(Kind::Float);
         both.backward();
         low.grad()
@@ -96,7 +105,7 @@ fn gradients_flow_through_to_the_feature_only() {
         !clip
             .deep(&tch::Tensor::ones(
                 [1, 32, 16, 16],
-                (Kind::Float, tch::Device::Cpu)
+                (Kind::Float, ulda_golden::device())
             ))
             .requires_grad()
     );

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Head, TrainMode, Weights, WeightsKind};
 
@@ -34,7 +34,9 @@ fn compare_buffers(report: &mut Report, head: &Head, golden: &Fixture, prefix: &
 
 #[test]
 fn the_tiny_head_equals_the_recorded() {
-    let mut head = Head::load(&Weights::read(&ulda_golden::path("tiny_source.pth")).unwrap()).unwrap();
+    let mut head = Head::load(&Weights::read(&ulda_golden::path("tiny_source.pth")).unwrap())
+        .unwrap()
+        .to_device(ulda_golden::device());
     let golden = Fixture::load("head");
     let (deep, low) = (golden.f32("out"), golden.f32("low_level"));
     let mut report = Report::new("head");
@@ -83,7 +85,9 @@ fn generated(entry: &Value) -> Tensor {
             ((f64::from(u >> 8) / f64::from(1 << 24) - 0.5) * scale + shift) as f32
         })
         .collect();
-    Tensor::from_slice(&values).view(&shape[..])
+    Tensor::from_slice(&values)
+        .view(&shape[..])
+        .to_device(ulda_golden::device())
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn the_native_head_equals_the_recorded_gradients_included() {
     let (deep, low) = (inputs["out"].clamp_min(0.0), &inputs["low_level"]);
     let weights =
         Weights::from_tensors(Path::new("head_native.json"), WeightsKind::Safetensors, named).unwrap();
-    let mut head = Head::load(&weights).unwrap();
+    let mut head = Head::load(&weights).unwrap().to_device(ulda_golden::device());
     let mut report = Report::new("head_native");
     let first8 = |t: &Tensor| t.detach().reshape([-1]).narrow(0, 0, 8.min(t.numel() as i64));
     for (name, tensor) in golden.below("check.first8.") {
@@ -170,7 +174,7 @@ fn the_native_head_equals_the_recorded_gradients_included() {
 #[test]
 fn state_goes_out_and_in_under_the_published_names() {
     let weights = Weights::read(&ulda_golden::path("tiny_source.safetensors")).unwrap();
-    let head = Head::load(&weights).unwrap();
+    let head = Head::load(&weights).unwrap().to_device(ulda_golden::device());
     let published: Vec<&str> = weights
         .names()
         .filter(|name| name.starts_with("classifier."))
@@ -181,8 +185,14 @@ fn state_goes_out_and_in_under_the_published_names() {
 
     let mut fresh = Head::new(*head.config(), 7);
     let (deep, low) = (
-        Tensor::rand([1, head.config().deep, 5, 6], (Kind::Float, Device::Cpu)),
-        Tensor::rand([1, head.config().low, 9, 11], (Kind::Float, Device::Cpu)),
+        Tensor::rand(
+            [1, head.config().deep, 5, 6],
+            (Kind::Float, ulda_golden::device()),
+        ),
+        Tensor::rand(
+            [1, head.config().low, 9, 11],
+            (Kind::Float, ulda_golden::device()),
+        ),
     );
     assert_ne!(fresh.forward_eval(&deep, &low), head.forward_eval(&deep, &low));
     fresh.load_state(Path::new("checkpoint"), head.state()).unwrap();
@@ -218,7 +228,7 @@ fn clones_share_or_own_their_tensors() {
 fn dropout_follows_its_seed_and_one_image_alone_is_refused() {
     let head = Head::new(ulda_model::HeadConfig::published(16, 8), 1);
     let input = |images| {
-        let options = (Kind::Float, Device::Cpu);
+        let options = (Kind::Float, ulda_golden::device());
         (
             Tensor::rand([images, 16, 4, 4], options),
             Tensor::rand([images, 8, 8, 8], options),

@@ -1,6 +1,6 @@
 //! Tokenizer, text tower and template means against the recorded ones.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::text::{CLASSES, TEMPLATES, embed_prompt, fill, region_prompt};
 use ulda_model::{TextEncoder, Weights};
@@ -8,7 +8,7 @@ use ulda_model::{TextEncoder, Weights};
 #[test]
 fn tokens_features_and_means_equal_the_recorded() {
     let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
-    let encoder = TextEncoder::load(&weights, Device::Cpu).unwrap();
+    let encoder = TextEncoder::load(&weights, ulda_golden::device()).unwrap();
     let golden = Fixture::load("text");
     let json = golden.json();
     let prompts: Vec<&str> = json["prompts"]
@@ -142,7 +142,9 @@ fn the_bank_of_the_stage_fixtures_is_reproduced() {
             .map(|class| class.as_i64().unwrap())
             .collect();
         let name = format!("text.region.{image}");
-        let ours = bank.region.index_select(1, &Tensor::from_slice(&classes));
+        let ours = bank
+            .region
+            .index_select(1, &Tensor::from_slice(&classes).to_device(ulda_golden::device()));
         report.compare("text bank", &name, &ours, &golden.f32(&name), tolerance);
     }
     report.finish();

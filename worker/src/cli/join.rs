@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tch::Device;
-use ulda_collective::{Listener, Tls};
+use ulda_collective::{Listener, Sharing, Tls};
+use ulda_core::spec::DeviceChoice;
 use ulda_credentials::{Strangers, Worker as Credentials};
 use ulda_telemetry::Sender;
 
 use crate::agent::{Agent, Introduction};
+use crate::device::Sight;
 use crate::observe::{Exposition, Identity, Meters, MetricsAddress, MetricsServer, StepTraces};
 use crate::trainer::{Setup, Trainer, exit};
 
@@ -47,6 +48,18 @@ pub struct Join {
         default_value = "off"
     )]
     http: MetricsAddress,
+    /// What to compute on: `auto` is a GPU where there is one, `cuda` a GPU or nothing, `cpu`. Where it is auto, the
+    /// run's compute.device decides
+    #[arg(
+        long,
+        value_name = "auto|cpu|cuda",
+        env = "ULDA_DEVICE",
+        default_value = "auto"
+    )]
+    device: DeviceChoice,
+    /// Whether workers of one host hand long payloads over in shared memory, where they are not encrypted
+    #[arg(long, value_name = "on|off", env = "ULDA_SHARED_MEMORY", default_value = "on", value_parser = ["on", "off"])]
+    shared_memory: String,
     /// Folder where this worker keeps the run's files; by default the run directory, as the coordinator names it
     #[arg(long, env = "ULDA_WORKER_DIRECTORY")]
     directory: Option<PathBuf>,
@@ -57,11 +70,6 @@ pub struct Join {
 
 impl Join {
     pub fn run(self, cuda: bool) -> ExitCode {
-        let device = if cuda && tch::Cuda::is_available() {
-            Device::Cuda(self.slot as usize % tch::Cuda::device_count().max(1) as usize)
-        } else {
-            Device::Cpu
-        };
         let span = tracing::info_span!(
             "worker",
             run = %self.run,
@@ -69,6 +77,20 @@ impl Join {
             worker = tracing::field::Empty
         );
         let _entered = span.enter();
+        let sight = match self.device {
+            DeviceChoice::Cpu => Sight::not_looked(),
+            DeviceChoice::Auto | DeviceChoice::Cuda => Sight::of_this_host(cuda),
+        };
+        let chosen = match sight.choose(self.device, self.slot) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                tracing::error!("{error}");
+                return ExitCode::from(exit::BAD_INPUT);
+            }
+        };
+        if let Some(why) = sight.wasted() {
+            tracing::warn!("training on the CPU: {why}");
+        }
         let credentials = match Credentials::read(&self.credentials) {
             Ok(credentials) => Arc::new(credentials),
             Err(error) => {
@@ -88,10 +110,9 @@ impl Join {
             }
         };
         guard(&listener, &credentials);
-        let device_name = match device {
-            Device::Cuda(index) => format!("cuda:{index}"),
-            _ => "cpu".to_owned(),
-        };
+        if self.shared_memory == "off" {
+            listener.share(Sharing::Off);
+        }
         let data_address = match self.data_advertise {
             Some(given) => with_port(given, listener.local_addr().port()),
             None => listener.local_addr().to_string(),
@@ -99,11 +120,8 @@ impl Join {
         let exposition = Arc::new(Exposition::new(Identity {
             run: self.run.clone(),
             slot: self.slot,
-            device: device_name.clone(),
-            gpu: match device {
-                Device::Cuda(index) => u8::try_from(index).ok(),
-                _ => None,
-            },
+            device: chosen.name(),
+            gpu: chosen.index(),
         }));
         let server = MetricsServer::start(self.http, self.slot, Arc::clone(&exposition));
         let server = server.unwrap_or_else(|error| {
@@ -118,7 +136,7 @@ impl Join {
                 .as_ref()
                 .map(|server| reached_at(server.address(), &data_address)),
             data_address,
-            device: device_name,
+            device: chosen.name(),
             credentials,
             search: Duration::from_secs(self.search),
         };
@@ -140,6 +158,11 @@ impl Join {
         );
         // Held until the worker ends, when it sends what waits.
         let _traces = trace(&joined.trace_parent, &self.run, self.slot, &exposition.meters());
+        let wanted = joined.spec.config().compute.device;
+        let chosen = match (self.device, wanted) {
+            (DeviceChoice::Auto, wanted) => sight.choose(wanted, self.slot),
+            _ => Ok(chosen),
+        };
         let setup = Setup {
             spec: joined.spec,
             run_directory: self.directory.unwrap_or(joined.run_directory),
@@ -147,7 +170,7 @@ impl Join {
             run: self.run,
             secret: joined.secret,
             listener,
-            device,
+            device: chosen,
             meters: exposition.meters(),
         };
         Trainer::run(agent, setup)

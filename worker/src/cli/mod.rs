@@ -1,6 +1,7 @@
 //! Command line of the worker. People mostly meet it through the coordinator, which starts it.
 
 mod check;
+mod devices;
 mod join;
 mod miniature;
 mod predict;
@@ -27,6 +28,8 @@ enum Verb {
     Join(join::Join),
     /// Load everything a run needs and print what is wrong, one JSON object per line.
     Check(check::Check),
+    /// List the GPUs that workers on this host would use, and NCCL; or why there are none.
+    Devices(devices::Devices),
     /// Segment images with a finished model.
     Predict(predict::Predict),
     /// Write a miniature CLIP with seeded, untrained weights in OpenAI's layout, for demos and tests.
@@ -41,7 +44,8 @@ pub fn main(cuda: bool) -> ExitCode {
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
         Verb::Check(check) => check.run(),
-        Verb::Predict(predict) => predict.run(),
+        Verb::Devices(devices) => devices.run(cuda),
+        Verb::Predict(predict) => predict.run(cuda),
         Verb::MiniatureClip(miniature) => miniature.run(),
     }
 }

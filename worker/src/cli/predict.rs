@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use ulda_core::spec::{DeviceChoice, Precision};
+
+use crate::device::Sight;
 use crate::predict::{Model, PredictError, collect_images};
 use crate::trainer::exit;
 
@@ -16,14 +19,22 @@ pub struct Predict {
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
+    /// What to compute on: `auto` is the first GPU where there is one
+    #[arg(
+        long,
+        value_name = "auto|cpu|cuda",
+        env = "ULDA_DEVICE",
+        default_value = "auto"
+    )]
+    device: DeviceChoice,
     /// PNG images, or folders of them
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
 }
 
 impl Predict {
-    pub fn run(self) -> ExitCode {
-        match self.predict() {
+    pub fn run(self, cuda: bool) -> ExitCode {
+        match self.predict(cuda) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {}", crate::with_causes(&error));
@@ -36,9 +47,15 @@ impl Predict {
         }
     }
 
-    fn predict(&self) -> Result<(), PredictError> {
+    fn predict(&self, cuda: bool) -> Result<(), PredictError> {
         let images = collect_images(&self.inputs)?;
-        let model = Model::read(&self.model, tch::Device::Cpu)?;
+        let sight = match self.device {
+            DeviceChoice::Cpu => Sight::not_looked(),
+            DeviceChoice::Auto | DeviceChoice::Cuda => Sight::of_this_host(cuda),
+        };
+        let device = sight.choose(self.device, 0)?;
+        device.prepare(Precision::Fp32)?;
+        let model = Model::read(&self.model, device.device)?;
         std::fs::create_dir_all(&self.out).map_err(|source| PredictError::Io {
             action: "create",
             path: self.out.clone(),

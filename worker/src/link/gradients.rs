@@ -1,12 +1,15 @@
-//! Gradient buckets, reduced in shard order while the backward pass is still at work on the next ones.
+//! Gradient buckets, summed over the shards while the backward pass is still at work on the next ones: by the TCP
+//! collective in host memory, or by [`BucketSums`] where the gradients lie.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use ulda_collective::{Collective, CollectiveError, Group, Pending, Shard};
 use ulda_method::trainable::{Bucket, TrainableSet};
 use ulda_method::{MethodError, Result};
 
+use super::gpu_sums::{self, BucketSums, Part};
 use super::{At, Link, Op};
 
 /// Size of a bucket. Large enough that a frame's overhead vanishes, small enough that the first leaves early.
@@ -18,12 +21,18 @@ pub struct GradientReduction {
     buckets: Vec<Bucket>,
     group: Group,
     length: usize,
+    device: Device,
 }
 
 /// The reductions that one backward pass has started.
 pub struct InFlight {
-    started: Receiver<(usize, Pending)>,
+    sums: Started,
     _hooks: Option<ulda_torch::grad::GradientHooks>,
+}
+
+enum Started {
+    Host(Receiver<(usize, Pending)>),
+    Gpu(At),
 }
 
 impl GradientReduction {
@@ -36,6 +45,7 @@ impl GradientReduction {
             buckets: set.buckets(BUCKET_BYTES),
             group: Group::reduce_to((0..active).map(Shard), (0..shards).map(Shard)),
             length: set.flat_len(),
+            device: set.gradient().device(),
         }
     }
 
@@ -44,14 +54,30 @@ impl GradientReduction {
     /// # Errors
     /// When libtorch refuses the hooks.
     pub fn overlap(&self, set: &TrainableSet, at: At) -> Result<InFlight> {
-        let (sender, started) = channel();
         let gradient = set.gradient().shallow_clone();
-        let (link, group, buckets) = (self.link.clone(), self.group.clone(), self.buckets.clone());
-        let hooks = set.on_bucket_ready(&self.buckets, move |index| {
-            start(&link, &group, at, &buckets, index, Some(&gradient), &sender)
-        })?;
+        let (sums, hooks) = match self.link.gpu_sums() {
+            Some(sums) => {
+                let (sums, shard) = (Arc::clone(sums), self.link.shard());
+                let (buckets, group) = (self.buckets.clone(), self.group.clone());
+                let hooks = set.on_bucket_ready(&self.buckets, move |index| {
+                    let part = stretch(&gradient, &buckets[index]).map_err(|error| error.to_string())?;
+                    let bucket = numbered(at, index, &buckets, &group);
+                    let given = sums.give(bucket, shard, Part::Gradient(part));
+                    given.map_err(|error| error.to_string())
+                })?;
+                (Started::Gpu(at), hooks)
+            }
+            None => {
+                let (sender, started) = channel();
+                let (link, group, buckets) = (self.link.clone(), self.group.clone(), self.buckets.clone());
+                let hooks = set.on_bucket_ready(&self.buckets, move |index| {
+                    start(&link, &group, at, &buckets, index, Some(&gradient), &sender)
+                })?;
+                (Started::Host(started), hooks)
+            }
+        };
         Ok(InFlight {
-            started,
+            sums,
             _hooks: Some(hooks),
         })
     }
@@ -59,41 +85,78 @@ impl GradientReduction {
     /// For a shard that only receives.
     ///
     /// # Errors
-    /// Never in practice; the sender and the receiver are both here.
+    /// When the collective broke.
     pub fn listen(&self, at: At) -> Result<InFlight> {
+        let refused = |reason| MethodError::Exchange {
+            what: "reduce gradients",
+            reason,
+        };
         let (sender, started) = channel();
-        for index in 0..self.buckets.len() {
-            start(&self.link, &self.group, at, &self.buckets, index, None, &sender).map_err(|reason| {
-                MethodError::Exchange {
-                    what: "reduce gradients",
-                    reason,
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            match self.link.gpu_sums() {
+                Some(sums) => {
+                    let (length, device) = (bucket.range.len() as i64, self.device);
+                    let part = Part::Nothing { length, device };
+                    let given = sums.give(
+                        numbered(at, index, &self.buckets, &self.group),
+                        self.link.shard(),
+                        part,
+                    );
+                    given.map_err(|error| refused(error.to_string()))?;
                 }
-            })?;
+                None => start(&self.link, &self.group, at, &self.buckets, index, None, &sender)
+                    .map_err(refused)?,
+            }
         }
         Ok(InFlight {
-            started,
+            sums: match self.link.gpu_sums() {
+                Some(_) => Started::Gpu(at),
+                None => Started::Host(started),
+            },
             _hooks: None,
         })
     }
 
-    /// Waits for all buckets; the sum over the shards as one flat tensor.
+    /// Waits for all buckets; the sum over the shards as one flat tensor, where the gradients are.
     ///
     /// # Errors
     /// When the collective broke, or a bucket never became complete.
     pub fn wait(&self, flight: InFlight) -> std::result::Result<Tensor, ReductionError> {
+        match (flight.sums, self.link.gpu_sums()) {
+            (Started::Gpu(at), Some(sums)) => self.wait_on_gpu(sums.as_ref(), at),
+            (Started::Gpu(_), None) => Err(self.incomplete(0)),
+            (Started::Host(started), _) => self.wait_on_host(&started),
+        }
+    }
+
+    fn wait_on_gpu(&self, sums: &dyn BucketSums, at: At) -> std::result::Result<Tensor, ReductionError> {
+        let mut parts = Vec::with_capacity(self.buckets.len());
+        for index in 0..self.buckets.len() {
+            parts.push(sums.take(numbered(at, index, &self.buckets, &self.group))?);
+        }
+        // Buckets run from the end of the flat gradient to its beginning.
+        parts.reverse();
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+
+    fn wait_on_host(
+        &self,
+        started: &Receiver<(usize, Pending)>,
+    ) -> std::result::Result<Tensor, ReductionError> {
         let mut sum = vec![0f32; self.length];
         for done in 0..self.buckets.len() {
-            let (index, pending) = flight
-                .started
-                .try_recv()
-                .map_err(|_| ReductionError::Incomplete {
-                    missing: self.buckets.len() - done,
-                    buckets: self.buckets.len(),
-                })?;
+            let (index, pending) = started.try_recv().map_err(|_| self.incomplete(done))?;
             let values = pending.wait()?;
             sum[self.buckets[index].range.clone()].copy_from_slice(&values);
         }
-        Ok(Tensor::f_from_slice(&sum)?)
+        Ok(Tensor::f_from_slice(&sum)?.f_to_device(self.device)?)
+    }
+
+    fn incomplete(&self, done: usize) -> ReductionError {
+        ReductionError::Incomplete {
+            missing: self.buckets.len() - done,
+            buckets: self.buckets.len(),
+        }
     }
 }
 
@@ -116,12 +179,10 @@ fn start(
     gradient: Option<&Tensor>,
     started: &Sender<(usize, Pending)>,
 ) -> std::result::Result<(), String> {
-    let range = &buckets[index].range;
-    let mut values = vec![0f32; range.len()];
+    let mut values = vec![0f32; buckets[index].range.len()];
     if let Some(gradient) = gradient {
-        gradient
-            .f_narrow(0, range.start as i64, range.len() as i64)
-            .and_then(|part| part.f_copy_data(&mut values, range.len()))
+        stretch(gradient, &buckets[index])
+            .and_then(|part| part.f_copy_data(&mut values, part.numel()))
             .map_err(|error| error.to_string())?;
     }
     let pending = link
@@ -130,4 +191,18 @@ fn start(
     started
         .send((index, pending))
         .map_err(|_| "the step was given up".to_owned())
+}
+
+/// The part of the flat gradient that a bucket covers.
+fn stretch(gradient: &Tensor, bucket: &Bucket) -> std::result::Result<Tensor, tch::TchError> {
+    gradient.f_narrow(0, bucket.range.start as i64, bucket.range.len() as i64)
+}
+
+fn numbered(at: At, index: usize, buckets: &[Bucket], group: &Group) -> gpu_sums::Bucket {
+    gpu_sums::Bucket {
+        at,
+        index,
+        of: buckets.len(),
+        active: group.contributors().len(),
+    }
 }

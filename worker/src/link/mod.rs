@@ -2,6 +2,8 @@
 //!
 //! Knows tags, groups and byte layouts; the method knows none of these, the collective none of the method.
 
+mod gpu_sums;
+mod gpu_time;
 mod gradients;
 mod norms;
 mod ops;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 use ulda_collective::{Collective, CollectiveError, Group, Rank, Shard, Tag};
 use ulda_core::stage::Stage;
 
+pub use gpu_sums::{BucketSums, GpuSums, Layout};
+pub use gpu_time::{Clock, GpuTime};
 pub use gradients::{GradientReduction, ReductionError};
 pub use norms::NormSync;
 pub use ops::Op;
@@ -24,6 +28,7 @@ pub use prototypes::LanePrototypes;
 pub struct Link {
     rank: Arc<Rank>,
     shards: u32,
+    gpu_sums: Option<Arc<dyn BucketSums>>,
 }
 
 /// A step of a stage, as far as tags are concerned.
@@ -52,7 +57,19 @@ impl Link {
         Self {
             rank: Arc::new(rank),
             shards,
+            gpu_sums: None,
         }
+    }
+
+    /// With gradients summed on the GPU.
+    #[must_use]
+    pub fn on_gpu(mut self, sums: Option<Arc<dyn BucketSums>>) -> Self {
+        self.gpu_sums = sums;
+        self
+    }
+
+    pub(super) fn gpu_sums(&self) -> Option<&Arc<dyn BucketSums>> {
+        self.gpu_sums.as_ref()
     }
 
     #[must_use]

@@ -19,6 +19,9 @@ pub enum Op {
     Pulse,
     Confusion,
     FinalModels,
+    Offers,
+    NcclId,
+    NcclFormed,
 }
 
 impl Op {
@@ -40,6 +43,9 @@ impl Op {
             Self::RoundResult => (11, "styles and projectors"),
             Self::Confusion => (12, "confusion matrix"),
             Self::FinalModels => (16, "finished models in their place"),
+            Self::Offers => (17, "what each worker has for sums"),
+            Self::NcclId => (18, "NCCL's unique id"),
+            Self::NcclFormed => (19, "whether NCCL formed"),
         };
         ulda_collective::Op { code, name }
     }

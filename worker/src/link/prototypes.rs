@@ -1,6 +1,6 @@
 //! The prototypes of one batch, gathered over the prompt groups that share it.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use ulda_collective::{Collective, Group};
 use ulda_core::plan::{Lane, Lanes};
 use ulda_method::simulate::{Prototype, PrototypeExchange};
@@ -17,16 +17,19 @@ pub struct LanePrototypes {
     group: Group,
     /// Tells apart the exchanges of batches that are worked on at once.
     data_shard: u32,
+    /// Where the method wants them.
+    device: Device,
 }
 
 impl LanePrototypes {
     #[must_use]
-    pub fn new(link: &Link, at: At, lanes: &Lanes, lane: Lane) -> Self {
+    pub fn new(link: &Link, at: At, lanes: &Lanes, lane: Lane, device: Device) -> Self {
         Self {
             link: link.clone(),
             at,
             group: Group::of(lanes.same_batch(lane)),
             data_shard: lane.data_shard,
+            device,
         }
     }
 }
@@ -53,6 +56,9 @@ impl PrototypeExchange for LanePrototypes {
         let mut prototypes = Vec::new();
         for bytes in &all {
             decode(bytes, &mut prototypes)?;
+        }
+        for prototype in &mut prototypes {
+            prototype.rows = prototype.rows.f_to_device(self.device)?;
         }
         Ok(prototypes)
     }

@@ -48,7 +48,6 @@ impl<'a> Adapt<'a> {
     /// When the state has no source head or style bank, or they do not fit this run.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let config = &context.spec.config().adapt;
-        let device = context.resources.device;
         let start = [names::HEAD, names::SOURCE]
             .into_iter()
             .map(|name| state.section(name))
@@ -58,7 +57,7 @@ impl<'a> Adapt<'a> {
                 stage: "adapt",
                 what: "source-only head",
             })?,
-            device,
+            &context.resources,
         )?;
         head.trainable(true);
         let bank = load_bank(context, state)?.ok_or(StageError::Unprepared {
@@ -108,7 +107,7 @@ impl<'a> Adapt<'a> {
             None
         } else {
             Some(Best {
-                head: head_from(best_head, device)?,
+                head: head_from(best_head, &context.resources)?,
                 miou: state.fact(names::BEST_MIOU)?,
             })
         };

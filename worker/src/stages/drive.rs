@@ -7,6 +7,7 @@ use ulda_core::stage::{Course, Cursor, Stage};
 use super::adapt::Adapt;
 use super::context::{Context, Event};
 use super::evaluate::Evaluate;
+use super::memory::within_memory;
 use super::pretrain::Pretrain;
 use super::simulate::Simulate;
 use super::{Extent, StageError, StageRun};
@@ -42,16 +43,23 @@ fn following(course: &Course, cursor: Cursor) -> Cursor {
 fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result<(), StageError> {
     let stage = state.cursor.stage;
     let started = Instant::now();
-    let mut run = begin(context, state)?;
+    let mut run = within_memory(context, state.cursor, || begin(context, state))?;
     let begun = state.cursor;
+    // Where `state` was last written as a whole.
+    let mut saved = begun;
     while state.cursor.stage == stage && !ended(course, state.cursor) {
         let began = SystemTime::now();
         let outcome = context
             .interrupt
             .check_between_steps()
-            .and_then(|()| run.step(state.cursor.step));
+            .and_then(|()| within_memory(context, state.cursor, || run.step(state.cursor.step)));
         let progress = match outcome {
             Ok(progress) => progress,
+            // It may have come in the middle of an update, so the stage is not to be saved any more.
+            Err(error @ StageError::OutOfMemory(_)) => {
+                state.cursor = saved;
+                return Err(error);
+            }
             Err(error) => {
                 // Before its first step a stage may hold more than the state it began from, which is what
                 // everybody else has.
@@ -71,6 +79,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
         let over = state.cursor.stage != stage || ended(course, state.cursor);
         if over {
             run.save(state, Extent::Complete)?;
+            saved = state.cursor;
         }
         if context.speaks {
             context.tell(Event::Progress {
@@ -81,6 +90,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
         if context.leads() && (over || checkpoint_due(context, state.cursor)) {
             if !over {
                 run.save(state, Extent::Midway)?;
+                saved = state.cursor;
             }
             context.tell(Event::Snapshot(state.deep_clone()));
         }

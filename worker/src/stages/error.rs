@@ -56,6 +56,8 @@ pub enum StageError {
     Text(#[from] ulda_model::text::TextError),
     #[error("libtorch refused an operation")]
     Torch(#[from] tch::TchError),
+    #[error(transparent)]
+    OutOfMemory(Box<super::OutOfMemory>),
     #[error("interrupted: {0}")]
     Interrupted(String),
 }
@@ -92,6 +94,8 @@ impl StageError {
                 | Self::FewStyles { .. }
                 | Self::StyleBank(_)
                 | Self::Text(_)
+                // It would be so again with the same batch on the same device.
+                | Self::OutOfMemory(_)
                 // Another worker would wait as long for the same storage.
                 | Self::Models(crate::checkpoint::CheckpointError::NotBrought { .. })
         )

@@ -92,7 +92,6 @@ impl<'a> Evaluate<'a> {
     /// # Errors
     /// When the state has no source-only or adapted head.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
-        let device = context.resources.device;
         let mut models = Vec::new();
         for (name, section) in [
             ("source-only", names::SOURCE),
@@ -101,7 +100,7 @@ impl<'a> Evaluate<'a> {
         ] {
             let tensors = state.section(section);
             if !tensors.is_empty() {
-                models.push((name, head_from(tensors, device)?));
+                models.push((name, head_from(tensors, &context.resources)?));
             } else if section != names::BEST {
                 return Err(StageError::Unprepared {
                     stage: "evaluate",

@@ -89,7 +89,7 @@ impl Feed {
         let prefetcher = Prefetcher::counted(
             Arc::clone(dataset),
             jobs,
-            NonZeroUsize::MIN,
+            decoders(device),
             capacity,
             Arc::clone(counters),
         )?;
@@ -123,6 +123,21 @@ impl Feed {
     }
 }
 
+/// Threads that decode for one shard. On a CPU they would take the step's own; a GPU eats images faster than one
+/// thread decodes, so its share of the host's cores serves it.
+fn decoders(device: Device) -> NonZeroUsize {
+    const MOST: usize = 16;
+    let count = match device {
+        Device::Cuda(_) => {
+            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            let gpus = usize::try_from(tch::Cuda::device_count()).unwrap_or(1);
+            (cores / gpus.max(1)).clamp(1, MOST)
+        }
+        _ => 1,
+    };
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Images [n, 3, H, W] and labels [n, H, W] of examples of one size.
 ///
 /// # Errors
@@ -150,9 +165,20 @@ pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), S
         ));
     }
     Ok((
-        Tensor::f_stack(&images, 0)?.f_to_device(device)?,
-        Tensor::f_stack(&labels, 0)?.f_to_device(device)?,
+        brought(Tensor::f_stack(&images, 0)?, device)?,
+        brought(Tensor::f_stack(&labels, 0)?, device)?,
     ))
+}
+
+/// `tensor` on `device`. To a GPU it goes from pinned memory, beside whatever the GPU is at; this thread goes on.
+fn brought(tensor: Tensor, device: Device) -> Result<Tensor, StageError> {
+    match device {
+        Device::Cuda(_) => {
+            let pinned = tensor.f_pin_memory(device)?;
+            Ok(pinned.f_to_device_(device, pinned.kind(), true, false)?)
+        }
+        _ => Ok(tensor),
+    }
 }
 
 fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {

@@ -10,6 +10,7 @@ mod drive;
 mod error;
 mod evaluate;
 mod feed;
+mod memory;
 pub mod names;
 mod predict;
 mod pretrain;
@@ -20,6 +21,7 @@ mod texts;
 pub use context::{Context, Event, Interrupt};
 pub use drive::run;
 pub use error::StageError;
+pub use memory::OutOfMemory;
 pub use predict::Predictor;
 pub use simulate::{bank_bytes, leave_bank};
 

@@ -10,7 +10,7 @@ use ulda_model::{Head, HeadConfig};
 
 use super::context::Context;
 use super::feed::Augmentation;
-use super::supervised::{Course, Supervised, head_from, load_momentum};
+use super::supervised::{Course, Supervised, head_from, load_momentum, placed};
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::Progress;
 use crate::state::RunState;
@@ -27,7 +27,6 @@ impl<'a> Pretrain<'a> {
     /// When the state's tensors do not make a head.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let config = &context.spec.config().pretrain;
-        let device = context.resources.device;
         let saved = state.section(names::HEAD);
         let head = if saved.is_empty() {
             let backbone = context.resources.segmentation.config();
@@ -38,13 +37,10 @@ impl<'a> Pretrain<'a> {
                 hidden: channels,
                 ..published
             };
-            Head::new(
-                widths,
-                context.seed(Purpose::Initialisation, Stage::Pretrain, 0, 0),
-            )
-            .to_device(device)
+            let seed = context.seed(Purpose::Initialisation, Stage::Pretrain, 0, 0);
+            placed(&Head::new(widths, seed), &context.resources)
         } else {
-            head_from(saved, device)?
+            head_from(saved, &context.resources)?
         };
         head.trainable(true);
         let sgd = SgdSettings {

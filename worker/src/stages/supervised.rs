@@ -20,6 +20,7 @@ use super::context::Context;
 use super::feed::{Augmentation, Batch, Feed, Portion};
 use crate::agent::Progress;
 use crate::link::{At, GradientReduction, NormSync, Op};
+use crate::resources::Resources;
 use crate::state::{RunState, StateError, read_tensors, write_tensors};
 
 /// Settings that differ between the two stages.
@@ -244,10 +245,15 @@ fn copy_buffers(head: &Head, buffers: &BTreeMap<String, Tensor>) -> Result<(), S
 ///
 /// # Errors
 /// When its tensors do not make a head.
-pub fn head_from(section: BTreeMap<String, Tensor>, device: tch::Device) -> Result<Head, StageError> {
+pub fn head_from(section: BTreeMap<String, Tensor>, resources: &Resources) -> Result<Head, StageError> {
     let origin = std::path::Path::new("run state");
     let weights = Weights::from_tensors(origin, WeightsKind::Safetensors, section.into_iter().collect())?;
-    Ok(Head::load(&weights)?.to_device(device))
+    Ok(placed(&Head::load(&weights)?, resources))
+}
+
+/// A head where and in what this run's networks work.
+pub fn placed(head: &Head, resources: &Resources) -> Head {
+    head.to_device(resources.device).autocast(resources.reduced)
 }
 
 /// Momentum of `set` from a state, or zeros where the stage starts.

@@ -12,9 +12,10 @@ use ulda_collective::{
 use ulda_core::ids::Generation;
 use ulda_core::stage::Stage;
 
+use super::carrier::CarrierRefused;
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Form, Order, StateClaim};
-use crate::link::{At, Link, Op};
+use crate::link::{At, GpuSums, Link, Op};
 use crate::state::{RunState, StateError};
 
 /// Why a generation could not be formed.
@@ -30,8 +31,16 @@ pub enum FormError {
     NoHolder(ulda_core::stage::Cursor),
     #[error("workers start from different states: {0}")]
     Disagree(String),
+    #[error("compute.collective is nccl, and NCCL did not form: {0}")]
+    Nccl(String),
     #[error(transparent)]
     Own(Box<TrainerError>),
+}
+
+impl From<CarrierRefused> for FormError {
+    fn from(refused: CarrierRefused) -> Self {
+        Self::Own(Box::new(TrainerError::Carrier(refused)))
+    }
 }
 
 /// A data plane that stands, with the state in place.
@@ -39,6 +48,8 @@ pub struct Formed {
     pub plane: Arc<DataPlane>,
     pub shards: Vec<Shard>,
     pub state: RunState,
+    /// Sums gradients where they lie; none where the data plane does.
+    pub gpu_sums: Option<Arc<GpuSums>>,
 }
 
 /// Between two attempts to leave a forming.
@@ -139,7 +150,13 @@ impl Trainer {
         let link = Link::new(plane.rank(speaker)?);
         let state = self.agree(form, &link, &speakers)?;
         check_digests(&link, &speakers, &state)?;
-        Ok(Formed { plane, shards, state })
+        let gpu_sums = self.gpu_sums(&plane, &link, &speakers)?.map(Arc::new);
+        Ok(Formed {
+            plane,
+            shards,
+            state,
+            gpu_sums,
+        })
     }
 
     fn membership(&self, form: &Form) -> Membership {
@@ -200,7 +217,7 @@ impl Trainer {
 }
 
 /// Tags of forming; no step of training has this number.
-const FORMING: At = At {
+pub(super) const FORMING: At = At {
     stage: Stage::Pretrain,
     step: u64::MAX,
     iteration: 0,

@@ -12,6 +12,7 @@ use super::shards::{Outcome, Shards};
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Fact, Form, Order, Report, StateClaim};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
+use crate::link::GpuSums;
 use crate::stages::{Event, Interrupt, StageError};
 
 /// How a generation ended for this worker.
@@ -59,6 +60,7 @@ impl Trainer {
             None => self.train(generation, formed),
             Some(left) => {
                 self.state = Some(formed.state);
+                close(formed.gpu_sums)?;
                 drop(formed.plane);
                 if let Ok(Left::Abandoned { fenced }) = &left {
                     self.tell_broke(
@@ -111,7 +113,12 @@ impl Trainer {
     }
 
     fn train(&mut self, generation: Generation, formed: Formed) -> Result<Left, TrainerError> {
-        let Formed { plane, shards, state } = formed;
+        let Formed {
+            plane,
+            shards,
+            state,
+            gpu_sums,
+        } = formed;
         self.meters.generation_began(generation, plane.meter());
         tracing::info!(%generation, at = %state.cursor, shards = shards.len(), "training");
         let (events, event_inbox) = unbounded();
@@ -125,7 +132,15 @@ impl Trainer {
         });
         let writer = CheckpointWriter::start(self.checkpoints.clone(), written);
         let interrupt = Arc::new(Interrupt::default());
-        let running = Shards::start(self, &plane, &shards, state, &events, &interrupt)?;
+        let running = Shards::start(
+            self,
+            &plane,
+            gpu_sums.as_ref(),
+            &shards,
+            state,
+            &events,
+            &interrupt,
+        )?;
         drop(events);
 
         let mut left = None;
@@ -173,6 +188,7 @@ impl Trainer {
             self.note_checkpoint(generation, outcome);
         }
         self.meters.generation_ended(plane.fault().is_some());
+        close(gpu_sums)?;
         drop(plane);
         self.conclude(generation, outcome, left)
     }
@@ -336,6 +352,14 @@ impl Trainer {
             waiting_for,
             state: self.state.as_ref().map(claim),
         });
+    }
+}
+
+/// Ends a generation's sums on the GPU, which no shard uses any more.
+fn close(sums: Option<Arc<GpuSums>>) -> Result<(), TrainerError> {
+    match sums.and_then(Arc::into_inner) {
+        Some(sums) => sums.close().map_err(TrainerError::Nccl),
+        None => Ok(()),
     }
 }
 

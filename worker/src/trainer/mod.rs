@@ -3,6 +3,7 @@
 //! One thread owns the worker's state between generations and hands copies to the shards' threads within one. Tensors
 //! never enter async code. Invariant: `state` is always a complete state, the most advanced this worker has seen.
 
+mod carrier;
 mod courier;
 mod finish;
 mod form;
@@ -24,6 +25,7 @@ use ulda_storage::fetch::{InputError, Inputs};
 
 use crate::agent::{Agent, Fact, Order, StateClaim};
 use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
+use crate::device::{Chosen, Refusal};
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
@@ -50,6 +52,12 @@ pub enum TrainerError {
     #[error(transparent)]
     Resources(#[from] ResourceError),
     #[error(transparent)]
+    Device(#[from] Refusal),
+    #[error(transparent)]
+    Carrier(#[from] carrier::CarrierRefused),
+    #[error("this process cannot go on: {0}")]
+    Nccl(#[source] ulda_nccl::NcclError),
+    #[error(transparent)]
     Input(#[from] InputError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -59,6 +67,8 @@ pub enum TrainerError {
     Stage(#[from] StageError),
     #[error("the coordinator is gone: {0}")]
     Orphaned(String),
+    #[error(transparent)]
+    Torch(#[from] ulda_torch::TorchError),
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("a shard's thread panicked; hint: its message stands above in this worker's log")]
@@ -70,7 +80,10 @@ impl TrainerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(ResourceError::State(_)) => exit::FAILED,
-            Self::Resources(_) | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
+            Self::Resources(_)
+            | Self::Device(_)
+            | Self::Carrier(_)
+            | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
             Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
             Self::Input(error) if error.cause.is_of_the_storage() => exit::UNAVAILABLE,
             Self::Checkpoint(CheckpointError::Storage(error)) if error.is_of_the_storage() => {
@@ -83,6 +96,8 @@ impl TrainerError {
             | Self::Checkpoint(_)
             | Self::State(_)
             | Self::Stage(_)
+            | Self::Torch(_)
+            | Self::Nccl(_)
             | Self::Thread(_)
             | Self::Panicked => exit::FAILED,
         }
@@ -93,6 +108,7 @@ impl TrainerError {
 pub struct Trainer {
     agent: Agent,
     spec: Arc<RunSpec>,
+    device: Chosen,
     resources: Resources,
     listener: Arc<Listener>,
     run: ulda_collective::RunId,
@@ -117,7 +133,8 @@ pub struct Setup {
     pub run: String,
     pub secret: [u8; 32],
     pub listener: Listener,
-    pub device: tch::Device,
+    /// The device to compute on, or why it is not there.
+    pub device: Result<Chosen, Refusal>,
     pub meters: Arc<Meters>,
 }
 
@@ -133,10 +150,12 @@ impl Trainer {
 
     fn prepare(agent: &Agent, setup: Setup) -> Result<Parts, TrainerError> {
         tch::set_num_threads(i32::try_from(setup.spec.threads_per_shard()).unwrap_or(i32::MAX));
+        let device = setup.device.clone()?;
+        device.prepare(setup.spec.config().compute.precision)?;
         let counters = Counters::default();
         let inputs = Inputs::new(setup.spec.config(), setup.cache.clone(), counters.clone());
         let config = inputs.bring(setup.spec.config())?;
-        let resources = Resources::load(&config, &setup.run_directory, setup.device)?;
+        let resources = Resources::load(&config, &setup.run_directory, device.device)?;
         let clip = &resources.clip_origin;
         let checkpoints = courier::checkpoints(agent, &setup.spec, &setup.run_directory, clip, &counters)?;
         let (found, damaged) = checkpoints.newest()?;
@@ -152,6 +171,7 @@ impl Trainer {
         agent.tell(Fact::Ready { state: claim });
         Ok(Parts {
             setup,
+            device,
             resources,
             checkpoints,
             state,
@@ -280,6 +300,7 @@ impl Trainer {
 
 struct Parts {
     setup: Setup,
+    device: Chosen,
     resources: Resources,
     checkpoints: Checkpoints,
     state: Option<RunState>,
@@ -289,6 +310,7 @@ impl Parts {
     fn into_trainer(self, agent: Agent) -> Trainer {
         let Self {
             setup,
+            device,
             resources,
             checkpoints,
             state,
@@ -296,6 +318,7 @@ impl Parts {
         Trainer {
             agent,
             spec: Arc::new(setup.spec),
+            device,
             resources,
             listener: Arc::new(setup.listener),
             meters: setup.meters,

@@ -10,7 +10,7 @@ use super::finish::leave_models;
 use super::generation::Failure;
 use super::{Trainer, TrainerError};
 use crate::checkpoint::Checkpoints;
-use crate::link::Link;
+use crate::link::{BucketSums, GpuSums, Link};
 use crate::stages::{self, Context, Event, Interrupt, StageError};
 use crate::state::RunState;
 
@@ -39,6 +39,7 @@ impl Shards {
     pub fn start(
         trainer: &Trainer,
         plane: &Arc<DataPlane>,
+        gpu_sums: Option<&Arc<GpuSums>>,
         shards: &[Shard],
         state: RunState,
         events: &Sender<Event>,
@@ -51,7 +52,7 @@ impl Shards {
             let plane = Arc::clone(plane);
             let context = Context {
                 spec: Arc::clone(&trainer.spec),
-                link: Link::new(rank),
+                link: Link::new(rank).on_gpu(gpu_sums.cloned().map(|sums| sums as Arc<dyn BucketSums>)),
                 resources: trainer.resources.share(),
                 events: events.clone(),
                 interrupt: Arc::clone(interrupt),
@@ -61,8 +62,12 @@ impl Shards {
             };
             let (state, checkpoints) = (state.deep_clone(), trainer.checkpoints.clone());
             let span = tracing::info_span!("shard", shard = shard.0);
+            let device = trainer.device.clone();
             let body = move || {
                 let _entered = span.entered();
+                if let Err(error) = device.settle_thread() {
+                    tracing::warn!(%error, "libtorch is not set up as it should be for this shard");
+                }
                 tch::set_num_threads(threads_per_shard);
                 serve(&context, &plane, &checkpoints, shard, state)
             };

@@ -5,22 +5,44 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
 #include <climits>
 #include <malloc.h>
+#include <mutex>
+#include <set>
 
 namespace {
 at::DeviceType device_type(int cuda) {
   return cuda ? at::kCUDA : at::kCPU;
 }
+// Each text once in the life of the process; libtorch says the same at every call.
+struct SayOnce : c10::WarningHandler {
+  void process(const c10::Warning& warning) override {
+    static std::mutex guard;
+    static std::set<std::string> said;
+    std::lock_guard<std::mutex> held(guard);
+    if (said.insert(warning.msg()).second) {
+      c10::WarningHandler::process(warning);
+    }
+  }
+};
 } // namespace
 
 extern "C" {
 
+int ulda_settle_thread() {
+  return ulda::guarded([] {
+    static SayOnce once;
+    c10::WarningUtils::set_warning_handler(&once);
+    c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+  });
+}
+
 int ulda_set_deterministic(int on) {
   return ulda::guarded([&] {
-    at::globalContext().setDeterministicAlgorithms(on != 0, false);
+    at::globalContext().setDeterministicAlgorithms(on != 0, /*warn_only=*/true);
     at::globalContext().setDeterministicCuDNN(on != 0);
     if (on) {
       at::globalContext().setBenchmarkCuDNN(false);
@@ -30,7 +52,7 @@ int ulda_set_deterministic(int on) {
 
 int ulda_set_tf32(int on) {
   return ulda::guarded([&] {
-    at::globalContext().setAllowTF32CuBLAS(on != 0);
+    at::globalContext().setAllowTF32CuBLAS(false);
     at::globalContext().setAllowTF32CuDNN(on != 0);
   });
 }

@@ -56,6 +56,16 @@ unsafe extern "C" {
     pub fn ulda_inference_leave(guard: *mut c_void);
     pub fn ulda_channels_last(input: *mut c_void, output: *mut *mut c_void) -> c_int;
     pub fn ulda_cuda_memory(index: c_int, figures: *mut i64) -> c_int;
+    pub fn ulda_settle_thread() -> c_int;
+    pub fn ulda_device_use(index: c_int) -> c_int;
+    pub fn ulda_device_synchronize(index: c_int) -> c_int;
+    pub fn ulda_stream_current(index: c_int, id: *mut i64) -> c_int;
+    pub fn ulda_stream_pool(index: c_int, id: *mut i64) -> c_int;
+    pub fn ulda_stream_native(index: c_int, id: i64, handle: *mut *mut c_void) -> c_int;
+    pub fn ulda_event_record(index: c_int, id: i64, event: *mut *mut c_void) -> c_int;
+    pub fn ulda_event_block(event: *mut c_void, index: c_int, id: i64) -> c_int;
+    pub fn ulda_event_query(event: *mut c_void, passed: *mut c_int) -> c_int;
+    pub fn ulda_event_free(event: *mut c_void);
     pub fn ulda_archive_read(path: *const c_char, sink: *mut c_void, visit: Visit) -> c_int;
 }
 

@@ -1,6 +1,6 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
-//! its own, hooks after a gradient is accumulated, TorchScript archives with their buffers, and the
-//! switches for determinism, precision and threads.
+//! its own, hooks after a gradient is accumulated, TorchScript archives with their buffers, streams and events, and
+//! the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
 //! [`TorchError`]; a panic in a Rust callback becomes an error of the call that ran it. No file or
@@ -10,10 +10,12 @@
 
 pub mod archive;
 pub mod cuda;
+pub mod driver;
 mod error;
 mod ffi;
 pub mod grad;
 pub mod runtime;
+pub mod stream;
 mod sync;
 
 pub use error::TorchError;

@@ -7,8 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{TorchError, ffi};
 
-/// Only algorithms with repeatable results, on or off, for the whole process. On CUDA, cuBLAS also
-/// wants `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment before its first use.
+/// Algorithms with repeatable results wherever libtorch has one, on or off, for the whole process; where it has none
+/// it warns once and goes on. On CUDA, cuBLAS also wants `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment before
+/// its first use.
 pub fn set_deterministic(on: bool) -> Result<(), TorchError> {
     // SAFETY: plain call.
     ffi::check("set_deterministic", unsafe {
@@ -16,7 +17,19 @@ pub fn set_deterministic(on: bool) -> Result<(), TorchError> {
     })
 }
 
-/// TF32 in CUDA matrix products and convolutions, on or off, for the whole process.
+/// Settles the calling thread for training: backward passes run on it, not on libtorch's one thread per GPU, where
+/// shards that wait for each other in the middle of a backward pass would queue; and each of libtorch's warnings is
+/// said once.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn settle_thread() -> Result<(), TorchError> {
+    // SAFETY: plain call.
+    ffi::check("settle_thread", unsafe { ffi::ulda_settle_thread() })
+}
+
+/// TF32 in CUDA convolutions, on or off, for the whole process. Matrix products keep all bits: the method has
+/// differences of nearly equal numbers among them.
 pub fn set_tf32(on: bool) -> Result<(), TorchError> {
     // SAFETY: plain call.
     ffi::check("set_tf32", unsafe { ffi::ulda_set_tf32(on.into()) })

@@ -7,9 +7,9 @@ mod rules;
 mod storage;
 
 pub use config::{
-    AdaptConfig, CheckpointConfig, ClipConfig, DatasetConfig, DeadlineConfig, DomainConfig, EvaluateConfig,
-    EvaluationSetConfig, JitterConfig, Layout, PretrainConfig, RecoveryConfig, RunConfig, RunSection,
-    SimulateConfig, SourceConfig,
+    AdaptConfig, CheckpointConfig, ClipConfig, CollectiveChoice, ComputeConfig, DatasetConfig,
+    DeadlineConfig, DeviceChoice, DomainConfig, EvaluateConfig, EvaluationSetConfig, JitterConfig, Layout,
+    Precision, PretrainConfig, RecoveryConfig, RunConfig, RunSection, SimulateConfig, SourceConfig,
 };
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{Layout, RunConfig};
+use super::config::{CollectiveChoice, DeviceChoice, Layout, Precision, RunConfig};
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
 
@@ -411,6 +411,32 @@ impl<'a> Rules<'a> {
             self.within(&format!("recovery.{key}"), seconds, 0.0, 1e6);
         }
         self.workers_that_can_be();
+        self.compute();
+    }
+
+    fn compute(&mut self) {
+        let compute = &self.config.compute;
+        if compute.device == DeviceChoice::Cpu && compute.collective == CollectiveChoice::Nccl {
+            self.problem(
+                "compute.collective",
+                "nccl carries sums between GPUs, and compute.device is cpu",
+                "make it tcp or auto, or leave compute.device out",
+            );
+        }
+        if compute.device == DeviceChoice::Cpu && compute.precision == Precision::Tf32 {
+            self.problem(
+                "compute.precision",
+                "tf32 is a number format of GPUs, and compute.device is cpu",
+                "make it fp32 or bf16",
+            );
+        }
+        if compute.ordered_sums && compute.collective == CollectiveChoice::Tcp {
+            self.problem(
+                "compute.ordered_sums",
+                "it is about NCCL, and compute.collective is tcp, whose sums are always in shard order",
+                "leave it out",
+            );
+        }
     }
 
     fn workers_that_can_be(&mut self) {

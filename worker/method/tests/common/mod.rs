@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use ulda_golden::Fixture;
 use ulda_method::losses::CLASS_COUNT;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
@@ -29,9 +29,9 @@ impl Tiny {
         let clip = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
         let source = Weights::read(&ulda_golden::path("tiny_source.pth")).unwrap();
         Tiny {
-            clip: Backbone::load(&clip).unwrap(),
-            source: Backbone::load(&source).unwrap(),
-            head: Head::load(&source).unwrap(),
+            clip: Backbone::load(&clip).unwrap().to_device(ulda_golden::device()),
+            source: Backbone::load(&source).unwrap().to_device(ulda_golden::device()),
+            head: Head::load(&source).unwrap().to_device(ulda_golden::device()),
         }
     }
 
@@ -52,7 +52,7 @@ pub fn texts(stage1: &Fixture, domains: i64) -> TextBank {
     let scene = stage1.f32("text.scene").narrow(0, 0, domains);
     let region = Tensor::zeros(
         [domains, CLASS_COUNT, scene.size()[1]],
-        (Kind::Float, Device::Cpu),
+        (Kind::Float, ulda_golden::device()),
     );
     let present = stage1.json()["classes_present_at_feature_resolution"].clone();
     for (image, classes) in present.as_array().unwrap().iter().enumerate() {

@@ -1,7 +1,7 @@
 //! CLIP's ModifiedResNet, frozen, in the two uses the method makes of it (CLIP `model.py`; DeepLab's
 //! dilation as in the authors' `modified_resnet.py`).
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::clip::attention_pool::AttentionPool;
 use crate::clip::config::ImageConfig;
@@ -36,6 +36,8 @@ pub enum BackboneError {
 pub struct Backbone {
     config: ImageConfig,
     digest: String,
+    /// Of convolutions; what comes in and goes out is float32.
+    kind: Kind,
     stem: [FrozenConv; 3],
     stages: [Vec<Bottleneck>; 4],
     dilated_last: Vec<Bottleneck>,
@@ -80,6 +82,7 @@ impl Backbone {
         picker.finish(Self {
             config,
             digest,
+            kind: Kind::Float,
             stem,
             stages,
             dilated_last,
@@ -115,16 +118,16 @@ impl Backbone {
     /// The low-level feature: stem and first stage. [N, 3, H, W] → [N, C₁, H/4, W/4], channels
     /// innermost in memory.
     pub fn stem_and_layer1(&self, x: &Tensor) -> Tensor {
-        self.layer1_sum(x).relu_()
+        self.leave(&self.layer1_sum(x).relu_())
     }
 
     /// The same without the very last ReLU (the one after the residual sum of the last block).
     pub fn low_level_without_last_relu(&self, x: &Tensor) -> Tensor {
-        self.layer1_sum(x)
+        self.leave(&self.layer1_sum(x))
     }
 
     fn layer1_sum(&self, x: &Tensor) -> Tensor {
-        let stem = self.stem(x);
+        let stem = self.convolve_stem(x);
         match self.stages[0].split_last() {
             Some((last, rest)) => last.before_relu(&run(rest, &stem)),
             None => stem,
@@ -133,31 +136,49 @@ impl Backbone {
 
     /// The stem alone: [N, 3, H, W] → [N, width, H/4, W/4].
     pub fn stem(&self, x: &Tensor) -> Tensor {
+        self.leave(&self.convolve_stem(x))
+    }
+
+    fn convolve_stem(&self, x: &Tensor) -> Tensor {
         let convolved = self
             .stem
             .iter()
-            .fold(channels_last(x), |x, conv| conv.forward(&x).relu_());
+            .fold(self.enter(x), |x, conv| conv.forward(&x).relu_());
         average_pool(&convolved, 2)
+    }
+
+    fn enter(&self, x: &Tensor) -> Tensor {
+        channels_last(&x.to_kind(self.kind))
+    }
+
+    fn leave(&self, x: &Tensor) -> Tensor {
+        x.to_kind(Kind::Float)
+    }
+
+    /// `x` through some of the stages.
+    fn through(&self, x: &Tensor, stages: &[&[Bottleneck]]) -> Tensor {
+        let out = stages.iter().fold(self.enter(x), |x, stage| run(stage, &x));
+        self.leave(&out)
     }
 
     /// Stage 2 (after the low-level feature): [N, C₁, h, w] → [N, 2·C₁, h/2, w/2].
     pub fn layer2(&self, low: &Tensor) -> Tensor {
-        run(&self.stages[1], &channels_last(low))
+        self.through(low, &[&self.stages[1]])
     }
 
     /// Stage 3.
     pub fn layer3(&self, x: &Tensor) -> Tensor {
-        run(&self.stages[2], x)
+        self.through(x, &[&self.stages[2]])
     }
 
     /// Stage 4 with all strides.
     pub fn layer4(&self, x: &Tensor) -> Tensor {
-        run(&self.stages[3], x)
+        self.through(x, &[&self.stages[3]])
     }
 
     /// Stage 4 without stride, the last block dilated by 2.
     pub fn layer4_dilated(&self, x: &Tensor) -> Tensor {
-        run(&self.dilated_last, x)
+        self.through(x, &[&self.dilated_last])
     }
 
     /// The CLIP branch from the low-level feature on: stages 2 to 4 with all strides, attention pooling.
@@ -179,13 +200,14 @@ impl Backbone {
                 side,
             });
         }
-        Ok(pool.forward(&self.layer4(&self.layer3(&self.layer2(low)))))
+        let [_, second, third, fourth] = self.stages.each_ref().map(Vec::as_slice);
+        Ok(pool.forward(&self.through(low, &[second, third, fourth])))
     }
 
     /// The segmentation branch from the low-level feature on: stages 2 to 4, the last dilated.
     /// [N, C₁, h, w] → [N, 8·C₁, h/4, w/4].
     pub fn deep(&self, low: &Tensor) -> Tensor {
-        self.layer4_dilated(&self.layer3(&self.layer2(low)))
+        self.through(low, &[&self.stages[1], &self.stages[2], &self.dilated_last])
     }
 
     /// A copy on another device (shallow on the same).
@@ -195,6 +217,18 @@ impl Backbone {
             |block| block.to_device(device),
             |pool| pool.to_device(device),
         )
+    }
+
+    /// The same tower with convolutions in `kind`, such as bfloat16. Features and embeddings stay float32; the
+    /// attention pool, which has little to compute, works in float32.
+    pub fn to_kind(&self, kind: Kind) -> Self {
+        let mut lowered = self.map(
+            |conv| conv.to_kind(kind),
+            |block| block.to_kind(kind),
+            AttentionPool::shallow_clone,
+        );
+        lowered.kind = kind;
+        lowered
     }
 
     fn map(
@@ -210,6 +244,7 @@ impl Backbone {
         Self {
             config: self.config.clone(),
             digest: self.digest.clone(),
+            kind: self.kind,
             stem: self.stem.each_ref().map(conv),
             dilated_last: dilate(&stages[3]),
             stages,

@@ -86,6 +86,15 @@ impl FrozenConv {
         }
     }
 
+    /// With weights and bias of another kind; inputs must be of it too.
+    pub fn to_kind(&self, kind: Kind) -> Self {
+        Self {
+            weight: channels_last(&self.weight.to_kind(kind)),
+            bias: self.bias.to_kind(kind),
+            ..*self
+        }
+    }
+
     pub fn to_device(&self, device: Device) -> Self {
         Self {
             weight: self.weight.to_device(device),
@@ -203,6 +212,10 @@ impl Bottleneck {
 
     pub fn to_device(&self, device: Device) -> Self {
         self.map(|conv| conv.to_device(device))
+    }
+
+    pub fn to_kind(&self, kind: Kind) -> Self {
+        self.map(|conv| conv.to_kind(kind))
     }
 
     fn map(&self, each: impl Fn(&FrozenConv) -> FrozenConv) -> Self {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tch::{Kind, Tensor};
+use ulda_torch::runtime::Autocast;
 use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout};
 
 use crate::clip::channels_last;
@@ -84,6 +85,9 @@ impl Head {
         mut layer: impl FnMut(&ConvNorm, &Tensor) -> Result<Tensor, E>,
         end_of_aspp: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Result<Tensor, E> {
+        let _autocast = self
+            .autocast
+            .map(|kind| Autocast::enter(self.device(), kind).expect("bfloat16 or half, as `autocast` says"));
         let layers = &self.layers;
         let mut block = |index: usize, x: &Tensor| layer(&layers[index], &layers[index].convolve(x));
         let low = block(LOW, &channels_last(low))?;
@@ -108,6 +112,7 @@ impl Head {
                 [1, 1],
                 1,
             )
+            .to_kind(Kind::Float)
             .contiguous())
     }
 }

@@ -169,6 +169,7 @@ impl ConvNorm {
         let (gamma, beta) = (Some(&self.gamma), Some(&self.beta));
         let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
         convolved
+            .to_kind(Kind::Float)
             .batch_norm(
                 gamma,
                 beta,

@@ -1,6 +1,6 @@
 //! The head's parameters and buffers: taken from a checkpoint, made new, copied, named.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::head::layer::{ConvNorm, PLACES};
 use crate::seeded::Seeded;
@@ -59,6 +59,7 @@ pub struct Head {
     pub(super) layers: [ConvNorm; 8],
     pub(super) last_weight: Tensor,
     pub(super) last_bias: Tensor,
+    pub(super) autocast: Option<Kind>,
 }
 
 const LAST: &str = "classifier.classifier.3";
@@ -81,6 +82,7 @@ impl Head {
             layers,
             last_weight,
             last_bias,
+            autocast: None,
         })
     }
 
@@ -96,6 +98,7 @@ impl Head {
             layers,
             last_weight,
             last_bias,
+            autocast: None,
         }
     }
 
@@ -171,6 +174,14 @@ impl Head {
         }
     }
 
+    /// The same head whose convolutions and matrix products work in `kind`, bfloat16 or half, or in float32. Weights,
+    /// BatchNorm, logits and gradients are float32 in any case.
+    #[must_use]
+    pub fn autocast(mut self, kind: Option<Kind>) -> Self {
+        self.autocast = kind;
+        self
+    }
+
     /// A head on the same tensors.
     pub fn shallow_clone(&self) -> Self {
         self.map(Tensor::shallow_clone)
@@ -193,6 +204,7 @@ impl Head {
             layers: self.layers.each_ref().map(|layer| layer.map(&each)),
             last_weight: each(&self.last_weight),
             last_bias: each(&self.last_bias),
+            autocast: self.autocast,
         }
     }
 

@@ -93,7 +93,7 @@ impl<'a> Simulate<'a> {
             lane,
             feed: feed.transpose()?,
             texts: texts::domain_texts(context, state.cursor)?,
-            head: head_from(source, context.resources.device)?,
+            head: head_from(source, &context.resources)?,
             projectors: projectors(context, state, domains)?,
             bank: load_bank(context, state)?.unwrap_or_else(|| StyleBank::new(bank_header(context))),
             batches: Batches::new(seed, Stage::Simulate, context.resources.train.len(), config.batch),

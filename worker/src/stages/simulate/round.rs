@@ -85,7 +85,7 @@ impl Simulate<'_> {
             }),
         };
         let mut round = Round::begin(self.settings, networks, &prepared, projectors, Start::Content)?;
-        let exchange = LanePrototypes::new(&self.context.link, at, &self.lanes, lane);
+        let exchange = LanePrototypes::new(&self.context.link, at, &self.lanes, lane, resources.device);
         let reduce = LaneReduce::new(&self.context.link, at, &self.lanes, lane);
         let dropout_seed = |iteration: usize, domain: usize| {
             let position = (iteration * self.projectors.len() + domain) as u64;

@@ -1,0 +1,261 @@
+//! Out of memory, told so that a person knows what to lower.
+//!
+//! libtorch says it in an error or, from operations that have no error, in a panic; both end here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use tch::Device;
+use ulda_core::spec::RunConfig;
+use ulda_core::stage::{Cursor, Stage};
+use ulda_torch::cuda::{self, DeviceMemory};
+
+use super::StageError;
+use super::context::Context;
+
+/// A stage that did not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory on {place} in {at}: {asked}{held}; {shapes}; hint: {advice}")]
+pub struct OutOfMemory {
+    /// Such as `cuda:0`.
+    pub place: String,
+    pub at: Cursor,
+    /// What could not be had.
+    pub asked: String,
+    /// What the device has and who holds it; empty where nobody knows.
+    pub held: String,
+    /// Sizes of the step's tensors.
+    pub shapes: String,
+    pub advice: String,
+}
+
+/// `body`, with want of memory told as such whether it comes as an error or as a panic.
+pub fn within_memory<T>(
+    context: &Context,
+    at: Cursor,
+    body: impl FnOnce() -> Result<T, StageError>,
+) -> Result<T, StageError> {
+    let tell = |asked: String| {
+        let device = context.resources.device;
+        let config = context.spec.config();
+        StageError::OutOfMemory(Box::new(out_of_memory(at, device, config, asked)))
+    };
+    match catch_unwind(AssertUnwindSafe(body)) {
+        // Another worker's want of memory is not this one's.
+        Ok(Err(
+            error @ (StageError::Collective(_) | StageError::Reduction(_) | StageError::Interrupted(_)),
+        )) => Err(error),
+        Ok(Err(error)) => Err(shortage(&error.with_causes()).map_or(error, tell)),
+        Ok(done) => done,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            match text.and_then(shortage) {
+                Some(asked) => Err(tell(asked)),
+                None => resume_unwind(panic),
+            }
+        }
+    }
+}
+
+/// What could not be had, if `text` is libtorch's word for want of memory.
+fn shortage(text: &str) -> Option<String> {
+    let after = |mark: &str| text.split_once(mark).map(|(_, rest)| rest);
+    if let Some(rest) = after("CUDA out of memory. Tried to allocate ") {
+        let size: Vec<&str> = rest.split_whitespace().take(2).collect();
+        return Some(format!("{} were asked for", size.join(" ").trim_end_matches('.')));
+    }
+    if let Some(rest) = after("DefaultCPUAllocator: ") {
+        let bytes: String = rest
+            .split_once("tried to allocate ")
+            .map_or("", |(_, rest)| rest)
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        return Some(match bytes.parse::<u64>() {
+            Ok(bytes) => format!("{} were asked for", gib(bytes)),
+            Err(_) => "memory was asked for".to_owned(),
+        });
+    }
+    let of_a_library = ["CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"];
+    of_a_library
+        .iter()
+        .any(|status| text.contains(status))
+        .then(|| "cuDNN or cuBLAS asked for a workspace".to_owned())
+}
+
+fn out_of_memory(at: Cursor, device: Device, config: &RunConfig, asked: String) -> OutOfMemory {
+    let (place, memory) = match device {
+        Device::Cuda(index) => (
+            format!("cuda:{index}"),
+            u8::try_from(index)
+                .ok()
+                .and_then(|index| cuda::memory(index).ok()),
+        ),
+        _ => ("the CPU".to_owned(), None),
+    };
+    OutOfMemory {
+        place,
+        at,
+        asked,
+        held: memory.map_or_else(String::new, |memory| held(&memory)),
+        shapes: shapes(at.stage, config),
+        advice: advice(at.stage, config, memory.as_ref()),
+    }
+}
+
+fn held(memory: &DeviceMemory) -> String {
+    let others = memory
+        .total_bytes
+        .saturating_sub(memory.free_bytes + memory.reserved_bytes);
+    format!(
+        "; of its {} this worker holds {}, other processes and CUDA itself {}, and {} are free",
+        gib(memory.total_bytes),
+        gib(memory.reserved_bytes),
+        gib(others),
+        gib(memory.free_bytes)
+    )
+}
+
+fn shapes(stage: Stage, config: &RunConfig) -> String {
+    let shards = config.run.shards.unwrap_or(1).max(1);
+    let per_shard = |batch: u32| batch.div_ceil(shards.min(batch.max(1)));
+    let step = |batch: u32, crop: u32| {
+        format!(
+            "a shard's images are [{}, 3, {crop}, {crop}], its logits [{0}, 19, {crop}, {crop}]",
+            per_shard(batch)
+        )
+    };
+    match stage {
+        Stage::Pretrain => step(config.pretrain.batch, config.pretrain.crop),
+        Stage::Simulate => {
+            let (batch, crop) = (config.simulate.batch, config.simulate.crop);
+            format!(
+                "a shard's images are [{batch}, 3, {crop}, {crop}], one domain's logits [{batch}, 19, {crop}, {crop}]"
+            )
+        }
+        Stage::Adapt => step(config.adapt.batch, config.adapt.crop),
+        Stage::Evaluate => "whole images are scored one at a time, [1, 3, height, width]".to_owned(),
+    }
+}
+
+fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> String {
+    let name = stage.name();
+    let (batch, crop) = match stage {
+        Stage::Pretrain => (config.pretrain.batch, config.pretrain.crop),
+        Stage::Simulate => (config.simulate.batch, config.simulate.crop),
+        Stage::Adapt => (config.adapt.batch, config.adapt.crop),
+        Stage::Evaluate => {
+            return "give the sets a centre_crop, or fewer workers per host".to_owned();
+        }
+    };
+    let mut ways = vec![format!("lower {name}.batch ({batch}) or {name}.crop ({crop})")];
+    if stage == Stage::Pretrain {
+        ways.push(format!(
+            "lower pretrain.head_channels ({})",
+            config.pretrain.head_channels
+        ));
+    }
+    if matches!(stage, Stage::Pretrain | Stage::Adapt) {
+        ways.push(format!(
+            "raise run.shards ({}) and the workers with it",
+            config.run.shards.unwrap_or(1)
+        ));
+    }
+    match memory {
+        Some(memory) if memory.reserved_bytes * 2 < memory.total_bytes => {
+            ways.insert(0, "end the other processes on this GPU".to_owned());
+        }
+        Some(_) if config.compute.precision != ulda_core::spec::Precision::Bf16 => {
+            ways.push("make compute.precision bf16".to_owned());
+        }
+        Some(_) => {}
+        None => ways.push("put fewer workers on this host".to_owned()),
+    }
+    ways.join(", or ")
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Kind, Tensor};
+
+    fn at(stage: Stage) -> Cursor {
+        Cursor { stage, step: 7 }
+    }
+
+    #[test]
+    fn libtorchs_words_are_understood_and_others_left_alone() {
+        let gpu = "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 79.11 GiB";
+        assert_eq!(shortage(gpu).unwrap(), "1.50 GiB were asked for");
+        assert!(shortage("cuDNN error: CUDNN_STATUS_ALLOC_FAILED").is_some());
+        assert_eq!(
+            shortage("CUDA error: an illegal memory access was encountered"),
+            None
+        );
+    }
+
+    #[test]
+    fn what_this_libtorch_says_when_memory_is_short_is_understood() {
+        let huge = Tensor::f_zeros([1 << 50], (Kind::Float, Device::Cpu)).unwrap_err();
+        assert_eq!(
+            shortage(&huge.to_string()).as_deref(),
+            Some("4194304.00 GiB were asked for"),
+            "{huge}"
+        );
+        let panic = catch_unwind(|| Tensor::zeros([1 << 50], (Kind::Float, Device::Cpu))).unwrap_err();
+        let text = panic.downcast_ref::<String>().expect("tch panics with a text");
+        assert!(shortage(text).is_some(), "{text}");
+    }
+
+    #[test]
+    fn the_sentence_names_stage_sizes_and_what_to_lower() {
+        let mut config = RunConfig::default();
+        config.run.shards = Some(4);
+        let told = out_of_memory(
+            at(Stage::Adapt),
+            Device::Cpu,
+            &config,
+            "1 GiB were asked for".into(),
+        );
+        let (batch, crop) = (config.adapt.batch, config.adapt.crop);
+        let text = told.to_string();
+        assert!(text.starts_with("out of memory on the CPU in adapt"), "{text}");
+        assert!(
+            text.contains(&format!("[{}, 3, {crop}, {crop}]", batch.div_ceil(4))),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!(
+                "hint: lower adapt.batch ({batch}) or adapt.crop ({crop}), or raise run.shards (4)"
+            )),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_gpu_that_others_fill_is_told() {
+        let gib = 1 << 30;
+        let memory = DeviceMemory {
+            allocated_bytes: 5 * gib,
+            allocated_peak_bytes: 5 * gib,
+            reserved_bytes: 6 * gib,
+            reserved_peak_bytes: 6 * gib,
+            free_bytes: gib,
+            total_bytes: 80 * gib,
+            out_of_memory_count: 1,
+        };
+        assert_eq!(
+            held(&memory),
+            "; of its 80.00 GiB this worker holds 6.00 GiB, other processes and CUDA itself 73.00 GiB, and 1.00 GiB are free"
+        );
+        let advice = advice(Stage::Simulate, &RunConfig::default(), Some(&memory));
+        assert!(
+            advice.starts_with("end the other processes on this GPU, or lower simulate.batch"),
+            "{advice}"
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! What carries gradients between the workers of a generation: NCCL where it can, else TCP.
+//!
+//! Every worker tells all others what it has, over the mesh that already stands; each then decides the same. NCCL's
+//! unique id goes the same way: the mesh knows its members, and strangers do not hear it.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ulda_collective::{CollectiveError, DataPlane, Group, WorkerIndex};
+use ulda_core::spec::CollectiveChoice;
+use ulda_nccl::{Communicator, Deadlines, Library, NcclError, Seat, UniqueId};
+
+use super::form::{FORMING, FormError};
+use super::{Trainer, TrainerError};
+use crate::link::{GpuSums, GpuTime, Layout, Link, Op};
+
+/// Longest wait for NCCL to let go of a broken communicator, after which this process goes.
+const ABORT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What one worker has to offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Offer {
+    /// Identity of its GPU, if it computes on one.
+    gpu: Option<String>,
+    /// NCCL's version, or why it has none.
+    nccl: Result<String, String>,
+}
+
+/// What all workers decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Carrier {
+    Tcp(Option<Obstacle>),
+    Nccl,
+    /// One worker, which needs none.
+    Nobody,
+}
+
+/// Why NCCL cannot serve these workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Obstacle {
+    OnCpu {
+        worker: usize,
+    },
+    SharedGpu {
+        first: usize,
+        second: usize,
+    },
+    NoLibrary {
+        worker: usize,
+        why: String,
+    },
+    Versions {
+        worker: usize,
+        has: String,
+        first: String,
+    },
+    NotFormed {
+        worker: usize,
+        why: String,
+    },
+}
+
+/// Part of the time to form that NCCL has; the coordinator gives a generation up after the whole.
+const SHARE_OF_FORMING: f64 = 0.25;
+
+/// compute.collective is nccl, and it cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("compute.collective is nccl, but {0}; or make compute.collective auto or tcp")]
+pub struct CarrierRefused(String);
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnCpu { worker } => write!(
+                f,
+                "the worker at place {worker} computes on the CPU; hint: its log says why, give it a GPU"
+            ),
+            Self::SharedGpu { first, second } => write!(
+                f,
+                "the workers at places {first} and {second} share one GPU, and NCCL takes one worker per GPU; hint: \
+                 start no more workers than there are GPUs, shards may be more"
+            ),
+            Self::NoLibrary { worker, why } => write!(f, "at place {worker}, {why}"),
+            Self::Versions { worker, has, first } => write!(
+                f,
+                "the worker at place {worker} has NCCL {has} and the first one {first}; hint: use one image for all"
+            ),
+            Self::NotFormed { worker, why } => write!(f, "it did not form at place {worker}: {why}"),
+        }
+    }
+}
+
+fn obstacle(offers: &[Offer]) -> Option<Obstacle> {
+    for (worker, offer) in offers.iter().enumerate() {
+        let Some(gpu) = &offer.gpu else {
+            return Some(Obstacle::OnCpu { worker });
+        };
+        let before = &offers[..worker];
+        if let Some(first) = before.iter().position(|other| other.gpu.as_ref() == Some(gpu)) {
+            return Some(Obstacle::SharedGpu {
+                first,
+                second: worker,
+            });
+        }
+        match (&offer.nccl, &offers[0].nccl) {
+            (Err(why), _) => {
+                let why = why.clone();
+                return Some(Obstacle::NoLibrary { worker, why });
+            }
+            (Ok(has), Ok(first)) if has != first => {
+                let (has, first) = (has.clone(), first.clone());
+                return Some(Obstacle::Versions { worker, has, first });
+            }
+            (Ok(_), _) => {}
+        }
+    }
+    None
+}
+
+fn decide(choice: CollectiveChoice, offers: &[Offer]) -> Result<Carrier, CarrierRefused> {
+    let on_gpus = offers.iter().any(|offer| offer.gpu.is_some());
+    match (choice, obstacle(offers)) {
+        (CollectiveChoice::Nccl, Some(obstacle)) => Err(CarrierRefused(obstacle.to_string())),
+        (CollectiveChoice::Nccl, None) => Ok(Carrier::Nccl),
+        (CollectiveChoice::Auto | CollectiveChoice::Tcp, _) if offers.len() == 1 => Ok(Carrier::Nobody),
+        (CollectiveChoice::Auto, None) => Ok(Carrier::Nccl),
+        // That CPUs have no NCCL is nothing to be told of.
+        (CollectiveChoice::Auto, Some(obstacle)) => Ok(Carrier::Tcp(on_gpus.then_some(obstacle))),
+        (CollectiveChoice::Tcp, _) => Ok(Carrier::Tcp(None)),
+    }
+}
+
+impl Trainer {
+    /// How gradients of the generation that `plane` belongs to are summed on this worker's GPU; none where they go
+    /// over TCP. All workers call it, as `speakers`.
+    pub(super) fn gpu_sums(
+        &self,
+        plane: &Arc<DataPlane>,
+        link: &Link,
+        speakers: &Group,
+    ) -> Result<Option<GpuSums>, FormError> {
+        let choice = self.spec.config().compute.collective;
+        let asked = self.device.gpu.is_some() && choice != CollectiveChoice::Tcp;
+        let library = asked.then(Library::find);
+        let offer = Offer {
+            gpu: self.device.gpu.as_ref().map(|gpu| gpu.uuid.clone()),
+            nccl: match &library {
+                Some(Ok(library)) => Ok(library.version().to_string()),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("NCCL was not looked for".to_owned()),
+            },
+        };
+        let offers: Vec<Offer> = self.tell_all((plane, link, speakers), Op::Offers, &offer)?;
+        let compute = &self.spec.config().compute;
+        let communicator = match decide(compute.collective, &offers)? {
+            Carrier::Nobody if self.device.gpu.is_some() => None,
+            Carrier::Nobody => return Ok(None),
+            Carrier::Tcp(obstacle) => {
+                if let Some(obstacle) = obstacle {
+                    tracing::warn!("gradients go over TCP, through host memory: {obstacle}");
+                }
+                return Ok(None);
+            }
+            Carrier::Nccl => {
+                let library = library.unwrap_or_else(Library::find);
+                let formed = library.and_then(|library| self.communicate(&library, plane, link, speakers));
+                if let Err(error) = &formed
+                    && error.needs_new_process()
+                {
+                    return Err(FormError::Own(Box::new(TrainerError::Nccl(error.clone()))));
+                }
+                let outcome = formed.as_ref().map(|_| ()).map_err(ToString::to_string);
+                let outcomes: Vec<Result<(), String>> =
+                    self.tell_all((plane, link, speakers), Op::NcclFormed, &outcome)?;
+                let failed = outcomes.into_iter().enumerate().find_map(|(worker, outcome)| {
+                    let why = outcome.err()?;
+                    Some(Obstacle::NotFormed { worker, why })
+                });
+                match (failed, formed) {
+                    (None, Ok(communicator)) => Some(communicator),
+                    // It may form the next time.
+                    (Some(obstacle), _) if choice == CollectiveChoice::Nccl => {
+                        return Err(FormError::Nccl(obstacle.to_string()));
+                    }
+                    (Some(obstacle), _) => {
+                        tracing::warn!("gradients go over TCP, through host memory: {obstacle}");
+                        return Ok(None);
+                    }
+                    (None, Err(error)) => return Err(FormError::Nccl(error.to_string())),
+                }
+            }
+        };
+        let layout = Layout {
+            owners: plane.membership().shards.iter().map(|owner| owner.0).collect(),
+            me: plane.membership().me.0,
+            ordered: compute.ordered_sums,
+        };
+        tracing::info!(
+            nccl = communicator.is_some(),
+            ordered = layout.ordered,
+            device = self.device.name(),
+            "gradients are summed on the GPU"
+        );
+        let patience = Duration::from_secs_f64(self.spec.config().deadline.collective);
+        Ok(Some(GpuSums::new(
+            Arc::clone(plane),
+            layout,
+            communicator,
+            patience,
+        )))
+    }
+
+    /// What every worker says, in the order of workers.
+    fn tell_all<T: Serialize + for<'a> Deserialize<'a>>(
+        &self,
+        (plane, link, speakers): (&DataPlane, &Link, &Group),
+        op: Op,
+        mine: &T,
+    ) -> Result<Vec<T>, CollectiveError> {
+        let bytes = serde_json::to_vec(mine).unwrap_or_default();
+        let all = link.gather(FORMING, op, speakers, &bytes)?;
+        let read = |bytes: &Vec<u8>| {
+            serde_json::from_slice(bytes).map_err(|error| CollectiveError::Aborted {
+                cause: ulda_collective::AbortCause::new(format!("{op:?} of another worker: {error}")),
+            })
+        };
+        let owners = speakers
+            .contributors()
+            .iter()
+            .map(|shard| plane.membership().worker_of(*shard));
+        let mut by_worker: Vec<_> = owners.zip(&all).collect();
+        by_worker.sort_by_key(|(worker, _)| *worker);
+        by_worker.into_iter().map(|(_, bytes)| read(bytes)).collect()
+    }
+
+    fn communicate(
+        &self,
+        library: &Library,
+        plane: &Arc<DataPlane>,
+        link: &Link,
+        speakers: &Group,
+    ) -> Result<Communicator<GpuTime>, NcclError> {
+        let membership = plane.membership();
+        let seat = Seat {
+            rank: membership.me.0,
+            ranks: membership.workers.len() as u32,
+        };
+        // Whoever speaks for the first worker; shards may lie on workers in any order.
+        let root = membership.shards_of(WorkerIndex(0))[0];
+        let made = (seat.rank == 0).then(|| library.unique_id()).transpose();
+        // Nothing is sent where it could not be made, so that nobody waits for it.
+        let mut bytes = match &made {
+            Ok(Some(id)) => id.as_bytes().to_vec(),
+            Ok(None) | Err(_) => Vec::new(),
+        };
+        link.broadcast(FORMING, Op::NcclId, speakers, root.0, &mut bytes)
+            .map_err(|error| NcclError::Outside {
+                cause: error.to_string(),
+            })?;
+        made?;
+        let id: [u8; UniqueId::BYTES] = bytes.as_slice().try_into().map_err(|_| NcclError::Outside {
+            cause: "the first worker could not make a unique id".to_owned(),
+        })?;
+        let id = UniqueId::from(id);
+        let gpu = self.device.index().ok_or_else(|| NcclError::Outside {
+            cause: "this worker has no GPU".to_owned(),
+        })?;
+        let time = GpuTime::new(gpu).map_err(|error| NcclError::Outside {
+            cause: error.to_string(),
+        })?;
+        let deadline = &self.spec.config().deadline;
+        let deadlines = Deadlines {
+            form: Duration::from_secs_f64(deadline.form * SHARE_OF_FORMING),
+            operation: Duration::from_secs_f64(deadline.collective),
+            abort: ABORT_PATIENCE,
+        };
+        let plane: Weak<DataPlane> = Arc::downgrade(plane);
+        let outside = move || match plane.upgrade() {
+            Some(plane) => plane.fault().map(|fault| fault.to_string()),
+            None => Some("the generation is over".to_owned()),
+        };
+        Communicator::form(library, id, seat, time, deadlines, outside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_gpu(uuid: &str) -> Offer {
+        Offer {
+            gpu: Some(uuid.into()),
+            nccl: Ok("2.28.9".into()),
+        }
+    }
+
+    fn on_cpu() -> Offer {
+        Offer {
+            gpu: None,
+            nccl: Err("libnccl.so.2 is not found".into()),
+        }
+    }
+
+    fn refused(offers: &[Offer]) -> String {
+        decide(CollectiveChoice::Nccl, offers).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn gpus_of_their_own_get_nccl_and_one_worker_needs_none() {
+        let both = [on_gpu("a"), on_gpu("b")];
+        assert_eq!(decide(CollectiveChoice::Auto, &both), Ok(Carrier::Nccl));
+        assert_eq!(decide(CollectiveChoice::Tcp, &both), Ok(Carrier::Tcp(None)));
+        assert_eq!(decide(CollectiveChoice::Auto, &both[..1]), Ok(Carrier::Nobody));
+        assert_eq!(decide(CollectiveChoice::Nccl, &both[..1]), Ok(Carrier::Nccl));
+    }
+
+    #[test]
+    fn cpus_use_tcp_without_a_word() {
+        let cpus = [on_cpu(), on_cpu()];
+        assert_eq!(decide(CollectiveChoice::Auto, &cpus), Ok(Carrier::Tcp(None)));
+        let told = refused(&cpus);
+        assert!(
+            told.starts_with("compute.collective is nccl, but the worker at place 0 computes on the CPU"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn workers_that_share_a_gpu_are_told_and_use_tcp_or_refuse() {
+        let offers = [on_gpu("a"), on_gpu("b"), on_gpu("a")];
+        let shared = Obstacle::SharedGpu { first: 0, second: 2 };
+        assert_eq!(
+            decide(CollectiveChoice::Auto, &offers),
+            Ok(Carrier::Tcp(Some(shared)))
+        );
+        assert!(refused(&offers).contains("places 0 and 2 share one GPU"));
+    }
+
+    #[test]
+    fn a_missing_or_another_library_is_told_with_its_place() {
+        let mut offers = [on_gpu("a"), on_gpu("b")];
+        offers[1].nccl = Ok("2.27.3".into());
+        assert!(refused(&offers).contains("place 1 has NCCL 2.27.3 and the first one 2.28.9"));
+        offers[1].nccl = Err("libnccl.so.2 is not found".into());
+        assert!(refused(&offers).contains("at place 1, libnccl.so.2 is not found"));
+    }
+}
