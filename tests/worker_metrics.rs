@@ -141,6 +141,7 @@ fn real_workers_serve_every_documented_metric_and_no_other() {
             "ulda_worker_data_wait_seconds_total",
             "ulda_worker_collective_sent_bytes_total",
             "ulda_worker_collective_received_bytes_total",
+            "ulda_worker_collective_shared_bytes_total",
             "ulda_worker_collective_operations_total",
             "ulda_worker_collective_wait_seconds_total",
             "ulda_worker_cpu_seconds_total",

@@ -43,12 +43,15 @@ impl Sight {
         }
     }
 
-    /// For a worker that wants none: no driver is asked.
+    /// As far as `choice` needs it: for the CPU, no driver is asked.
     #[must_use]
-    pub fn not_looked() -> Self {
-        Self {
-            driver: Driver::Missing,
-            libtorch: None,
+    pub fn for_choice(choice: DeviceChoice, cuda: bool) -> Self {
+        match choice {
+            DeviceChoice::Auto | DeviceChoice::Cuda => Self::of_this_host(cuda),
+            DeviceChoice::Cpu => Self {
+                driver: Driver::Missing,
+                libtorch: None,
+            },
         }
     }
 

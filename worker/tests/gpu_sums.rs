@@ -55,7 +55,7 @@ fn sums_of(
             .collect(),
     };
     let set = TrainableSet::new(vec![group], SgdSettings::default()).unwrap();
-    let reduction = GradientReduction::new(&link, &set, active);
+    let mut reduction = GradientReduction::new(&link, &set, active).unwrap();
     let mut found = Vec::new();
     for step in 0..3 {
         let at = At::step(Stage::Adapt, step);
@@ -196,7 +196,7 @@ fn a_broken_plane_ends_a_wait_for_another_shard() {
         parameters: vec![("p".into(), leaf)],
     };
     let set = TrainableSet::new(vec![group], SgdSettings::default()).unwrap();
-    let reduction = GradientReduction::new(&link, &set, 1);
+    let mut reduction = GradientReduction::new(&link, &set, 1).unwrap();
     let flight = reduction.listen(At::step(Stage::Adapt, 0)).unwrap();
     let started = std::time::Instant::now();
     let told = thread::scope(|scope| {

@@ -176,6 +176,8 @@ pub struct Submission {
     /// The run.toml.
     pub config: String,
     pub threads_per_shard: Option<u32>,
+    /// `compute.device`, unless each worker decides for itself.
+    pub device: Option<&'static str>,
     /// `deadline.drain` of the run.
     pub drain: Duration,
     pub credentials: Credentials,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ulda_core::spec::{Host, RunConfig, RunSpec, is_url};
+use ulda_core::spec::{DeviceChoice, Host, RunConfig, RunSpec, is_url};
 use ulda_credentials::{files, issue};
 use ulda_kubernetes::{
     Amount, Credentials, DATA_PATH, Files, Gpu, Monitoring, NotAName, RUNS_PATH, Resources, RunName,
@@ -109,6 +109,9 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         },
         drain: Duration::from_secs_f64(spec.config().deadline.drain.ceil()),
         threads_per_shard: Some(spec.threads_per_shard()),
+        device: Some(spec.config().compute.device)
+            .filter(|device| *device != DeviceChoice::Auto)
+            .map(DeviceChoice::name),
         config: format!(
             "# Submitted by `coordinator submit`; paths are those in the pods.\n{}",
             spec.to_toml()

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         eprintln!("  hint: on a GPU host, `tests/gpu/check`; here, `--device cpu` runs what needs no GPU");
         return ExitCode::from(u8::from(arguments.require));
     }
-    let place = match Place::make(arguments.device, arguments.programs, arguments.golden) {
+    let place = match Place::make(arguments.device, &sight, arguments.programs, arguments.golden) {
         Ok(place) => place,
         Err(error) => {
             eprintln!("error: {error}");

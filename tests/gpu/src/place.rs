@@ -17,9 +17,18 @@ const RUN_LIMIT: Duration = Duration::from_secs(300);
 
 pub struct Place {
     pub device: Device,
+    /// GPUs to check with; none where the CPU is checked.
+    pub gpus: usize,
     pub golden: PathBuf,
     programs: PathBuf,
     folder: TempDir,
+}
+
+/// What a run's workers see of the host's GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    All,
+    OneGpu,
 }
 
 /// What a run of the coordinator left.
@@ -32,7 +41,12 @@ pub struct Trained {
 }
 
 impl Place {
-    pub fn make(device: Device, programs: Option<PathBuf>, golden: PathBuf) -> Result<Self, String> {
+    pub fn make(
+        device: Device,
+        sight: &Sight,
+        programs: Option<PathBuf>,
+        golden: PathBuf,
+    ) -> Result<Self, String> {
         let own = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
         let programs = programs.unwrap_or_else(|| own.parent().unwrap_or(Path::new(".")).to_owned());
         for name in ["coordinator", "worker", "bench"] {
@@ -60,8 +74,13 @@ impl Place {
         ulda_streets::generate(&request).map_err(|error| format!("draw streets: {error}"))?;
         std::fs::write(folder.path().join("run.toml"), RUN_TOML)
             .map_err(|error| format!("run.toml: {error}"))?;
+        let gpus = match device {
+            Device::Cuda => sight.gpus().map_or(0, <[_]>::len),
+            Device::Cpu => 0,
+        };
         let place = Self {
             device,
+            gpus,
             golden,
             programs,
             folder,
@@ -112,8 +131,13 @@ impl Place {
     }
 
     /// Trains under a name of its own, whatever comes of it.
-    pub fn try_train(&self, name: &str, workers: u32, sets: &[&str]) -> Result<Ended, String> {
+    pub fn try_train(&self, name: &str, workers: u32, sees: Sees, sets: &[&str]) -> Result<Ended, String> {
         let mut command = self.command("coordinator");
+        if sees == Sees::OneGpu {
+            let visible = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+            let first = visible.split(',').next().filter(|first| !first.is_empty());
+            command.env("CUDA_VISIBLE_DEVICES", first.unwrap_or("0"));
+        }
         command.args([
             "--workers",
             &workers.to_string(),
@@ -126,9 +150,9 @@ impl Place {
     }
 
     /// Trains to the end.
-    pub fn train(&self, name: &str, workers: u32, sets: &[&str]) -> Result<Trained, String> {
+    pub fn train(&self, name: &str, workers: u32, sees: Sees, sets: &[&str]) -> Result<Trained, String> {
         let started = std::time::Instant::now();
-        self.try_train(name, workers, sets)?.expect(0)?;
+        self.try_train(name, workers, sees, sets)?.expect(0)?;
         let seconds = started.elapsed().as_secs_f64();
         let run = self.folder.path().join("runs").join(name);
         let manifest = read_json(&run.join("checkpoints/final/manifest.json"))?;

@@ -1,6 +1,7 @@
 //! Stochastic gradient descent as PyTorch's, and the learning-rate schedule. Golden README items 30 and 39.
 
-use tch::{Tensor, no_grad};
+use tch::Tensor;
+use ulda_torch::{Update, fused_sgd};
 
 use crate::error::{MethodError, Result};
 
@@ -21,28 +22,20 @@ impl Default for SgdSettings {
 }
 
 impl SgdSettings {
-    /// One update in place: d = gradient + decay · parameter; velocity = momentum · velocity + d;
+    /// One update in place, in one pass over memory: d = gradient + decay · parameter; velocity = momentum · velocity + d;
     /// parameter −= lr · velocity.
     ///
     /// A velocity of zeros makes the first velocity equal the first d, as PyTorch's first step does.
     ///
     /// # Errors
-    /// When the three tensors differ in shape.
-    pub fn step(
-        &self,
-        parameter: &mut Tensor,
-        gradient: &Tensor,
-        velocity: &mut Tensor,
-        lr: f64,
-    ) -> Result<()> {
-        crate::error::expect_shape("gradient", gradient, &parameter.size())?;
-        crate::error::expect_shape("velocity", velocity, &parameter.size())?;
-        no_grad(|| {
-            let decayed = parameter.f_mul_scalar(self.weight_decay)?.f_add_(gradient)?;
-            let _ = velocity.f_mul_scalar_(self.momentum)?.f_add_(&decayed)?;
-            let _ = parameter.f_sub_(&velocity.f_mul_scalar(lr)?)?;
-            Ok(())
-        })
+    /// When the tensors of an update differ in shape or are not contiguous.
+    pub fn step(&self, updates: &mut [Update<'_>], lr: f64) -> Result<()> {
+        for update in updates.iter() {
+            let shape = update.parameter.size();
+            crate::error::expect_shape("gradient", update.gradient, &shape)?;
+            crate::error::expect_shape("velocity", update.velocity, &shape)?;
+        }
+        Ok(fused_sgd(updates, lr, self.momentum, self.weight_decay)?)
     }
 }
 
@@ -82,11 +75,18 @@ impl Sgd {
                 problem: format!("{} for {} parameters", gradients.len(), self.velocity.len()),
             });
         }
-        for ((parameter, gradient), velocity) in parameters.iter_mut().zip(gradients).zip(&mut self.velocity)
-        {
-            self.settings.step(parameter, gradient, velocity, self.lr)?;
-        }
-        Ok(())
+        let gradients: Vec<Tensor> = gradients.iter().map(Tensor::contiguous).collect();
+        let mut updates: Vec<Update<'_>> = parameters
+            .iter_mut()
+            .zip(&gradients)
+            .zip(&mut self.velocity)
+            .map(|((parameter, gradient), velocity)| Update {
+                parameter,
+                gradient,
+                velocity,
+            })
+            .collect();
+        self.settings.step(&mut updates, self.lr)
     }
 }
 

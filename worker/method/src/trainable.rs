@@ -1,5 +1,5 @@
 //! Trained parameters in one flat buffer, their gradients in another: what is reduced over shards in buckets and
-//! updated in a few operations.
+//! updated by one kernel per learning rate.
 //!
 //! Invariant: every parameter's data and `.grad` are views of the buffers, at 64-byte boundaries; the order of
 //! entries is that of construction and part of the run's definition.
@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use tch::{Kind, Tensor, no_grad};
+use ulda_torch::Update;
 use ulda_torch::grad::GradientHooks;
 
 use crate::error::{MethodError, Result, expect_shape};
@@ -217,9 +218,12 @@ impl TrainableSet {
         }
         for (group, lr) in self.groups.iter().zip(lrs) {
             let part = |flat: &Tensor| flat.f_narrow(0, group.range.start as i64, group.range.len() as i64);
-            let (mut values, mut velocity) = (part(&self.values)?, part(&self.velocity)?);
-            self.settings
-                .step(&mut values, &part(gradient)?, &mut velocity, *lr)?;
+            let mut update = Update {
+                parameter: &mut part(&self.values)?,
+                gradient: &part(gradient)?,
+                velocity: &mut part(&self.velocity)?,
+            };
+            self.settings.step(std::slice::from_mut(&mut update), *lr)?;
         }
         Ok(())
     }

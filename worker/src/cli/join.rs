@@ -77,10 +77,7 @@ impl Join {
             worker = tracing::field::Empty
         );
         let _entered = span.enter();
-        let sight = match self.device {
-            DeviceChoice::Cpu => Sight::not_looked(),
-            DeviceChoice::Auto | DeviceChoice::Cuda => Sight::of_this_host(cuda),
-        };
+        let sight = Sight::for_choice(self.device, cuda);
         let chosen = match sight.choose(self.device, self.slot) {
             Ok(chosen) => chosen,
             Err(error) => {

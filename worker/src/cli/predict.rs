@@ -49,10 +49,7 @@ impl Predict {
 
     fn predict(&self, cuda: bool) -> Result<(), PredictError> {
         let images = collect_images(&self.inputs)?;
-        let sight = match self.device {
-            DeviceChoice::Cpu => Sight::not_looked(),
-            DeviceChoice::Auto | DeviceChoice::Cuda => Sight::of_this_host(cuda),
-        };
+        let sight = Sight::for_choice(self.device, cuda);
         let device = sight.choose(self.device, 0)?;
         device.prepare(Precision::Fp32)?;
         let model = Model::read(&self.model, device.device)?;

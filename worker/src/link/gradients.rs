@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use ulda_collective::{Collective, CollectiveError, Group, Pending, Shard};
 use ulda_method::trainable::{Bucket, TrainableSet};
 use ulda_method::{MethodError, Result};
@@ -20,7 +20,8 @@ pub struct GradientReduction {
     link: Link,
     buckets: Vec<Bucket>,
     group: Group,
-    length: usize,
+    /// Where sums that were formed in host memory come together, flat; empty where they are formed on a GPU.
+    sum: Tensor,
     device: Device,
 }
 
@@ -37,16 +38,22 @@ enum Started {
 
 impl GradientReduction {
     /// The first `active` shards contribute; all receive.
-    #[must_use]
-    pub fn new(link: &Link, set: &TrainableSet, active: u32) -> Self {
+    ///
+    /// # Errors
+    /// When libtorch is out of memory.
+    pub fn new(link: &Link, set: &TrainableSet, active: u32) -> Result<Self> {
         let shards = link.shards();
-        Self {
+        let length = match link.gpu_sums() {
+            Some(_) => 0,
+            None => set.flat_len() as i64,
+        };
+        Ok(Self {
             link: link.clone(),
             buckets: set.buckets(BUCKET_BYTES),
             group: Group::reduce_to((0..active).map(Shard), (0..shards).map(Shard)),
-            length: set.flat_len(),
+            sum: Tensor::f_zeros([length], (Kind::Float, Device::Cpu))?,
             device: set.gradient().device(),
-        }
+        })
     }
 
     /// To be called before the backward pass: from then on each bucket leaves as soon as it is complete.
@@ -117,11 +124,12 @@ impl GradientReduction {
         })
     }
 
-    /// Waits for all buckets; the sum over the shards as one flat tensor, where the gradients are.
+    /// Waits for all buckets; the sum over the shards as one flat tensor, where the gradients are. It holds until the
+    /// next call.
     ///
     /// # Errors
     /// When the collective broke, or a bucket never became complete.
-    pub fn wait(&self, flight: InFlight) -> std::result::Result<Tensor, ReductionError> {
+    pub fn wait(&mut self, flight: InFlight) -> std::result::Result<Tensor, ReductionError> {
         match (flight.sums, self.link.gpu_sums()) {
             (Started::Gpu(at), Some(sums)) => self.wait_on_gpu(sums.as_ref(), at),
             (Started::Gpu(_), None) => Err(self.incomplete(0)),
@@ -140,16 +148,17 @@ impl GradientReduction {
     }
 
     fn wait_on_host(
-        &self,
+        &mut self,
         started: &Receiver<(usize, Pending)>,
     ) -> std::result::Result<Tensor, ReductionError> {
-        let mut sum = vec![0f32; self.length];
         for done in 0..self.buckets.len() {
             let (index, pending) = started.try_recv().map_err(|_| self.incomplete(done))?;
             let values = pending.wait()?;
+            // SAFETY: whoever was given the sum of an earlier step is done with it.
+            let sum = unsafe { ulda_torch::host_values_mut(&mut self.sum) }?;
             sum[self.buckets[index].range.clone()].copy_from_slice(&values);
         }
-        Ok(Tensor::f_from_slice(&sum)?.f_to_device(self.device)?)
+        Ok(self.sum.f_to_device(self.device)?)
     }
 
     fn incomplete(&self, done: usize) -> ReductionError {
@@ -168,6 +177,8 @@ pub enum ReductionError {
     Incomplete { missing: usize, buckets: usize },
     #[error("libtorch refused the reduced gradient")]
     Torch(#[from] tch::TchError),
+    #[error(transparent)]
+    Host(#[from] ulda_torch::TorchError),
 }
 
 fn start(
@@ -179,18 +190,23 @@ fn start(
     gradient: Option<&Tensor>,
     started: &Sender<(usize, Pending)>,
 ) -> std::result::Result<(), String> {
-    let mut values = vec![0f32; buckets[index].range.len()];
-    if let Some(gradient) = gradient {
-        stretch(gradient, &buckets[index])
-            .and_then(|part| part.f_copy_data(&mut values, part.numel()))
-            .map_err(|error| error.to_string())?;
-    }
+    let values = match gradient {
+        Some(gradient) => values_of(gradient, &buckets[index]).map_err(|error| error.to_string())?,
+        None => vec![0f32; buckets[index].range.len()],
+    };
     let pending = link
         .rank
         .start_all_reduce(link.tag(at, Op::GradientBucket, index as u32), group, values);
     started
         .send((index, pending))
         .map_err(|_| "the step was given up".to_owned())
+}
+
+/// A bucket's part of the flat gradient, in host memory.
+fn values_of(gradient: &Tensor, bucket: &Bucket) -> std::result::Result<Vec<f32>, ReductionError> {
+    let part = stretch(gradient, bucket)?.f_to_device(Device::Cpu)?;
+    // SAFETY: the bucket is complete, so the backward pass writes no more to it.
+    Ok(unsafe { ulda_torch::host_values(&part) }?.to_vec())
 }
 
 /// The part of the flat gradient that a bucket covers.

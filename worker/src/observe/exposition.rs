@@ -84,6 +84,7 @@ impl Exposition {
         let collective = self.meters.collective();
         count(&metrics.sent_bytes, collective.sent_bytes);
         count(&metrics.received_bytes, collective.received_bytes);
+        count(&metrics.shared_bytes, collective.shared_bytes);
         count(&metrics.operations, collective.operations);
         time(&metrics.collective_wait_seconds, collective.waited);
         if let Some(bytes) = process::resident_bytes() {

@@ -50,6 +50,7 @@ pub(super) struct Metrics {
     pub images_ready: Gauge,
     pub sent_bytes: Counter,
     pub received_bytes: Counter,
+    pub shared_bytes: Counter,
     pub operations: Counter,
     pub collective_wait_seconds: Amount,
     pub collective_aborts: Counter,
@@ -116,6 +117,11 @@ impl Metrics {
                 "collective_received",
                 Unit::Bytes,
                 "Read from other workers, headers included",
+            ),
+            shared_bytes: list.unit(
+                "collective_shared",
+                Unit::Bytes,
+                "Payloads taken from workers of the same host in shared memory, which no connection carried",
             ),
             operations: list.plain("collective_operations", "Collective operations called by shards"),
             collective_wait_seconds: list.unit(

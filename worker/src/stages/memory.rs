@@ -11,6 +11,7 @@ use ulda_torch::cuda::{self, DeviceMemory};
 
 use super::StageError;
 use super::context::Context;
+use crate::link::ReductionError;
 
 /// A stage that did not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +43,9 @@ pub fn within_memory<T>(
     match catch_unwind(AssertUnwindSafe(body)) {
         // Another worker's want of memory is not this one's.
         Ok(Err(
-            error @ (StageError::Collective(_) | StageError::Reduction(_) | StageError::Interrupted(_)),
+            error @ (StageError::Collective(_)
+            | StageError::Reduction(ReductionError::Collective(_))
+            | StageError::Interrupted(_)),
         )) => Err(error),
         Ok(Err(error)) => Err(shortage(&error.with_causes()).map_or(error, tell)),
         Ok(done) => done,

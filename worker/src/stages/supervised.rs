@@ -74,7 +74,7 @@ impl<'a> Supervised<'a> {
         } else {
             None
         };
-        let reduction = GradientReduction::new(&context.link, set, active);
+        let reduction = GradientReduction::new(&context.link, set, active)?;
         Ok(Self {
             context,
             course,

@@ -40,6 +40,15 @@ unsafe extern "C" {
     pub fn ulda_hook_clear(parameter: *mut c_void) -> c_int;
     pub fn ulda_set_grad(parameter: *mut c_void, gradient: *mut c_void) -> c_int;
     pub fn ulda_dropout_mask(like: *mut c_void, p: f64, seed: u64, mask: *mut *mut c_void) -> c_int;
+    pub fn ulda_fused_sgd(
+        parameters: *const *mut c_void,
+        gradients: *const *mut c_void,
+        velocities: *const *mut c_void,
+        count: usize,
+        lr: f64,
+        momentum: f64,
+        weight_decay: f64,
+    ) -> c_int;
     pub fn ulda_set_deterministic(on: c_int) -> c_int;
     pub fn ulda_set_tf32(on: c_int) -> c_int;
     pub fn ulda_set_threads(count: c_int) -> c_int;

@@ -1,6 +1,6 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
-//! its own, hooks after a gradient is accumulated, TorchScript archives with their buffers, streams and events, and
-//! the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
+//! its own, hooks after a gradient is accumulated, the optimiser as one kernel, TorchScript archives with their buffers,
+//! streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
 //! [`TorchError`]; a panic in a Rust callback becomes an error of the call that ran it. No file or
@@ -14,10 +14,14 @@ pub mod driver;
 mod error;
 mod ffi;
 pub mod grad;
+mod host;
+mod optim;
 pub mod runtime;
 pub mod stream;
 mod sync;
 
 pub use error::TorchError;
 pub use grad::{dropout, set_grad};
+pub use host::{host_values, host_values_mut};
+pub use optim::{Update, fused_sgd};
 pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};

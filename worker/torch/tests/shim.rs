@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 use ulda_torch::grad::GradientHooks;
 use ulda_torch::runtime::{self, Autocast, InferenceMode};
-use ulda_torch::{archive, dropout, set_grad};
+use ulda_torch::{Update, archive, dropout, fused_sgd, host_values, host_values_mut, set_grad};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -207,4 +207,87 @@ fn cuda_memory_without_cuda_is_an_error() {
         let error = ulda_torch::cuda::memory(0).unwrap_err().to_string();
         assert!(error.contains("no CUDA"), "{error}");
     }
+}
+
+#[test]
+fn the_fused_update_is_pytorchs_sgd_on_every_entry_of_a_list() {
+    let mut parameters = [Tensor::from_slice(&[1.0, -2.0]), Tensor::from_slice(&[3.0])];
+    let mut velocities = [
+        Tensor::zeros([2], (Kind::Double, Device::Cpu)),
+        Tensor::from_slice(&[0.5]),
+    ];
+    let gradients = [Tensor::from_slice(&[0.25, 0.5]), Tensor::from_slice(&[-1.0])];
+    for _ in 0..2 {
+        let entries = parameters.iter_mut().zip(&gradients).zip(&mut velocities);
+        let mut updates: Vec<Update<'_>> = entries
+            .map(|((parameter, gradient), velocity)| Update {
+                parameter,
+                gradient,
+                velocity,
+            })
+            .collect();
+        fused_sgd(&mut updates, 0.5, 0.9, 0.1).unwrap();
+    }
+    let by_hand = |mut p: f64, g: f64, mut v: f64| {
+        for _ in 0..2 {
+            v = 0.9 * v + g + 0.1 * p;
+            p -= 0.5 * v;
+        }
+        (p, v)
+    };
+    let close =
+        |tensor: &Tensor, at: i64, expected: f64| (tensor.double_value(&[at]) - expected).abs() < 1e-12;
+    for (tensor, at, (p, g, v)) in [
+        (0, 0, (1.0, 0.25, 0.0)),
+        (0, 1, (-2.0, 0.5, 0.0)),
+        (1, 0, (3.0, -1.0, 0.5)),
+    ] {
+        let (parameter, velocity) = by_hand(p, g, v);
+        assert!(
+            close(&parameters[tensor], at, parameter),
+            "{:?}",
+            parameters[tensor]
+        );
+        assert!(
+            close(&velocities[tensor], at, velocity),
+            "{:?}",
+            velocities[tensor]
+        );
+    }
+}
+
+#[test]
+fn an_update_whose_tensors_do_not_fit_is_refused_before_anything_changes() {
+    let mut parameter = Tensor::from_slice(&[1.0f32, 2.0]);
+    let mut velocity = Tensor::zeros([2], CPU);
+    let gradient = Tensor::ones([2, 2], CPU).select(1, 0);
+    let mut update = Update {
+        parameter: &mut parameter,
+        gradient: &gradient,
+        velocity: &mut velocity,
+    };
+    let error = fused_sgd(std::slice::from_mut(&mut update), 1.0, 0.9, 0.0).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("are not contiguous tensors of one shape"),
+        "{error}"
+    );
+    assert_eq!(Vec::<f32>::try_from(&parameter).unwrap(), [1.0, 2.0]);
+}
+
+#[test]
+fn host_values_are_the_tensors_own_and_only_where_they_can_be() {
+    let mut tensor = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0]).view([2, 2]);
+    // SAFETY: nobody else has the tensor.
+    unsafe { host_values_mut::<f32>(&mut tensor) }.unwrap()[3] = 9.0;
+    assert_eq!(tensor.double_value(&[1, 1]), 9.0);
+    // SAFETY: nobody writes.
+    let refused = |tensor: &Tensor| unsafe { host_values::<f32>(tensor) }.unwrap_err().to_string();
+    assert!(
+        refused(&tensor.tr()).contains("strides [1, 2]"),
+        "{}",
+        refused(&tensor.tr())
+    );
+    assert!(refused(&tensor.to_kind(Kind::Double)).contains("got Double"));
 }

@@ -169,6 +169,9 @@ fn container(submission: &Submission, name: &str) -> Container {
     if let Some(threads) = submission.threads_per_shard {
         environment.push(variable("OMP_NUM_THREADS", threads.to_string()));
     }
+    if let Some(device) = submission.device {
+        environment.push(variable("ULDA_DEVICE", device));
+    }
     let gpu: Vec<(&str, &str)> = submission
         .gpu
         .iter()

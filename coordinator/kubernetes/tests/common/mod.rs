@@ -39,6 +39,7 @@ pub fn plain() -> Submission {
         monitoring: Monitoring::default(),
         config: CONFIG.into(),
         threads_per_shard: Some(4),
+        device: None,
         drain: Duration::from_secs(30),
         credentials: Credentials::There,
     }
@@ -73,6 +74,7 @@ pub fn rich(output: OutputKind) -> Submission {
             namespace: Some("monitoring".parse().unwrap()),
         },
         threads_per_shard: None,
+        device: None,
         credentials: Credentials::Made {
             coordinator: token(b"hush"),
             workers: token(b"hush"),

@@ -8,7 +8,7 @@ use tch::{Device as TorchDevice, Kind, Tensor};
 use ulda_torch::cuda;
 
 use super::on_gpu;
-use crate::place::Place;
+use crate::place::{Place, Sees};
 use crate::table::{Checked, Table};
 
 /// What is left to the run: too little for its networks and CUDA itself.
@@ -30,7 +30,7 @@ fn out_of_memory(place: &Place) -> Checked {
     let seen = await_ready(&mut hog).and_then(|()| {
         // Large crops, so that it is the step that does not fit.
         let big = ["adapt.crop=128", "pretrain.batch=16", "pretrain.crop=128"];
-        place.try_train("full", 1, &big)
+        place.try_train("full", 1, Sees::OneGpu, &big)
     });
     drop(hog.stdin.take());
     let _ = hog.kill();

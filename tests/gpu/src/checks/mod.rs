@@ -26,9 +26,18 @@ pub fn run_all(place: &Place, sight: &Sight, table: &mut Table) {
 
 /// Rows that only a GPU can give.
 fn on_gpu(place: &Place, table: &mut Table, name: &str, check: impl FnOnce() -> crate::table::Checked) {
-    match place.device {
-        Device::Cuda => table.row(name, check),
-        Device::Cpu => table.skip(name, "needs a GPU"),
+    match place.gpus {
+        0 => table.skip(name, "needs a GPU"),
+        _ => table.row(name, check),
+    }
+}
+
+/// Rows that take two GPUs.
+fn on_two_gpus(place: &Place, table: &mut Table, name: &str, check: impl FnOnce() -> crate::table::Checked) {
+    match place.gpus {
+        0 => table.skip(name, "needs a GPU"),
+        1 => table.skip(name, "needs two GPUs"),
+        _ => table.row(name, check),
     }
 }
 
