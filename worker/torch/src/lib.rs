@@ -19,5 +19,5 @@ pub mod stream;
 mod sync;
 
 pub use error::TorchError;
-pub use grad::{dropout, set_grad};
-pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};
+pub use grad::{dropout, dropout_parts, set_grad};
+pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norm_parts};
