@@ -293,6 +293,13 @@ const VALUES: &[Case] = &[
         ],
     },
     Case {
+        name: "no domain at once",
+        breaks: nothing,
+        command: &["--set", "simulate.domains_at_once=0"],
+        code: BAD_INPUT,
+        says: &["`simulate.domains_at_once`: is 0", "at least 1"],
+    },
+    Case {
         name: "one image where BatchNorm needs two",
         breaks: nothing,
         command: &["--set", "pretrain.batch=1"],

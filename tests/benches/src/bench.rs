@@ -72,6 +72,9 @@ enum Verb {
         /// Dropout off, to compare losses with another implementation
         #[arg(long)]
         agree: bool,
+        /// Domains that simulate computes as one batch
+        #[arg(long, default_value_t = 1)]
+        domains_at_once: usize,
         #[command(flatten)]
         setting: Setting,
     },
@@ -128,6 +131,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             repeats,
             warm_up,
             agree,
+            domains_at_once,
             setting,
         }) => {
             // As the worker does.
@@ -139,6 +143,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 repeats,
                 warm_up,
                 agree,
+                domains_at_once,
             };
             println!("{}", serde_json::to_string(&steps::time(&case, step, &plan)?)?);
             Ok(())

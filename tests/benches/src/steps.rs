@@ -44,6 +44,8 @@ pub struct Plan {
     pub warm_up: usize,
     /// Dropout off.
     pub agree: bool,
+    /// Domains that simulate computes as one batch.
+    pub domains_at_once: usize,
 }
 
 /// What timing a step gives.
@@ -158,6 +160,7 @@ fn simulate(case: &Case, plan: &Plan, clock: &mut Clock) -> Result<(), Failure> 
     let settings = SimulateSettings {
         weights: LossWeights::PARAM2,
         dropout: if plan.agree { 0.0 } else { 0.1 },
+        domains_at_once: plan.domains_at_once,
         ..SimulateSettings::default()
     };
     let texts = TextBank {

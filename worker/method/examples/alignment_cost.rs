@@ -6,7 +6,7 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use ulda_method::Result;
 use ulda_method::losses::{ClassMap, pixel, region};
-use ulda_method::projector::{PUBLISHED_HIDDEN, Projector};
+use ulda_method::projector::{PUBLISHED_HIDDEN, Projector, Projectors};
 
 const CHANNELS: i64 = 256;
 const EMBEDDING: i64 = 1024;
@@ -18,19 +18,20 @@ fn main() -> Result<()> {
         let options = (Kind::Float, Device::Cpu);
         tch::manual_seed(1);
         let projector = Projector::new(CHANNELS, PUBLISHED_HIDDEN, EMBEDDING, 3, Device::Cpu)?;
-        let pixels = Tensor::f_randn([CHANNELS, side * side], options)?
+        let pixels = Tensor::f_randn([1, CHANNELS, side * side], options)?
             .f_relu()?
             .f_set_requires_grad(true)?;
-        let texts = region::unit_rows(&Tensor::f_randn([CLASSES, EMBEDDING], options)?)?;
+        let texts = region::unit_rows(&Tensor::f_randn([1, CLASSES, EMBEDDING], options)?)?;
         let labels = Tensor::f_randint(CLASSES, [4 * side, 4 * side], (Kind::Int64, Device::Cpu))?;
         let map = ClassMap::of(&labels, side, side, Kind::Float)?;
-        let fused = || -> Result<Tensor> { pixel::pixel(&pixels, &map, &texts, &projector.fused()?, 10.0) };
+        let fused = || -> Result<Tensor> {
+            let fused = Projectors::of(&[&projector])?.fused()?;
+            Ok(pixel::pixel(&pixels, &map, &texts, &fused, 10.0)?.f_squeeze()?)
+        };
         let plain = || -> Result<Tensor> {
-            let unit = region::unit_rows(&projector.project(&pixels.f_tr()?)?)?;
-            let logits = texts
-                .f_matmul(&unit.f_tr()?)?
-                .f_mul_scalar(10.0)?
-                .f_unsqueeze(0)?;
+            let projected = Projectors::of(&[&projector])?.project(&pixels.f_transpose(1, 2)?)?;
+            let unit = region::unit_rows(&projected)?;
+            let logits = texts.f_matmul(&unit.f_transpose(1, 2)?)?.f_mul_scalar(10.0)?;
             Ok(logits.f_cross_entropy_loss(&map.targets, None::<&Tensor>, tch::Reduction::Mean, 255, 0.0)?)
         };
         let (fused_loss, fused_seconds, fused_gradient) = measure(&projector, &pixels, fused)?;

@@ -12,6 +12,7 @@ pub mod losses;
 pub mod optim;
 pub mod pin;
 pub mod pretrain;
+mod products;
 pub mod projector;
 pub mod rectifier;
 pub mod simulate;

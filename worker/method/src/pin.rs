@@ -9,8 +9,9 @@ use tch::Tensor;
 use crate::error::{MethodError, Result, expect_shape};
 use crate::stats::Stats;
 
-/// Style parameters (μ, σ) of one domain, one row per image. They live outside autograd: the forward is two
-/// operations, and [`Style::backward`] is its gradient.
+/// Style parameters (μ, σ), one row per image of a batch; of several domains, all rows of the first, then all of the
+/// second, and so on: N is then the number of domains times that of images. They live outside autograd: the
+/// forward is two operations, and [`Style::backward`] is its gradient.
 #[derive(Debug)]
 pub struct Style {
     /// μ [N, C, 1, 1].
@@ -52,13 +53,19 @@ impl Style {
 
     /// ReLU(σ · `content_norm` + μ), [N, C, H, W], after clamping σ at 0 in place.
     ///
-    /// `content_norm` is (f − μ(f)) / σ(f), computed once per batch and shared by all domains.
+    /// `content_norm` [B, C, H, W] is (f − μ(f)) / σ(f), computed once per batch and shared by all domains.
     ///
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&mut self, content_norm: &Tensor) -> Result<Tensor> {
         let _ = self.std.f_clamp_min_(0.0)?;
-        apply_style(content_norm, &self.mean, &self.std)
+        let images = content_norm.size().first().copied().unwrap_or(0);
+        if self.mean.size()[0] == images {
+            return apply_style(content_norm, &self.mean, &self.std);
+        }
+        let by_domain = |rows: &Tensor| by_domain(rows, content_norm);
+        let mut styled = by_domain(&self.mean)?.f_addcmul(content_norm, &by_domain(&self.std)?)?;
+        Ok(styled.f_relu_()?.f_flatten(0, 1)?)
     }
 
     /// Gradient of μ and σ from that of the `styled` feature which `forward` made of `content_norm`. A pixel that
@@ -68,11 +75,12 @@ impl Style {
     /// When the shapes do not fit.
     pub fn backward(content_norm: &Tensor, styled: &Tensor, gradient: &Tensor) -> Result<StyleGradient> {
         let passed = styled.f_threshold_backward(gradient, 0)?;
-        let pixels = [2i64, 3];
+        let pixels = [-2i64, -1];
         let mean = passed.f_sum_dim_intlist(pixels.as_slice(), true, None)?;
-        let std = passed
+        let std = by_domain(&passed, content_norm)?
             .f_mul(content_norm)?
-            .f_sum_dim_intlist(pixels.as_slice(), true, None)?;
+            .f_sum_dim_intlist(pixels.as_slice(), true, None)?
+            .f_view_as(&mean)?;
         Ok(StyleGradient { mean, std })
     }
 
@@ -83,6 +91,13 @@ impl Style {
     pub fn snapshot(&self) -> Result<(Tensor, Tensor)> {
         Ok((self.mean.copy(), self.std.copy()))
     }
+}
+
+/// Rows [D·B, C, h, w] of D domains as [D, B, C, h, w]; `content_norm` has B images.
+fn by_domain(rows: &Tensor, content_norm: &Tensor) -> Result<Tensor> {
+    let (count, c, h, w) = rows.size4()?;
+    let images = content_norm.size4()?.0;
+    Ok(rows.f_view([count / images.max(1), images, c, h, w])?)
 }
 
 /// ReLU(σ · `normalised` + μ) with σ used as it is: PIN's forward without its clamp, and stage 2's styling.

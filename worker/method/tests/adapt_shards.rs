@@ -205,11 +205,11 @@ fn a_broken_exchange_surfaces_from_the_backward_pass() {
     struct Breaks;
     impl ShardSync for Breaks {
         fn shards(&self) -> usize {
-            1
+            2
         }
         fn gather(&self, _layer: u32, pass: Pass, mine: &[f64]) -> std::result::Result<Vec<f64>, String> {
             match pass {
-                Pass::Forward => Ok(mine.to_vec()),
+                Pass::Forward => Ok(mine.repeat(2)),
                 Pass::Backward => Err("generation 4 was fenced".into()),
             }
         }

@@ -41,6 +41,7 @@ fn settings(golden: &Fixture, weights: LossWeights) -> SimulateSettings {
         },
         scene_pool: json["feature_pool"].as_i64().unwrap(),
         dropout: 0.0,
+        domains_at_once: 1,
     }
 }
 
@@ -277,7 +278,7 @@ fn recorded_start(golden: &Fixture, domains: usize) -> Vec<Style> {
         .collect()
 }
 
-fn five_iterations(fixture: &str) {
+fn five_iterations(fixture: &str, domains_at_once: usize) {
     let mut case = case(fixture);
     let golden = &case.golden;
     let mut report = Report::new(fixture);
@@ -286,7 +287,10 @@ fn five_iterations(fixture: &str) {
     let mut drift = Vec::new();
     {
         let networks = case.tiny.networks();
-        let settings = settings(&case.golden, case.weights);
+        let settings = SimulateSettings {
+            domains_at_once,
+            ..settings(&case.golden, case.weights)
+        };
         let mut round =
             Round::begin(settings, networks, &case.batch, &mut owned, Start::Given(&start)).unwrap();
         for at in 1..=5 {
@@ -317,17 +321,29 @@ fn five_iterations(fixture: &str) {
 
 #[test]
 fn setting_1() {
-    five_iterations("stage1");
+    five_iterations("stage1", 1);
 }
 
 #[test]
 fn setting_2() {
-    five_iterations("stage1_param2");
+    five_iterations("stage1_param2", 1);
 }
 
 #[test]
 fn three_domains() {
-    five_iterations("stage1_dom3");
+    five_iterations("stage1_dom3", 1);
+}
+
+#[test]
+fn all_domains_at_once() {
+    for fixture in ["stage1", "stage1_param2", "stage1_dom3"] {
+        five_iterations(fixture, usize::MAX);
+    }
+}
+
+#[test]
+fn four_of_six_domains_at_once() {
+    five_iterations("stage1", 4);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tch::{Kind, Tensor};
 use ulda_model::{Head, HeadConfig, Seeded, TrainMode};
-use ulda_torch::{Pass, ShardSync};
+use ulda_torch::{Pass, ShardSync, Solo};
 
 type Place = (u32, Pass);
 
@@ -139,4 +139,50 @@ fn shards_train_like_one_big_batch() {
 #[test]
 fn equal_splits_give_equal_bits() {
     assert_eq!(step(&[1, 2, 1]), step(&[1, 2, 1]));
+}
+
+#[test]
+fn parts_of_a_batch_train_as_if_each_came_alone() {
+    let config = HeadConfig {
+        aspp: 6,
+        hidden: 7,
+        low_projection: 5,
+        ..HeadConfig::published(12, 8)
+    };
+    let head = Head::new(config, 4);
+    let deep = Seeded::new(1).normal(&[6, 12, 5, 6], 1.0);
+    let low = Seeded::new(2).normal(&[6, 8, 9, 11], 1.0);
+    let sync: Arc<dyn ShardSync> = Arc::new(Solo);
+    let seeds = [3, 4, 5];
+    let (logits, stats) = head.forward_train_parts(&deep, &low, &sync, 0.1, &seeds).unwrap();
+    assert_eq!(stats.len(), 3);
+    for (part, stats) in stats.iter().enumerate() {
+        let cut = |t: &Tensor| t.narrow(0, 2 * part as i64, 2);
+        let mode = TrainMode {
+            dropout: Some((0.1, seeds[part])),
+            ..TrainMode::solo()
+        };
+        let (alone, expected) = head.forward_train(&cut(&deep), &cut(&low), &mode).unwrap();
+        assert!(
+            cut(&logits).allclose(&alone, 1e-5, 1e-5, false),
+            "logits of part {part}"
+        );
+        assert_eq!(
+            (stats.0.len(), expected.0.len()),
+            (Head::BATCH_NORMS, Head::BATCH_NORMS)
+        );
+        for ((name, ours), (layer, alone)) in stats.0.iter().zip(&expected.0) {
+            assert_eq!((name, ours.count), (layer, alone.count));
+            assert!(
+                ours.mean.allclose(&alone.mean, 1e-5, 1e-6, false),
+                "mean of {name}"
+            );
+            let (ours, alone) = (&ours.var_biased, &alone.var_biased);
+            assert!(ours.allclose(alone, 1e-5, 1e-6, false), "variance of {name}");
+        }
+    }
+    assert!(
+        head.forward_train_parts(&deep, &low, &sync, 0.1, &[1, 2, 3, 4])
+            .is_err()
+    );
 }

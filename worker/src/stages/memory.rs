@@ -132,13 +132,26 @@ fn shapes(stage: Stage, config: &RunConfig) -> String {
         Stage::Pretrain => step(config.pretrain.batch, config.pretrain.crop),
         Stage::Simulate => {
             let (batch, crop) = (config.simulate.batch, config.simulate.crop);
+            let (whose, logits) = match domains_at_once(config) {
+                1 => ("one domain's".to_owned(), batch),
+                domains => (format!("{domains} domains'"), batch.saturating_mul(domains)),
+            };
             format!(
-                "a shard's images are [{batch}, 3, {crop}, {crop}], one domain's logits [{batch}, 19, {crop}, {crop}]"
+                "a shard's images are [{batch}, 3, {crop}, {crop}], {whose} logits [{logits}, 19, {crop}, {crop}]"
             )
         }
         Stage::Adapt => step(config.adapt.batch, config.adapt.crop),
         Stage::Evaluate => "whole images are scored one at a time, [1, 3, height, width]".to_owned(),
     }
+}
+
+/// Most domains of simulate that a shard computes as one batch.
+fn domains_at_once(config: &RunConfig) -> u32 {
+    let groups = config.simulate.prompt_groups.unwrap_or(1).max(1);
+    let held = u32::try_from(config.domains.len())
+        .unwrap_or(u32::MAX)
+        .div_ceil(groups);
+    config.simulate.domains_at_once.min(held).max(1)
 }
 
 fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> String {
@@ -152,6 +165,10 @@ fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> St
         }
     };
     let mut ways = vec![format!("lower {name}.batch ({batch}) or {name}.crop ({crop})")];
+    if stage == Stage::Simulate && domains_at_once(config) > 1 {
+        let domains = config.simulate.domains_at_once;
+        ways.insert(0, format!("lower simulate.domains_at_once ({domains})"));
+    }
     if stage == Stage::Pretrain {
         ways.push(format!(
             "lower pretrain.head_channels ({})",
@@ -235,6 +252,33 @@ mod tests {
             text.contains(&format!(
                 "hint: lower adapt.batch ({batch}) or adapt.crop ({crop}), or raise run.shards (4)"
             )),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn domains_computed_at_once_are_what_to_lower_first() {
+        let mut config = RunConfig::default();
+        let told = |config: &RunConfig| {
+            let asked = "1 GiB were asked for".to_owned();
+            out_of_memory(at(Stage::Simulate), Device::Cpu, config, asked).to_string()
+        };
+        config.domains = ["fog", "night", "rain", "snow", "dust"]
+            .map(|name| ulda_core::spec::DomainConfig {
+                name: name.into(),
+                prompt: name.into(),
+            })
+            .to_vec();
+        let text = told(&config);
+        assert!(text.contains("one domain's logits [2, 19, 768, 768]"), "{text}");
+        assert!(!text.contains("domains_at_once"), "{text}");
+
+        config.simulate.domains_at_once = 8;
+        config.simulate.prompt_groups = Some(2);
+        let text = told(&config);
+        assert!(text.contains("3 domains' logits [6, 19, 768, 768]"), "{text}");
+        assert!(
+            text.contains("hint: lower simulate.domains_at_once (8), or lower simulate.batch (2)"),
             "{text}"
         );
     }

@@ -64,9 +64,11 @@ int ulda_dropout_mask(void* like, double p, uint64_t seed, void** mask) {
   return ulda::guarded([&] {
     TORCH_CHECK(p >= 0 && p < 1, "dropout probability ", p, " is not in [0, 1)");
     const auto& x = ulda::tensor(like);
-    auto drawn = at::empty(x.sizes(), at::TensorOptions().dtype(at::kFloat).device(at::kCPU));
+    // From pinned memory the copy to a GPU is queued behind its work instead of waiting for it.
+    auto host = at::TensorOptions().dtype(at::kFloat).device(at::kCPU).pinned_memory(x.is_cuda());
+    auto drawn = at::empty(x.sizes(), host);
     drawn.bernoulli_(1.0 - p, at::detail::createCPUGenerator(seed)).div_(1.0 - p);
-    *mask = ulda::give(drawn.to(x.device(), x.scalar_type()));
+    *mask = ulda::give(drawn.to(x.device(), x.scalar_type(), /*non_blocking=*/true));
   });
 }
 

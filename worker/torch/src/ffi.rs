@@ -25,6 +25,7 @@ unsafe extern "C" {
         callback: Gather,
         shards: usize,
         layer: u32,
+        parts: usize,
         y: *mut *mut c_void,
         mean: *mut *mut c_void,
         var: *mut *mut c_void,

@@ -31,20 +31,47 @@ pub fn set_grad(parameter: &Tensor, gradient: Option<&Tensor>) -> Result<(), Tor
 /// # Errors
 /// `p` is not in [0, 1).
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor, TorchError> {
+    dropout_parts(x, p, &[seed])
+}
+
+/// The same for batches of equal size that lie one after the other in `x`, as many as there are `seeds`: each has
+/// the mask that its seed would give it alone.
+///
+/// # Errors
+/// As [`dropout`], or `x` cannot be cut so.
+pub fn dropout_parts(x: &Tensor, p: f64, seeds: &[u64]) -> Result<Tensor, TorchError> {
     if p == 0.0 {
         return Ok(x.shallow_clone());
     }
+    let failed = |message: String| TorchError {
+        call: "dropout",
+        message,
+    };
+    let libtorch = |error: tch::TchError| failed(error.to_string());
+    let parts = x.f_chunk(seeds.len() as i64, 0).map_err(libtorch)?;
+    if parts.len() != seeds.len() {
+        return Err(failed(format!("{:?} in {} parts", x.size(), seeds.len())));
+    }
+    let masks: Vec<Tensor> = parts
+        .iter()
+        .zip(seeds)
+        .map(|(part, seed)| mask(part, p, *seed))
+        .collect::<Result<_, _>>()?;
+    let mask = match masks.as_slice() {
+        [one] => one.shallow_clone(),
+        several => Tensor::f_cat(several, 0).map_err(libtorch)?,
+    };
+    x.f_mul(&mask).map_err(libtorch)
+}
+
+fn mask(like: &Tensor, p: f64, seed: u64) -> Result<Tensor, TorchError> {
     let mut mask = std::ptr::null_mut();
-    // SAFETY: `x` is alive and the out-pointer is valid.
+    // SAFETY: `like` is alive and the out-pointer is valid.
     ffi::check("dropout", unsafe {
-        ffi::ulda_dropout_mask(ffi::raw(x), p, seed, &mut mask)
+        ffi::ulda_dropout_mask(ffi::raw(like), p, seed, &mut mask)
     })?;
     // SAFETY: on success the mask is set and ours.
-    let mask = unsafe { ffi::own(mask) };
-    x.f_mul(&mask).map_err(|error| TorchError {
-        call: "dropout",
-        message: error.to_string(),
-    })
+    Ok(unsafe { ffi::own(mask) })
 }
 
 type Closure = Arc<Mutex<dyn FnMut(i64) -> Result<(), String> + Send>>;

@@ -21,7 +21,7 @@ pub mod stream;
 mod sync;
 
 pub use error::TorchError;
-pub use grad::{dropout, set_grad};
+pub use grad::{dropout, dropout_parts, set_grad};
 pub use host::{host_values, host_values_mut};
 pub use optim::{Update, fused_sgd};
-pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};
+pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norm_parts};

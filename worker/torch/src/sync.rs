@@ -25,7 +25,7 @@ impl fmt::Display for Pass {
 }
 
 /// The all-gather that BatchNorm needs. All shards of a step call it in the same order of
-/// (layer, pass), with vectors of equal length.
+/// (layer, pass), with vectors of equal length. One shard alone gathers nothing.
 pub trait ShardSync: Send + Sync {
     /// Number of shards of the step, at least 1.
     fn shards(&self) -> usize;
@@ -78,6 +78,24 @@ pub fn sync_batch_norm(
     sync: &Arc<dyn ShardSync>,
     layer: u32,
 ) -> Result<(Tensor, BatchStats), TorchError> {
+    let (y, mut stats) = sync_batch_norm_parts(x, weight, bias, eps, sync, layer, 1)?;
+    Ok((y, stats.swap_remove(0)))
+}
+
+/// The same for `parts` batches of equal size that lie one after the other in `x`: each is normalised with
+/// statistics of its own, as if it had come alone, and gives them in turn.
+///
+/// # Errors
+/// As [`sync_batch_norm`], or N is no multiple of `parts`.
+pub fn sync_batch_norm_parts(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    sync: &Arc<dyn ShardSync>,
+    layer: u32,
+    parts: usize,
+) -> Result<(Tensor, Vec<BatchStats>), TorchError> {
     let mut y = std::ptr::null_mut();
     let mut mean = std::ptr::null_mut();
     let mut var = std::ptr::null_mut();
@@ -96,6 +114,7 @@ pub fn sync_batch_norm(
             gather,
             sync.shards(),
             layer,
+            parts,
             &mut y,
             &mut mean,
             &mut var,
@@ -104,15 +123,17 @@ pub fn sync_batch_norm(
     };
     ffi::check("sync_batch_norm", status)?;
     // SAFETY: on success the three tensors are set and ours.
-    let (y, mean, var_biased) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
-    Ok((
-        y,
-        BatchStats {
-            mean,
-            var_biased,
-            count: count as i64,
-        },
-    ))
+    let (y, mean, var) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
+    let stats = mean
+        .chunk(parts as i64, 0)
+        .into_iter()
+        .zip(var.chunk(parts as i64, 0));
+    let stats = stats.map(|(mean, var_biased)| BatchStats {
+        mean,
+        var_biased,
+        count: count as i64,
+    });
+    Ok((y, stats.collect()))
 }
 
 unsafe extern "C" fn release(sync: *mut c_void) {

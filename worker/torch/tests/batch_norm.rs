@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
-use ulda_torch::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm};
+use ulda_torch::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norm_parts};
 
 const EPS: f64 = 1e-5;
 
@@ -234,17 +234,82 @@ fn a_single_value_per_channel_is_refused() {
     );
 }
 
+#[test]
+fn each_part_is_normalised_as_if_it_came_alone() {
+    let mirrored: Arc<dyn ShardSync> = Arc::new(Mirror);
+    let solo: Arc<dyn ShardSync> = Arc::new(Solo);
+    for (size, parts) in [([6, 5, 7, 9], 3), ([4, 8, 1, 1], 2), ([6, 5, 7, 9], 1)] {
+        for sync in [&solo, &mirrored] {
+            let problem = Problem::new(size, 0.5);
+            let [x, weight, bias] = problem.leaves(0, size[0]);
+            let (y, stats) = sync_batch_norm_parts(&x, &weight, &bias, EPS, sync, 7, parts).unwrap();
+            (&y * &problem.dy).sum(Kind::Float).backward();
+            assert_eq!(stats.len(), parts);
+            let images = size[0] / parts as i64;
+            let mut alone = Vec::new();
+            for (part, stats) in stats.iter().enumerate() {
+                let from = part as i64 * images;
+                let [x, weight, bias] = problem.leaves(from, images);
+                let (y, expected) = sync_batch_norm(&x, &weight, &bias, EPS, sync, 7).unwrap();
+                (&y * problem.dy.narrow(0, from, images))
+                    .sum(Kind::Float)
+                    .backward();
+                assert_eq!(
+                    (&stats.mean, &stats.var_biased, stats.count),
+                    (&expected.mean, &expected.var_biased, expected.count)
+                );
+                alone.push([y.detach(), x.grad(), weight.grad(), bias.grad()]);
+            }
+            let joined = |at: usize| Tensor::cat(&alone.iter().map(|part| &part[at]).collect::<Vec<_>>(), 0);
+            let summed = |at: usize| {
+                joined(at)
+                    .view([parts as i64, -1])
+                    .sum_dim_intlist(0, false, Kind::Float)
+            };
+            let ours = [y.detach(), x.grad(), weight.grad(), bias.grad()];
+            assert_close(&ours, &[joined(0), joined(1), summed(2), summed(3)], 1e-6);
+        }
+    }
+    let problem = Problem::new([5, 4, 3, 3], 0.0);
+    let error =
+        sync_batch_norm_parts(&problem.x, &problem.weight, &problem.bias, EPS, &solo, 3, 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "libtorch: sync_batch_norm: batch norm layer 3 cannot cut 5 image(s) into 2 equal parts"
+    );
+}
+
+/// Another shard that has what this one has.
+struct Mirror;
+
+impl ShardSync for Mirror {
+    fn shards(&self) -> usize {
+        2
+    }
+
+    fn gather(&self, _layer: u32, _pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+        Ok(mine.repeat(2))
+    }
+}
+
+/// What one shard gives without an exchange is what an exchange with a shard without images gives.
+#[test]
+fn one_shard_alone_has_the_bits_of_an_exchange() {
+    let problem = Problem::new([4, 5, 7, 9], 0.5);
+    assert_eq!(problem.by_shards(&[4]), problem.by_shards(&[4, 0]));
+}
+
 /// Fails, or panics, in the pass it is told to.
 struct Broken(Pass, bool);
 
 impl ShardSync for Broken {
     fn shards(&self) -> usize {
-        1
+        2
     }
 
     fn gather(&self, _layer: u32, pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
         if pass != self.0 {
-            return Ok(mine.to_vec());
+            return Ok(mine.repeat(2));
         }
         assert!(!self.1, "the exchange panicked");
         Err("worker 2 did not answer within 5s".to_owned())
@@ -261,7 +326,7 @@ fn a_failed_exchange_is_an_error_of_its_pass() {
         .to_string();
     assert_eq!(
         error,
-        "libtorch: sync_batch_norm: batch norm layer 1, forward exchange among 1 shards: worker 2 did not answer within 5s"
+        "libtorch: sync_batch_norm: batch norm layer 1, forward exchange among 2 shards: worker 2 did not answer within 5s"
     );
     for (panics, text) in [
         (false, "worker 2 did not answer"),

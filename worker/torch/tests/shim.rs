@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 use ulda_torch::grad::GradientHooks;
 use ulda_torch::runtime::{self, Autocast, InferenceMode};
-use ulda_torch::{Update, archive, dropout, fused_sgd, host_values, host_values_mut, set_grad};
+use ulda_torch::{
+    Update, archive, dropout, dropout_parts, fused_sgd, host_values, host_values_mut, set_grad,
+};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -135,6 +137,19 @@ fn dropout_depends_on_its_seed_alone() {
         dropout(&x, 1.5, 1).unwrap_err().to_string(),
         "libtorch: dropout: dropout probability 1.5 is not in [0, 1)"
     );
+}
+
+#[test]
+fn dropout_of_parts_has_the_mask_of_each_seed() {
+    let x = Tensor::rand([6, 3, 4, 5], CPU);
+    let parts = dropout_parts(&x, 0.3, &[5, 6, 7]).unwrap();
+    for (part, seed) in [5, 6, 7].into_iter().enumerate() {
+        let alone = dropout(&x.narrow(0, 2 * part as i64, 2), 0.3, seed).unwrap();
+        assert_eq!(parts.narrow(0, 2 * part as i64, 2), alone);
+    }
+    assert_ne!(parts, dropout_parts(&x, 0.3, &[5, 6, 8]).unwrap());
+    let error = dropout_parts(&x, 0.3, &[0; 4]).unwrap_err().to_string();
+    assert_eq!(error, "libtorch: dropout: [6, 3, 4, 5] in 4 parts");
 }
 
 #[test]

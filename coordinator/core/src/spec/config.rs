@@ -197,9 +197,13 @@ pub struct SimulateConfig {
     pub dropout: f64,
     /// Batches worked on at once; they share projector gradients. By default 1.
     pub data_shards: u32,
-    /// Groups over which the domains of one batch are spread; changes no number. By default as many as fit the shards.
+    /// Groups over which the domains of one batch are spread; changes no number while `domains_at_once` is 1. By default
+    /// as many as fit the shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_groups: Option<u32>,
+    /// Domains that a shard computes as one batch; more than it has means all of them. Part of what the run computes,
+    /// within rounding: kernels add up a larger batch in another order.
+    pub domains_at_once: u32,
 }
 
 impl Default for SimulateConfig {
@@ -224,6 +228,7 @@ impl Default for SimulateConfig {
             dropout: 0.1,
             data_shards: 1,
             prompt_groups: None,
+            domains_at_once: 1,
         }
     }
 }

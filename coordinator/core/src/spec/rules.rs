@@ -269,6 +269,7 @@ impl<'a> Rules<'a> {
         self.at_least_one("simulate.data_shards", u64::from(stage.data_shards));
         let groups = stage.prompt_groups.unwrap_or(1);
         self.at_least_one("simulate.prompt_groups", u64::from(groups));
+        self.at_least_one("simulate.domains_at_once", u64::from(stage.domains_at_once));
         let shards = self.config.run.shards.unwrap_or(1);
         if u64::from(stage.data_shards) * u64::from(groups) > u64::from(shards.max(1)) {
             self.problem(

@@ -20,8 +20,8 @@ pub struct CrossTarget {
 /// Value and gradient of L_cross for one image.
 #[derive(Debug)]
 pub struct CrossTerm {
-    /// Mean squared error over all (D·K)² entries.
-    pub value: f64,
+    /// Mean squared error over all (D·K)² entries, float64; where the prototypes are, not waited for.
+    pub value: Tensor,
     /// ∂L/∂prototypes [D, K, E]; row d belongs to domain d.
     pub gradient: Tensor,
 }
@@ -57,7 +57,10 @@ impl CrossTarget {
         let rows = prototypes.detach().f_flatten(0, 1)?;
         let difference = rows.f_matmul(&rows.f_tr()?)?.f_sub(&self.gram)?;
         let entries = (size * size) as f64;
-        let value = difference.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])? / entries;
+        let value = difference
+            .f_square()?
+            .f_sum(Kind::Double)?
+            .f_div_scalar(entries)?;
         let gradient = difference
             .f_matmul(&rows)?
             .f_mul_scalar(4.0 / entries)?
@@ -91,7 +94,7 @@ mod tests {
                     let moved = |by: f64| {
                         let copy = prototypes.copy();
                         let _ = copy.get(d).get(k).get(e).g_add_scalar_(by);
-                        target.compare(&copy).unwrap().value
+                        target.compare(&copy).unwrap().value.double_value(&[])
                     };
                     let numeric = (moved(step) - moved(-step)) / (2.0 * step);
                     worst = worst.max((numeric - gradient.double_value(&[d, k, e])).abs());
@@ -105,7 +108,7 @@ mod tests {
     fn equal_matrices_cost_nothing() {
         let texts = random_unit(2, 3, 4);
         let term = CrossTarget::new(&texts).unwrap().compare(&texts).unwrap();
-        assert_eq!(term.value, 0.0);
+        assert_eq!(term.value.double_value(&[]), 0.0);
         assert_eq!(term.gradient.abs().max().double_value(&[]), 0.0);
     }
 }

@@ -2,14 +2,19 @@
 
 use tch::{Reduction, Tensor};
 
+use super::of_each;
 use crate::error::Result;
+use crate::products::{product, transposed};
 
-/// Mean squared error between the cosine matrices of `prototypes` [K, E] and `texts` [K, E], over all K² entries.
+/// Mean squared error between the cosine matrices of `prototypes` [G, K, E] and `texts` [G, K, E], over all K² entries
+/// of a domain.
 ///
 /// # Errors
 /// When the shapes differ.
 pub fn intra(prototypes: &Tensor, texts: &Tensor) -> Result<Tensor> {
-    let have = prototypes.f_matmul(&prototypes.f_tr()?)?;
-    let want = texts.f_matmul(&texts.f_tr()?)?;
-    Ok(have.f_mse_loss(&want, Reduction::Mean)?)
+    let have = product(prototypes, &transposed(prototypes)?)?;
+    let want = product(texts, &transposed(texts)?)?;
+    of_each(&have, |domain, have| {
+        Ok(have.f_mse_loss(&want.f_get(domain as i64)?, Reduction::Mean)?)
+    })
 }

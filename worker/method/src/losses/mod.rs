@@ -1,8 +1,9 @@
 //! The losses of stage 1 and the segmentation loss of all stages, one file each.
 //!
-//! Each function takes tensors of one domain (and, but for scene and segmentation, of one image) and returns a scalar
-//! tensor that can be differentiated; averaging over images and domains is the caller's. [`cross`] alone sees
-//! every domain, as detached numbers, and hands back a gradient.
+//! Each function takes tensors of G domains, domain first (and, but for scene and segmentation, of one image), and
+//! returns a loss per domain, `[G]`, that can be differentiated; averaging over images and domains is the caller's.
+//! Matrix products are one operation for all G; what reduces to a number is one per domain. [`segmentation`] is of one
+//! batch, whatever its domain; [`cross`] sees every domain, as detached numbers, and hands back a gradient.
 
 pub mod classes;
 pub mod cross;
@@ -12,6 +13,10 @@ pub mod region;
 pub mod scene;
 pub mod segmentation;
 
+use tch::Tensor;
+
+use crate::error::Result;
+
 pub use classes::ClassMap;
 pub use cross::{CrossTarget, CrossTerm};
 
@@ -20,3 +25,10 @@ pub const IGNORED_LABEL: i64 = 255;
 
 /// Number of train ids.
 pub const CLASS_COUNT: i64 = 19;
+
+/// The loss of each domain, given its own part of `values` [G, …]: `[G]`.
+fn of_each(values: &Tensor, loss: impl Fn(usize, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let each = values.f_unbind(0)?;
+    let losses = each.iter().enumerate().map(|(at, value)| loss(at, value));
+    Ok(Tensor::f_stack(&losses.collect::<Result<Vec<_>>>()?, 0)?)
+}

@@ -2,12 +2,12 @@
 
 use tch::{Reduction, Tensor};
 
-use super::{ClassMap, IGNORED_LABEL};
+use super::{ClassMap, IGNORED_LABEL, of_each};
 use crate::error::Result;
-use crate::projector::FusedProjector;
+use crate::projector::FusedProjectors;
 
-/// Cross-entropy of temperature · cosine(text, projected pixel) over the K `texts` [K, E] of the classes present
-/// against the class of each of the `pixels` [C₁, h·w]; ignored pixels left out, mean over the others.
+/// Cross-entropy of temperature · cosine(text, projected pixel) over the K `texts` [G, K, E] of the classes present
+/// against the class of each of the `pixels` [G, C₁, h·w]; ignored pixels left out, mean over the others.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -15,12 +15,12 @@ pub fn pixel(
     pixels: &Tensor,
     map: &ClassMap,
     texts: &Tensor,
-    projector: &FusedProjector,
+    projectors: &FusedProjectors,
     temperature: f64,
 ) -> Result<Tensor> {
-    let logits = projector
-        .cosines(texts, pixels)?
-        .f_mul_scalar(temperature)?
-        .f_unsqueeze(0)?;
-    Ok(logits.f_cross_entropy_loss(&map.targets, None::<&Tensor>, Reduction::Mean, IGNORED_LABEL, 0.0)?)
+    let logits = projectors.cosines(texts, pixels)?.f_mul_scalar(temperature)?;
+    of_each(&logits, |_, logits| {
+        let (logits, weights) = (logits.f_unsqueeze(0)?, None::<&Tensor>);
+        Ok(logits.f_cross_entropy_loss(&map.targets, weights, Reduction::Mean, IGNORED_LABEL, 0.0)?)
+    })
 }

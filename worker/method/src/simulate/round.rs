@@ -4,14 +4,15 @@ use tch::{Tensor, no_grad};
 use ulda_model::{Backbone, Head};
 
 use super::batch::RoundBatch;
-use super::pass::{DomainPass, PassResult, detached_prototypes};
+use super::group::Group;
+use super::pass::{GroupPass, PassResult};
+use super::values::numbers;
 use super::{
-    DomainGradient, DomainReport, IterationReport, ProjectorReduce, Prototype, PrototypeExchange,
-    SimulateSettings,
+    DomainGradient, DomainLosses, DomainReport, IterationReport, ProjectorReduce, Prototype,
+    PrototypeExchange, SimulateSettings,
 };
 use crate::error::{MethodError, Result};
-use crate::optim::Sgd;
-use crate::pin::Style;
+use crate::pin::{Style, StyleGradient};
 use crate::projector::Projector;
 use crate::stylebank::BankStyle;
 use crate::timing::{Phases, timed};
@@ -77,19 +78,14 @@ impl DomainStyle {
     }
 }
 
-struct Held {
-    style: Style,
-    style_sgd: Sgd,
-    projector_sgd: Sgd,
-}
-
 /// One batch of one data shard: all inner iterations for the domains held here.
 pub struct Round<'a> {
     settings: SimulateSettings,
     networks: Networks<'a>,
     batch: &'a RoundBatch,
     projectors: &'a mut [DomainProjector],
-    held: Vec<Held>,
+    /// Of the projectors' domains, in their order, `domains_at_once` each and the last of what is left.
+    groups: Vec<Group>,
     done: usize,
 }
 
@@ -122,7 +118,6 @@ impl<'a> Round<'a> {
             }
         }
         let channels = batch.content.mean.size()[1];
-        let mut held = Vec::with_capacity(projectors.len());
         for (at, owned) in projectors.iter().enumerate() {
             let ordered = at == 0 || projectors[at - 1].domain < owned.domain;
             if owned.domain >= batch.domains || !ordered {
@@ -139,32 +134,18 @@ impl<'a> Round<'a> {
                 &owned.projector.parameters()[0],
                 &[-1, channels],
             )?;
-            let style = match start {
-                Start::Content => Style::from_content(&batch.content)?,
-                Start::Given(styles) => {
-                    let style = styles.get(at).ok_or_else(|| MethodError::State {
-                        name: format!("start style of domain {}", owned.domain),
-                        problem: "missing".into(),
-                    })?;
-                    crate::error::expect_shape("start style", &style.mean, &batch.content.mean.size())?;
-                    Style::from_values(&style.mean, &style.std)?
-                }
-            };
-            let pair = [style.mean.shallow_clone(), style.std.shallow_clone()];
-            let style_sgd = Sgd::new(&pair, settings.style_lr, settings.sgd)?;
-            let projector_sgd = Sgd::new(&owned.projector.parameters(), settings.projector_lr, settings.sgd)?;
-            held.push(Held {
-                style,
-                style_sgd,
-                projector_sgd,
-            });
+        }
+        let mut groups = Vec::new();
+        for (at, owned) in projectors.chunks(settings.domains_at_once).enumerate() {
+            let first = at * settings.domains_at_once;
+            groups.push(Group::begin(&settings, batch, owned, &start, first)?);
         }
         Ok(Round {
             settings,
             networks,
             batch,
             projectors,
-            held,
+            groups,
             done: 0,
         })
     }
@@ -182,36 +163,32 @@ impl<'a> Round<'a> {
         let iteration = self.done + 1;
         let mut phases = Phases::default();
         let (cross, mut cross_gradients) = self.cross(iteration, hooks.exchange, &mut phases)?;
-        let mut results: Vec<PassResult> = Vec::with_capacity(self.held.len());
-        for (at, (held, owned)) in self.held.iter_mut().zip(&*self.projectors).enumerate() {
-            let pass = DomainPass {
-                domain: owned.domain,
+        let mut results: Vec<PassResult> = Vec::with_capacity(self.groups.len());
+        let owned = self.projectors.chunks(self.settings.domains_at_once);
+        for (at, (group, owned)) in self.groups.iter_mut().zip(owned).enumerate() {
+            let styled = timed(&mut phases.forward, || {
+                no_grad(|| group.style.forward(&self.batch.content_norm))
+            })?;
+            let seed = |owned: &DomainProjector| (hooks.dropout_seed)(iteration, owned.domain);
+            let pass = GroupPass {
+                group,
+                owned,
                 batch: self.batch,
                 settings: &self.settings,
                 networks: &self.networks,
-                projector: &owned.projector,
                 cross: std::mem::take(&mut cross_gradients[at]),
-                dropout_seed: (hooks.dropout_seed)(iteration, owned.domain),
+                dropout_seeds: owned.iter().map(seed).collect(),
             };
-            results.push(pass.run(&mut held.style, &mut phases)?);
+            results.push(pass.run(&styled, &mut phases)?);
         }
+        // A device is waited for only when it has been told everything.
+        let (losses, cross) = timed(&mut phases.backward, || self.read(&results, &cross))?;
         self.reduce(iteration, hooks.reduce, &mut results, &mut phases)?;
         self.update(&results, &mut phases)?;
         self.done = iteration;
-        let domains = results
-            .into_iter()
-            .map(|result| DomainReport {
-                losses: result.losses,
-                gradient: DomainGradient {
-                    style: result.style,
-                    projector: result.projector,
-                },
-                batch_stats: result.batch_stats,
-            })
-            .collect();
         Ok(IterationReport {
             iteration,
-            domains,
+            domains: reports(losses, results)?,
             cross,
             phases,
         })
@@ -237,16 +214,12 @@ impl<'a> Round<'a> {
     /// # Errors
     /// When libtorch is out of memory.
     pub fn styles(&self) -> Result<Vec<DomainStyle>> {
-        let mut styles = Vec::with_capacity(self.held.len());
-        for (held, owned) in self.held.iter().zip(&*self.projectors) {
-            let (mean, std) = held.style.snapshot()?;
-            styles.push(DomainStyle {
-                domain: owned.domain,
-                mean,
-                std,
-            });
-        }
-        Ok(styles)
+        let styles = self.groups.iter().map(Group::styles);
+        Ok(styles
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// The projectors as they are now.
@@ -254,26 +227,26 @@ impl<'a> Round<'a> {
         self.projectors
     }
 
-    /// L_cross per image, and for each domain held here its gradient per image.
+    /// L_cross per image, unread, and for each group its gradient [G, K, E] per image; None where it is absent.
     #[expect(clippy::type_complexity, reason = "two lists, named in the text above")]
     fn cross(
         &mut self,
         iteration: usize,
         exchange: &dyn PrototypeExchange,
         phases: &mut Phases,
-    ) -> Result<(Vec<f64>, Vec<Vec<Option<Tensor>>>)> {
+    ) -> Result<(Vec<Option<Tensor>>, Vec<Vec<Option<Tensor>>>)> {
         let images = self.batch.len();
-        let mut values = vec![0.0; images];
-        let mut gradients: Vec<Vec<Option<Tensor>>> = self.held.iter().map(|_| Vec::new()).collect();
+        let mut values: Vec<Option<Tensor>> = (0..images).map(|_| None).collect();
+        let mut gradients: Vec<Vec<Option<Tensor>>> = self.groups.iter().map(|_| Vec::new()).collect();
         if self.settings.weights.cross == 0.0 {
             return Ok((values, gradients));
         }
-        let mut mine = Vec::with_capacity(self.held.len() * images);
-        for (held, owned) in self.held.iter_mut().zip(&*self.projectors) {
-            let found = timed(&mut phases.forward, || {
-                detached_prototypes(owned.domain, self.batch, &mut held.style, &owned.projector)
-            })?;
-            mine.extend(found);
+        let mut mine = Vec::with_capacity(self.projectors.len() * images);
+        let owned = self.projectors.chunks(self.settings.domains_at_once);
+        for (group, owned) in self.groups.iter_mut().zip(owned) {
+            mine.extend(timed(&mut phases.forward, || {
+                group.prototypes(self.batch, owned)
+            })?);
         }
         let all = timed(&mut phases.reduce, || exchange.gather(iteration, mine))?;
         let all = in_order(all, self.batch.domains, images, iteration)?;
@@ -281,21 +254,38 @@ impl<'a> Round<'a> {
             no_grad(|| {
                 for (image, texts) in self.batch.images.iter().enumerate() {
                     let Some(target) = &texts.cross else {
-                        gradients.iter_mut().for_each(|domain| domain.push(None));
+                        gradients.iter_mut().for_each(|group| group.push(None));
                         continue;
                     };
                     let rows: Vec<&Tensor> = (0..self.batch.domains)
                         .map(|d| &all[d * images + image].rows)
                         .collect();
                     let term = target.compare(&Tensor::f_stack(&rows, 0)?)?;
-                    values[image] = term.value;
-                    for (domain, owned) in gradients.iter_mut().zip(&*self.projectors) {
-                        domain.push(Some(term.gradient.f_get(owned.domain as i64)?));
+                    values[image] = Some(term.value);
+                    for (gradients, group) in gradients.iter_mut().zip(&self.groups) {
+                        gradients.push(Some(group.part_of(&term.gradient)?));
                     }
                 }
                 Ok((values, gradients))
             })
         })
+    }
+
+    /// Waits for the losses of the domains held here, and for L_cross per image, 0 where it is absent.
+    fn read(
+        &self,
+        results: &[PassResult],
+        cross: &[Option<Tensor>],
+    ) -> Result<(Vec<DomainLosses>, Vec<f64>)> {
+        let mut losses = Vec::with_capacity(self.projectors.len());
+        for (group, result) in self.groups.iter().zip(results) {
+            losses.extend(result.losses.read(&group.domains, self.batch.len())?);
+        }
+        let mut present = numbers(&cross.iter().flatten().collect::<Vec<_>>())?.into_iter();
+        let cross = cross
+            .iter()
+            .map(|value| value.as_ref().and_then(|_| present.next()));
+        Ok((losses, cross.map(Option::unwrap_or_default).collect()))
     }
 
     fn reduce(
@@ -309,19 +299,22 @@ impl<'a> Round<'a> {
             return Ok(());
         }
         timed(&mut phases.reduce, || {
-            let mut flat = Vec::with_capacity(results.len());
-            for (owned, result) in self.projectors.iter().zip(results.iter()) {
-                let parts = result
-                    .projector
-                    .iter()
-                    .map(|part| part.f_flatten(0, -1))
-                    .collect::<Result<Vec<_>, _>>()?;
-                flat.push((owned.domain, Tensor::f_cat(&parts, 0)?));
+            let mut gradients: Vec<_> = results
+                .iter_mut()
+                .flat_map(|result| &mut result.projectors)
+                .collect();
+            let mut flat = Vec::with_capacity(gradients.len());
+            for (owned, gradient) in self.projectors.iter().zip(&gradients) {
+                let parts = gradient.iter().map(|part| part.f_flatten(0, -1));
+                flat.push((
+                    owned.domain,
+                    Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?,
+                ));
             }
             reduce.reduce(iteration, &mut flat)?;
-            for ((_, flat), result) in flat.iter().zip(results.iter_mut()) {
+            for ((_, flat), gradient) in flat.iter().zip(&mut gradients) {
                 let mut at = 0;
-                for part in &mut result.projector {
+                for part in gradient.iter_mut() {
                     let count = part.numel() as i64;
                     *part = flat.f_narrow(0, at, count)?.f_view_as(part)?;
                     at += count;
@@ -333,21 +326,38 @@ impl<'a> Round<'a> {
 
     fn update(&mut self, results: &[PassResult], phases: &mut Phases) -> Result<()> {
         timed(&mut phases.optimise, || {
-            for ((held, owned), result) in self.held.iter_mut().zip(&*self.projectors).zip(results) {
-                let mut style = [held.style.mean.shallow_clone(), held.style.std.shallow_clone()];
-                let gradient = [
-                    result.style.mean.shallow_clone(),
-                    result.style.std.shallow_clone(),
-                ];
-                held.style_sgd.step(&mut style, &gradient)?;
-                if !result.projector.is_empty() {
-                    held.projector_sgd
-                        .step(&mut owned.projector.parameters(), &result.projector)?;
-                }
+            let owned = self.projectors.chunks(self.settings.domains_at_once);
+            for ((group, owned), result) in self.groups.iter_mut().zip(owned).zip(results) {
+                group.update(owned, result)?;
             }
             Ok(())
         })
     }
+}
+
+/// Each domain's part of what the groups gave, in domain order.
+fn reports(losses: Vec<DomainLosses>, results: Vec<PassResult>) -> Result<Vec<DomainReport>> {
+    let mut losses = losses.into_iter();
+    let mut reports = Vec::with_capacity(losses.len());
+    for result in results {
+        let count = result.projectors.len() as i64;
+        let means = result.style.mean.f_chunk(count, 0)?.into_iter();
+        let styles = means.zip(result.style.std.f_chunk(count, 0)?);
+        let parts = losses
+            .by_ref()
+            .zip(styles)
+            .zip(result.projectors)
+            .zip(result.batch_stats);
+        reports.extend(parts.map(|(((losses, (mean, std)), projector), batch_stats)| {
+            let style = StyleGradient { mean, std };
+            DomainReport {
+                losses,
+                gradient: DomainGradient { style, projector },
+                batch_stats,
+            }
+        }));
+    }
+    Ok(reports)
 }
 
 /// Sorts by (domain, image) and insists on one entry each.

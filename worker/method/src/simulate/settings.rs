@@ -85,6 +85,9 @@ pub struct SimulateSettings {
     pub scene_pool: i64,
     /// Dropout of the head, active here; 0.1 as published.
     pub dropout: f64,
+    /// Domains that are computed as one batch, at least 1; more than there are means all. Kernels add up a larger batch
+    /// in another order, and it takes as many times the memory.
+    pub domains_at_once: usize,
 }
 
 impl Default for SimulateSettings {
@@ -98,6 +101,7 @@ impl Default for SimulateSettings {
             sgd: SgdSettings::default(),
             scene_pool: 56,
             dropout: 0.1,
+            domains_at_once: 1,
         }
     }
 }
@@ -127,6 +131,9 @@ impl SimulateSettings {
                 self.scene_pool as f64,
                 "the pooled feature has at least one pixel",
             );
+        }
+        if self.domains_at_once == 0 {
+            return refuse("domains_at_once", 0.0, "at least one domain is computed at once");
         }
         Ok(())
     }
@@ -162,6 +169,13 @@ mod tests {
                 ..published
             })
             .starts_with("`scene_pool` is 0")
+        );
+        assert_eq!(
+            refused(SimulateSettings {
+                domains_at_once: 0,
+                ..published
+            }),
+            "`domains_at_once` is 0, but at least one domain is computed at once"
         );
     }
 

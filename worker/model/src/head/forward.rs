@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 use ulda_torch::runtime::Autocast;
-use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout};
+use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout_parts};
 
 use crate::clip::channels_last;
 use crate::head::layer::{ASPP_PROJECT, ConvNorm, HIDDEN, LOW, PLACES, POOLED};
@@ -54,18 +54,36 @@ impl Head {
         low: &Tensor,
         mode: &TrainMode,
     ) -> Result<(Tensor, HeadStats), TorchError> {
-        let mut stats = Vec::with_capacity(Self::BATCH_NORMS);
+        let (dropout, seed) = mode.dropout.unwrap_or((0.0, 0));
+        let (logits, mut stats) = self.forward_train_parts(deep, low, &mode.sync, dropout, &[seed])?;
+        Ok((logits, stats.swap_remove(0)))
+    }
+
+    /// The same for several batches of equal size that lie one after the other in `deep` and `low`, as many as there
+    /// are `seeds`. Convolutions see one large batch; each part has statistics of its own, in turn, and the
+    /// dropout mask of its seed, as if it had come alone.
+    ///
+    /// # Errors
+    /// As [`Head::forward_train`], or the images cannot be cut so.
+    pub fn forward_train_parts(
+        &self,
+        deep: &Tensor,
+        low: &Tensor,
+        sync: &Arc<dyn ShardSync>,
+        dropout: f64,
+        seeds: &[u64],
+    ) -> Result<(Tensor, Vec<HeadStats>), TorchError> {
+        let empty = || HeadStats(Vec::with_capacity(Self::BATCH_NORMS));
+        let mut stats: Vec<HeadStats> = seeds.iter().map(|_| empty()).collect();
         let layer = |layer: &ConvNorm, x: &Tensor| {
-            let (y, found) = layer.train(x, &mode.sync)?;
-            stats.push((layer.norm_name(), found));
+            let (y, found) = layer.train(x, sync, seeds.len())?;
+            for (part, found) in stats.iter_mut().zip(found) {
+                part.0.push((layer.norm_name(), found));
+            }
             Ok(y)
         };
-        let end_of_aspp = |x: Tensor| match mode.dropout {
-            Some((p, seed)) => dropout(&x, p, seed),
-            None => Ok(x),
-        };
-        let logits = self.compose(deep, low, layer, end_of_aspp)?;
-        Ok((logits, HeadStats(stats)))
+        let logits = self.compose(deep, low, layer, |x| dropout_parts(&x, dropout, seeds))?;
+        Ok((logits, stats))
     }
 
     /// Updates the running statistics by one training forward, as PyTorch does during it: momentum 0.1,

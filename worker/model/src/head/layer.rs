@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use ulda_torch::{BatchStats, ShardSync, TorchError, sync_batch_norm};
+use ulda_torch::{BatchStats, ShardSync, TorchError, sync_batch_norm_parts};
 
 use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig, upsampled};
 use crate::seeded::Seeded;
@@ -183,21 +183,24 @@ impl ConvNorm {
             .relu_()
     }
 
-    /// BatchNorm on the statistics of all shards' images and ReLU, after the convolution. Running statistics stay.
+    /// BatchNorm on the statistics of all shards' images and ReLU, after the convolution; each of the batch's equal
+    /// `parts` by itself. Running statistics stay.
     pub fn train(
         &self,
         convolved: &Tensor,
         sync: &Arc<dyn ShardSync>,
-    ) -> Result<(Tensor, BatchStats), TorchError> {
+        parts: usize,
+    ) -> Result<(Tensor, Vec<BatchStats>), TorchError> {
         // Under autocast the convolution gives half precision; statistics need f32.
         let x = convolved.to_kind(Kind::Float);
-        let (mut y, stats) = sync_batch_norm(
+        let (mut y, stats) = sync_batch_norm_parts(
             &x,
             &self.gamma,
             &self.beta,
             BATCH_NORM_EPS,
             sync,
             self.index as u32,
+            parts,
         )?;
         Ok((y.relu_(), stats))
     }

@@ -180,6 +180,7 @@ fn settings(context: &Context) -> SimulateSettings {
         },
         scene_pool: i64::from(config.scene_pool),
         dropout: config.dropout,
+        domains_at_once: config.domains_at_once as usize,
     }
 }
 
