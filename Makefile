@@ -15,6 +15,17 @@ RUNS ?= 20
 SEED ?= 1
 # Lives of `make soak`; SECONDS=… sets a time instead.
 LIVES ?= 100000
+# Of `make bench`: RN50's crop and domains, kernel threads of a step, rounds, cpu or cuda (its first GPU), and the crop at
+# which it scales to two workers. QUICK=1 takes the small model and some minutes. BENCH_PRECISIONS="fp32 bf16" overrides
+# what the device suggests; ULDA_BENCH_PYTHON names an interpreter that has torch 2.11.
+BENCH_CROP ?= $(if $(QUICK),128,768)
+BENCH_DOMAINS ?= $(if $(QUICK),2,6)
+BENCH_THREADS ?= 2
+BENCH_ROUNDS ?= $(if $(QUICK),1,3)
+BENCH_DEVICE ?= cpu
+BENCH_SCALING_CROP ?= 512
+BENCH_OUT ?= $(CURDIR)/bench/$(shell date -u +%Y%m%d-%H%M%S)
+export BENCH_CROP BENCH_DOMAINS BENCH_THREADS BENCH_ROUNDS BENCH_DEVICE BENCH_SCALING_CROP BENCH_PRECISIONS QUICK
 
 .PHONY: help
 help: ## Show this list
@@ -75,8 +86,8 @@ kubernetes: build ## Validate and compare what goes to a cluster; pip installs t
 	deploy/kubernetes/check $(TARGET)/coordinator
 
 .PHONY: bench
-bench: build ## Step times of each stage by phase, for the small and the RN50-sized model
-	cargo run $(CARGO_FLAGS) -p ulda-bench --bin bench
+bench: build ## Measure against plain PyTorch: steps, all-reduce, decoding, scaling (QUICK=1 for some minutes)
+	@tests/benches/run $(TARGET) "$(BENCH_OUT)"
 
 .PHONY: verify
 verify: libtorch ## The whole gate, read-only: format, lints, docs, tests

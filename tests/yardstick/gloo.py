@@ -6,6 +6,7 @@ Prints rows of the same table as the `allreduce_bench` example of ulda-collectiv
 import os
 import statistics
 import sys
+import tempfile
 import time
 
 import torch
@@ -13,10 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def work(rank, world, sizes, port):
+def work(rank, world, sizes, rendezvous):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     for size, repeats in sizes:
         tensor = torch.zeros(size // 4)
         seconds = []
@@ -34,5 +35,6 @@ def work(rank, world, sizes, port):
 if __name__ == "__main__":
     worlds = sys.argv[1] if len(sys.argv) > 1 else "2,4,8"
     sizes = [tuple(map(int, text.split(":"))) for text in sys.argv[2:]] or [(1 << 10, 400), (1 << 20, 60), (64 << 20, 9)]
-    for number, world in enumerate(map(int, worlds.split(","))):
-        mp.spawn(work, args=(world, sizes, 29600 + number), nprocs=world)
+    for world in map(int, worlds.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            mp.spawn(work, args=(world, sizes, f"{folder}/rendezvous"), nprocs=world)

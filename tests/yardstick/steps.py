@@ -83,7 +83,7 @@ class Simulation:
                 rows = F.normalize(torch.stack(rows), dim=1)
                 cosines = F.normalize(projected[i], dim=-1) @ text.T
                 pixel = F.cross_entropy(TEMPERATURE * cosines.flatten(0, 1), targets.flatten(), ignore_index=255)
-                identity = torch.arange(len(rows))
+                identity = torch.arange(len(rows), device=rows.device)
                 share = domains * images
                 losses["pixel"] += pixel / share
                 losses["region"] += F.cross_entropy(TEMPERATURE * rows @ text.T, identity) / share
@@ -122,17 +122,31 @@ class Rectifier(nn.Module):
         return styled + self.scale[None, :, None, None] * target
 
 
-class Adaptation:
-    """Stage 2."""
+class Adapting(nn.Module):
+    """What stage 2 trains, rectifier and head, around the frozen backbone, which is none of its submodules."""
 
-    def __init__(self, case, backbone, head):
-        self.case, self.backbone, self.head = case, backbone, head
-        self.rectifier = Rectifier(case)
-        mlps = [*self.rectifier.mean.parameters(), *self.rectifier.std.parameters()]
+    def __init__(self, rectifier, backbone, head):
+        super().__init__()
+        self.rectifier, self.head = rectifier, head
+        self.frozen = (backbone,)
+
+    def forward(self, styled, text):
+        low = self.rectifier(styled, text)
+        return self.head(self.frozen[0].deep(low), low)
+
+
+class Adaptation:
+    """Stage 2. `parallel` wraps what is trained."""
+
+    def __init__(self, case, backbone, head, parallel=lambda module: module):
+        self.case, self.backbone = case, backbone
+        rectifier = Rectifier(case)
+        self.network = parallel(Adapting(rectifier, backbone, head))
+        mlps = [*rectifier.mean.parameters(), *rectifier.std.parameters()]
         groups = [
             {"params": head.parameters(), "lr": 0.01},
             {"params": mlps, "lr": 0.001},
-            {"params": [self.rectifier.scale], "lr": 0.0001},
+            {"params": [rectifier.scale], "lr": 0.0001},
         ]
         self.optimizer = torch.optim.SGD(groups, lr=0.01, **SGD)
 
@@ -142,8 +156,7 @@ class Adaptation:
             feature = self.backbone.low_level(case["images"])
             mean, std = stats(feature)
             styled = F.relu((feature - mean) / std * case["drawn.std"] + case["drawn.mean"])
-        low = self.rectifier(styled, case["scene"][case["drawn.domains"]])
-        logits = self.head(self.backbone.deep(low), low)
+        logits = self.network(styled, case["scene"][case["drawn.domains"]])
         logits = F.interpolate(logits, size=case["labels"].shape[-2:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(logits, case["labels"], ignore_index=255)
         self.optimizer.zero_grad()
@@ -153,17 +166,18 @@ class Adaptation:
 
 
 class Pretraining:
-    """Stage 0."""
+    """Stage 0. `parallel` wraps what is trained."""
 
-    def __init__(self, case, backbone, head):
-        self.case, self.backbone, self.head = case, backbone, head
+    def __init__(self, case, backbone, head, parallel=lambda module: module):
+        self.case, self.backbone = case, backbone
+        self.network = parallel(head)
         self.optimizer = torch.optim.SGD(head.parameters(), lr=0.1, **SGD)
 
     def step(self):
         with torch.no_grad():
             low = self.backbone.low_level(self.case["images"])
             deep = self.backbone.deep(low)
-        logits = self.head(deep, low)
+        logits = self.network(deep, low)
         logits = F.interpolate(logits, size=self.case["labels"].shape[-2:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(logits, self.case["labels"], ignore_index=255)
         self.optimizer.zero_grad()

@@ -2,7 +2,7 @@
 //! sizes, over this machine's measured peak of matrix products. A yardstick rather than a bound: the head mixes
 //! the channels of its upsampled map at the small size, which needs fewer multiplications than are counted here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tch::{Kind, Tensor};
 
@@ -10,6 +10,9 @@ use crate::Failure;
 use crate::case::{IMAGES, Size};
 use crate::setting::{On, Setting};
 use crate::steps::Step;
+
+/// No further try of the peak once they took this long: a CPU without bfloat16 units takes minutes for one.
+const TRIES_END: Duration = Duration::from_secs(3);
 
 /// Widths and blocks of the two models (`MiniatureSpec`).
 struct Shape {
@@ -89,8 +92,8 @@ pub fn of_step(step: Step, size: Size, crop: i64, domains: i64, photo: i64) -> f
     2.0 * macs
 }
 
-/// Best FLOP/s of matrix products of 2048x2048 (8192 on a GPU) over 12 tries in the setting's precision, with the
-/// threads set before.
+/// Best FLOP/s of matrix products of 2048x2048 (8192 on a GPU) over 12 tries, or those of three seconds, in the
+/// setting's precision, with the threads set before.
 ///
 /// # Errors
 /// When libtorch is out of memory.
@@ -103,11 +106,15 @@ pub fn matmul_peak(setting: &Setting) -> Result<f64, Failure> {
     let a = Tensor::f_ones([side, side], (kind, setting.device()))?;
     setting.finish()?;
     let mut best = f64::INFINITY;
+    let began = Instant::now();
     for _ in 0..12 {
         let started = Instant::now();
         drop(a.f_matmul(&a)?);
         setting.finish()?;
         best = best.min(started.elapsed().as_secs_f64());
+        if began.elapsed() > TRIES_END {
+            break;
+        }
     }
     Ok(2.0 * (side as f64).powi(3) / best)
 }
