@@ -40,6 +40,14 @@ fn prompt_groups_change_no_number() {
 }
 
 #[test]
+fn domains_computed_at_once_leave_the_same_bits_on_any_number_of_workers() {
+    let world = World::new();
+    let sets = ["simulate.domains_at_once=2", "simulate.prompt_groups=1"];
+    let trained = [1, 2].map(|workers| world.train(&format!("at-once-{workers}"), workers, &sets));
+    assert_eq!(trained[0], trained[1], "2 workers against 1, two domains at once");
+}
+
+#[test]
 fn shards_without_images_change_nothing_for_the_others() {
     let world = World::new();
     let sets = ["run.shards=8", "pretrain.batch=2", "adapt.batch=3"];
