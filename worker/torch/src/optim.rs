@@ -19,7 +19,7 @@ pub struct Update<'a> {
 /// parameter −= `lr` · velocity. Everything is read and written once; on a GPU it is one launch for all entries.
 ///
 /// # Errors
-/// A tensor is not contiguous, or an entry's differ in shape, kind or device; nothing is changed then.
+/// A tensor is not contiguous, or an entry's differ in shape; nothing is changed then. Or they differ in kind or device.
 pub fn fused_sgd(
     updates: &mut [Update<'_>],
     lr: f64,
