@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::compute::ComputeConfig;
+use super::datasets::{EvaluationSetConfig, SourceConfig};
 use super::storage::{StorageConfig, is_url};
 
 /// A whole run.toml.
@@ -60,41 +62,6 @@ impl Default for RunSection {
 pub struct ClipConfig {
     /// OpenAI's `RN50.pt`, or the same state dict as safetensors.
     pub checkpoint: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    #[default]
-    Cityscapes,
-    Gta5,
-    Acdc,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SourceConfig {
-    pub layout: Layout,
-    pub root: PathBuf,
-    /// Split folder (cityscapes) or list file (gta5) to train on.
-    pub train: String,
-    /// Split folder or list file to validate on.
-    pub validation: String,
-    /// Width and height to which validation images are cropped around their centre; gta5 is published with 1914 × 1046.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub centre_crop: Option<[u32; 2]>,
-}
-
-impl Default for SourceConfig {
-    fn default() -> Self {
-        Self {
-            layout: Layout::Cityscapes,
-            root: PathBuf::new(),
-            train: "train".into(),
-            validation: "val".into(),
-            centre_crop: None,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -297,31 +264,6 @@ impl Default for EvaluateConfig {
     }
 }
 
-/// Labelled images the finished models are scored on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationSetConfig {
-    pub name: String,
-    pub layout: Layout,
-    pub root: PathBuf,
-    /// Split folder (cityscapes, acdc) or list file (gta5).
-    #[serde(default = "validation_split")]
-    pub split: String,
-    /// fog, night, rain or snow (acdc only).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condition: Option<String>,
-    /// Images of any other width and height are left out; fog is published with 1920 × 1080.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub only_size: Option<[u32; 2]>,
-    /// Width and height of a crop around the centre; gta5 is published with 1914 × 1046.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub centre_crop: Option<[u32; 2]>,
-}
-
-fn validation_split() -> String {
-    "val".into()
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
@@ -405,146 +347,6 @@ impl Default for RecoveryConfig {
             reattach: 5.0,
             min_workers: 1,
             max_workers: None,
-        }
-    }
-}
-
-/// Where steps are computed, how precisely, and what carries their sums. All but `device` is part of what a run
-/// computes, within rounding.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ComputeConfig {
-    pub device: DeviceChoice,
-    pub precision: Precision,
-    pub collective: CollectiveChoice,
-    /// Sums over NCCL are formed in shard order, so that they are the same to the bit for any number of GPUs, at
-    /// the price of more bytes. Sums over TCP always are.
-    pub ordered_sums: bool,
-}
-
-/// What a worker computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceChoice {
-    /// A GPU where there is one, else the CPU.
-    #[default]
-    Auto,
-    Cpu,
-    /// A GPU, or the worker refuses.
-    Cuda,
-}
-
-impl DeviceChoice {
-    /// As run.toml and the worker's `--device` write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
-}
-
-impl std::str::FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Auto, Self::Cpu, Self::Cuda]
-            .into_iter()
-            .find(|choice| choice.name() == text)
-            .ok_or_else(|| format!("`{text}` is not one of auto, cpu, cuda"))
-    }
-}
-
-/// Numbers of matrix products and convolutions. Master weights, losses, statistics and sums are float32 in each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// As the published numbers.
-    #[default]
-    Fp32,
-    /// Float32 of which a GPU's matrix units take 19 bits; on a CPU the same as `Fp32`.
-    Tf32,
-    /// Autocast to bfloat16.
-    Bf16,
-}
-
-/// What carries gradients between workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CollectiveChoice {
-    /// NCCL where every worker has a GPU of its own and finds the library, else TCP.
-    #[default]
-    Auto,
-    Tcp,
-    /// NCCL, or the workers refuse.
-    Nccl,
-}
-
-/// Size that ACDC's fog images must have to be counted (METHOD.md, Evaluation).
-pub const PUBLISHED_FOG_SIZE: [u32; 2] = [1920, 1080];
-/// Centre crop of GTA5 in evaluation.
-pub const PUBLISHED_GTA5_CROP: [u32; 2] = [1914, 1046];
-
-/// One folder of images with what decides which of them count.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DatasetConfig {
-    pub layout: Layout,
-    pub root: PathBuf,
-    pub split: String,
-    pub condition: Option<String>,
-    pub only_size: Option<[u32; 2]>,
-    pub centre_crop: Option<[u32; 2]>,
-}
-
-impl SourceConfig {
-    /// Training images: whole, for random crops.
-    #[must_use]
-    pub fn training_set(&self) -> DatasetConfig {
-        DatasetConfig {
-            layout: self.layout,
-            root: self.root.clone(),
-            split: self.train.clone(),
-            condition: None,
-            only_size: None,
-            centre_crop: None,
-        }
-    }
-
-    /// Validation images, cropped as evaluation crops them.
-    #[must_use]
-    pub fn validation_set(&self) -> DatasetConfig {
-        let centre_crop = match self.layout {
-            Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
-            Layout::Cityscapes | Layout::Acdc => self.centre_crop,
-        };
-        DatasetConfig {
-            split: self.validation.clone(),
-            centre_crop,
-            ..self.training_set()
-        }
-    }
-}
-
-impl EvaluationSetConfig {
-    #[must_use]
-    pub fn dataset(&self) -> DatasetConfig {
-        let fog = self.layout == Layout::Acdc && self.condition.as_deref() == Some("fog");
-        DatasetConfig {
-            layout: self.layout,
-            root: self.root.clone(),
-            split: self.split.clone(),
-            condition: self.condition.clone(),
-            only_size: if fog {
-                self.only_size.or(Some(PUBLISHED_FOG_SIZE))
-            } else {
-                self.only_size
-            },
-            centre_crop: match self.layout {
-                Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
-                Layout::Cityscapes | Layout::Acdc => self.centre_crop,
-            },
         }
     }
 }

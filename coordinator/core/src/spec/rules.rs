@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{CollectiveChoice, DeviceChoice, Layout, Precision, RunConfig};
+use super::compute::{CollectiveChoice, DeviceChoice, Precision};
+use super::config::RunConfig;
+use super::datasets::Layout;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
 

@@ -1,0 +1,76 @@
+//! What a run computes on, in which precision, and by what its workers exchange sums.
+
+use serde::{Deserialize, Serialize};
+
+/// Where steps are computed, how precisely, and what carries their sums. All but `device` is part of what a run
+/// computes, within rounding.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    pub device: DeviceChoice,
+    pub precision: Precision,
+    pub collective: CollectiveChoice,
+    /// Sums over NCCL are formed in shard order, so that they are the same to the bit for any number of GPUs, at
+    /// the price of more bytes. Sums over TCP always are.
+    pub ordered_sums: bool,
+}
+
+/// What a worker computes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// A GPU, or the worker refuses.
+    Cuda,
+}
+
+impl DeviceChoice {
+    /// As run.toml and the worker's `--device` write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Cpu, Self::Cuda]
+            .into_iter()
+            .find(|choice| choice.name() == text)
+            .ok_or_else(|| format!("`{text}` is not one of auto, cpu, cuda"))
+    }
+}
+
+/// Numbers of matrix products and convolutions. Master weights, losses, statistics and sums are float32 in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As the published numbers.
+    #[default]
+    Fp32,
+    /// Float32 of which a GPU's matrix units take 19 bits; on a CPU the same as `Fp32`.
+    Tf32,
+    /// Autocast to bfloat16.
+    Bf16,
+}
+
+/// What carries gradients between workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CollectiveChoice {
+    /// NCCL where every worker has a GPU of its own and finds the library, else TCP.
+    #[default]
+    Auto,
+    Tcp,
+    /// NCCL, or the workers refuse.
+    Nccl,
+}
