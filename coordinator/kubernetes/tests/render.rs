@@ -101,6 +101,23 @@ fn pods(value: &Value) -> Vec<&Value> {
 }
 
 #[test]
+fn workers_are_told_the_device_and_the_coordinator_is_not() {
+    let told = |manifests: &[Manifest], kind| -> Option<String> {
+        let pod = &find(manifests, kind)["spec"]["template"]["spec"];
+        let environment = pod["containers"][0]["env"].as_array().unwrap();
+        let device = environment.iter().find(|given| given["name"] == "ULDA_DEVICE")?;
+        device["value"].as_str().map(str::to_owned)
+    };
+    let mut submission = plain();
+    for device in [None, Some("cpu"), Some("cuda")] {
+        submission.device = device;
+        let manifests = render(&submission);
+        assert_eq!(told(&manifests, "Job").as_deref(), device);
+        assert_eq!(told(&manifests, "StatefulSet"), None);
+    }
+}
+
+#[test]
 fn every_pod_is_restricted_and_needs_no_rights() {
     let mut seen = 0;
     for manifests in all() {
