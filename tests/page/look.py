@@ -152,7 +152,7 @@ def scores(page):
 
 def shown(page):
     """What a page says of a run that ended, without what depends on the time."""
-    parts = ["h1", ".chip", "#stages", "#scores", "#curves", "#examples"]
+    parts = ["h1", ".chip", "#stages", "#scores", "#ranks", "#curves", "#examples"]
     return {part: each(page, part, "one.outerHTML") for part in parts}
 
 
@@ -227,6 +227,8 @@ def live(looks, pages, url, pictures):
         return told == [401, 401, 403], told
 
     looks.require("nobody stops the run without its token", refused)
+    offered = lambda: (wide.locator("#stop").is_visible(), "the offer to stop it")
+    looks.require("a running run can be stopped", offered)
 
 
 def recovering(looks, wide, kill, replace):
@@ -254,9 +256,11 @@ def ended(looks, pages, url, pictures):
     def same_scores():
         told = json.loads(phone.request.get(f"{url}api/status").text())["evaluations"]
         told = {f"{one['set']}/{one['model']}": f"{100 * one['mean_iou']:.2f}" for one in told}
-        return len(scores(wide)) == 4 and scores(wide).items() <= told.items(), f"{scores(wide)}, told is {told}"
+        return len(scores(wide)) == 6 and scores(wide).items() <= told.items(), f"{scores(wide)}, told is {told}"
 
     looks.require("mIoU by domain is the status's", same_scores, 20)
+    gone = lambda: (not wide.locator("#stop").is_visible(), "no offer to stop it")
+    looks.require("what is over cannot be stopped", gone, 20)
     looks.require("example predictions are drawn", lambda: loaded(wide), 20)
     looks.require("on a phone, too", lambda: loaded(phone), 20)
     looks.require("nothing is beside a phone's screen at the end", lambda: fits(phone))
@@ -317,13 +321,17 @@ def main():
 
         last = shown(wide)
         program.terminate()
-        alone = lambda: (wide.locator("#contact").is_visible(), inner(wide, "#contact"))
-        looks.require("a page without its coordinator says so", alone, 30)
+        visible = lambda: [part for part in ("#contact", "#left") if wide.locator(part).is_visible()]
+        left = lambda: (visible() == ["#left"] and shown(wide) == last, visible())
+        looks.require("a page is told that its coordinator leaves, and stays as it is", left, 30)
+        keep(wide, arguments.pictures, "wide-left.png")
         log = folder / "view.log"
         view = stack.enter_context(running([coordinator, "view", run, *here], log))
         wide.goto(said(view, log, r"(http://\S+/)"))
         differing = lambda: [part for part, content in shown(wide).items() if content != last[part]]
         looks.require("`coordinator view` shows the same", lambda: (not differing(), differing() or "all parts"), 10)
+        view.kill()
+        looks.require("a page whose server died says so", lambda: (visible() == ["#contact"], visible()), 30)
         print(f"the status page holds in Chromium {browser.version}: {looks.count} requirements")
         browser.close()
 

@@ -99,6 +99,7 @@ pub(super) async fn prepare_and_serve(
         let concluded = block_in_place(|| concluded_late(&end, directory));
         let end = end.once_concluded(&concluded);
         supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        leave(server).await;
         return concluded;
     }
     let traces = trace(spec, directory)?;
@@ -145,14 +146,15 @@ pub(super) async fn prepare_and_serve(
         let end = end.once_concluded(&concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
         supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        leave(server).await;
         return concluded;
     }
-    if let Some((server, _)) = server {
-        if matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. })) {
-            last_words(&server).await?;
-        }
-        server.close().await;
+    if let Some((server, _)) = &server
+        && matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. }))
+    {
+        last_words(server).await?;
     }
+    leave(server).await;
     drop(lock);
     let ending = ending.map_err(unserved)?;
     block_in_place(|| conclude(Served { ending, ledger }, directory))
@@ -191,6 +193,13 @@ async fn last_words(server: &HttpServer) -> std::io::Result<()> {
         () = server.until_scraped() => {}
     }
     Ok(())
+}
+
+/// Open pages hear how the run is left.
+async fn leave(server: Option<(HttpServer, Metrics)>) {
+    if let Some((server, _)) = server {
+        server.close().await;
+    }
 }
 
 /// Serves page and metrics of the run; what they show joins the audience.

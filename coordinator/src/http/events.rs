@@ -1,4 +1,5 @@
-//! A word to every open page when there is something new to fetch.
+//! A word to every open page when there is something new to fetch, and how the run was left when nobody serves it any
+//! more.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +30,10 @@ async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Re
     loop {
         tokio::select! {
             biased;
-            () = closing.cancelled() => break,
+            () = closing.cancelled() => {
+                say_how_it_was_left(&site, &told).await;
+                break;
+            }
             () = told.closed() => break,
             _ = pace.tick() => {}
         }
@@ -41,4 +45,16 @@ async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Re
         }
     }
     drop(seat);
+}
+
+/// The page's changing part itself, as there will be nobody to fetch it from.
+async fn say_how_it_was_left(site: &Arc<Site>, told: &mpsc::Sender<Result<Event, Infallible>>) {
+    let rendering = site.clone();
+    let rendered = tokio::task::spawn_blocking(move || rendering.live_part()).await;
+    if let Ok(Ok(last)) = rendered {
+        // An event's lines have no carriage returns.
+        let word = Event::default().event("left").data(last.replace('\r', ""));
+        // Whoever does not read it by the time all connections are cut off misses it.
+        let _ = told.send(Ok(word)).await;
+    }
 }

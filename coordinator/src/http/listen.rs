@@ -14,8 +14,8 @@ use super::site::Site;
 
 /// Where the page is looked for first; free by convention of the Prometheus exporters.
 const USUAL_PORT: u16 = 9464;
-/// Open connections get this long to end.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// Open connections get this long to end, in which open pages are told how the run was left.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the command line says of the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl HttpServer {
         self.site.until_scraped().await;
     }
 
-    /// Ends all connections, within a second.
+    /// Tells open pages how the run was left and ends all connections, within two seconds.
     pub async fn close(mut self) {
         self.closing.cancel();
         // What does not end by then is cut off.

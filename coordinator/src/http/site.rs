@@ -53,6 +53,8 @@ struct Served {
 struct Rendered {
     live: Arc<str>,
     until: Instant,
+    /// Nothing comes after it.
+    last: bool,
 }
 
 impl Site {
@@ -150,11 +152,13 @@ impl Site {
     }
 
     /// The changing part of the page. Reads the journal, so not for async threads; whoever comes while it
-    /// is rendered gets the same.
+    /// is rendered gets the same. Once the site closes it is rendered a last time.
     pub(super) fn live_part(&self) -> Result<Arc<str>, PageError> {
         let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
-        if let Some(fresh) = rendered.as_ref().filter(|rendered| began < rendered.until) {
+        let last = self.closing.is_cancelled();
+        let is_fresh = |rendered: &&Rendered| rendered.last || (!last && began < rendered.until);
+        if let Some(fresh) = rendered.as_ref().filter(is_fresh) {
             return Ok(fresh.live.clone());
         }
         let live = self.served.as_ref().map(|served| served.live.borrow().clone());
@@ -162,6 +166,7 @@ impl Site {
         *rendered = Some(Rendered {
             live: text.clone(),
             until: Instant::now() + FRESH.max(10 * began.elapsed()),
+            last,
         });
         Ok(text)
     }

@@ -66,7 +66,7 @@ fn the_page_of_a_live_run_shows_it_and_changes_nothing() {
 }
 
 #[test]
-fn an_open_page_is_told_of_changes_and_does_not_hold_the_coordinator() {
+fn an_open_page_is_told_of_changes_and_how_its_coordinator_left_the_run() {
     let bench = Bench::new();
     let run = start(&bench, &["--workers", "1", "--http", "127.0.0.1:0"], "20");
     workers(&bench, 1);
@@ -83,6 +83,12 @@ fn an_open_page_is_told_of_changes_and_does_not_hold_the_coordinator() {
     assert_eq!(changes.take(2).count(), 2);
     signal(run.id(), libc::SIGTERM);
     assert_eq!(outcome(run).status.code(), Some(143));
+    let mut rest = lines.map_while(Result::ok);
+    assert!(rest.any(|line| line == "event: left"));
+    let left: String = rest.collect();
+    assert!(left.starts_with("data: <main>"), "{left}");
+    assert!(left.contains(">stopped</span>"), "{left}");
+    assert!(!left.contains("data-running"), "{left}");
 }
 
 #[test]

@@ -111,6 +111,7 @@ pub fn page(live_part: &str, stoppable: bool) -> String {
             }
             body {
                 p #contact role="status" hidden { "The coordinator does not answer; what follows is the last that was heard." }
+                p #left role="status" hidden { "The coordinator has left, and this is how it left the run. " code { "coordinator view" } " shows it again." }
                 (PreEscaped(live_part))
                 @if stoppable { (stop_form()) }
             }

@@ -1,31 +1,46 @@
 // Swaps the sections of the page that changed. The server renders them; nothing is computed here.
 "use strict";
 const contact = document.getElementById("contact");
+const left = document.getElementById("left");
+const stop = document.getElementById("stop");
 let asking = false;
 let again = false;
 
-function title() {
-  const main = document.querySelector("main");
-  const head = document.getElementById("head");
-  const done = head && head.dataset ? head.querySelector("[data-title]") : null;
-  if (main && done) document.title = done.dataset.title;
+// What the head tells of parts outside of `main`.
+function heed() {
+  const head = document.querySelector("#head [data-title]");
+  if (!head) return;
+  document.title = head.dataset.title;
+  if (stop) stop.hidden = !("running" in head.dataset) || !left.hidden;
+}
+
+function show(text) {
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  for (const section of fresh.querySelectorAll("main > section")) {
+    const present = document.getElementById(section.id);
+    if (present && present.innerHTML !== section.innerHTML) swap(present, section);
+  }
+  heed();
+}
+
+// Who has said goodbye is not missed.
+function lost(silent) {
+  contact.hidden = !silent || !left.hidden;
 }
 
 async function renew() {
+  if (!left.hidden) return;
   if (asking) { again = true; return; }
   asking = true;
   try {
     const answer = await fetch("live", { signal: AbortSignal.timeout(25000) });
     if (!answer.ok) throw new Error(await answer.text());
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const section of fresh.querySelectorAll("main > section")) {
-      const present = document.getElementById(section.id);
-      if (present && present.innerHTML !== section.innerHTML) swap(present, section);
-    }
-    title();
-    contact.hidden = true;
+    const text = await answer.text();
+    // What was asked for before the last word is older than it.
+    if (left.hidden) show(text);
+    lost(false);
   } catch {
-    contact.hidden = false;
+    lost(true);
   } finally {
     asking = false;
     if (again) { again = false; setTimeout(renew, 1000); }
@@ -40,19 +55,23 @@ function swap(present, fresh) {
   present.querySelectorAll(".scroll").forEach((part, index) => { part.scrollLeft = offsets[index] ?? 0; });
 }
 
-title();
+heed();
 const events = new EventSource("api/events");
 events.addEventListener("changed", renew);
-events.onerror = () => { contact.hidden = false; };
-events.onopen = () => { contact.hidden = true; };
+events.addEventListener("left", (event) => {
+  left.hidden = false;
+  lost(false);
+  show(event.data);
+});
+events.onerror = () => lost(true);
+// A coordinator that resumes the run may answer here again.
+events.onopen = () => { left.hidden = true; lost(false); };
 // What depends on the time alone: ages, and ranks that fell silent.
 setInterval(renew, 5000);
 
 // Stopping asks for the run's token, which goes into a header and is kept nowhere.
-const stop = document.getElementById("stop");
 if (stop) {
   const [form, token, told] = ["form", "#token", "p"].map((part) => stop.querySelector(part));
-  stop.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector("button");

@@ -24,7 +24,7 @@ pub(super) fn ago(view: &View<'_>, at_millis: i64) -> String {
     }
 }
 
-fn is_running(view: &View<'_>) -> bool {
+pub(super) fn is_running(view: &View<'_>) -> bool {
     matches!(view.status.standing, Standing::Running { .. })
 }
 
@@ -37,7 +37,7 @@ pub(super) fn head(view: &View<'_>) -> Markup {
         .filter(|live| is_running(view) && !live.verdict.is_empty());
     let why = live.map_or(standing.why(), |live| live.verdict.as_str());
     html! {
-        h1 data-title=(format!("{percent:.0} % · {}", status.run)) { (status.run) }
+        h1 data-title=(format!("{percent:.0} % · {}", status.run)) data-running[is_running(view)] { (status.run) }
         p.sub { "Unified language-driven zero-shot domain adaptation" }
         span.chip.(standing.name()) { (standing.name()) }
         @if let Some(began) = view.data.began_at { span.chip { (date_text(began)) } }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::View;
+use super::parts::is_running;
 use crate::journal::PhaseRow;
 use crate::observe::{Live, RankLive, duration_text};
 
@@ -13,7 +14,10 @@ use crate::observe::{Live, RankLive, duration_text};
 const QUIET: Duration = Duration::from_secs(3);
 
 pub(super) fn ranks(view: &View<'_>, phases: &[PhaseRow]) -> Markup {
-    match view.live.filter(|live| !live.ranks.is_empty()) {
+    match view
+        .live
+        .filter(|live| is_running(view) && !live.ranks.is_empty())
+    {
         Some(live) => present(live),
         None => past(phases),
     }
@@ -78,7 +82,7 @@ fn shards(shards: &[u32]) -> String {
     shards.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Where each rank's time went in a run that is not served here.
+/// Where each rank's time went in a run that is over or not served here.
 fn past(phases: &[PhaseRow]) -> Markup {
     let mut ranks: BTreeMap<u32, BTreeMap<&str, f64>> = BTreeMap::new();
     for row in phases.iter().filter(|row| row.name != "images") {

@@ -1,4 +1,4 @@
-//! mIoU of every evaluation set, source-only beside adapted.
+//! mIoU of every evaluation set, source-only beside adapted and, where validation found one, the best adapted.
 
 use maud::{Markup, html};
 
@@ -24,13 +24,13 @@ fn set_card(data: &ReportData, set: &SetScores) -> Markup {
         div {
             h3 { span { (set.set) } (difference(set.gain("adapted"))) }
             @if let Some(prompt) = prompt { div.note { "“" (prompt) "”" } }
-            @for (model, kind) in [("source-only", "source"), ("adapted", "adapted")] {
+            @for (model, kind) in [("source-only", "source"), ("adapted", "adapted"), ("adapted-best", "adapted")] {
                 @let mean = set.model(model).and_then(|model| model.scores.mean_iou);
-                div.row {
+                @if mean.is_some() || model != "adapted-best" { div.row {
                     span { (model) }
                     div.(kind) { progress max="1" value=(format!("{:.4}", mean.unwrap_or(0.0))) aria-label=(format!("mIoU of {model} on {}", set.set)) {} }
                     span { (percent(mean)) }
-                }
+                } }
             }
         }
     }
