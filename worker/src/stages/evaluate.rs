@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::palette::{coloured, strip};
-use ulda_data::{ConfusionMatrix, Dataset, Example, Image, LabelMap, Sampling, load, write_rgb};
+use ulda_data::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Sampling, write_rgb};
 use ulda_model::Head;
 
 use super::context::{Context, Event};
+use super::feed::{next_of, read_ahead};
 use super::predict::Predictor;
 use super::supervised::head_from;
 use super::{Extent, StageError, StageRun, names};
@@ -20,6 +21,8 @@ use crate::state::RunState;
 
 /// Pixels between the panels of an example strip.
 const STRIP_GAP: u32 = 4;
+/// Images read beyond the one that is scored: whole ones are large.
+const IMAGES_AHEAD: usize = 2;
 /// Least time between two notes on how far a set has come.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
@@ -46,10 +49,16 @@ pub fn score(
     let (shard, shards) = (context.link.shard() as usize, context.link.shards() as usize);
     let mut matrices = vec![ConfusionMatrix::new(); heads.len()];
     let mut noted = Instant::now();
-    for index in (shard..images.dataset.len()).step_by(shards) {
+    let own = (shard..images.dataset.len()).step_by(shards);
+    let whole = own.clone().map(|sample| Job {
+        sample,
+        sampling: Sampling::default(),
+    });
+    let counters = &context.meters.decode;
+    let mut reader = read_ahead(images.dataset, whole, IMAGES_AHEAD, resources.device, counters)?;
+    for index in own {
         context.interrupt.check()?;
-        let read = || load(images.dataset, index, &Sampling::default());
-        let example = context.meters.decode.decode(read)?;
+        let example = next_of(&mut reader, images.dataset)?;
         let predictor = Predictor::new(
             &resources.segmentation,
             &example.image,

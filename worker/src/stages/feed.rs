@@ -85,14 +85,7 @@ impl Feed {
                 .map(|&sample| job(portion, augmentation, sample));
             jobs.collect::<Vec<_>>()
         });
-        let capacity = NonZeroUsize::new(images_per_step * STEPS_AHEAD).unwrap_or(NonZeroUsize::MIN);
-        let prefetcher = Prefetcher::counted(
-            Arc::clone(dataset),
-            jobs,
-            decoders(device),
-            capacity,
-            Arc::clone(counters),
-        )?;
+        let prefetcher = read_ahead(dataset, jobs, images_per_step * STEPS_AHEAD, device, counters)?;
         Ok(Self {
             prefetcher,
             images_per_step,
@@ -109,10 +102,7 @@ impl Feed {
         let started = Instant::now();
         let mut examples = Vec::with_capacity(self.images_per_step);
         for _ in 0..self.images_per_step {
-            let ended = || StageError::FeedEnded {
-                root: self.dataset.root().display().to_string(),
-            };
-            examples.push(self.prefetcher.next().ok_or_else(ended)??);
+            examples.push(next_of(&mut self.prefetcher, &self.dataset)?);
         }
         let (images, labels) = stack(&examples, self.device)?;
         Ok(Batch {
@@ -121,6 +111,35 @@ impl Feed {
             waited: started.elapsed(),
         })
     }
+}
+
+/// Starts to read the jobs' samples for one shard on `device`: `ahead` of them, more where there are many threads to keep
+/// busy.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn read_ahead(
+    dataset: &Arc<Dataset>,
+    jobs: impl Iterator<Item = Job> + Send + 'static,
+    ahead: usize,
+    device: Device,
+    counters: &Arc<DecodeCounters>,
+) -> Result<Prefetcher, StageError> {
+    let decoders = decoders(device);
+    let ahead = NonZeroUsize::new(ahead).map_or(decoders, |ahead| ahead.max(decoders));
+    let (dataset, counters) = (Arc::clone(dataset), Arc::clone(counters));
+    Ok(Prefetcher::counted(dataset, jobs, decoders, ahead, counters)?)
+}
+
+/// The next example of a reader that has one.
+///
+/// # Errors
+/// When the sample is missing or damaged, which names its file, or none is left.
+pub fn next_of(reader: &mut Prefetcher, dataset: &Dataset) -> Result<Example, StageError> {
+    let ended = || StageError::FeedEnded {
+        root: dataset.root().display().to_string(),
+    };
+    Ok(reader.next().ok_or_else(ended)??)
 }
 
 /// Threads that decode for one shard. On a CPU they would take the step's own; a GPU eats images faster than one
