@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "cpp/archive.cpp",
     "cpp/autograd.cpp",
     "cpp/batch_norm.cpp",
+    "cpp/convolution.cpp",
     "cpp/optim.cpp",
     "cpp/runtime.cpp",
     "cpp/stream.cpp",

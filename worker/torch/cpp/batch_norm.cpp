@@ -1,6 +1,6 @@
-// BatchNorm over the images of every shard: an autograd function whose forward and backward each hold
-// one all-gather of per-channel sums, done by a Rust callback. One shard alone gathers nothing, and its sums stay on
-// the device.
+// BatchNorm over the images of every shard, for layers that do not depend on each other: an autograd function whose
+// forward and backward each hold one all-gather of the per-channel sums of all these layers, done by a Rust callback.
+// One shard alone gathers nothing, and its sums stay on the device.
 #include "entry.h"
 
 #include <ATen/TensorOperators.h>
@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
+#include <algorithm>
 #include <vector>
 
 using torch::autograd::AutogradContext;
@@ -28,6 +29,7 @@ struct Exchange : torch::CustomClassHolder {
   ulda::RustObject sync;
   GatherCallback callback;
   size_t shards;
+  // Number of the first layer.
   uint32_t layer;
 
   Exchange(void* object, void (*release)(void*), GatherCallback c, size_t s, uint32_t l)
@@ -62,187 +64,308 @@ at::Tensor per_channel(const at::Tensor& values, int64_t parts, int64_t images) 
   return parts == 1 ? rows : rows.repeat_interleave(images, 0);
 }
 
-// Mean and variance of each channel of each part over all shards, [parts * C] f64 where x lies, and of how many values.
+// Values of each channel and part of this shard.
+double count_of(const at::Tensor& x, int64_t parts) {
+  return static_cast<double>(x.size(0) / parts * x.size(2) * x.size(3));
+}
+
+// Mean and variance of each channel of each part, [parts * C], and of how many values.
 struct Moments {
   at::Tensor mean, var;
   double count;
 };
 
-// What `combine` gives for one shard, to the bit, without a wait for the device.
-Moments of_one_shard(const at::Tensor& mean, const at::Tensor& var, double local) {
-  return {mean.to(at::kDouble), var.to(at::kDouble).mul_(local).div_(local), local};
+// Of this shard, f32. It has images.
+Moments own_moments(const at::Tensor& x, int64_t parts) {
+  std::vector<at::Tensor> means, vars;
+  for (const auto& part : x.chunk(parts)) {
+    auto [mean, var] = at::batch_norm_update_stats(part, {}, {}, 0.0);
+    means.push_back(mean);
+    vars.push_back(var);
+  }
+  return {at::cat(means), at::cat(vars), count_of(x, parts)};
 }
 
-// `mean` and `var` are undefined in a shard without images.
-Moments combine(
-    const Exchange& exchange, const at::Tensor& mean, const at::Tensor& var, double local, int64_t channels, const at::Tensor& x) {
-  // Message: count, then mean and squared deviation sum (M2) of each channel.
-  std::vector<double> mine(1 + 2 * channels, 0.0);
-  if (local > 0) {
-    auto mean_host = to_host(mean), var_host = to_host(var);
-    mine[0] = local;
-    for (int64_t c = 0; c < channels; c++) {
-      mine[1 + c] = mean_host[c];
-      mine[1 + channels + c] = var_host[c] * local;
-    }
-  }
-  auto all = exchange.gather(false, mine);
-
-  // Chan's pairwise combination, always in shard order.
-  double total = 0;
-  std::vector<double> combined(channels, 0.0), m2(channels, 0.0);
-  for (size_t s = 0; s < exchange.shards; s++) {
-    const double* other = all.data() + s * mine.size();
-    const double count = other[0];
-    if (count == 0) {
-      continue;
-    }
-    const double sum = total + count;
-    for (int64_t c = 0; c < channels; c++) {
-      const double gap = other[1 + c] - combined[c];
-      combined[c] += gap * (count / sum);
-      m2[c] += other[1 + channels + c] + gap * gap * (total * count / sum);
-    }
-    total = sum;
-  }
-  for (auto& value : m2) {
-    value /= total;
-  }
-  return {to_device(combined, x), to_device(m2, x), total};
+// What `over_shards` gives for one shard, to the bit, without a wait for the device.
+Moments of_one_shard(const Moments& own) {
+  return {own.mean.to(at::kDouble), own.var.to(at::kDouble).mul_(own.count).div_(own.count), own.count};
 }
 
-// Of the sums of a backward pass: over all shards, divided by the count, [parts * C] f32.
-at::Tensor mean_over_shards(const at::Tensor& sums, double count) {
-  return sums.to(at::kDouble).div_(count).to(at::kFloat);
+// Message of a shard: the count of each layer, then of each layer the means of all channels and their squared
+// deviation sums (M2). All zeros in a shard without images.
+std::vector<double> message_of(at::TensorList xs, int64_t parts) {
+  size_t length = xs.size();
+  for (const auto& x : xs) {
+    length += 2 * parts * x.size(1);
+  }
+  std::vector<double> message(length, 0.0);
+  if (xs[0].size(0) == 0) {
+    return message;
+  }
+  std::vector<at::Tensor> own;
+  for (size_t l = 0; l < xs.size(); l++) {
+    auto moments = own_moments(xs[l], parts);
+    message[l] = moments.count;
+    own.push_back(moments.mean);
+    own.push_back(moments.var);
+  }
+  const auto values = to_host(at::cat(own));
+  std::copy(values.begin(), values.end(), message.begin() + xs.size());
+  size_t at = xs.size();
+  for (size_t l = 0; l < xs.size(); l++) {
+    const size_t channels = parts * xs[l].size(1);
+    for (size_t c = 0; c < channels; c++) {
+      message[at + channels + c] *= message[l];
+    }
+    at += 2 * channels;
+  }
+  return message;
 }
 
-// BatchNorm of a batch whose `parts` equal parts, one after the other, have statistics of their own each.
-struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
-  static variable_list forward(
-      AutogradContext* ctx,
-      const at::Tensor& x,
-      const at::Tensor& weight,
-      const at::Tensor& bias,
-      double eps,
-      int64_t parts,
-      const c10::intrusive_ptr<Exchange>& exchange) {
-    const double local = static_cast<double>(x.size(0) / parts * x.size(2) * x.size(3));
-    at::Tensor own_mean, own_var;
-    if (local > 0) {
-      std::vector<at::Tensor> means, vars;
-      for (const auto& part : x.chunk(parts)) {
-        auto [mean, var] = at::batch_norm_update_stats(part, {}, {}, 0.0);
-        means.push_back(mean);
-        vars.push_back(var);
-      }
-      own_mean = at::cat(means);
-      own_var = at::cat(vars);
-    }
-    const bool alone = exchange->shards == 1 && local > 0;
-    const auto [mean, var, count] =
-        alone ? of_one_shard(own_mean, own_var, local) : combine(*exchange, own_mean, own_var, local, parts * x.size(1), x);
-    TORCH_CHECK(
-        count > 1,
-        "batch norm layer ", exchange->layer, " has ", static_cast<int64_t>(count),
-        " value(s) per channel over all shards, needs at least 2; hint: use a batch of 2 or more images");
-
-    auto invstd = var.add(eps).sqrt_().reciprocal_().to(at::kFloat);
-    auto mean_t = mean.to(at::kFloat), var_t = var.to(at::kFloat);
-    at::Tensor y;
-    if (local > 0) {
-      std::vector<at::Tensor> normalised;
-      const auto xs = x.chunk(parts), means = mean_t.chunk(parts), vars = var_t.chunk(parts);
-      for (int64_t p = 0; p < parts; p++) {
-        normalised.push_back(
-            std::get<0>(at::native_batch_norm(xs[p], weight, bias, means[p], vars[p], false, 0.0, eps)));
-      }
-      y = parts == 1 ? normalised[0] : at::cat(normalised);
-    } else {
-      y = at::empty_like(x);
-    }
-
-    ctx->save_for_backward({x, weight, mean_t, var_t, invstd});
-    ctx->saved_data["exchange"] = c10::IValue::make_capsule(exchange);
-    ctx->saved_data["parts"] = parts;
-    ctx->saved_data["count"] = count;
-    ctx->saved_data["eps"] = eps;
-    ctx->mark_non_differentiable({mean_t, var_t});
-    return {y, mean_t, var_t, at::tensor({count}, at::kDouble)};
-  }
-
-  static variable_list backward(AutogradContext* ctx, variable_list outputs) {
-    auto saved = ctx->get_saved_variables();
-    const auto &x = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &invstd = saved[4];
-    auto exchange = c10::static_intrusive_pointer_cast<Exchange>(ctx->saved_data["exchange"].toCapsule());
-    const int64_t parts = ctx->saved_data["parts"].toInt();
-    const double count = ctx->saved_data["count"].toDouble();
-    const double eps = ctx->saved_data["eps"].toDouble();
-    const bool local = x.size(0) > 0;
-    const at::Tensor dy = local && outputs[0].defined() ? outputs[0].contiguous(x.suggest_memory_format()) : at::zeros_like(x);
-
-    // The evaluation form of the kernel sums dy and dy * xhat without touching the statistics.
-    at::Tensor sum_dy_xhat, sum_dy;
-    if (local) {
-      std::vector<at::Tensor> of_dy_xhat, of_dy;
-      const auto dys = dy.chunk(parts), xs = x.chunk(parts);
-      const auto means = mean.chunk(parts), vars = var.chunk(parts), invstds = invstd.chunk(parts);
-      for (int64_t p = 0; p < parts; p++) {
-        auto sums = at::native_batch_norm_backward(
-            dys[p], xs[p], weight, means[p], vars[p], means[p], invstds[p], false, eps, {false, true, true});
-        of_dy_xhat.push_back(std::get<1>(sums));
-        of_dy.push_back(std::get<2>(sums));
-      }
-      sum_dy_xhat = at::cat(of_dy_xhat);
-      sum_dy = at::cat(of_dy);
-    } else {
-      sum_dy_xhat = at::zeros_like(mean);
-      sum_dy = at::zeros_like(mean);
-    }
-    at::Tensor mean_dy, mean_dy_xhat;
-    if (exchange->shards == 1) {
-      mean_dy = mean_over_shards(sum_dy, count);
-      mean_dy_xhat = mean_over_shards(sum_dy_xhat, count);
-    } else {
-      std::tie(mean_dy, mean_dy_xhat) = gathered_means(*exchange, sum_dy, sum_dy_xhat, count);
-    }
-
-    const int64_t images = x.size(0) / parts;
-    at::Tensor grad_x;
-    if (ctx->needs_input_grad(0)) {
-      // weight * invstd * (dy - mean(dy) - xhat * mean(dy * xhat))
-      auto scale = (weight.detach() * invstd.view({parts, -1})).view(-1);
-      auto spread = [&](const at::Tensor& values) { return per_channel(values, parts, images); };
-      grad_x = (x - spread(mean))
-                   .mul_(spread(-scale * invstd * mean_dy_xhat))
-                   .sub_(spread(scale * mean_dy))
-                   .addcmul_(dy, spread(scale));
-    }
-    auto of_weight = [&](const at::Tensor& sums) { return parts == 1 ? sums : sums.view({parts, -1}).sum(0); };
-    return {grad_x, of_weight(sum_dy_xhat), of_weight(sum_dy), at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-
-  static std::tuple<at::Tensor, at::Tensor> gathered_means(
-      const Exchange& exchange, const at::Tensor& sum_dy, const at::Tensor& sum_dy_xhat, double count) {
-    auto mine = to_host(at::cat({sum_dy, sum_dy_xhat}));
-    auto all = exchange.gather(true, mine);
-    std::vector<double> means(mine.size(), 0.0);
+// Moments of each layer over all shards, f64, where x lies.
+std::vector<Moments> over_shards(const Exchange& exchange, at::TensorList xs, int64_t parts) {
+  const auto mine = message_of(xs, parts);
+  const auto all = exchange.gather(false, mine);
+  std::vector<double> combined(mine.size() - xs.size(), 0.0), counts(xs.size(), 0.0);
+  size_t at = 0;
+  for (size_t l = 0; l < xs.size(); l++) {
+    const size_t channels = parts * xs[l].size(1);
+    double* mean = combined.data() + at;
+    double* m2 = mean + channels;
+    double& total = counts[l];
+    // Chan's pairwise combination, always in shard order.
     for (size_t s = 0; s < exchange.shards; s++) {
       const double* other = all.data() + s * mine.size();
-      for (size_t c = 0; c < mine.size(); c++) {
-        means[c] += other[c] / count;
+      const double count = other[l];
+      if (count == 0) {
+        continue;
       }
+      const double* means = other + xs.size() + at;
+      const double sum = total + count;
+      for (size_t c = 0; c < channels; c++) {
+        const double gap = means[c] - mean[c];
+        mean[c] += gap * (count / sum);
+        m2[c] += means[channels + c] + gap * gap * (total * count / sum);
+      }
+      total = sum;
     }
-    auto halves = to_device(means, sum_dy).to(at::kFloat).chunk(2);
-    return {halves[0], halves[1]};
+    for (size_t c = 0; c < channels; c++) {
+      m2[c] /= total;
+    }
+    at += 2 * channels;
+  }
+  const auto there = to_device(combined, xs[0]);
+  std::vector<Moments> moments;
+  at = 0;
+  for (size_t l = 0; l < xs.size(); l++) {
+    const int64_t channels = parts * xs[l].size(1);
+    moments.push_back({there.narrow(0, at, channels), there.narrow(0, at + channels, channels), counts[l]});
+    at += 2 * channels;
+  }
+  return moments;
+}
+
+at::Tensor normalise(
+    const at::Tensor& x,
+    const at::Tensor& weight,
+    const at::Tensor& bias,
+    const at::Tensor& mean,
+    const at::Tensor& var,
+    double eps,
+    int64_t parts) {
+  if (x.size(0) == 0) {
+    return at::empty_like(x);
+  }
+  std::vector<at::Tensor> normalised;
+  const auto xs = x.chunk(parts), means = mean.chunk(parts), vars = var.chunk(parts);
+  for (int64_t p = 0; p < parts; p++) {
+    normalised.push_back(
+        std::get<0>(at::native_batch_norm(xs[p], weight, bias, means[p], vars[p], false, 0.0, eps)));
+  }
+  return parts == 1 ? normalised[0] : at::cat(normalised);
+}
+
+// What a layer's backward pass needs.
+struct Saved {
+  at::Tensor x, weight, mean, var, invstd;
+  static constexpr size_t tensors = 5;
+
+  static Saved of(const variable_list& all, size_t layer) {
+    const auto* first = all.data() + layer * tensors;
+    return {first[0], first[1], first[2], first[3], first[4]};
   }
 };
 
+// Sums of dy and dy * xhat of this shard, [parts * C] each.
+struct Sums {
+  at::Tensor dy, dy_xhat;
+};
+
+Sums own_sums(const Saved& layer, const at::Tensor& dy, double eps, int64_t parts) {
+  if (layer.x.size(0) == 0) {
+    return {at::zeros_like(layer.mean), at::zeros_like(layer.mean)};
+  }
+  // The evaluation form of the kernel sums dy and dy * xhat without touching the statistics.
+  std::vector<at::Tensor> of_dy, of_dy_xhat;
+  const auto dys = dy.chunk(parts), xs = layer.x.chunk(parts);
+  const auto means = layer.mean.chunk(parts), vars = layer.var.chunk(parts), invstds = layer.invstd.chunk(parts);
+  for (int64_t p = 0; p < parts; p++) {
+    auto sums = at::native_batch_norm_backward(
+        dys[p], xs[p], layer.weight, means[p], vars[p], means[p], invstds[p], false, eps, {false, true, true});
+    of_dy_xhat.push_back(std::get<1>(sums));
+    of_dy.push_back(std::get<2>(sums));
+  }
+  return {at::cat(of_dy), at::cat(of_dy_xhat)};
+}
+
+// The sums of each layer over all shards, divided by the layer's count, f32.
+std::vector<Sums> means_over_shards(
+    const Exchange& exchange, const std::vector<Sums>& own, const std::vector<double>& counts) {
+  std::vector<Sums> means;
+  if (exchange.shards == 1) {
+    for (size_t l = 0; l < own.size(); l++) {
+      auto mean = [&](const at::Tensor& sums) { return sums.to(at::kDouble).div_(counts[l]).to(at::kFloat); };
+      means.push_back({mean(own[l].dy), mean(own[l].dy_xhat)});
+    }
+    return means;
+  }
+  std::vector<at::Tensor> told;
+  for (const auto& sums : own) {
+    told.push_back(sums.dy);
+    told.push_back(sums.dy_xhat);
+  }
+  const auto mine = to_host(at::cat(told));
+  const auto all = exchange.gather(true, mine);
+  std::vector<double> combined(mine.size(), 0.0);
+  for (size_t s = 0; s < exchange.shards; s++) {
+    const double* other = all.data() + s * mine.size();
+    size_t at = 0;
+    for (size_t l = 0; l < own.size(); l++) {
+      for (const size_t end = at + 2 * own[l].dy.numel(); at < end; at++) {
+        combined[at] += other[at] / counts[l];
+      }
+    }
+  }
+  const auto there = to_device(combined, own[0].dy).to(at::kFloat);
+  int64_t at = 0;
+  for (const auto& sums : own) {
+    const int64_t channels = sums.dy.numel();
+    means.push_back({there.narrow(0, at, channels), there.narrow(0, at + channels, channels)});
+    at += 2 * channels;
+  }
+  return means;
+}
+
+// weight * invstd * (dy - mean(dy) - xhat * mean(dy * xhat))
+at::Tensor gradient_of_input(const Saved& layer, const at::Tensor& dy, const Sums& mean, int64_t parts) {
+  const int64_t images = layer.x.size(0) / parts;
+  auto scale = (layer.weight.detach() * layer.invstd.view({parts, -1})).view(-1);
+  auto spread = [&](const at::Tensor& values) { return per_channel(values, parts, images); };
+  return (layer.x - spread(layer.mean))
+      .mul_(spread(-scale * layer.invstd * mean.dy_xhat))
+      .sub_(spread(scale * mean.dy))
+      .addcmul_(dy, spread(scale));
+}
+
+// BatchNorm of several layers, each on a batch whose `parts` equal parts, one after the other, have statistics of
+// their own.
+struct SyncBatchNorms : torch::autograd::Function<SyncBatchNorms> {
+  // Gives every layer's y, then every layer's mean and variance in turn, then the counts.
+  static variable_list forward(
+      AutogradContext* ctx,
+      at::TensorList xs,
+      at::TensorList weights,
+      at::TensorList biases,
+      double eps,
+      int64_t parts,
+      const c10::intrusive_ptr<Exchange>& exchange) {
+    std::vector<Moments> moments;
+    if (exchange->shards == 1 && xs[0].size(0) > 0) {
+      for (const auto& x : xs) {
+        moments.push_back(of_one_shard(own_moments(x, parts)));
+      }
+    } else {
+      moments = over_shards(*exchange, xs, parts);
+    }
+    variable_list out, stats, saved;
+    std::vector<double> counts;
+    for (size_t l = 0; l < xs.size(); l++) {
+      const auto& [mean, var, count] = moments[l];
+      TORCH_CHECK(
+          count > 1,
+          "batch norm layer ", exchange->layer + l, " has ", static_cast<int64_t>(count),
+          " value(s) per channel over all shards, needs at least 2; hint: use a batch of 2 or more images");
+      auto invstd = var.add(eps).sqrt_().reciprocal_().to(at::kFloat);
+      auto mean_t = mean.to(at::kFloat), var_t = var.to(at::kFloat);
+      out.push_back(normalise(xs[l], weights[l], biases[l], mean_t, var_t, eps, parts));
+      stats.push_back(mean_t);
+      stats.push_back(var_t);
+      counts.push_back(count);
+      saved.insert(saved.end(), {xs[l], weights[l], mean_t, var_t, invstd});
+    }
+    ctx->save_for_backward(saved);
+    ctx->saved_data["exchange"] = c10::IValue::make_capsule(exchange);
+    ctx->saved_data["parts"] = parts;
+    ctx->saved_data["counts"] = counts;
+    ctx->saved_data["eps"] = eps;
+    stats.push_back(at::tensor(counts, at::kDouble));
+    ctx->mark_non_differentiable(stats);
+    out.insert(out.end(), stats.begin(), stats.end());
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list outputs) {
+    const auto all = ctx->get_saved_variables();
+    const size_t layers = all.size() / Saved::tensors;
+    auto exchange = c10::static_intrusive_pointer_cast<Exchange>(ctx->saved_data["exchange"].toCapsule());
+    const int64_t parts = ctx->saved_data["parts"].toInt();
+    const auto counts = ctx->saved_data["counts"].toDoubleVector();
+    const double eps = ctx->saved_data["eps"].toDouble();
+    std::vector<Saved> saved;
+    std::vector<at::Tensor> dys;
+    std::vector<Sums> own;
+    for (size_t l = 0; l < layers; l++) {
+      saved.push_back(Saved::of(all, l));
+      const auto& x = saved[l].x;
+      const bool given = x.size(0) > 0 && outputs[l].defined();
+      dys.push_back(given ? outputs[l].contiguous(x.suggest_memory_format()) : at::zeros_like(x));
+      own.push_back(own_sums(saved[l], dys[l], eps, parts));
+    }
+    const auto means = means_over_shards(*exchange, own, counts);
+
+    variable_list of_x, of_weight, of_bias;
+    auto over_parts = [&](const at::Tensor& sums) { return parts == 1 ? sums : sums.view({parts, -1}).sum(0); };
+    for (size_t l = 0; l < layers; l++) {
+      const bool wanted = ctx->needs_input_grad(l);
+      of_x.push_back(wanted ? gradient_of_input(saved[l], dys[l], means[l], parts) : at::Tensor());
+      of_weight.push_back(over_parts(own[l].dy_xhat));
+      of_bias.push_back(over_parts(own[l].dy));
+    }
+    variable_list gradients = std::move(of_x);
+    gradients.insert(gradients.end(), of_weight.begin(), of_weight.end());
+    gradients.insert(gradients.end(), of_bias.begin(), of_bias.end());
+    // Neither eps nor parts nor the exchange has one.
+    gradients.resize(gradients.size() + 3);
+    return gradients;
+  }
+};
+
+std::vector<at::Tensor> tensors(void* const* handles, size_t count) {
+  std::vector<at::Tensor> all;
+  for (size_t i = 0; i < count; i++) {
+    all.push_back(ulda::tensor(handles[i]));
+  }
+  return all;
+}
+
 } // namespace
 
-extern "C" int ulda_sync_batch_norm(
-    void* x,
-    void* weight,
-    void* bias,
+// `count` layers, of which `layer` numbers the first; as many places in `ys`, `means`, `vars` and `counts`.
+extern "C" int ulda_sync_batch_norms(
+    void* const* xs,
+    void* const* weights,
+    void* const* biases,
+    size_t count,
     double eps,
     void* sync,
     void (*release)(void*),
@@ -250,30 +373,38 @@ extern "C" int ulda_sync_batch_norm(
     size_t shards,
     uint32_t layer,
     size_t parts,
-    void** y,
-    void** mean,
-    void** var,
-    double* count) {
+    void** ys,
+    void** means,
+    void** vars,
+    double* counts) {
   // Made first, so that `sync` is released whatever fails.
   auto exchange = c10::make_intrusive<Exchange>(sync, release, callback, shards, layer);
   return ulda::guarded([&] {
-    const auto& input = ulda::tensor(x);
+    const auto x = tensors(xs, count), weight = tensors(weights, count), bias = tensors(biases, count);
+    TORCH_CHECK(count > 0, "no batch norm layer was given");
+    for (size_t l = 0; l < count; l++) {
+      TORCH_CHECK(
+          x[l].dim() == 4 && x[l].scalar_type() == at::kFloat,
+          "batch norm layer ", layer + l, " takes f32 [N, C, H, W], not ", x[l].scalar_type(), " ", x[l].sizes());
+      TORCH_CHECK(
+          weight[l].sizes() == at::IntArrayRef({x[l].size(1)}) && bias[l].sizes() == at::IntArrayRef({x[l].size(1)}),
+          "batch norm layer ", layer + l, " has weight ", weight[l].sizes(), " and bias ", bias[l].sizes(), " for ",
+          x[l].size(1), " channels");
+      TORCH_CHECK(
+          x[l].size(0) == x[0].size(0),
+          "batch norm layer ", layer + l, " has ", x[l].size(0), " image(s), layer ", layer, " has ", x[0].size(0));
+    }
     TORCH_CHECK(
-        input.dim() == 4 && input.scalar_type() == at::kFloat,
-        "batch norm layer ", layer, " takes f32 [N, C, H, W], not ", input.scalar_type(), " ", input.sizes());
-    TORCH_CHECK(
-        ulda::tensor(weight).sizes() == at::IntArrayRef({input.size(1)}) &&
-            ulda::tensor(bias).sizes() == at::IntArrayRef({input.size(1)}),
-        "batch norm layer ", layer, " has weight ", ulda::tensor(weight).sizes(), " and bias ",
-        ulda::tensor(bias).sizes(), " for ", input.size(1), " channels");
-    TORCH_CHECK(
-        parts > 0 && input.size(0) % parts == 0,
-        "batch norm layer ", layer, " cannot cut ", input.size(0), " image(s) into ", parts, " equal parts");
-    auto out = SyncBatchNorm::apply(
-        input, ulda::tensor(weight), ulda::tensor(bias), eps, static_cast<int64_t>(parts), exchange);
-    *count = out[3].item<double>();
-    *y = ulda::give(out[0]);
-    *mean = ulda::give(out[1].detach());
-    *var = ulda::give(out[2].detach());
+        parts > 0 && x[0].size(0) % parts == 0,
+        "batch norm layer ", layer, " cannot cut ", x[0].size(0), " image(s) into ", parts, " equal parts");
+    const auto out = SyncBatchNorms::apply(
+        at::TensorList(x), at::TensorList(weight), at::TensorList(bias), eps, static_cast<int64_t>(parts), exchange);
+    const double* found = out.back().const_data_ptr<double>();
+    for (size_t l = 0; l < count; l++) {
+      ys[l] = ulda::give(out[l]);
+      means[l] = ulda::give(out[count + 2 * l].detach());
+      vars[l] = ulda::give(out[count + 2 * l + 1].detach());
+      counts[l] = found[l];
+    }
   });
 }

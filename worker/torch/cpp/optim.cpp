@@ -7,7 +7,7 @@
 
 extern "C" {
 
-// Each list has `count` tensors of one device and kind.
+// Each list has `count` tensors.
 int ulda_fused_sgd(
     void* const* parameters,
     void* const* gradients,
@@ -27,6 +27,12 @@ int ulda_fused_sgd(
               p[i].sizes() == g[i].sizes() && p[i].sizes() == v[i].sizes(),
           "parameter ", i, " ", p[i].sizes(), ", its gradient ", g[i].sizes(), " and its velocity ", v[i].sizes(),
           " are not contiguous tensors of one shape");
+      for (const auto* tensor : {&p[i], &g[i], &v[i]}) {
+        TORCH_CHECK(
+            tensor->scalar_type() == p[0].scalar_type() && tensor->device() == p[0].device(),
+            "entry ", i, " has a ", tensor->scalar_type(), " on ", tensor->device(), " beside the first parameter, a ",
+            p[0].scalar_type(), " on ", p[0].device());
+      }
     }
     at::NoGradGuard no_grad;
     // Never the first step: a velocity of zeros gives what that would.

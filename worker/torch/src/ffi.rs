@@ -15,10 +15,11 @@ pub type Visit = unsafe extern "C" fn(*mut c_void, *const c_char, usize, *mut c_
 
 unsafe extern "C" {
     pub fn ulda_last_error() -> *const c_char;
-    pub fn ulda_sync_batch_norm(
-        x: *mut c_void,
-        weight: *mut c_void,
-        bias: *mut c_void,
+    pub fn ulda_sync_batch_norms(
+        xs: *const *mut c_void,
+        weights: *const *mut c_void,
+        biases: *const *mut c_void,
+        count: usize,
         eps: f64,
         sync: *mut c_void,
         release: Release,
@@ -26,10 +27,17 @@ unsafe extern "C" {
         shards: usize,
         layer: u32,
         parts: usize,
+        ys: *mut *mut c_void,
+        means: *mut *mut c_void,
+        vars: *mut *mut c_void,
+        counts: *mut f64,
+    ) -> c_int;
+    pub fn ulda_conv2d(
+        x: *mut c_void,
+        weight: *mut c_void,
+        padding: i64,
+        dilation: i64,
         y: *mut *mut c_void,
-        mean: *mut *mut c_void,
-        var: *mut *mut c_void,
-        count: *mut f64,
     ) -> c_int;
     pub fn ulda_hook_set(
         parameter: *mut c_void,

@@ -1,6 +1,6 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
-//! its own, hooks after a gradient is accumulated, the optimiser as one kernel, TorchScript archives with their buffers,
-//! streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
+//! its own, hooks after a gradient is accumulated, the optimiser as one kernel, a convolution with a fast weight gradient
+//! on CPUs, TorchScript archives with their buffers, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
 //! [`TorchError`]; a panic in a Rust callback becomes an error of the call that ran it. No file or
@@ -9,6 +9,7 @@
 //! [`cuda::load`] comes first in `main`: libtorch decides once per process whether CUDA exists.
 
 pub mod archive;
+mod convolution;
 pub mod cuda;
 pub mod driver;
 mod error;
@@ -20,8 +21,9 @@ pub mod runtime;
 pub mod stream;
 mod sync;
 
+pub use convolution::conv2d;
 pub use error::TorchError;
 pub use grad::{dropout, dropout_parts, set_grad};
 pub use host::{host_values, host_values_mut};
 pub use optim::{Update, fused_sgd};
-pub use sync::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norm_parts};
+pub use sync::{BatchStats, NormInput, Normalised, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norms};

@@ -6,7 +6,8 @@ use tch::Tensor;
 
 use crate::{TorchError, ffi};
 
-/// What one update of a parameter needs: three contiguous tensors of one shape, kind and device.
+/// What one update of a parameter needs: three contiguous tensors of one shape. All updates of a call are of one kind
+/// and on one device.
 #[derive(Debug)]
 pub struct Update<'a> {
     pub parameter: &'a mut Tensor,
@@ -19,7 +20,7 @@ pub struct Update<'a> {
 /// parameter −= `lr` · velocity. Everything is read and written once; on a GPU it is one launch for all entries.
 ///
 /// # Errors
-/// A tensor is not contiguous, or an entry's differ in shape; nothing is changed then. Or they differ in kind or device.
+/// A tensor is not contiguous, an entry's differ in shape, or tensors differ in kind or device; nothing is changed then.
 pub fn fused_sgd(
     updates: &mut [Update<'_>],
     lr: f64,

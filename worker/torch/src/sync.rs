@@ -49,6 +49,26 @@ impl ShardSync for Solo {
     }
 }
 
+/// One BatchNorm layer's input and affine parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct NormInput<'a> {
+    /// [N, C, H, W], f32.
+    pub x: &'a Tensor,
+    /// [C].
+    pub weight: &'a Tensor,
+    /// [C].
+    pub bias: &'a Tensor,
+}
+
+/// What one BatchNorm layer gives.
+#[derive(Debug)]
+pub struct Normalised {
+    /// [N, C, H, W], f32.
+    pub y: Tensor,
+    /// Of each part of the batch, in turn.
+    pub stats: Vec<BatchStats>,
+}
+
 /// Statistics of one BatchNorm layer over all shards; the same bits on each of them.
 #[derive(Debug)]
 pub struct BatchStats {
@@ -60,10 +80,9 @@ pub struct BatchStats {
     pub count: i64,
 }
 
-/// Normalises `x` [N, C, H, W] (f32) with the statistics of every shard's images together, then
-/// applies `weight` and `bias` [C]. Differentiable: the gradient of `x` is that of the whole batch;
-/// the gradients of `weight` and `bias` are this shard's part, to be summed with the others later.
-/// N may differ among shards and may be 0.
+/// Normalises `x` with the statistics of every shard's images together, then applies `weight` and `bias`.
+/// Differentiable: the gradient of `x` is that of the whole batch; the gradients of `weight` and `bias` are this
+/// shard's part, to be summed with the others later. N may differ among shards and may be 0.
 ///
 /// Equal inputs give equal bits, whatever process each shard runs in. Running buffers are the
 /// caller's, who has the statistics.
@@ -71,43 +90,50 @@ pub struct BatchStats {
 /// # Errors
 /// A wrong shape or kind, fewer than two values per channel over all shards, or the exchange failed.
 pub fn sync_batch_norm(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    input: NormInput<'_>,
     eps: f64,
     sync: &Arc<dyn ShardSync>,
     layer: u32,
 ) -> Result<(Tensor, BatchStats), TorchError> {
-    let (y, mut stats) = sync_batch_norm_parts(x, weight, bias, eps, sync, layer, 1)?;
+    let mut layers = sync_batch_norms(&[input], eps, sync, layer, 1)?;
+    let Normalised { y, mut stats } = layers.swap_remove(0);
     Ok((y, stats.swap_remove(0)))
 }
 
-/// The same for `parts` batches of equal size that lie one after the other in `x`: each is normalised with
-/// statistics of its own, as if it had come alone, and gives them in turn.
+/// The same for several layers, of which none needs what another gives, at the price of one exchange in each
+/// [`Pass`]; `layer` numbers the first. Each batch consists of `parts` batches of equal size that lie one after the
+/// other: each is normalised with statistics of its own, as if it had come alone.
 ///
 /// # Errors
-/// As [`sync_batch_norm`], or N is no multiple of `parts`.
-pub fn sync_batch_norm_parts(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+/// As [`sync_batch_norm`], or N is no multiple of `parts` or not the same in all layers.
+pub fn sync_batch_norms(
+    inputs: &[NormInput<'_>],
     eps: f64,
     sync: &Arc<dyn ShardSync>,
     layer: u32,
     parts: usize,
-) -> Result<(Tensor, Vec<BatchStats>), TorchError> {
-    let mut y = std::ptr::null_mut();
-    let mut mean = std::ptr::null_mut();
-    let mut var = std::ptr::null_mut();
-    let mut count = 0.0;
+) -> Result<Vec<Normalised>, TorchError> {
+    let list = |of: for<'a> fn(&NormInput<'a>) -> &'a Tensor| {
+        let handles = inputs.iter().map(|input| ffi::raw(of(input)));
+        handles.collect::<Vec<_>>()
+    };
+    let (xs, weights, biases) = (
+        list(|input| input.x),
+        list(|input| input.weight),
+        list(|input| input.bias),
+    );
+    let empty = || vec![std::ptr::null_mut(); inputs.len()];
+    let (mut ys, mut means, mut vars) = (empty(), empty(), empty());
+    let mut counts = vec![0.0; inputs.len()];
     let shared = Box::into_raw(Box::new(Arc::clone(sync)));
     // SAFETY: the tensors outlive the call; `shared` belongs to the shim, which gives it to
-    // `release` exactly once; the out-pointers are valid.
+    // `release` exactly once; all lists have `inputs.len()` places.
     let status = unsafe {
-        ffi::ulda_sync_batch_norm(
-            ffi::raw(x),
-            ffi::raw(weight),
-            ffi::raw(bias),
+        ffi::ulda_sync_batch_norms(
+            xs.as_ptr(),
+            weights.as_ptr(),
+            biases.as_ptr(),
+            inputs.len(),
             eps,
             shared.cast(),
             release,
@@ -115,25 +141,35 @@ pub fn sync_batch_norm_parts(
             sync.shards(),
             layer,
             parts,
-            &mut y,
-            &mut mean,
-            &mut var,
-            &mut count,
+            ys.as_mut_ptr(),
+            means.as_mut_ptr(),
+            vars.as_mut_ptr(),
+            counts.as_mut_ptr(),
         )
     };
     ffi::check("sync_batch_norm", status)?;
-    // SAFETY: on success the three tensors are set and ours.
-    let (y, mean, var) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
-    let stats = mean
-        .chunk(parts as i64, 0)
-        .into_iter()
-        .zip(var.chunk(parts as i64, 0));
-    let stats = stats.map(|(mean, var_biased)| BatchStats {
+    let found = ys.into_iter().zip(means).zip(vars).zip(counts);
+    Ok(found
+        .map(|(((y, mean), var), count)| {
+            // SAFETY: on success the tensors are set and ours.
+            let (y, mean, var) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
+            Normalised {
+                y,
+                stats: by_part(&mean, &var, count as i64, parts),
+            }
+        })
+        .collect())
+}
+
+fn by_part(means: &Tensor, vars: &Tensor, count: i64, parts: usize) -> Vec<BatchStats> {
+    let (means, vars) = (means.chunk(parts as i64, 0), vars.chunk(parts as i64, 0));
+    let each = means.into_iter().zip(vars);
+    each.map(|(mean, var_biased)| BatchStats {
         mean,
         var_biased,
-        count: count as i64,
-    });
-    Ok((y, stats.collect()))
+        count,
+    })
+    .collect()
 }
 
 unsafe extern "C" fn release(sync: *mut c_void) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
-use ulda_torch::{BatchStats, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norm_parts};
+use ulda_torch::{
+    BatchStats, NormInput, Normalised, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norms,
+};
 
 const EPS: f64 = 1e-5;
 
@@ -61,6 +63,10 @@ impl ShardSync for Ring {
     }
 }
 
+fn input<'a>(x: &'a Tensor, weight: &'a Tensor, bias: &'a Tensor) -> NormInput<'a> {
+    NormInput { x, weight, bias }
+}
+
 struct Problem {
     x: Tensor,
     weight: Tensor,
@@ -78,6 +84,10 @@ impl Problem {
             bias: Tensor::randn([size[1]], cpu),
             dy: Tensor::randn(size, cpu),
         }
+    }
+
+    fn input(&self) -> NormInput<'_> {
+        input(&self.x, &self.weight, &self.bias)
     }
 
     /// Output, gradients of x, weight, bias, and the running buffers after one update from (0, 1).
@@ -133,7 +143,7 @@ impl Problem {
                         rounds,
                         calls: Mutex::default(),
                     });
-                    let (y, stats) = sync_batch_norm(&x, &weight, &bias, EPS, &sync, 7).unwrap();
+                    let (y, stats) = sync_batch_norm(input(&x, &weight, &bias), EPS, &sync, 7).unwrap();
                     (&y * dy).sum(Kind::Float).f_backward().unwrap();
                     let BatchStats {
                         mean,
@@ -226,7 +236,7 @@ fn equal_inputs_give_equal_bits() {
 fn a_single_value_per_channel_is_refused() {
     let problem = Problem::new([1, 4, 1, 1], 0.0);
     let sync: Arc<dyn ShardSync> = Arc::new(Solo);
-    let error = sync_batch_norm(&problem.x, &problem.weight, &problem.bias, EPS, &sync, 3).unwrap_err();
+    let error = sync_batch_norm(problem.input(), EPS, &sync, 3).unwrap_err();
     assert_eq!(
         error.to_string(),
         "libtorch: sync_batch_norm: batch norm layer 3 has 1 value(s) per channel over all shards, needs at least 2; \
@@ -242,7 +252,8 @@ fn each_part_is_normalised_as_if_it_came_alone() {
         for sync in [&solo, &mirrored] {
             let problem = Problem::new(size, 0.5);
             let [x, weight, bias] = problem.leaves(0, size[0]);
-            let (y, stats) = sync_batch_norm_parts(&x, &weight, &bias, EPS, sync, 7, parts).unwrap();
+            let mut layers = sync_batch_norms(&[input(&x, &weight, &bias)], EPS, sync, 7, parts).unwrap();
+            let Normalised { y, stats } = layers.remove(0);
             (&y * &problem.dy).sum(Kind::Float).backward();
             assert_eq!(stats.len(), parts);
             let images = size[0] / parts as i64;
@@ -250,7 +261,7 @@ fn each_part_is_normalised_as_if_it_came_alone() {
             for (part, stats) in stats.iter().enumerate() {
                 let from = part as i64 * images;
                 let [x, weight, bias] = problem.leaves(from, images);
-                let (y, expected) = sync_batch_norm(&x, &weight, &bias, EPS, sync, 7).unwrap();
+                let (y, expected) = sync_batch_norm(input(&x, &weight, &bias), EPS, sync, 7).unwrap();
                 (&y * problem.dy.narrow(0, from, images))
                     .sum(Kind::Float)
                     .backward();
@@ -271,12 +282,113 @@ fn each_part_is_normalised_as_if_it_came_alone() {
         }
     }
     let problem = Problem::new([5, 4, 3, 3], 0.0);
-    let error =
-        sync_batch_norm_parts(&problem.x, &problem.weight, &problem.bias, EPS, &solo, 3, 2).unwrap_err();
+    let error = sync_batch_norms(&[problem.input()], EPS, &solo, 3, 2).unwrap_err();
     assert_eq!(
         error.to_string(),
         "libtorch: sync_batch_norm: batch norm layer 3 cannot cut 5 image(s) into 2 equal parts"
     );
+}
+
+/// As a DeepLabV3+ head has them: wide and narrow ones, and one that sees a single pixel.
+fn several() -> [Problem; 3] {
+    [[4, 5, 7, 9], [4, 3, 2, 2], [4, 8, 1, 1]].map(|size| Problem::new(size, 0.5))
+}
+
+/// y, gradients of x, weight and bias, mean and variance of every layer; normalised together or one by one.
+fn normalised(
+    problems: &[Problem],
+    sync: &Arc<dyn ShardSync>,
+    parts: usize,
+    together: bool,
+) -> Vec<Vec<Tensor>> {
+    let leaves: Vec<[Tensor; 3]> = problems.iter().map(|problem| problem.leaves(0, 4)).collect();
+    let inputs: Vec<NormInput<'_>> = leaves
+        .iter()
+        .map(|[x, weight, bias]| input(x, weight, bias))
+        .collect();
+    let layers: Vec<Normalised> = if together {
+        sync_batch_norms(&inputs, EPS, sync, 7, parts).unwrap()
+    } else {
+        let alone = |(at, input)| {
+            sync_batch_norms(&[input], EPS, sync, 7 + at, parts)
+                .unwrap()
+                .remove(0)
+        };
+        (0_u32..).zip(inputs).map(alone).collect()
+    };
+    let losses = layers
+        .iter()
+        .zip(problems)
+        .map(|(layer, problem)| (&layer.y * &problem.dy).sum(Kind::Float));
+    losses.reduce(|sum, loss| sum + loss).unwrap().backward();
+    let each = layers.into_iter().zip(&leaves);
+    each.map(|(Normalised { y, stats }, [x, weight, bias])| {
+        let mut told = vec![y.detach(), x.grad(), weight.grad(), bias.grad()];
+        for BatchStats {
+            mean,
+            var_biased,
+            count,
+        } in stats
+        {
+            told.extend([mean, var_biased, Tensor::from(count)]);
+        }
+        told
+    })
+    .collect()
+}
+
+#[test]
+fn layers_normalised_together_have_the_bits_of_layers_normalised_one_by_one() {
+    let mirrored: Arc<dyn ShardSync> = Arc::new(Mirror);
+    let solo: Arc<dyn ShardSync> = Arc::new(Solo);
+    for (sync, parts) in [(&solo, 1), (&solo, 2), (&mirrored, 1), (&mirrored, 2)] {
+        let problems = several();
+        let (together, one_by_one) = (
+            normalised(&problems, sync, parts, true),
+            normalised(&problems, sync, parts, false),
+        );
+        assert_eq!(together.len(), problems.len());
+        assert_eq!(together, one_by_one);
+    }
+}
+
+#[test]
+fn layers_normalised_together_exchange_once_in_each_pass() {
+    /// Counts what it is asked for.
+    struct Counting(Mutex<Vec<(u32, Pass, usize)>>);
+    impl ShardSync for Counting {
+        fn shards(&self) -> usize {
+            2
+        }
+        fn gather(&self, layer: u32, pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+            self.0.lock().unwrap().push((layer, pass, mine.len()));
+            Ok(mine.repeat(2))
+        }
+    }
+    let counting = Arc::new(Counting(Mutex::default()));
+    let sync: Arc<dyn ShardSync> = counting.clone();
+    normalised(&several(), &sync, 1, true);
+    // Two numbers of each channel, and in the forward pass how many values they are of.
+    let channels = 5 + 3 + 8;
+    assert_eq!(
+        *counting.0.lock().unwrap(),
+        [
+            (7, Pass::Forward, 3 + 2 * channels),
+            (7, Pass::Backward, 2 * channels)
+        ]
+    );
+}
+
+#[test]
+fn layers_that_do_not_fit_together_are_refused() {
+    let sync: Arc<dyn ShardSync> = Arc::new(Solo);
+    let (four, five) = (Problem::new([4, 5, 7, 9], 0.0), Problem::new([5, 5, 7, 9], 0.0));
+    let error = sync_batch_norms(&[four.input(), five.input()], EPS, &sync, 3, 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "libtorch: sync_batch_norm: batch norm layer 4 has 5 image(s), layer 3 has 4"
+    );
+    assert!(sync_batch_norms(&[], EPS, &sync, 3, 1).is_err());
 }
 
 /// Another shard that has what this one has.
@@ -321,7 +433,7 @@ fn a_failed_exchange_is_an_error_of_its_pass() {
     let problem = Problem::new([2, 4, 3, 3], 0.0);
     let [x, weight, bias] = problem.leaves(0, 2);
     let forward: Arc<dyn ShardSync> = Arc::new(Broken(Pass::Forward, false));
-    let error = sync_batch_norm(&x, &weight, &bias, EPS, &forward, 1)
+    let error = sync_batch_norm(input(&x, &weight, &bias), EPS, &forward, 1)
         .unwrap_err()
         .to_string();
     assert_eq!(
@@ -333,7 +445,7 @@ fn a_failed_exchange_is_an_error_of_its_pass() {
         (true, "callback panicked: the exchange panicked"),
     ] {
         let backward: Arc<dyn ShardSync> = Arc::new(Broken(Pass::Backward, panics));
-        let (y, _) = sync_batch_norm(&x, &weight, &bias, EPS, &backward, 1).unwrap();
+        let (y, _) = sync_batch_norm(input(&x, &weight, &bias), EPS, &backward, 1).unwrap();
         let error = y.sum(Kind::Float).f_backward().unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }

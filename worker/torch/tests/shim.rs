@@ -272,23 +272,39 @@ fn the_fused_update_is_pytorchs_sgd_on_every_entry_of_a_list() {
 }
 
 #[test]
-fn an_update_whose_tensors_do_not_fit_is_refused_before_anything_changes() {
-    let mut parameter = Tensor::from_slice(&[1.0f32, 2.0]);
-    let mut velocity = Tensor::zeros([2], CPU);
-    let gradient = Tensor::ones([2, 2], CPU).select(1, 0);
-    let mut update = Update {
-        parameter: &mut parameter,
-        gradient: &gradient,
-        velocity: &mut velocity,
+fn updates_whose_tensors_do_not_fit_are_refused_before_anything_changes() {
+    let refused = |gradient: &Tensor, velocity: &mut Tensor, told: &str| {
+        let mut parameters = [Tensor::from_slice(&[5.0f32]), Tensor::from_slice(&[1.0f32, 2.0])];
+        let good = Tensor::ones([1], CPU);
+        let mut velocity_of_good = Tensor::zeros([1], CPU);
+        let [first, second] = &mut parameters;
+        let mut updates = [
+            Update {
+                parameter: first,
+                gradient: &good,
+                velocity: &mut velocity_of_good,
+            },
+            Update {
+                parameter: second,
+                gradient,
+                velocity,
+            },
+        ];
+        let error = fused_sgd(&mut updates, 1.0, 0.9, 0.0).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(Vec::<f32>::try_from(&parameters[0]).unwrap(), [5.0]);
+        assert_eq!(Vec::<f32>::try_from(&parameters[1]).unwrap(), [1.0, 2.0]);
     };
-    let error = fused_sgd(std::slice::from_mut(&mut update), 1.0, 0.9, 0.0).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("are not contiguous tensors of one shape"),
-        "{error}"
+    let ones = Tensor::ones([2], CPU);
+    let strided = Tensor::ones([2, 2], CPU).select(1, 0);
+    refused(
+        &strided,
+        &mut Tensor::zeros([2], CPU),
+        "are not contiguous tensors of one shape",
     );
-    assert_eq!(Vec::<f32>::try_from(&parameter).unwrap(), [1.0, 2.0]);
+    let told = "entry 1 has a Double on cpu beside the first parameter, a Float on cpu";
+    refused(&ones.to_kind(Kind::Double), &mut Tensor::zeros([2], CPU), told);
+    refused(&ones, &mut Tensor::zeros([2], (Kind::Double, Device::Cpu)), told);
 }
 
 #[test]

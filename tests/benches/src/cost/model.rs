@@ -307,10 +307,10 @@ fn supervised(
     let roofs = device.roofs(&job.work(), most, workers);
     let (everyone, busy) = (network.ranks(workers, 1), network.ranks(active, 1));
     let backward = roofs.seconds() * job.backward_share();
-    // Forward count, mean and squared deviations, backward two sums, all in f64.
-    let norms = sizes.norm_channels.iter().map(|channels| {
-        network.gather(busy, 8.0 * (2.0 * channels + 1.0)) + network.gather(busy, 8.0 * 2.0 * channels)
-    });
+    let norms = sizes
+        .norm_messages
+        .iter()
+        .map(|bytes| network.gather(busy, *bytes));
     let counts = network.gather(busy, 8.0) + network.gather(everyone, 8.0);
     Step {
         roofs,

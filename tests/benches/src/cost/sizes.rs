@@ -1,14 +1,16 @@
 //! What travels between workers, read off the networks and the trainable sets themselves.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 use ulda_method::adapt;
 use ulda_method::optim::SgdSettings;
 use ulda_method::projector::{PUBLISHED_HIDDEN, Projector};
 use ulda_method::rectifier::{PUBLISHED_SCALE, Rectifier};
 use ulda_method::trainable::TrainableSet;
-use ulda_model::Head;
+use ulda_model::{Head, TrainMode};
+use ulda_torch::{Pass, ShardSync};
 
 use super::work::Networks;
 use crate::Failure;
@@ -33,8 +35,8 @@ pub struct Sizes {
     pub projector_parameters: usize,
     pub pretrain: Vec<Bucket>,
     pub adapt: Vec<Bucket>,
-    /// Channels of each BatchNorm of the head.
-    pub norm_channels: Vec<f64>,
+    /// Bytes of each exchange of the head's BatchNorm, forward and backward.
+    pub norm_messages: Vec<f64>,
 }
 
 impl Sizes {
@@ -48,11 +50,6 @@ impl Sizes {
         let low = networks.head.low;
         let rectifier = Rectifier::new(EMBEDDING, low, PUBLISHED_SCALE, 1, Device::Cpu)?;
         let projector = Projector::new(low, PUBLISHED_HIDDEN, EMBEDDING, 1, Device::Cpu)?;
-        let means = head
-            .buffers()
-            .into_iter()
-            .filter(|(name, _)| name.ends_with("running_mean"));
-        let norm_channels = means.map(|(_, mean)| mean.numel() as f64).collect();
         let head_parameters = head.parameters().iter().map(|(_, value)| value.numel()).sum();
         let mut rectifier_parameters = rectifier.scale_parameter().1.numel();
         rectifier_parameters += rectifier
@@ -72,7 +69,7 @@ impl Sizes {
             projector_parameters,
             pretrain,
             adapt,
-            norm_channels,
+            norm_messages: norm_messages(&head)?,
         })
     }
 
@@ -80,6 +77,36 @@ impl Sizes {
     pub fn gradient_bytes(buckets: &[Bucket]) -> f64 {
         buckets.iter().map(|bucket| bucket.bytes).sum()
     }
+}
+
+/// Listens to a training step of the head among two shards.
+fn norm_messages(head: &Head) -> Result<Vec<f64>, Failure> {
+    /// The other shard has what this one has.
+    #[derive(Default)]
+    struct Listener(Mutex<Vec<f64>>);
+    impl ShardSync for Listener {
+        fn shards(&self) -> usize {
+            2
+        }
+        fn gather(&self, _layer: u32, _pass: Pass, mine: &[f64]) -> Result<Vec<f64>, String> {
+            let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            messages.push(size_of_val(mine) as f64);
+            Ok(mine.repeat(2))
+        }
+    }
+    let head = head.deep_clone();
+    head.trainable(true);
+    let map = |channels, side| Tensor::f_zeros([1, channels, side, side], (Kind::Float, Device::Cpu));
+    let (deep, low) = (map(head.config().deep, 1)?, map(head.config().low, 4)?);
+    let listener = Arc::new(Listener::default());
+    let mode = TrainMode {
+        sync: listener.clone(),
+        dropout: None,
+    };
+    let (logits, _) = head.forward_train(&deep, &low, &mode)?;
+    logits.f_sum(Kind::Float)?.f_backward()?;
+    let messages = listener.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(messages.clone())
 }
 
 /// Buckets with the moment they are ready, for a backward pass that spends `behind` multiply-adds per low-level pixel
@@ -134,10 +161,16 @@ mod tests {
         let parameters = sizes.head_parameters + sizes.rectifier_parameters;
         let padded = Sizes::gradient_bytes(&sizes.adapt) / 4.0;
         assert!(padded >= parameters as f64 && padded < parameters as f64 * 1.0001);
-        assert_eq!(
-            sizes.norm_channels,
-            [48.0, 256.0, 256.0, 256.0, 256.0, 256.0, 256.0, 256.0]
-        );
+        // f64: count, mean and squared deviations of each channel of the first six layers, of the seventh, of the last;
+        // then two sums of each channel.
+        let [first, other] = [48.0 + 5.0 * 256.0, 256.0];
+        let forward = [6.0 + 2.0 * first, 1.0 + 2.0 * other, 1.0 + 2.0 * other];
+        let backward = [2.0 * other, 2.0 * other, 2.0 * first];
+        let expected = [forward, backward]
+            .concat()
+            .into_iter()
+            .map(|numbers| 8.0 * numbers);
+        assert_eq!(sizes.norm_messages, expected.collect::<Vec<f64>>());
         // Pretrain's backward pass ends in the head, adapt's at the rectifier.
         assert!((sizes.pretrain.last().unwrap().ready - 1.0).abs() < 1e-12);
         assert!((sizes.adapt[0].ready - 1.0).abs() < 1e-12 && sizes.adapt.last().unwrap().ready < 0.7);

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::constants::{ALL, Origin, READ_CROP, READ_PHOTO, SHARE};
+use ulda_model::Head;
+
+use super::constants::{ALL, DECODERS, Origin, READ_CROP, READ_PHOTO, SHARE};
 use super::hosts::{NODE_GIGABITS, Precision, cluster, cpu, h100, loopback};
 use super::measured::{ALL_REDUCES, GLOO, Point};
 use super::model::{Device, Job, Scaling, Stage, Step, step};
@@ -14,15 +16,14 @@ const WORKERS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// Shares of the peak whose consequences are shown.
 const SHARES: [f64; 4] = [0.17, 0.25, 0.35, 0.50];
 
-/// Images per second with today's readers: one decoder thread per shard that reads ahead, and evaluate, which reads
-/// each image when it is due.
+/// Images per second as far as each GPU's decoder threads keep up, which read ahead.
 pub fn as_read(job: &Job, step: &Step) -> f64 {
-    let (images_per_second, active) = (step.images_per_second(), f64::from(step.active));
+    let (images_per_second, decoders) = (step.images_per_second(), DECODERS.value * f64::from(step.active));
     match job.stage {
-        Stage::Pretrain | Stage::Adapt => images_per_second.min(READ_CROP.value * active),
+        Stage::Pretrain | Stage::Adapt => images_per_second.min(READ_CROP.value * decoders),
         // A batch is read once for all its iterations.
         Stage::Simulate => images_per_second,
-        Stage::Evaluate => active / (1.0 / READ_PHOTO.value + active / images_per_second),
+        Stage::Evaluate => images_per_second.min(READ_PHOTO.value * decoders),
     }
 }
 
@@ -133,12 +134,6 @@ fn work() -> String {
 fn traffic(sizes: &Sizes) -> String {
     let kib = |bytes: f64| format!("{} KiB", short(bytes / 1024.0));
     let mib = |bytes: f64| format!("{} MiB", short(bytes / f64::from(1 << 20)));
-    let forward: f64 = sizes
-        .norm_channels
-        .iter()
-        .map(|channels| 8.0 * (2.0 * channels + 1.0))
-        .sum();
-    let backward: f64 = sizes.norm_channels.iter().map(|channels| 16.0 * channels).sum();
     let mut rows = Vec::new();
     for (stage, buckets, parameters) in [
         (Stage::Pretrain, &sizes.pretrain, sizes.head_parameters),
@@ -164,9 +159,9 @@ fn traffic(sizes: &Sizes) -> String {
         ]);
         rows.push(vec![
             stage.name().to_owned(),
-            format!("BatchNorm, {} layers, there and back", sizes.norm_channels.len()),
-            kib(forward + backward),
-            format!("TCP, {} gathers, each waited for", 2 * sizes.norm_channels.len()),
+            format!("BatchNorm, {} layers, there and back", Head::BATCH_NORMS),
+            kib(sizes.norm_messages.iter().sum()),
+            format!("TCP, {} gathers, each waited for", sizes.norm_messages.len()),
         ]);
         rows.push(vec![
             stage.name().to_owned(),
@@ -278,7 +273,7 @@ fn predictions(sizes: &Sizes) -> String {
                 "weak, 400 Gb/s",
                 "its largest part",
                 "were gathers on NCCL",
-                "with today's readers",
+                "with its readers",
                 "strong, 400 Gb/s",
                 "its largest part",
                 "GPUs busy",

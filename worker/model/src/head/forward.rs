@@ -37,7 +37,11 @@ impl Head {
     /// Logits at the low-level size, on running statistics, without dropout.
     /// `deep` [N, deep, h, w] and `low` [N, C₁, H, W] → [N, classes, H, W].
     pub fn forward_eval(&self, deep: &Tensor, low: &Tensor) -> Tensor {
-        let Ok(logits) = self.compose(deep, low, |layer, x| Ok::<_, NeverFails>(layer.eval(x)), Ok);
+        let normalise = |layers: &[ConvNorm], convolved: &[Tensor]| {
+            let each = layers.iter().zip(convolved);
+            Ok::<_, NeverFails>(each.map(|(layer, x)| layer.eval(x)).collect())
+        };
+        let Ok(logits) = self.compose(deep, low, normalise, Ok);
         logits
     }
 
@@ -75,14 +79,19 @@ impl Head {
     ) -> Result<(Tensor, Vec<HeadStats>), TorchError> {
         let empty = || HeadStats(Vec::with_capacity(Self::BATCH_NORMS));
         let mut stats: Vec<HeadStats> = seeds.iter().map(|_| empty()).collect();
-        let layer = |layer: &ConvNorm, x: &Tensor| {
-            let (y, found) = layer.train(x, sync, seeds.len())?;
-            for (part, found) in stats.iter_mut().zip(found) {
-                part.0.push((layer.norm_name(), found));
-            }
-            Ok(y)
+        let normalise = |layers: &[ConvNorm], convolved: &[Tensor]| {
+            let normalised = ConvNorm::train(layers, convolved, sync, seeds.len())?;
+            let each = layers.iter().zip(normalised);
+            Ok(each
+                .map(|(layer, normalised)| {
+                    for (part, found) in stats.iter_mut().zip(normalised.stats) {
+                        part.0.push((layer.norm_name(), found));
+                    }
+                    normalised.y
+                })
+                .collect())
         };
-        let logits = self.compose(deep, low, layer, |x| dropout_parts(&x, dropout, seeds))?;
+        let logits = self.compose(deep, low, normalise, |x| dropout_parts(&x, dropout, seeds))?;
         Ok((logits, stats))
     }
 
@@ -96,30 +105,38 @@ impl Head {
         }
     }
 
+    /// `normalise` does what follows the convolutions of layers that do not need each other: the low-level projection
+    /// and the five branches of the ASPP at once, then one layer after the other.
     fn compose<E>(
         &self,
         deep: &Tensor,
         low: &Tensor,
-        mut layer: impl FnMut(&ConvNorm, &Tensor) -> Result<Tensor, E>,
+        mut normalise: impl FnMut(&[ConvNorm], &[Tensor]) -> Result<Vec<Tensor>, E>,
         end_of_aspp: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Result<Tensor, E> {
         let _autocast = self
             .autocast
             .map(|kind| Autocast::enter(self.device(), kind).expect("bfloat16 or half, as `autocast` says"));
         let layers = &self.layers;
-        let mut block = |index: usize, x: &Tensor| layer(&layers[index], &layers[index].convolve(x));
-        let low = block(LOW, &channels_last(low))?;
         let deep = &channels_last(deep);
         let size = deep.size();
-        let mut branches = Vec::with_capacity(5);
-        for branch in LOW + 1..POOLED {
-            branches.push(block(branch, deep)?);
-        }
         let pooled = deep.mean_dim([2_i64, 3].as_slice(), true, Kind::Float);
+        let mut convolved = vec![layers[LOW].convolve(&channels_last(low))];
+        convolved.extend(layers[LOW + 1..POOLED].iter().map(|branch| branch.convolve(deep)));
+        convolved.push(layers[POOLED].convolve(&pooled));
+        let mut branches = normalise(&layers[LOW..=POOLED], &convolved)?;
+        drop(convolved);
+        let low = branches.remove(LOW);
         // One pixel upsampled to any size is that pixel everywhere.
-        branches.push(block(POOLED, &pooled)?.expand([-1, -1, size[2], size[3]], false));
-        let aspp = end_of_aspp(block(ASPP_PROJECT, &Tensor::cat(&branches, 1))?)?;
-        let hidden = layer(&layers[HIDDEN], &layers[HIDDEN].convolve_joined(&low, &aspp))?;
+        let pooled = &mut branches[POOLED - 1];
+        *pooled = pooled.expand([-1, -1, size[2], size[3]], false);
+        let mut block = |index: usize, convolved: Tensor| {
+            normalise(&layers[index..=index], &[convolved]).map(|mut normalised| normalised.remove(0))
+        };
+        let projected = layers[ASPP_PROJECT].convolve(&Tensor::cat(&branches, 1));
+        drop(branches);
+        let aspp = end_of_aspp(block(ASPP_PROJECT, projected)?)?;
+        let hidden = block(HIDDEN, layers[HIDDEN].convolve_joined(&low, &aspp))?;
         // Few channels at many pixels: upsampling and softmax prefer them apart.
         Ok(hidden
             .conv2d(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use ulda_torch::{BatchStats, ShardSync, TorchError, sync_batch_norm_parts};
+use ulda_torch::{BatchStats, NormInput, Normalised, ShardSync, TorchError, conv2d, sync_batch_norms};
 
 use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig, upsampled};
 use crate::seeded::Seeded;
@@ -144,15 +144,7 @@ impl ConvNorm {
     /// The convolution alone.
     pub fn convolve(&self, x: &Tensor) -> Tensor {
         let Place { kernel, dilation, .. } = PLACES[self.index];
-        let padding = kernel / 2 * dilation;
-        x.conv2d(
-            &self.weight,
-            None::<&Tensor>,
-            [1, 1],
-            [padding, padding],
-            [dilation, dilation],
-            1,
-        )
+        same_size(x, &self.weight, kernel / 2 * dilation, dilation)
     }
 
     /// The convolution of `low` beside `small` upsampled to its size, see [`upsampled`].
@@ -160,7 +152,7 @@ impl ConvNorm {
         let own = low.size()[1];
         let of_low = self.weight.narrow(1, 0, own);
         let of_small = self.weight.narrow(1, own, self.weight.size()[1] - own);
-        let low_part = low.conv2d(&of_low, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
+        let low_part = same_size(low, &of_low, 1, 1);
         low_part + upsampled::convolve(small, &of_small, [low.size()[2], low.size()[3]])
     }
 
@@ -183,26 +175,31 @@ impl ConvNorm {
             .relu_()
     }
 
-    /// BatchNorm on the statistics of all shards' images and ReLU, after the convolution; each of the batch's equal
-    /// `parts` by itself. Running statistics stay.
+    /// BatchNorm on the statistics of all shards' images and ReLU, after the convolutions of `layers`, which follow
+    /// each other in [`PLACES`] and do not need each other; each of the batch's equal `parts` by itself. Running
+    /// statistics stay.
     pub fn train(
-        &self,
-        convolved: &Tensor,
+        layers: &[Self],
+        convolved: &[Tensor],
         sync: &Arc<dyn ShardSync>,
         parts: usize,
-    ) -> Result<(Tensor, Vec<BatchStats>), TorchError> {
-        // Under autocast the convolution gives half precision; statistics need f32.
-        let x = convolved.to_kind(Kind::Float);
-        let (mut y, stats) = sync_batch_norm_parts(
-            &x,
-            &self.gamma,
-            &self.beta,
-            BATCH_NORM_EPS,
-            sync,
-            self.index as u32,
-            parts,
-        )?;
-        Ok((y.relu_(), stats))
+    ) -> Result<Vec<Normalised>, TorchError> {
+        // Under autocast convolutions give half precision; statistics need f32.
+        let xs: Vec<Tensor> = convolved.iter().map(|x| x.to_kind(Kind::Float)).collect();
+        let inputs: Vec<NormInput<'_>> = layers
+            .iter()
+            .zip(&xs)
+            .map(|(layer, x)| NormInput {
+                x,
+                weight: &layer.gamma,
+                bias: &layer.beta,
+            })
+            .collect();
+        let mut normalised = sync_batch_norms(&inputs, BATCH_NORM_EPS, sync, layers[0].index as u32, parts)?;
+        for layer in &mut normalised {
+            let _ = layer.y.relu_();
+        }
+        Ok(normalised)
     }
 
     /// Moves the running statistics towards one forward's: momentum 0.1, unbiased variance.
@@ -218,4 +215,9 @@ impl ConvNorm {
             self.batches.copy_(&(&self.batches + 1));
         });
     }
+}
+
+fn same_size(x: &Tensor, weight: &Tensor, padding: i64, dilation: i64) -> Tensor {
+    // As tch's own operations, which panic where libtorch refuses.
+    conv2d(x, weight, padding, dilation).unwrap_or_else(|error| panic!("{error}"))
 }
