@@ -154,8 +154,9 @@ pub(super) async fn prepare_and_serve(
     {
         last_words(server).await?;
     }
-    leave(server).await;
+    // Pages show a run that nobody serves any more.
     drop(lock);
+    leave(server).await;
     let ending = ending.map_err(unserved)?;
     block_in_place(|| conclude(Served { ending, ledger }, directory))
 }

@@ -1,5 +1,4 @@
-//! A word to every open page when there is something new to fetch, and how the run was left when nobody serves it any
-//! more.
+//! A word to every open page when there is something new to fetch, and how its coordinator left the run.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,7 +30,9 @@ async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Re
         tokio::select! {
             biased;
             () = closing.cancelled() => {
-                say_how_it_was_left(&site, &told).await;
+                if site.is_served() {
+                    say_how_it_was_left(&site, &told).await;
+                }
                 break;
             }
             () = told.closed() => break,

@@ -103,6 +103,11 @@ impl Site {
         &self.directory
     }
 
+    /// Whether this coordinator serves the run, rather than only show it.
+    pub(super) fn is_served(&self) -> bool {
+        self.served.is_some()
+    }
+
     pub(super) fn exposition(&self) -> Option<&Exposition> {
         self.served.as_ref().map(|served| &served.exposition)
     }

@@ -34,7 +34,7 @@ use crate::offer::{OFFER_BYTES, encode_offer, find_board};
 use crate::seal::{Session, TLS_HANDSHAKE, Tls};
 
 const MAGIC: [u8; 8] = *b"ULDAPEER";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const BODY_BYTES: usize = 1024;
 pub(crate) const NONCE_BYTES: usize = 32;
 

@@ -21,7 +21,7 @@ use crate::state::RunState;
 
 /// Pixels between the panels of an example strip.
 const STRIP_GAP: u32 = 4;
-/// Images read beyond the one that is scored: whole ones are large.
+/// Images read beyond the one that is scored, which are large; on a GPU as many as there are decoders.
 const IMAGES_AHEAD: usize = 2;
 /// Least time between two notes on how far a set has come.
 const NOTE_EVERY: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-// Convolution whose weight gradient, on a CPU, is a matrix product for each tap of the kernel. oneDNN writes every
+// Convolution whose weight gradient, on a CPU and for kernels of several taps, is a matrix product for each. oneDNN writes every
 // image out as a matrix with a column for each tap first, unless the CPU has AVX-512; with a dilation it also
 // multiplies what lies on the padding.
 #include "entry.h"
@@ -54,6 +54,8 @@ at::Tensor weight_gradient(
       const Reach rows(down, x.size(1), to_height), columns(right, x.size(2), to_width);
       if (rows.length <= 0 || columns.length <= 0) {
         tap.zero_();
+      } else if (down == 0 && right == 0 && x.size(1) == to_height && x.size(2) == to_width) {
+        at::mm_out(tap, whole, as_matrix(x));
       } else if (8 * rows.length * columns.length < 7 * to_height * to_width) {
         const auto of_dy = window(dy, rows.first, rows.length, columns.first, columns.length);
         const auto of_x = window(x, rows.first + down, rows.length, columns.first + right, columns.length);
@@ -101,7 +103,7 @@ struct TapConvolution : torch::autograd::Function<TapConvolution> {
 extern "C" int ulda_conv2d(void* x, void* weight, int64_t padding, int64_t dilation, void** y) {
   return ulda::guarded([&] {
     const auto &input = ulda::tensor(x), &kernel = ulda::tensor(weight);
-    const bool by_taps = input.is_cpu() && input.scalar_type() == at::kFloat && kernel.scalar_type() == at::kFloat &&
+    const bool by_taps = input.is_cpu() && input.dim() == 4 && kernel.dim() == 4 && kernel.size(2) * kernel.size(3) > 1 && input.scalar_type() == at::kFloat && kernel.scalar_type() == at::kFloat &&
         kernel.requires_grad() && at::GradMode::is_enabled() && !at::autocast::is_autocast_enabled(at::kCPU);
     *y = ulda::give(
         by_taps ? TapConvolution::apply(input, kernel, padding, dilation)

@@ -5,9 +5,10 @@ use tch::Tensor;
 use crate::{TorchError, ffi};
 
 /// Convolution of `x` [N, C, H, W] with `weight` [O, C, h, w], without bias, stride 1, `padding` zeros on each side →
-/// [N, O, H + 2·padding − (h − 1)·dilation, likewise]. Libtorch's own, except for the weight gradient on a CPU in float32:
-/// a matrix product for each of the h·w taps. That is libtorch's up to rounding, and for the dilated layers of an ASPP
-/// two to three times as fast where oneDNN has no kernel for it (CPUs without AVX-512).
+/// [N, O, H + 2·padding − (h − 1)·dilation, likewise]. Libtorch's own, except for the weight gradient on a CPU in float32
+/// where the kernel has several taps: a matrix product for each of the h·w. That is libtorch's up to rounding, and for the
+/// 3×3 layers of a DeepLabV3+ head more than twice as fast on CPUs without AVX-512, for which oneDNN has no kernel; with
+/// AVX-512 it was not measured.
 ///
 /// # Errors
 /// Libtorch's, when the tensors do not fit or memory is out.

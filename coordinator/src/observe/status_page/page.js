@@ -14,11 +14,11 @@ function heed() {
   if (stop) stop.hidden = !("running" in head.dataset) || !left.hidden;
 }
 
-function show(text) {
+function show(text, except) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const section of fresh.querySelectorAll("main > section")) {
     const present = document.getElementById(section.id);
-    if (present && present.innerHTML !== section.innerHTML) swap(present, section);
+    if (present && section.id !== except && present.innerHTML !== section.innerHTML) swap(present, section);
   }
   heed();
 }
@@ -57,15 +57,19 @@ function swap(present, fresh) {
 
 heed();
 const events = new EventSource("api/events");
-events.addEventListener("changed", renew);
+events.addEventListener("changed", () => {
+  // A coordinator that resumes the run may answer where another left it.
+  left.hidden = true;
+  renew();
+});
 events.addEventListener("left", (event) => {
   left.hidden = false;
   lost(false);
-  show(event.data);
+  // There is nobody to fetch new pictures from.
+  show(event.data, "examples");
 });
 events.onerror = () => lost(true);
-// A coordinator that resumes the run may answer here again.
-events.onopen = () => { left.hidden = true; lost(false); };
+events.onopen = () => lost(false);
 // What depends on the time alone: ages, and ranks that fell silent.
 setInterval(renew, 5000);
 

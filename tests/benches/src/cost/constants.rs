@@ -131,7 +131,7 @@ pub const DECODERS: Constant = assumed(
     "decoder threads per GPU",
     14.0,
     (1.0, ""),
-    "an HGX H100 host of 2 x 56 cores; a worker takes its GPU's share of the cores, 16 at most",
+    "cores per GPU of an HGX H100 host (2 x 56); a worker starts a thread for each logical one, 16 at most",
 );
 pub const READ_CROP: Constant = measured(
     "training crops read by one decoder thread",
