@@ -128,10 +128,10 @@ pub const LOOPBACK: Constant = measured(
     "2026-11-27, all-reduce of 64 MiB among 2, 4, 8 processes, same machine",
 );
 pub const DECODERS: Constant = assumed(
-    "decoder threads per GPU",
-    14.0,
+    "decoder threads per GPU of a host with too few cores",
+    4.0,
     (1.0, ""),
-    "cores per GPU of an HGX H100 host (2 x 56); a worker starts a thread for each logical one, 16 at most",
+    "a small cloud machine; a worker starts one for each core of its GPU's share, 16 at most",
 );
 pub const READ_CROP: Constant = measured(
     "training crops read by one decoder thread",

@@ -61,7 +61,7 @@ const LINES: [Line; 5] = [
         width: 2,
     },
     Line {
-        name: "H100, weak, 400 Gb/s, as far as its decoder threads keep up: predicted, not measured",
+        name: "H100, weak, 400 Gb/s, on hosts with only 4 decoder threads per GPU: predicted, not measured",
         colour: READ,
         dash: Some((12, 3)),
         width: 2,

@@ -16,7 +16,7 @@ const WORKERS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// Shares of the peak whose consequences are shown.
 const SHARES: [f64; 4] = [0.17, 0.25, 0.35, 0.50];
 
-/// Images per second as far as each GPU's decoder threads keep up, which read ahead.
+/// Images per second on a host with too few cores, as far as each GPU's decoder threads keep up, which read ahead.
 pub fn as_read(job: &Job, step: &Step) -> f64 {
     let (images_per_second, decoders) = (step.images_per_second(), DECODERS.value * f64::from(step.active));
     match job.stage {
@@ -273,7 +273,7 @@ fn predictions(sizes: &Sizes) -> String {
                 "weak, 400 Gb/s",
                 "its largest part",
                 "were gathers on NCCL",
-                "with its readers",
+                "with 4 decoder threads per GPU",
                 "strong, 400 Gb/s",
                 "its largest part",
                 "GPUs busy",
