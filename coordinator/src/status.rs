@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use ulda_core::clip::ClipOrigin;
 use ulda_core::spec::Host;
 use ulda_core::stage::{Cursor, Stage};
 
 use crate::history::{History, Standing};
 use crate::journal::{CheckpointRow, EventRow, JournalError, JournalReader, StageRow};
+use crate::report::{FinalManifestError, clip_origin};
 use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
 
 const EVENTS_SHOWN: u32 = 5;
@@ -19,6 +21,8 @@ pub enum StatusError {
     Directory(#[from] RunDirectoryError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Manifest(#[from] FinalManifestError),
 }
 
 /// What `coordinator status -o json` and `/api/status` say.
@@ -38,6 +42,8 @@ pub struct Status {
     pub workers: Vec<Worker>,
     pub stages: Vec<StageRow>,
     pub last_checkpoint: Option<CheckpointRow>,
+    /// The CLIP weights that the evaluations stand on.
+    pub clip: ClipOrigin,
     pub evaluations: Vec<Evaluation>,
     pub last_events: Vec<EventRow>,
 }
@@ -106,6 +112,7 @@ pub fn gather(directory: &RunDirectory) -> Result<Status, StatusError> {
         workers: workers.collect(),
         stages: journal.stages()?,
         last_checkpoint: journal.checkpoints()?.pop(),
+        clip: clip_origin(directory, &journal.facts()?)?,
         evaluations: evaluations.collect(),
         last_events: journal.last_events(EVENTS_SHOWN)?,
         standing: history.standing,

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
+use ulda_core::clip::{ClipOrigin, ClipTraining};
 use ulda_core::spec::{DatasetConfig, Layout, Precision, RunConfig, RunSpec};
 use ulda_data::{Dataset, DatasetError, DatasetSpec, Size};
 use ulda_model::clip::BackboneError;
-use ulda_model::{Backbone, Head, Weights, WeightsError};
+use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 
-use crate::checkpoint::ClipOrigin;
 use crate::state::{RunState, StateError};
 
 /// Name of the folder, beside the run directories, that keeps text embeddings.
@@ -97,7 +97,7 @@ impl Resources {
         };
         let origin = ClipOrigin {
             digest: weights.digest().to_owned(),
-            untrained: ulda_model::miniature::is_miniature(&weights),
+            training: training_of(&weights),
         };
         let mut sets = Vec::with_capacity(config.evaluate.sets.len());
         for set in &config.evaluate.sets {
@@ -179,6 +179,18 @@ impl Resources {
     }
 }
 
+/// What the marks of a CLIP checkpoint say. Weights that were trained from untrained ones may carry both marks.
+fn training_of(weights: &Weights) -> ClipTraining {
+    let has = |mark| weights.shape(mark).is_some();
+    if has(marks::GENERATED_STREETS) {
+        ClipTraining::GeneratedStreets
+    } else if has(marks::UNTRAINED) {
+        ClipTraining::Untrained
+    } else {
+        ClipTraining::Unmarked
+    }
+}
+
 /// The image tower's tensors without the attention pool, named as segmentation checkpoints name them.
 fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     let names = weights.names().filter_map(|name| {
@@ -215,5 +227,34 @@ pub fn dataset_spec(config: &DatasetConfig) -> DatasetSpec {
         condition: config.condition.clone(),
         only_size: config.only_size.map(size),
         centre_crop: config.centre_crop.map(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_say_how_clip_weights_were_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.safetensors");
+        for (names, training) in [
+            (&[][..], ClipTraining::Unmarked),
+            (&["ulda.untrained"], ClipTraining::Untrained),
+            (
+                &["ulda.trained_on_generated_streets"],
+                ClipTraining::GeneratedStreets,
+            ),
+            (
+                &["ulda.untrained", "ulda.trained_on_generated_streets"],
+                ClipTraining::GeneratedStreets,
+            ),
+        ] {
+            let all = names.iter().chain(&["visual.conv1.weight"]);
+            let named: Vec<_> = all.map(|name| (*name, Tensor::from(1_i64))).collect();
+            Tensor::write_safetensors(&named, &path).unwrap();
+            let found = training_of(&Weights::read(&path).unwrap());
+            assert_eq!(found, training, "{names:?}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use ulda_core::clip::{ClipOrigin, ClipTraining};
 use ulda_core::ids::Generation;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
@@ -193,11 +194,21 @@ fn formed(generation: u64) -> Fact {
     }
 }
 
+fn ready() -> Fact {
+    Fact::Ready {
+        state: None,
+        clip: ClipOrigin {
+            digest: "c".into(),
+            training: ClipTraining::GeneratedStreets,
+        },
+    }
+}
+
 #[test]
 fn a_worker_whose_stream_broke_opens_another_and_repeats_where_it_stands() {
     let mut bench = Bench::new();
     let mut first = bench.next_stream();
-    bench.agent.tell(Fact::Ready { state: None });
+    bench.agent.tell(ready());
     bench.direct(&first, TERM, 5);
     assert_eq!(
         bench.order(),
@@ -242,7 +253,7 @@ fn a_coordinator_with_a_successor_is_not_obeyed() {
 fn a_worker_that_was_given_up_joins_again_with_the_state_it_keeps() {
     let mut bench = Bench::new();
     let mut first = bench.next_stream();
-    bench.agent.tell(Fact::Ready { state: None });
+    bench.agent.tell(ready());
     assert!(matches!(bench.heard(&mut first).fact, Some(Said::Ready(_))));
     bench.direct(&first, TERM, 5);
     assert!(matches!(bench.order(), Order::Go { .. }));
@@ -264,8 +275,16 @@ fn a_worker_that_was_given_up_joins_again_with_the_state_it_keeps() {
     let mut second = bench.next_stream();
     let ready = bench.heard(&mut second);
     assert_eq!(ready.worker, 1, "under a new id");
-    let Some(Said::Ready(v1::Ready { state: Some(kept) })) = ready.fact else {
+    let Some(Said::Ready(v1::Ready {
+        state: Some(kept),
+        clip: Some(clip),
+    })) = ready.fact
+    else {
         panic!("{ready:?}")
     };
+    assert_eq!(
+        (clip.digest.as_str(), clip.training.as_str()),
+        ("c", "generated-streets")
+    );
     assert_eq!((kept.step, kept.digest.as_str()), (8, "digest 8"));
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tch::Tensor;
+use ulda_core::clip::{ClipOrigin, ClipTraining};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_s3::{Fault, KEY_ID, Rule, SECRET, Server};
 use ulda_storage::{Counters, Settings, Storage, StorageCount};
 use ulda_worker::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, ClipOrigin, Listener, Parcel, RemoteStore, Uploaded,
-    Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, Listener, Parcel, RemoteStore, Uploaded, Uploads,
 };
 use ulda_worker::state::RunState;
 
@@ -68,7 +68,7 @@ impl Host {
         let storage = storage(server, deadline);
         let clip = ClipOrigin {
             digest: "c".into(),
-            untrained: true,
+            training: ClipTraining::Untrained,
         };
         let local = CheckpointStore::new(disk.path().join("checkpoints"), "a".into(), clip.clone(), 2);
         let remote = RemoteStore::new(storage.clone(), "a".into(), clip, 2);

@@ -5,6 +5,7 @@
 
 mod causes;
 
+pub mod clip;
 pub mod ids;
 pub mod ledger;
 pub mod machine;

@@ -3,6 +3,7 @@
 use super::arguments::{OutputFormat, StatusArguments};
 use super::common::{columns, print, print_json, run_directory};
 use crate::exit::{Exit, Stop};
+use crate::report::clip_note;
 use crate::status::{Status, StatusError, Worker, gather};
 
 pub fn status(arguments: &StatusArguments) -> Result<Exit, Stop> {
@@ -10,6 +11,7 @@ pub fn status(arguments: &StatusArguments) -> Result<Exit, Stop> {
     let status = gather(&directory).map_err(|cause| match cause {
         StatusError::Directory(cause) => Stop::bad_input(cause),
         StatusError::Journal(cause) => cause.into(),
+        StatusError::Manifest(cause) => Stop::bad_input(cause),
     })?;
     match arguments.output {
         OutputFormat::Json => print_json(&status)?,
@@ -93,6 +95,9 @@ fn table(status: &Status) -> String {
         }));
         text.push('\n');
         text.push_str(&columns(&rows));
+        if let Some(note) = clip_note(status.clip.training) {
+            text.push_str(&format!("{note}\n"));
+        }
     }
     if !status.last_events.is_empty() {
         text.push_str("\nlast events\n");

@@ -1,7 +1,14 @@
 //! Keys of facts that more than one module speaks of.
 
+use std::collections::BTreeMap;
+
+use ulda_core::clip::ClipOrigin;
 use ulda_core::ids::Slot;
 
+use super::entry::Entry;
+
+/// The CLIP weights that the workers loaded.
+const CLIP: &str = "clip weights";
 const METRICS: &str = "metrics of slot ";
 
 /// Where the newest worker of a slot serves its metrics; the value is host:port or empty.
@@ -14,4 +21,19 @@ pub fn metrics_key(slot: Slot) -> String {
 #[must_use]
 pub fn slot_of_metrics(key: &str) -> Option<Slot> {
     key.strip_prefix(METRICS)?.parse().ok().map(Slot)
+}
+
+/// Notes which CLIP weights the run stands on.
+#[must_use]
+pub fn clip_fact(clip: &ClipOrigin) -> Entry {
+    Entry::Fact {
+        key: CLIP.into(),
+        value: serde_json::to_string(clip).expect("plain fields have a JSON form"),
+    }
+}
+
+/// The CLIP weights that [`clip_fact`] noted; `None` in journals of earlier versions.
+#[must_use]
+pub fn clip_of(facts: &BTreeMap<String, String>) -> Option<ClipOrigin> {
+    serde_json::from_str(facts.get(CLIP)?).ok()
 }

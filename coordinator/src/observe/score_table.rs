@@ -48,21 +48,25 @@ pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
     text
 }
 
-/// mIoU of every model on every set, in percent: the last thing a run prints. Rows are sets, `models` names the columns.
+/// mIoU of every model on every set, in percent: the last thing a run prints. Rows are sets, `models` names the columns;
+/// `average` names the row of means over several sets and holds each model's mean and its gain against the reference.
 #[must_use]
-pub fn overview_table(models: &[&str], sets: &[(&str, Vec<Option<f64>>)]) -> String {
-    let header: Vec<String> = std::iter::once("mIoU")
-        .chain(models.iter().copied())
-        .map(str::to_owned)
-        .collect();
-    let rows: Vec<Vec<String>> = sets
+pub fn overview_table(
+    models: &[&str],
+    sets: &[(&str, Vec<Option<f64>>)],
+    average: Option<(&str, &[(Option<f64>, Option<f64>)])>,
+) -> String {
+    let row = |name: &str, cells: Vec<String>| [vec![name.to_owned()], cells].concat();
+    let header = row("mIoU", models.iter().map(|&model| model.to_owned()).collect());
+    let mut rows: Vec<Vec<String>> = sets
         .iter()
-        .map(|(set, scores)| {
-            std::iter::once((*set).to_owned())
-                .chain(scores.iter().map(|&score| percent(score)))
-                .collect()
-        })
+        .map(|(set, scores)| row(set, scores.iter().map(|&score| percent(score)).collect()))
         .collect();
+    if let Some((name, means)) = average {
+        rows.push(row(name, means.iter().map(|(mean, _)| percent(*mean)).collect()));
+        let gains = means.iter().map(|(_, gain)| difference(*gain)).collect();
+        rows.push(row("gain", gains));
+    }
     let mut text = String::new();
     frame(&mut text, &header, &rows);
     text
@@ -73,7 +77,13 @@ pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "nan".to_owned(), |share| format!("{:.2}", share * 100.0))
 }
 
-fn frame(text: &mut String, header: &[String], rows: &[Vec<String>]) {
+/// Percent points with their sign; "nan" where there is none.
+pub(crate) fn difference(share: Option<f64>) -> String {
+    share.map_or_else(|| "nan".to_owned(), |share| format!("{:+.2}", share * 100.0))
+}
+
+/// A table in a frame; the first column starts at its left, the others end at their right.
+pub(crate) fn frame(text: &mut String, header: &[String], rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
             rows.iter()

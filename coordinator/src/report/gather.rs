@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use ulda_core::spec::{DomainConfig, Host};
+use serde::Serialize;
+use ulda_core::clip::ClipOrigin;
+use ulda_core::spec::{DomainConfig, Host, RunConfig};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::{ConfusionMatrix, Scores};
 
 use super::ReportError;
+use super::manifest::{FinalManifest, clip_origin};
 use crate::history::{History, Standing};
 use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow};
 use crate::run_directory::RunDirectory;
 
+/// The model that the others are measured against.
+const SOURCE_ONLY: &str = "source-only";
 /// The model names of a report, in the order in which they are shown.
-const MODELS: [&str; 3] = ["source-only", "adapted", "adapted-best"];
+const MODELS: [&str; 3] = [SOURCE_ONLY, "adapted", "adapted-best"];
 /// The model name of scores taken while training.
 const VALIDATION: &str = "validation";
 
@@ -26,12 +30,14 @@ const PHASES: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
 pub struct ReportData {
     pub run: String,
     pub standing: Standing,
-    /// The CLIP weights are a miniature with seeded weights: nothing here says how good the method is.
-    pub untrained_clip: bool,
+    /// The CLIP weights that the scores stand on.
+    pub clip: ClipOrigin,
     pub began_at: Option<i64>,
     pub last_at: Option<i64>,
     pub domains: Vec<DomainConfig>,
     pub sets: Vec<SetScores>,
+    /// Each model's mean over the target sets; empty where there is none.
+    pub target_means: Vec<TargetMean>,
     pub validation: Vec<Validation>,
     pub curves: BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>,
     pub stages: Vec<StageTime>,
@@ -50,6 +56,8 @@ pub struct ReportData {
 pub struct SetScores {
     pub set: String,
     pub images: u64,
+    /// Whether its images are of another domain than the source.
+    pub target: bool,
     pub models: Vec<ModelScores>,
 }
 
@@ -59,10 +67,15 @@ impl SetScores {
         self.models.iter().find(|model| model.model == name)
     }
 
+    #[must_use]
+    pub fn mean_iou(&self, model: &str) -> Option<f64> {
+        self.model(model)?.scores.mean_iou
+    }
+
     /// mIoU of a model above that of the source-only one.
     #[must_use]
-    pub fn gain(&self, name: &str) -> Option<f64> {
-        Some(self.model(name)?.scores.mean_iou? - self.model("source-only")?.scores.mean_iou?)
+    pub fn gain(&self, model: &str) -> Option<f64> {
+        Some(self.mean_iou(model)? - self.mean_iou(SOURCE_ONLY)?)
     }
 }
 
@@ -71,6 +84,16 @@ pub struct ModelScores {
     pub model: String,
     pub scores: Scores,
     pub confusion: Vec<u64>,
+}
+
+/// mIoU of one model over all target sets, each counted alike.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetMean {
+    pub model: String,
+    /// `None` where a target set has no score of the model.
+    pub mean_iou: Option<f64>,
+    /// Above the source-only model's.
+    pub gain: Option<f64>,
 }
 
 /// Scores on the source while training.
@@ -116,46 +139,6 @@ pub struct Example {
     pub file: PathBuf,
 }
 
-/// `checkpoints/final/manifest.json`, as far as a report needs it.
-#[derive(Debug, Default, Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    clip: ClipManifest,
-    #[serde(default)]
-    files: BTreeMap<String, FileManifest>,
-    #[serde(default)]
-    versions: BTreeMap<String, String>,
-    /// Of the worker that wrote it.
-    #[serde(default)]
-    version: Option<String>,
-}
-
-/// A file's digest, alone or beside other facts.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum FileManifest {
-    Digest(String),
-    Facts { blake3: String },
-}
-
-impl FileManifest {
-    fn digest(&self) -> &str {
-        match self {
-            Self::Digest(digest) | Self::Facts { blake3: digest } => digest,
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ClipManifest {
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    untrained: bool,
-}
-
 /// Reads the run in `directory`.
 ///
 /// # Errors
@@ -166,8 +149,9 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     let history = History::read(directory, &journal)?;
     let facts = journal.facts()?;
     let evaluations = journal.evaluations()?;
-    let manifest = manifest(&directory.final_checkpoints().join("manifest.json"))?;
+    let manifest = FinalManifest::read(directory)?;
     let config = spec.config();
+    let sets = set_scores(config, &evaluations);
     let names: Vec<&str> = config.evaluate.sets.iter().map(|set| set.name.as_str()).collect();
     let lengths: Vec<(Stage, u64)> = spec
         .course()
@@ -177,11 +161,12 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         .collect();
     Ok(ReportData {
         run: config.run.name.clone(),
-        untrained_clip: manifest.clip.untrained,
+        clip: clip_origin(directory, &facts)?,
         began_at: history.began_at,
         last_at: history.last_at,
         domains: config.domains.clone(),
-        sets: set_scores(&names, &evaluations),
+        target_means: target_means(&sets),
+        sets,
         validation: validation(&evaluations),
         curves: journal.curves()?,
         stages: stage_times(&lengths, &journal.stages()?, &journal.phases()?),
@@ -195,31 +180,19 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     })
 }
 
-/// What the final models' manifest says; nothing for a run that has none yet.
-fn manifest(path: &Path) -> Result<Manifest, ReportError> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| ReportError::Manifest {
-            path: path.to_owned(),
-            source,
-        }),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Manifest::default()),
-        Err(source) => Err(ReportError::Read {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn set_scores(names: &[&str], evaluations: &[EvaluationRow]) -> Vec<SetScores> {
-    names
+/// The last scores of every model on every evaluation set of the run, in the order of its configuration.
+pub(crate) fn set_scores(config: &RunConfig, evaluations: &[EvaluationRow]) -> Vec<SetScores> {
+    config
+        .evaluate
+        .sets
         .iter()
-        .filter_map(|name| {
+        .filter_map(|set| {
             let models: Vec<(u64, ModelScores)> = MODELS
                 .iter()
                 .filter_map(|model| {
                     let row = evaluations
                         .iter()
-                        .rfind(|row| row.set == *name && row.model == *model)?;
+                        .rfind(|row| row.set == set.name && row.model == *model)?;
                     let scores = ConfusionMatrix::try_from(row.confusion.clone()).ok()?.scores();
                     let confusion = row.confusion.clone();
                     Some((
@@ -234,10 +207,29 @@ fn set_scores(names: &[&str], evaluations: &[EvaluationRow]) -> Vec<SetScores> {
                 .collect();
             let images = models.first()?.0;
             Some(SetScores {
-                set: (*name).to_owned(),
+                set: set.name.clone(),
                 images,
+                target: !config.source.holds(set),
                 models: models.into_iter().map(|(_, model)| model).collect(),
             })
+        })
+        .collect()
+}
+
+fn target_means(sets: &[SetScores]) -> Vec<TargetMean> {
+    let targets: Vec<&SetScores> = sets.iter().filter(|set| set.target).collect();
+    let of = |model: &str| {
+        let scores = targets.iter().map(|set| set.mean_iou(model));
+        let sum = scores.sum::<Option<f64>>()?;
+        Some(sum / targets.len() as f64)
+    };
+    MODELS
+        .iter()
+        .filter(|model| targets.iter().any(|set| set.model(model).is_some()))
+        .map(|model| TargetMean {
+            model: (*model).to_owned(),
+            mean_iou: of(model),
+            gain: of(model).zip(of(SOURCE_ONLY)).map(|(mean, source)| mean - source),
         })
         .collect()
 }
@@ -307,7 +299,7 @@ fn examples(folder: &Path, names: &[&str]) -> Vec<Example> {
 }
 
 fn digests(
-    manifest: &Manifest,
+    manifest: &FinalManifest,
     standing: &Standing,
     facts: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -335,7 +327,7 @@ fn digests(
     digests
 }
 
-fn versions(manifest: &Manifest, facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn versions(manifest: &FinalManifest, facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut versions = manifest.versions.clone();
     if let Some(version) = &manifest.version {
         versions.insert("worker".into(), version.clone());

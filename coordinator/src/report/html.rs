@@ -4,8 +4,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ulda_data::labels::CLASSES;
 
 use super::civil::date_text;
-use super::gather::{ReportData, SetScores};
+use super::clip_note::clip_banner;
+use super::gather::ReportData;
 use super::sections::{curves, details, examples, times};
+use super::tables::MEAN_OF_TARGETS;
 use crate::observe::duration_text;
 
 /// Style sheet of the report; the status page builds on it.
@@ -54,13 +56,7 @@ fn head(data: &ReportData) -> Markup {
         span.chip { (data.shards) @if data.shards == 1 { " shard" } @else { " shards" } }
         @if let Some(workers) = &data.workers { span.chip { (workers) @if workers == "1" { " worker" } @else { " workers" } } }
         @if data.standing.name() != "finished" { p { (data.standing.why()) } }
-        @if data.untrained_clip {
-            div.banner role="note" {
-                strong { "Untrained miniature" }
-                "The CLIP weights of this run are a seeded miniature that never saw a picture or a sentence. The run shows that "
-                "everything works together; its scores say nothing about the method."
-            }
-        }
+        (clip_banner(data.clip.training))
     }
 }
 
@@ -91,16 +87,9 @@ fn overview(data: &ReportData) -> Markup {
     if data.sets.is_empty() {
         return html! { h2 { "Scores" } p.note { "No model of this run has been evaluated yet." } };
     }
-    let mean = |set: &SetScores, model: &str| set.model(model).and_then(|model| model.scores.mean_iou);
-    let targets: Vec<&SetScores> = data
-        .sets
-        .iter()
-        .filter(|set| data.domains.iter().any(|domain| domain.name == set.set))
-        .collect();
-    let average = |model: &str| {
-        let values: Vec<f64> = targets.iter().filter_map(|set| mean(set, model)).collect();
-        (values.len() == targets.len()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
+    let average = |model: &str| data.target_means.iter().find(|mean| mean.model == model);
+    let mean_iou = |model: &str| average(model).and_then(|mean| mean.mean_iou);
+    let gain = |model: &str| average(model).and_then(|mean| mean.gain);
     let bar = |share: Option<f64>, kind: &str| {
         html! {
             td.bar.(kind) {
@@ -118,27 +107,25 @@ fn overview(data: &ReportData) -> Markup {
                     tr {
                         td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name == set.set) { div.note { "“" (domain.prompt) "”" } } }
                         td { (set.images) }
-                        (bar(mean(set, "source-only"), "source"))
-                        (bar(mean(set, "adapted"), ""))
+                        (bar(set.mean_iou("source-only"), "source"))
+                        (bar(set.mean_iou("adapted"), ""))
                         td { (difference(set.gain("adapted"))) }
-                        (bar(mean(set, "adapted-best"), ""))
+                        (bar(set.mean_iou("adapted-best"), ""))
                         td { (difference(set.gain("adapted-best"))) }
                     }
                 }
-                @if targets.len() > 1 {
-                    @let (source, adapted, best) = (average("source-only"), average("adapted"), average("adapted-best"));
+                @if !data.target_means.is_empty() {
                     tr.total {
-                        td { "Mean of the domains" } td {}
-                        td { (percent(source)) } td { (percent(adapted)) }
-                        td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
-                        td { (percent(best)) }
-                        td { (difference(best.zip(source).map(|(one, other)| one - other))) }
+                        td { (MEAN_OF_TARGETS) } td {}
+                        td { (percent(mean_iou("source-only"))) }
+                        td { (percent(mean_iou("adapted"))) } td { (difference(gain("adapted"))) }
+                        td { (percent(mean_iou("adapted-best"))) } td { (difference(gain("adapted-best"))) }
                     }
                 }
             }
         }
-        p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. No image of a target "
-            "domain was read in training." }
+        p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. Target sets are those "
+            "whose images are not the source's; no image of a target domain was read in training." }
     }
 }
 

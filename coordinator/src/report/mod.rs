@@ -3,17 +3,23 @@
 
 mod chart;
 mod civil;
+mod clip_note;
 mod gather;
 mod html;
+mod manifest;
 mod sections;
 mod tables;
 
 use std::path::PathBuf;
 
 pub(crate) use civil::{date_text, rfc3339_text};
-pub use gather::{Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, Validation, gather};
+pub(crate) use clip_note::{clip_banner, clip_note};
+pub use gather::{
+    Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean, Validation, gather,
+};
 pub use html::render;
 pub(crate) use html::{STYLE, difference, percent};
+pub use manifest::{FinalManifestError, clip_origin};
 pub(crate) use sections::curves;
 pub use tables::{scores_csv, terminal_tables};
 
@@ -29,13 +35,8 @@ pub enum ReportError {
     Journal(#[from] JournalError),
     #[error("create `{}`", path.display())]
     Create { path: PathBuf, source: std::io::Error },
-    #[error("read `{}`", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("manifest `{}` is damaged\n  hint: remove it to have a report without digests", path.display())]
-    Manifest {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    Manifest(#[from] FinalManifestError),
     #[error("write the report as JSON")]
     Json { source: serde_json::Error },
     #[error("write the scores as CSV")]

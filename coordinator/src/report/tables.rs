@@ -3,10 +3,14 @@
 use ulda_data::labels::CLASSES;
 
 use super::ReportError;
+use super::clip_note::clip_note;
 use super::gather::ReportData;
 use crate::observe::{overview_table, score_table};
 
-/// One table per evaluation set, source-only beside adapted; and a word on untrained weights.
+/// What the row or column of the mean over the target sets is called.
+pub(crate) const MEAN_OF_TARGETS: &str = "mean of targets";
+
+/// One table per evaluation set, source-only beside adapted; and a note on the CLIP weights.
 #[must_use]
 pub fn terminal_tables(data: &ReportData) -> String {
     let mut text = String::new();
@@ -20,10 +24,8 @@ pub fn terminal_tables(data: &ReportData) -> String {
         text.push('\n');
     }
     text.push_str(&overview(data));
-    if data.untrained_clip {
-        text.push_str(
-            "note: the CLIP weights are an untrained miniature; these scores say nothing about the method\n",
-        );
+    if let Some(note) = clip_note(data.clip.training) {
+        text.push_str(&format!("{note}\n"));
     }
     text
 }
@@ -37,17 +39,21 @@ fn overview(data: &ReportData) -> String {
         .sets
         .iter()
         .map(|set| {
-            let of = |name: &&str| set.models.iter().find(|model| model.model == *name);
-            let scores = models
-                .iter()
-                .map(|name| of(name).and_then(|model| model.scores.mean_iou));
+            let scores = models.iter().map(|name| set.mean_iou(name));
             (set.set.as_str(), scores.collect())
         })
         .collect();
-    overview_table(&models, &sets)
+    let of = |name: &str| data.target_means.iter().find(|mean| mean.model == name);
+    let average: Vec<(Option<f64>, Option<f64>)> = models
+        .iter()
+        .map(|name| of(name).map_or((None, None), |mean| (mean.mean_iou, mean.gain)))
+        .collect();
+    let average = (!data.target_means.is_empty()).then_some((MEAN_OF_TARGETS, average.as_slice()));
+    overview_table(&models, &sets, average)
 }
 
-/// One line per model, set and class, then aAcc, mIoU and mAcc; shares in 0..1, empty where undefined.
+/// One line per model, set and class, then mIoU, mAcc and aAcc; last, each model's mean mIoU over the target sets and its
+/// gain against the source-only model. Shares in 0..1, empty where undefined.
 ///
 /// # Errors
 /// Never for the values a report holds; the writer's error is passed on.
@@ -76,6 +82,13 @@ pub fn scores_csv(data: &ReportData) -> Result<Vec<u8>, ReportError> {
             line("mIoU", text(scores.mean_iou), String::new())?;
             line("mAcc", String::new(), text(scores.mean_accuracy))?;
             line("aAcc", String::new(), text(scores.overall_accuracy))?;
+        }
+    }
+    for mean in &data.target_means {
+        for (what, value) in [("mIoU", mean.mean_iou), ("mIoU gain", mean.gain)] {
+            writer
+                .write_record([&mean.model, MEAN_OF_TARGETS, what, &text(value), ""])
+                .map_err(csv)?;
         }
     }
     writer

@@ -1,6 +1,7 @@
 //! Wire messages to the core's words and back.
 
 use tokio::sync::{mpsc, oneshot};
+use ulda_core::clip::{ClipOrigin, NotAClipTraining};
 use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
 use ulda_core::stage::{Cursor, Stage};
@@ -61,6 +62,7 @@ pub enum Fact {
     /// Weights and data are loaded; the worker can take orders.
     Ready {
         state: Option<StateClaim>,
+        clip: Option<ClipOrigin>,
     },
     Formed {
         state: Option<StateClaim>,
@@ -186,6 +188,20 @@ fn stage(field: &'static str, name: &str) -> Result<Stage, Refusal> {
         })
 }
 
+fn clip(weights: v1::ClipWeights) -> Result<ClipOrigin, Refusal> {
+    let training = weights
+        .training
+        .parse()
+        .map_err(|cause: NotAClipTraining| Refusal::Malformed {
+            field: "clip.training",
+            told: cause.to_string(),
+        })?;
+    Ok(ClipOrigin {
+        digest: weights.digest,
+        training,
+    })
+}
+
 fn place(claim: Option<v1::StateClaim>) -> Result<(Cursor, String), Refusal> {
     let claim = claim.ok_or(Refusal::Malformed {
         field: "state",
@@ -261,6 +277,7 @@ impl TryFrom<v1::attendance::Fact> for Fact {
             Wire::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
             Wire::Ready(ready) => Self::Ready {
                 state: state(ready.state)?,
+                clip: ready.clip.map(clip).transpose()?,
             },
             Wire::Formed(formed) => Self::Formed {
                 state: state(formed.state)?,

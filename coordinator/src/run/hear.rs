@@ -6,7 +6,7 @@ use ulda_core::stage::{Cursor, Stage};
 
 use super::drive::{Driver, RunError};
 use super::news::{News, StorageClient};
-use crate::journal::{Entry, metrics_key};
+use crate::journal::{Entry, clip_fact, metrics_key};
 use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
 
 impl Driver {
@@ -118,11 +118,16 @@ impl Driver {
     ) -> Result<Option<Outcome>, RunError> {
         let event = match fact {
             Fact::Heartbeat => Event::HeartbeatHeard { worker, generation },
-            Fact::Ready { state } => Event::WorkerReady {
-                worker,
-                generation,
-                state,
-            },
+            Fact::Ready { state, clip } => {
+                if let Some(clip) = &clip {
+                    self.journal.note(clip_fact(clip));
+                }
+                Event::WorkerReady {
+                    worker,
+                    generation,
+                    state,
+                }
+            }
             Fact::Formed { state } => Event::WorkerFormed {
                 worker,
                 generation,

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 
 use ulda_coordinator::journal::{Entry, Journal};
+use ulda_coordinator::observe::status_page;
 use ulda_coordinator::report;
 use ulda_coordinator::run_directory::RunDirectory;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
 
-use super::bench::{Bench, RUN_TOML, assert_snapshot};
+use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
 
 fn confusion(right: u64) -> Vec<u64> {
     (0..361)
@@ -143,14 +144,34 @@ async fn the_page_holds_everything_and_needs_nothing_else() {
         );
     }
     let csv = std::fs::read_to_string(directory.report().join("scores.csv")).unwrap();
-    assert_eq!(csv.lines().count(), 1 + 4 * (19 + 3));
+    assert_eq!(csv.lines().count(), 1 + 4 * (19 + 3) + 2 * 2);
     assert!(
         csv.contains("adapted,fog,train,,\n"),
         "a class that does not occur has no score"
     );
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(directory.report().join("report.json")).unwrap()).unwrap();
-    assert_eq!(json["untrained_clip"], true);
+    assert_eq!(json["clip"]["training"], "untrained");
+    // Each class hits `right` pixels, loses 17 × 10 to the others and takes 17 × 10 from them.
+    let iou = |right: f64| right / (right + 340.0);
+    let source = (iou(300.0) + iou(500.0)) / 2.0;
+    let adapted = (iou(500.0) + iou(700.0)) / 2.0;
+    for (index, model, mean, gain) in [
+        (0, "source-only", source, 0.0),
+        (1, "adapted", adapted, adapted - source),
+    ] {
+        let found = &json["target_means"][index];
+        let near = |key: &str, value: f64| (found[key].as_f64().unwrap() - value).abs() < 1e-12;
+        assert!(
+            found["model"] == model && near("mean_iou", mean) && near("gain", gain),
+            "{found}"
+        );
+        assert!(
+            csv.contains(&format!("{model},mean of targets,mIoU,{}", found["mean_iou"])),
+            "{csv}"
+        );
+    }
+    assert!(page.contains("mean of targets"));
     assert_eq!(
         json["sets"][0]["models"][1]["confusion"]
             .as_array()
@@ -182,4 +203,23 @@ fn a_run_without_a_single_step_has_a_report_too() {
     drop(Journal::open(&directory.journal_file()).unwrap());
     let data = report::write(&directory).unwrap();
     assert!(report::render(&data).contains("No model of this run has been evaluated yet."));
+}
+
+#[test]
+fn every_place_with_scores_says_what_clip_they_stand_on() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["--http", "off"]);
+    let trained = command.env("TINY_CLIP", "generated-streets").output().unwrap();
+    let note = "note: CLIP is a small model trained on generated streets";
+    let trained = told(&bench, &trained);
+    assert!(trained.contains(note), "{trained}");
+    let status = told(&bench, &bench.output(&["status", "runs/small"]));
+    assert!(status.contains(note), "{status}");
+    let status = bench.output(&["status", "runs/small", "-o", "json"]).stdout;
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status["clip"]["training"], "generated-streets");
+    let page = std::fs::read_to_string(bench.run().join("report/index.html")).unwrap();
+    assert!(page.contains("CLIP trained on generated streets"));
+    let live = status_page::live_part(&RunDirectory::at(bench.run()), None).unwrap();
+    assert!(live.contains("CLIP trained on generated streets"));
 }

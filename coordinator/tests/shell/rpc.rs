@@ -146,6 +146,7 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
     facts
         .send(says(v1::attendance::Fact::Ready(v1::Ready {
             state: Some(state),
+            clip: None,
         })))
         .await
         .unwrap();
@@ -170,7 +171,9 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
     reply.send(Ok(())).unwrap();
     let mut orders = attending.await.unwrap();
     let Some(Ask::Attended {
-        fact: Fact::Ready { state: Some(state) },
+        fact: Fact::Ready {
+            state: Some(state), ..
+        },
         ..
     }) = owner.recv().await
     else {

@@ -6,6 +6,7 @@
 
 pub mod clip;
 pub mod head;
+pub mod marks;
 pub mod miniature;
 mod seeded;
 mod segmentation;

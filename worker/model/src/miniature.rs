@@ -7,19 +7,11 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 use crate::clip::PoolConfig;
+use crate::marks;
 use crate::seeded::Seeded;
-use crate::weights::Weights;
 
 const CONTEXT: i64 = 77;
 const VOCABULARY: i64 = 49_408;
-
-/// A scalar that only miniatures have, so that whatever is built on one can say so.
-const MARK: &str = "ulda.untrained";
-
-/// Whether a checkpoint is a miniature, whose weights were never trained.
-pub fn is_miniature(weights: &Weights) -> bool {
-    weights.shape(MARK).is_some()
-}
 
 /// Sizes of a miniature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +126,7 @@ fn clip(spec: &MiniatureSpec) -> Result<Vec<(String, Tensor)>, MiniatureError> {
         ("input_resolution", side),
         ("context_length", CONTEXT),
         ("vocab_size", VOCABULARY),
-        (MARK, 1),
+        (marks::UNTRAINED, 1),
     ] {
         maker.put(name, Tensor::from(value));
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ulda_core::clip::ClipOrigin;
 use ulda_core::ids::Generation;
 use ulda_core::stage::{Cursor, Stage};
 use ulda_proto::v1;
@@ -29,6 +30,7 @@ pub struct Progress {
 pub enum Fact {
     Ready {
         state: Option<StateClaim>,
+        clip: ClipOrigin,
     },
     Formed {
         generation: Generation,
@@ -125,10 +127,14 @@ impl Fact {
     pub(super) fn into_wire(self, worker: u64) -> v1::Attendance {
         use v1::attendance::Fact as Wire;
         let (generation, fact) = match self {
-            Self::Ready { state } => (
+            Self::Ready { state, clip } => (
                 Generation::NONE,
                 Wire::Ready(v1::Ready {
                     state: state.map(StateClaim::into_wire),
+                    clip: Some(v1::ClipWeights {
+                        digest: clip.digest,
+                        training: clip.training.to_string(),
+                    }),
                 }),
             ),
             Self::Formed { generation, state } => (

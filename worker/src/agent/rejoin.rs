@@ -20,11 +20,11 @@ impl Session {
     /// Leaves the old generation and joins under a new id. The error says why that cannot be.
     pub(super) async fn join_again(&mut self, why: &str) -> Result<Again, String> {
         tracing::warn!(why, "joining again");
-        if self.ready.is_some() {
+        if let Some(Fact::Ready { clip, .. }) = self.ready.clone() {
             let Some(state) = self.leave_generation(why).await? else {
                 return Ok(Again::TrainerEnded);
             };
-            self.ready = Some(Fact::Ready { state });
+            self.ready = Some(Fact::Ready { state, clip });
         }
         let introduction = Introduction {
             coordinator: self.switchboard.address().to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use ulda_core::clip::ClipOrigin;
 use ulda_core::stage::Cursor;
 
 use super::store::{CheckpointError, Difference};
@@ -26,14 +27,6 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// `ulda` version that wrote it.
     pub version: String,
-}
-
-/// The frozen weights a run stands on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClipOrigin {
-    pub digest: String,
-    /// Seeded miniature weights that were never trained on images and texts.
-    pub untrained: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ mod uploads;
 mod writer;
 
 pub use checkpoints::{Checkpoints, Found};
-pub use manifest::{ClipOrigin, FileEntry, Manifest};
+pub use manifest::{FileEntry, Manifest};
 pub use remote::RemoteStore;
 pub use store::{CheckpointError, CheckpointStore, read_manifest};
 pub use uploads::{Listener, Parcel, Uploaded, Uploads};

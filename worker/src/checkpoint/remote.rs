@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ulda_core::clip::ClipOrigin;
 use ulda_core::stage::Cursor;
 use ulda_storage::Storage;
 
-use super::manifest::{ClipOrigin, MANIFEST_FILE, Manifest, STATE_FILE};
+use super::manifest::{MANIFEST_FILE, Manifest, STATE_FILE};
 use super::store::{CheckpointError, parse_name, read_manifest};
 use crate::state::RunState;
 

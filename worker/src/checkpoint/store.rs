@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use ulda_core::clip::ClipOrigin;
 use ulda_core::stage::{Cursor, Stage};
 
 use super::beside;
-use super::manifest::{ClipOrigin, FORMAT, FileEntry, MANIFEST_FILE, Manifest, STATE_FILE};
+use super::manifest::{FORMAT, FileEntry, MANIFEST_FILE, Manifest, STATE_FILE};
 use crate::state::{RunState, StateError};
 
 #[derive(Debug, thiserror::Error)]
@@ -302,6 +303,7 @@ fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
 #[cfg(test)]
 mod tests {
     use tch::Tensor;
+    use ulda_core::clip::ClipTraining;
 
     use super::super::checkpoints::{Checkpoints, Found};
     use super::*;
@@ -309,7 +311,7 @@ mod tests {
     fn clip() -> ClipOrigin {
         ClipOrigin {
             digest: "c".into(),
-            untrained: true,
+            training: ClipTraining::Untrained,
         }
     }
 
@@ -481,7 +483,7 @@ mod tests {
         write(&store(folder.path()), 1);
         let weights = ClipOrigin {
             digest: "d".into(),
-            untrained: true,
+            training: ClipTraining::Untrained,
         };
         let other = CheckpointStore::new(folder.path().join("checkpoints"), "a".into(), weights, 2);
         let error = newest(&other).err().unwrap().to_string();

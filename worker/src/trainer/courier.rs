@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ulda_core::clip::ClipOrigin;
 use ulda_core::spec::RunSpec;
 use ulda_storage::{Counters, Settings, Storage, StorageCount};
 
 use super::TrainerError;
 use crate::agent::{Agent, Fact, Report, Reporter, StateClaim};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, ClipOrigin, Listener, Parcel, RemoteStore, Uploaded,
-    Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, Listener, Parcel, RemoteStore, Uploaded, Uploads,
 };
 
 /// The run's checkpoints, with uploads that tell the coordinator of what they brought.

@@ -168,7 +168,10 @@ impl Trainer {
             found.state
         });
         let claim = state.as_ref().map(claim);
-        agent.tell(Fact::Ready { state: claim });
+        agent.tell(Fact::Ready {
+            state: claim,
+            clip: clip.clone(),
+        });
         Ok(Parts {
             setup,
             device,

@@ -94,6 +94,12 @@ impl SourceConfig {
         }
     }
 
+    /// Whether an evaluation set is of the source's own images: same layout and root. All others are targets.
+    #[must_use]
+    pub fn holds(&self, set: &EvaluationSetConfig) -> bool {
+        (self.layout, &self.root) == (set.layout, &set.root)
+    }
+
     /// Validation images, cropped as evaluation crops them.
     #[must_use]
     pub fn validation_set(&self) -> DatasetConfig {

@@ -9,7 +9,7 @@ use ulda_core::stage::Stage;
 use super::View;
 use crate::history::Standing;
 use crate::observe::duration_text;
-use crate::report::{StageTime, date_text};
+use crate::report::{StageTime, clip_banner, date_text};
 
 /// Newest pictures shown.
 const STRIPS: usize = 6;
@@ -44,12 +44,7 @@ pub(super) fn head(view: &View<'_>) -> Markup {
         span.chip { (status.shards) @if status.shards == 1 { " shard" } @else { " shards" } }
         @if status.term > 1 { span.chip { "coordinator " (status.term) " of this run" } }
         p.verdict { (why) }
-        @if view.data.untrained_clip {
-            div.banner role="note" {
-                strong { "Untrained miniature" }
-                "The CLIP weights of this run never saw a picture or a sentence; its scores say nothing about the method."
-            }
-        }
+        (clip_banner(view.data.clip.training))
         div.tiles {
             (tile("of all steps", &format!("{percent:.1} %")))
             @if let Some(live) = live {
