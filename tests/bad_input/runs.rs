@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use ulda_tests::{World, copy_tree};
 
 use super::breaking::{cut, images, patch, remove};
-use super::case::{BAD_INPUT, Case, UNAVAILABLE, hold, nothing};
+use super::case::{BAD_INPUT, Case, UNAVAILABLE, USAGE, hold, nothing};
 
 /// A world with one finished run.
 fn trained() -> World {
@@ -52,6 +52,23 @@ const NO_RUN: &[Case] = &[
             "`runs/none` is not a run directory",
             "`coordinator list` shows the runs",
         ],
+    },
+    Case {
+        name: "compare of no run",
+        breaks: nothing,
+        command: &["compare", "ulda=runs/none"],
+        code: BAD_INPUT,
+        says: &[
+            "`runs/none` is not a run directory",
+            "`coordinator list` shows the runs",
+        ],
+    },
+    Case {
+        name: "compare with a model that there is not",
+        breaks: nothing,
+        command: &["compare", "ulda:best=runs/small"],
+        code: USAGE,
+        says: &["`best` is no model", "adapted-best"],
     },
     Case {
         name: "stop of no run",
@@ -151,6 +168,27 @@ const FINISHED: &[Case] = &[
             "runs/small` is not served by any coordinator",
             "coordinator status runs/small",
         ],
+    },
+    Case {
+        name: "compare with a reference that there is not",
+        breaks: nothing,
+        command: &["compare", "ulda=runs/small", "--reference", "poda"],
+        code: BAD_INPUT,
+        says: &["--reference `poda` is no method", "`ulda`"],
+    },
+    Case {
+        name: "compare with an evaluation set that there is not",
+        breaks: nothing,
+        command: &["compare", "runs/small", "--sets", "hail"],
+        code: BAD_INPUT,
+        says: &["--sets `hail` is no evaluation set of these runs", "`night`"],
+    },
+    Case {
+        name: "compare of a run without its journal",
+        breaks: |world| remove(&world.path("runs/small/journal.sqlite")),
+        command: &["compare", "runs/small"],
+        code: BAD_INPUT,
+        says: &["run `runs/small` cannot be compared", "journal.sqlite"],
     },
     Case {
         name: "run directory of another run",

@@ -7,6 +7,7 @@ use super::logs::Since;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cluster_arguments::{ClusterVerb, SubmitArguments};
+use super::compare_arguments::CompareArguments;
 use crate::config::Edit;
 use crate::exit;
 use crate::http::HttpAddress;
@@ -50,6 +51,8 @@ pub enum Verb {
     Stop(StopArguments),
     /// Build the report of a run anew
     Report(ReportArguments),
+    /// Show the scores of finished runs side by side: methods, each over several seeds
+    Compare(CompareArguments),
     /// Write TensorBoard event files of a run from its journal
     ExportTensorboard(ExportTensorBoardArguments),
     /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each

@@ -5,6 +5,8 @@ mod check;
 mod cluster;
 mod cluster_arguments;
 mod common;
+mod compare;
+mod compare_arguments;
 mod conclusion;
 mod credentials;
 mod export_tensorboard;
@@ -48,6 +50,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Logs(arguments)) => logs::logs(&arguments),
         Some(Verb::Stop(arguments)) => stop::stop(&arguments),
         Some(Verb::Report(arguments)) => report::report(&arguments),
+        Some(Verb::Compare(arguments)) => compare::compare(&arguments),
         Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),
         Some(Verb::Credentials(command)) => credentials::credentials(&command),

@@ -21,6 +21,7 @@ fn help_is_as_documented() {
         &["export-tensorboard"],
         &["stop"],
         &["report"],
+        &["compare"],
         &["predict"],
         &["credentials", "new"],
         &["submit"],

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cli;
+mod compare;
 mod journal;
 mod launch;
 mod lives;
