@@ -10,6 +10,10 @@ CARGO_FLAGS ?= --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 DEMO := $(CURDIR)/demo
 DEMO_WORKERS ?= 2
+# Of `make miniature` and `make evidence`: where scenes, runs and tables go, the setting, and the seeds.
+EVIDENCE_OUT ?= $(CURDIR)/evidence
+SETTING ?= city
+SEEDS ?= 1,2,3,4,5
 # Runs of `make chaos`, and the seed of the first one.
 RUNS ?= 20
 SEED ?= 1
@@ -47,6 +51,15 @@ build: libtorch ## Build coordinator, worker and streets
 .PHONY: demo
 demo: build ## Generate a street data set, train on it, leave a report
 	@deploy/demo $(TARGET) $(DEMO) $(DEMO_WORKERS)
+
+.PHONY: miniature
+miniature: build ## Train the small CLIP of the demo again and compare it with the shipped one (half an hour)
+	@tests/evidence/miniature $(TARGET) "$(EVIDENCE_OUT)"
+
+.PHONY: evidence
+evidence: build ## Compare source-only, PØDA, ULDA and controls over five seeds (SETTING=city or game; about an hour)
+	@python3 tests/evidence/experiment.py $(TARGET) "$(EVIDENCE_OUT)" --setting $(SETTING) --seeds $(SEEDS) \
+	    --clip deploy/examples/street-clip.safetensors
 
 .PHONY: test
 test: libtorch ## Run every test

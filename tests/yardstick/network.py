@@ -172,7 +172,7 @@ class TextBlock(nn.Module):
 
 
 class TextTower(nn.Module):
-    """CLIP's text tower: token ids [M, 77] -> [M, E]."""
+    """CLIP's text tower: token ids [M, up to 77] -> [M, E]."""
 
     def __init__(self, state):
         super().__init__()
@@ -188,9 +188,10 @@ class TextTower(nn.Module):
         self.mask = torch.full((context, context), float("-inf")).triu(1)
 
     def forward(self, tokens):
-        x = (self.token_embedding(tokens) + self.positional_embedding).permute(1, 0, 2)
+        length = tokens.shape[1]
+        x = (self.token_embedding(tokens) + self.positional_embedding[:length]).permute(1, 0, 2)
         for block in self.transformer.resblocks:
-            x = block(x, self.mask)
+            x = block(x, self.mask[:length, :length])
         x = self.ln_final(x.permute(1, 0, 2))
         return x[torch.arange(len(x)), tokens.argmax(-1)] @ self.text_projection
 
