@@ -178,18 +178,36 @@ const FILES: &[Case] = &[
 const VALUES: &[Case] = &[
     Case {
         name: "no domains",
-        breaks: |world| {
-            let path = world.path("run.toml");
-            let text = std::fs::read_to_string(&path).unwrap();
-            let kept: Vec<&str> = text
-                .split("\n\n")
-                .filter(|part| !part.starts_with("[[domain]]"))
-                .collect();
-            std::fs::write(path, kept.join("\n\n")).unwrap();
-        },
+        breaks: |world| world.leave_out("[[domain]]"),
         command: &[],
         code: BAD_INPUT,
         says: &["`domain`: there is no target domain", "add `[[domain]]`"],
+    },
+    Case {
+        name: "a stage after which no run ends",
+        breaks: nothing,
+        command: &["--set", "run.end_after=never"],
+        code: BAD_INPUT,
+        says: &[
+            "`run.end_after` is the text \"never\"",
+            "give \"pretrain\", \"simulate\" or \"adapt\"",
+        ],
+    },
+    Case {
+        name: "a run with nothing to do",
+        breaks: |world| world.leave_out("[[evaluate.set]]"),
+        command: &[
+            "--set",
+            "run.end_after=pretrain",
+            "--set",
+            "pretrain.checkpoint=source.pth",
+        ],
+        code: BAD_INPUT,
+        says: &[
+            "`run.end_after`",
+            "nothing is left to do",
+            "add an `[[evaluate.set]]`",
+        ],
     },
     Case {
         name: "two domains of one name",

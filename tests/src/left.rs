@@ -57,12 +57,22 @@ impl Final {
                 .collect(),
         };
         assert_eq!(read.digest.len(), 64, "{read:?}");
-        assert!(
-            read.files.contains_key("adapted.safetensors") && read.files.contains_key("source.safetensors"),
-            "{read:?}"
-        );
+        assert!(read.files.contains_key("source.safetensors"), "{read:?}");
         read
     }
+}
+
+/// The bytes of all tensors of a safetensors file, without its header.
+///
+/// # Panics
+/// When the file is unreadable or is shorter than its header.
+#[must_use]
+pub fn tensor_bytes(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (length, rest) = bytes
+        .split_first_chunk()
+        .expect("a file begins with its header's length");
+    rest[usize::try_from(u64::from_le_bytes(*length)).unwrap()..].to_vec()
 }
 
 /// The resume checkpoints of a run, oldest first.

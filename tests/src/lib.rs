@@ -17,6 +17,6 @@ mod scratch;
 mod world;
 
 pub use binaries::binary;
-pub use left::{Final, Json, checkpoints};
+pub use left::{Final, Json, checkpoints, tensor_bytes};
 pub use program::{Ended, Program};
 pub use world::{World, copy_tree, png_files};

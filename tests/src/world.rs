@@ -96,6 +96,19 @@ impl World {
         self.folder.path().join(relative)
     }
 
+    /// Removes every section of the run.toml that begins with `heading`, such as `[[domain]]`.
+    ///
+    /// # Panics
+    /// When there is none, or the disk refuses.
+    pub fn leave_out(&self, heading: &str) {
+        let path = self.path("run.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let sections = text.split("\n\n").filter(|section| !section.starts_with(heading));
+        let kept = sections.collect::<Vec<_>>().join("\n\n");
+        assert_ne!(kept, text, "no `{heading}`");
+        std::fs::write(path, kept).unwrap();
+    }
+
     /// A command of the coordinator in this world's folder, untouched by the caller's environment.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -127,7 +140,10 @@ impl World {
         let mut arguments = vec!["--workers", &workers, "--set", &named];
         arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
         let _ = self.start(&arguments).finish().expect(0);
-        self.finished(name)
+        let left = self.finished(name);
+        let adapts = !sets.iter().any(|set| set.starts_with("run.end_after="));
+        assert_eq!(left.files.contains_key("adapted.safetensors"), adapts, "{left:?}");
+        left
     }
 
     /// The finished models of the run of that name, whose ledger and journal hold.

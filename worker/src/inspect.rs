@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_core::stage::Stage;
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_storage::Counters;
 use ulda_storage::fetch::Inputs;
@@ -63,10 +64,14 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let backbone = clip
         .as_ref()
         .and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
-    if let Some(weights) = &clip {
+    if let Some(weights) = &clip
+        && config.includes(Stage::Simulate)
+    {
         inspect_prompts(&mut findings, &spec, weights);
     }
-    if let Some(backbone) = &backbone {
+    if let Some(backbone) = &backbone
+        && config.includes(Stage::Simulate)
+    {
         inspect_scene_pool(&mut findings, &spec, backbone);
     }
     if let Some(path) = &source {

@@ -36,7 +36,9 @@ pub enum ResourceError {
     },
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
-    #[error("this run has no stage with steps; hint: set pretrain.steps, simulate.batches and adapt.steps")]
+    #[error(
+        "this run has no stage with steps; hint: set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
+    )]
     NothingToDo,
 }
 

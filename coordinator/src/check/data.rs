@@ -1,6 +1,7 @@
 //! What is wrong with the data sets.
 
 use ulda_core::spec::{DatasetConfig, Layout, RunConfig, RunSpec, is_url};
+use ulda_core::stage::Stage;
 use ulda_data::{Dataset, DatasetError, DatasetSpec, Depth, SampleError, Size};
 
 use super::finding::Finding;
@@ -52,7 +53,9 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
     }
     let here = looks.iter().filter(|look| !is_url(&look.set.root));
     let mut findings: Vec<Finding> = here.flat_map(|look| audit(look, depth)).collect();
-    if let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set)) {
+    if config.includes(Stage::Adapt)
+        && let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set))
+    {
         findings.extend(too_few_styles(spec, training.len()));
     }
     findings
@@ -60,19 +63,15 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
 
 fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
     let config = spec.config();
-    let pretrain = config
-        .pretrain
-        .checkpoint
-        .is_none()
-        .then_some(("pretrain.crop", config.pretrain.crop));
-    [
-        pretrain,
-        Some(("simulate.crop", config.simulate.crop)),
-        Some(("adapt.crop", config.adapt.crop)),
-    ]
-    .into_iter()
-    .flatten()
-    .max_by_key(|(_, crop)| *crop)
+    let crops = [
+        (Stage::Pretrain, "pretrain.crop", config.pretrain.crop),
+        (Stage::Simulate, "simulate.crop", config.simulate.crop),
+        (Stage::Adapt, "adapt.crop", config.adapt.crop),
+    ];
+    let included = crops.into_iter().filter(|(stage, _, _)| config.includes(*stage));
+    included
+        .map(|(_, key, crop)| (key, crop))
+        .max_by_key(|(_, crop)| *crop)
 }
 
 fn audit(look: &Look, depth: Depth) -> Vec<Finding> {

@@ -4,10 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ulda_core::stage::Stage;
 use ulda_storage::Counters;
 
 use super::arguments::PredictArguments;
-use super::common::{run_directory, worker_binary};
+use super::common::{run_directory, say, worker_binary};
 use super::train::remote_refused;
 use crate::exit::{Exit, Stop};
 use crate::remote::RemoteRun;
@@ -15,10 +16,14 @@ use crate::remote::RemoteRun;
 #[derive(Debug, thiserror::Error)]
 enum PredictError {
     #[error(
-        "run `{}` has no adapted model yet: `{}` does not exist\n  hint: see how far it is with `coordinator status {}`",
+        "run `{}` has no {kind} model yet: `{}` does not exist\n  hint: see how far it is with `coordinator status {}`",
         run.display(), model.display(), run.display()
     )]
-    NotFinished { run: PathBuf, model: PathBuf },
+    NotFinished {
+        run: PathBuf,
+        kind: &'static str,
+        model: PathBuf,
+    },
     #[error("input `{}` does not exist\n  hint: give PNG images, or folders that hold some", path.display())]
     NoInput { path: PathBuf },
     #[error("start worker `{}`\n  hint: build it with `make`, or name it with --worker-binary", path.display())]
@@ -28,20 +33,30 @@ enum PredictError {
 pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
     let model = match &arguments.run {
         Some(run) => {
-            const FILE: &str = "adapted.safetensors";
             let directory = run_directory(run)?;
-            let model = directory.final_checkpoints().join(FILE);
             let config = directory.config().map_err(Stop::bad_input)?;
+            let adapts = config.includes(Stage::Adapt);
+            let (kind, file) = match adapts {
+                true => ("adapted", "adapted.safetensors"),
+                false => ("source-only", "source.safetensors"),
+            };
+            let model = directory.final_checkpoints().join(file);
             if !model.is_file()
                 && let Some(remote) = RemoteRun::of(&config, &Counters::default()).map_err(remote_refused)?
             {
-                remote.bring_model(FILE, &directory).map_err(remote_refused)?;
+                remote.bring_model(file, &directory).map_err(remote_refused)?;
             }
             if !model.is_file() {
                 return Err(Stop::bad_input(PredictError::NotFinished {
                     run: run.clone(),
+                    kind,
                     model,
                 }));
+            }
+            if !adapts {
+                say(format_args!(
+                    "this run ends before adapt: predicting with its source-only model"
+                ));
             }
             model
         }

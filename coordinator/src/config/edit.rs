@@ -124,7 +124,7 @@ fn parse_steps(key: &str) -> Vec<Step> {
 
 fn read_value(kind: Kind, text: &str) -> Value {
     let quoted = text.starts_with(['"', '\'']);
-    if matches!(kind, Kind::Text | Kind::DataLayout) && !quoted {
+    if matches!(kind, Kind::Text | Kind::Word(_)) && !quoted {
         return Value::String(text.to_owned());
     }
     let parsed = format!("value = {text}")

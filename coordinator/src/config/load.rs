@@ -334,11 +334,13 @@ mod tests {
                 "adapt.steps=many",
                 "adapt.rectifier=1",
                 "source.layout=cityscape",
+                "run.end_after=evaluate",
                 "run.seed=-1"
             ]),
             "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 0 or more\n\
              --set: `adapt.rectifier` is 1\n  hint: give true or false\n\
              --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\" or \"acdc\"\n\
+             --set: `run.end_after` is the text \"evaluate\"\n  hint: give \"pretrain\", \"simulate\" or \"adapt\"\n\
              --set: `run.seed` is -1\n  hint: give a whole number of 0 or more"
         );
         assert_eq!(

@@ -17,24 +17,26 @@ pub enum Kind {
     Switch,
     /// Width and height.
     Size,
-    DataLayout,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A section that can occur many times; the number of its required keys.
     List(&'static [&'static str]),
     Section,
 }
 
 impl Kind {
-    fn wanted(self) -> &'static str {
-        match self {
+    fn wanted(self) -> String {
+        let wanted = match self {
             Self::Whole => "a whole number of 0 or more",
             Self::Number => "a number",
             Self::Text => "a text in quotes",
             Self::Switch => "true or false",
             Self::Size => "[width, height] in pixels",
-            Self::DataLayout => "\"cityscapes\", \"gta5\" or \"acdc\"",
+            Self::Word(words) => return one_of(words),
             Self::List(_) => "a list of sections, written `[[…]]`",
             Self::Section => "a section, written `[…]`",
-        }
+        };
+        wanted.to_owned()
     }
 
     fn accepts(self, value: &Value) -> bool {
@@ -50,9 +52,7 @@ impl Kind {
                         .iter()
                         .all(|side| side.as_integer().is_some_and(|n| u32::try_from(n).is_ok()))
             }
-            (Self::DataLayout, Value::String(name)) => {
-                ["cityscapes", "gta5", "acdc"].contains(&name.as_str())
-            }
+            (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
             (Self::List(_), Value::Array(items)) => items.iter().all(Value::is_table),
             _ => false,
         }
@@ -113,8 +113,7 @@ impl Schema {
                 Value::Integer(_) => Kind::Whole,
                 Value::Float(_) => Kind::Number,
                 Value::Boolean(_) => Kind::Switch,
-                Value::String(_) if key == "layout" => Kind::DataLayout,
-                Value::String(_) | Value::Datetime(_) => Kind::Text,
+                Value::String(_) | Value::Datetime(_) => words_of(key).map_or(Kind::Text, Kind::Word),
                 Value::Table(inner) => {
                     self.collect(&path, inner);
                     Kind::Section
@@ -224,6 +223,25 @@ impl Schema {
             }
             _ => {}
         }
+    }
+}
+
+/// The words that a key takes, for keys that take no others.
+fn words_of(key: &str) -> Option<&'static [&'static str]> {
+    Some(match key {
+        "layout" => &["cityscapes", "gta5", "acdc"],
+        "end_after" => &["pretrain", "simulate", "adapt"],
+        _ => return None,
+    })
+}
+
+/// "\"a\", \"b\" or \"c\"".
+fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::{DomainConfig, Host, RunConfig};
+use ulda_core::spec::{DomainConfig, EndAfter, Host, RunConfig};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::{ConfusionMatrix, Scores};
 
@@ -15,8 +15,8 @@ use crate::history::{History, Standing};
 use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow};
 use crate::run_directory::RunDirectory;
 
-/// The model that the others are measured against.
-const SOURCE_ONLY: &str = "source-only";
+/// The model that every run has.
+pub(crate) const SOURCE_ONLY: &str = "source-only";
 /// The model names of a report, in the order in which they are shown.
 const MODELS: [&str; 3] = [SOURCE_ONLY, "adapted", "adapted-best"];
 /// The model name of scores taken while training.
@@ -35,6 +35,8 @@ pub struct ReportData {
     pub began_at: Option<i64>,
     pub last_at: Option<i64>,
     pub domains: Vec<DomainConfig>,
+    /// The last stage in which the run trains; before adapt there is no adapted model.
+    pub end_after: EndAfter,
     pub sets: Vec<SetScores>,
     /// Each model's mean over the target sets; empty where there is none.
     pub target_means: Vec<TargetMean>,
@@ -49,6 +51,23 @@ pub struct ReportData {
     pub versions: BTreeMap<String, String>,
     /// The resolved run.toml.
     pub config_toml: String,
+}
+
+impl ReportData {
+    /// Whether the run makes adapted models; scores and pictures are of the source-only one alone otherwise.
+    #[must_use]
+    pub fn adapts(&self) -> bool {
+        self.end_after >= EndAfter::Adapt
+    }
+
+    /// What the panels of an example strip show, from left to right.
+    #[must_use]
+    pub fn panels(&self) -> &'static [&'static str] {
+        match self.adapts() {
+            true => &["image", "truth", "source-only", "adapted"],
+            false => &["image", "truth", "source-only"],
+        }
+    }
 }
 
 /// All models on one evaluation set.
@@ -132,7 +151,7 @@ pub struct PhaseTime {
     pub seconds: f64,
 }
 
-/// A picture made by the worker: image, truth, source-only, adapted, side by side.
+/// A picture made by the worker: the panels of [`ReportData::panels`] side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
     pub set: String,
@@ -165,6 +184,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         began_at: history.began_at,
         last_at: history.last_at,
         domains: config.domains.clone(),
+        end_after: config.run.end_after,
         target_means: target_means(&sets),
         sets,
         validation: validation(&evaluations),

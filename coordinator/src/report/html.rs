@@ -1,11 +1,12 @@
 //! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use ulda_core::spec::EndAfter;
 use ulda_data::labels::CLASSES;
 
 use super::civil::date_text;
 use super::clip_note::clip_banner;
-use super::gather::ReportData;
+use super::gather::{ReportData, SOURCE_ONLY};
 use super::sections::{curves, details, examples, times};
 use super::tables::MEAN_OF_TARGETS;
 use crate::observe::duration_text;
@@ -48,8 +49,7 @@ fn head(data: &ReportData) -> Markup {
         .map(|(began, last)| std::time::Duration::from_millis((last - began).unsigned_abs()));
     html! {
         h1 { (data.run) }
-        p.sub { "Unified language-driven zero-shot domain adaptation: one segmentation model for "
-            (data.domains.len()) @if data.domains.len() == 1 { " domain" } @else { " domains" } " described in words" }
+        p.sub { "Unified language-driven zero-shot domain adaptation: " (subject(data)) }
         span.chip.(data.standing.name()) { (data.standing.name()) }
         @if let Some(began) = data.began_at { span.chip { (date_text(began)) } }
         @if let Some(took) = took { span.chip { (duration_text(took)) } }
@@ -58,6 +58,20 @@ fn head(data: &ReportData) -> Markup {
         @if data.standing.name() != "finished" { p { (data.standing.why()) } }
         (clip_banner(data.clip.training))
     }
+}
+
+fn subject(data: &ReportData) -> Markup {
+    let stage = match data.end_after {
+        EndAfter::Pretrain => "pretrain",
+        EndAfter::Simulate => "simulate",
+        EndAfter::Adapt => {
+            return html! {
+                "one segmentation model for " (data.domains.len())
+                @if data.domains.len() == 1 { " domain" } @else { " domains" } " described in words"
+            };
+        }
+    };
+    html! { "the source-only segmentation model. This run ends after " (stage) ", so it has no adapted model." }
 }
 
 /// "53.31", as the papers print it.
@@ -98,28 +112,28 @@ fn overview(data: &ReportData) -> Markup {
             }
         }
     };
+    let adapted = adapted_columns(data);
     html! {
         h2 { "mIoU by domain" }
         div.card.scroll {
             table.big {
-                tr { th { "Evaluation set" } th { "Images" } th { "Source-only" } th { "Adapted" } th { "Gain" } th { "Best on source" } th { "Gain" } }
+                tr {
+                    th { "Evaluation set" } th { "Images" } th { "Source-only" }
+                    @for (_, title) in &adapted { th { (title) } th { "Gain" } }
+                }
                 @for set in &data.sets {
                     tr {
                         td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name == set.set) { div.note { "“" (domain.prompt) "”" } } }
                         td { (set.images) }
-                        (bar(set.mean_iou("source-only"), "source"))
-                        (bar(set.mean_iou("adapted"), ""))
-                        td { (difference(set.gain("adapted"))) }
-                        (bar(set.mean_iou("adapted-best"), ""))
-                        td { (difference(set.gain("adapted-best"))) }
+                        (bar(set.mean_iou(SOURCE_ONLY), "source"))
+                        @for (model, _) in &adapted { (bar(set.mean_iou(model), "")) td { (difference(set.gain(model))) } }
                     }
                 }
                 @if !data.target_means.is_empty() {
                     tr.total {
                         td { (MEAN_OF_TARGETS) } td {}
-                        td { (percent(mean_iou("source-only"))) }
-                        td { (percent(mean_iou("adapted"))) } td { (difference(gain("adapted"))) }
-                        td { (percent(mean_iou("adapted-best"))) } td { (difference(gain("adapted-best"))) }
+                        td { (percent(mean_iou(SOURCE_ONLY))) }
+                        @for (model, _) in &adapted { td { (percent(mean_iou(model))) } td { (difference(gain(model))) } }
                     }
                 }
             }
@@ -129,24 +143,42 @@ fn overview(data: &ReportData) -> Markup {
     }
 }
 
+/// The adapted models of the run with their titles; the best one on the source only where validation found one.
+fn adapted_columns(data: &ReportData) -> Vec<(&'static str, &'static str)> {
+    let evaluated = |model: &str| data.sets.iter().any(|set| set.model(model).is_some());
+    let columns = [("adapted", "Adapted"), ("adapted-best", "Best on source")];
+    columns
+        .into_iter()
+        .filter(|(model, _)| evaluated(model))
+        .collect()
+}
+
 fn classes(data: &ReportData) -> Markup {
     if data.sets.is_empty() {
         return html! {};
     }
+    let adapts = data.adapts();
+    let cells = |source: Option<f64>, adapted: Option<f64>| {
+        html! {
+            td.set { (percent(source)) }
+            @if adapts {
+                td { (percent(adapted)) }
+                td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+            }
+        }
+    };
     html! {
         h2 { "IoU by class" }
         div.card.scroll {
             table {
-                tr { th {} @for set in &data.sets { th.set.edge colspan="3" { (set.set) } } }
-                tr { th { "Class" } @for _ in &data.sets { th.edge { "Source" } th { "Adapted" } th { "Gain" } } }
+                tr { th {} @for set in &data.sets { th.set.edge colspan=(if adapts { "3" } else { "1" }) { (set.set) } } }
+                tr { th { "Class" } @for _ in &data.sets { th.edge { "Source" } @if adapts { th { "Adapted" } th { "Gain" } } } }
                 @for (index, class) in CLASSES.iter().enumerate() {
                     tr {
                         td { span.swatch style=(format!("background:rgb({},{},{})", class.colour[0], class.colour[1], class.colour[2])) {} (class.name) }
                         @for set in &data.sets {
                             @let of = |name: &str| set.model(name).and_then(|model| model.scores.class_iou[index]);
-                            @let (source, adapted) = (of("source-only"), of("adapted"));
-                            td.set { (percent(source)) } td { (percent(adapted)) }
-                            td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                            (cells(of(SOURCE_ONLY), of("adapted")))
                         }
                     }
                 }
@@ -155,9 +187,7 @@ fn classes(data: &ReportData) -> Markup {
                         td { (name) }
                         @for set in &data.sets {
                             @let of = |model: &str| set.model(model).and_then(|model| pick(&model.scores));
-                            @let (source, adapted) = (of("source-only"), of("adapted"));
-                            td.set { (percent(source)) } td { (percent(adapted)) }
-                            td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                            (cells(of(SOURCE_ONLY), of("adapted")))
                         }
                     }
                 }

@@ -31,13 +31,18 @@ pub(super) fn examples(data: &ReportData) -> Markup {
         @for (set, name, encoded) in &pictures {
             figure.strip.scroll {
                 div.inner {
-                    div.heads { span { "image" } span { "truth" } span { "source-only" } span { "adapted" } }
-                    img alt=(format!("{set}, {name}: image, truth, source-only, adapted")) src=(format!("data:image/png;base64,{encoded}"));
+                    (panel_heads(data))
+                    img alt=(format!("{set}, {name}: {}", data.panels().join(", "))) src=(format!("data:image/png;base64,{encoded}"));
                     figcaption.note { (set) " · " (name) }
                 }
             }
         }
     }
+}
+
+/// Names above the panels of an example strip.
+pub(crate) fn panel_heads(data: &ReportData) -> Markup {
+    html! { div.heads { @for panel in data.panels() { span { (panel) } } } }
 }
 
 fn points(values: &[MetricPoint]) -> Vec<(f64, Option<f64>)> {
@@ -186,8 +191,10 @@ pub(super) fn details(data: &ReportData) -> Markup {
     html! {
         h2 { "The run" }
         div.card {
-            h3 style="margin-top:0" { "Prompts" }
-            dl { @for domain in &data.domains { dt { (domain.name) } dd { (domain.prompt) } } }
+            @if !data.domains.is_empty() {
+                h3 style="margin-top:0" { "Prompts" }
+                dl { @for domain in &data.domains { dt { (domain.name) } dd { (domain.prompt) } } }
+            }
             h3 { "Digests" }
             dl {
                 @for (name, digest) in &data.digests { dt { (name) } dd { code { (digest) } } }

@@ -24,6 +24,9 @@ pub fn terminal_tables(data: &ReportData) -> String {
         text.push('\n');
     }
     text.push_str(&overview(data));
+    if !data.adapts() {
+        text.push_str("note: this run ends before adapt; it has no adapted model\n");
+    }
     if let Some(note) = clip_note(data.clip.training) {
         text.push_str(&format!("{note}\n"));
     }

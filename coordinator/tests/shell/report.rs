@@ -6,7 +6,7 @@ use ulda_coordinator::journal::{Entry, Journal};
 use ulda_coordinator::observe::status_page;
 use ulda_coordinator::report;
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_core::spec::{EndAfter, Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
 
 use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
@@ -37,7 +37,16 @@ fn picture(path: &std::path::Path) {
 }
 
 async fn made_up_run(bench: &Bench) -> RunDirectory {
+    made_up_run_until(bench, EndAfter::Adapt).await
+}
+
+async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
     let mut config: RunConfig = toml::from_str(RUN_TOML).unwrap();
+    config.run.end_after = end_after;
+    let models: &[(&str, u64)] = match end_after {
+        EndAfter::Adapt => &[("source-only", 0), ("adapted", 200)],
+        EndAfter::Pretrain | EndAfter::Simulate => &[("source-only", 0)],
+    };
     config.rebase(std::path::Path::new("/data"));
     let spec = RunSpec::resolve(config, Host { workers: 2, cores: 2 }).unwrap();
     let directory = RunDirectory::at(bench.run());
@@ -63,7 +72,7 @@ async fn made_up_run(bench: &Bench) -> RunDirectory {
         });
     }
     for (set, right) in [("night", 300), ("fog", 500)] {
-        for (model, more) in [("source-only", 0), ("adapted", 200)] {
+        for &(model, more) in models {
             let (model, set) = (model.into(), set.into());
             journal.note(Entry::Evaluation {
                 model,
@@ -179,6 +188,35 @@ async fn the_page_holds_everything_and_needs_nothing_else() {
             .len(),
         361
     );
+}
+
+#[tokio::test]
+async fn a_run_without_an_adapted_model_says_so_and_has_no_empty_columns() {
+    let bench = Bench::new();
+    let directory = made_up_run_until(&bench, EndAfter::Pretrain).await;
+    let data = report::write(&directory).unwrap();
+    let page = report::render(&data);
+    for part in [
+        "This run ends after pretrain, so it has no adapted model.",
+        "<th>Source-only</th></tr>",
+        "<span>truth</span><span>source-only</span></div>",
+    ] {
+        assert!(page.contains(part), "`{part}` is not in the page");
+    }
+    for absent in [
+        "<th>Adapted</th>",
+        "<th>Gain</th>",
+        "<th>Best on source</th>",
+        "<span>adapted</span>",
+    ] {
+        assert!(!page.contains(absent), "`{absent}` is in the page");
+    }
+    let tables = report::terminal_tables(&data);
+    assert!(
+        tables.contains("note: this run ends before adapt; it has no adapted model\n"),
+        "{tables}"
+    );
+    assert!(!tables.contains("IoU adapted"), "{tables}");
 }
 
 #[tokio::test]

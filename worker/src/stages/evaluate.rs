@@ -99,18 +99,19 @@ pub struct Evaluate<'a> {
 
 impl<'a> Evaluate<'a> {
     /// # Errors
-    /// When the state has no source-only or adapted head.
+    /// When the state lacks a head that the run's stages leave.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let mut models = Vec::new();
-        for (name, section) in [
-            ("source-only", names::SOURCE),
-            ("adapted", names::ADAPTED),
-            ("adapted-best", names::BEST),
+        let adapts = context.spec.config().includes(Stage::Adapt);
+        for (name, section, needed) in [
+            ("source-only", names::SOURCE, true),
+            ("adapted", names::ADAPTED, adapts),
+            ("adapted-best", names::BEST, false),
         ] {
             let tensors = state.section(section);
             if !tensors.is_empty() {
                 models.push((name, head_from(tensors, &context.resources)?));
-            } else if section != names::BEST {
+            } else if needed {
                 return Err(StageError::Unprepared {
                     stage: "evaluate",
                     what: "source-only or adapted head",
@@ -125,7 +126,7 @@ impl<'a> Evaluate<'a> {
         })
     }
 
-    /// Draws image | truth | source-only | adapted for a few images spread over the set.
+    /// Draws image | truth | source-only | adapted (if the run adapts) for a few images spread over the set.
     fn draw(
         &self,
         set: &str,

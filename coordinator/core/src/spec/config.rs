@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::compute::ComputeConfig;
+use super::course::EndAfter;
 use super::datasets::{EvaluationSetConfig, SourceConfig};
 use super::storage::{StorageConfig, is_url};
 
@@ -43,6 +44,8 @@ pub struct RunSection {
     /// CPU threads of one shard. Part of what the run computes; by default the host's cores divided by the shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads_per_shard: Option<u32>,
+    /// The last stage in which the run trains; the models that exist by then are evaluated.
+    pub end_after: EndAfter,
 }
 
 impl Default for RunSection {
@@ -53,6 +56,7 @@ impl Default for RunSection {
             seed: 1,
             shards: None,
             threads_per_shard: None,
+            end_after: EndAfter::Adapt,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod compute;
 mod config;
+mod course;
 mod datasets;
 mod resolve;
 mod rules;
@@ -13,6 +14,7 @@ pub use config::{
     AdaptConfig, CheckpointConfig, ClipConfig, DeadlineConfig, DomainConfig, EvaluateConfig, JitterConfig,
     PretrainConfig, RecoveryConfig, RunConfig, RunSection, SimulateConfig,
 };
+pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};

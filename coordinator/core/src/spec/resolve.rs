@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::config::RunConfig;
 use super::rules::Rules;
-use crate::stage::{Course, Stage, StageLength};
+use crate::stage::Course;
 
 /// What the machine that starts the run offers; resolves the values a run.toml leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,30 +97,7 @@ impl RunSpec {
     /// The stages this run goes through and their lengths.
     #[must_use]
     pub fn course(&self) -> Course {
-        let config = &self.config;
-        let pretrain = if config.pretrain.checkpoint.is_some() {
-            0
-        } else {
-            config.pretrain.steps
-        };
-        Course::new([
-            StageLength {
-                stage: Stage::Pretrain,
-                steps: pretrain,
-            },
-            StageLength {
-                stage: Stage::Simulate,
-                steps: config.simulate.batches / u64::from(config.simulate.data_shards),
-            },
-            StageLength {
-                stage: Stage::Adapt,
-                steps: config.adapt.steps,
-            },
-            StageLength {
-                stage: Stage::Evaluate,
-                steps: config.evaluate.sets.len() as u64,
-            },
-        ])
+        self.config.course()
     }
 
     /// The resolved run.toml.
@@ -133,7 +110,9 @@ impl RunSpec {
 #[cfg(test)]
 mod tests {
     use super::super::config::DomainConfig;
+    use super::super::course::EndAfter;
     use super::*;
+    use crate::stage::Stage;
 
     const HOST: Host = Host { workers: 2, cores: 2 };
 
@@ -173,6 +152,36 @@ mod tests {
             .unwrap(),
             spec
         );
+    }
+
+    #[test]
+    fn a_run_ends_after_the_stage_it_names_and_needs_nothing_of_later_ones() {
+        let stages = |config: RunConfig| -> Vec<Stage> {
+            let spec = RunSpec::resolve(config, HOST).unwrap();
+            spec.course().stages().iter().map(|length| length.stage).collect()
+        };
+        let ending = |end_after| {
+            let mut config = minimal();
+            config.run.end_after = end_after;
+            config
+        };
+        assert_eq!(
+            stages(ending(EndAfter::Adapt)),
+            [Stage::Pretrain, Stage::Simulate, Stage::Adapt]
+        );
+        let mut simulated = ending(EndAfter::Simulate);
+        simulated.adapt.batch = 0;
+        assert_eq!(stages(simulated), [Stage::Pretrain, Stage::Simulate]);
+        let mut source_only = ending(EndAfter::Pretrain);
+        source_only.domains.clear();
+        source_only.simulate.batches = 0;
+        source_only.simulate.data_shards = 0;
+        source_only.adapt.steps = 0;
+        assert_eq!(stages(source_only.clone()), [Stage::Pretrain]);
+        source_only.pretrain.checkpoint = Some("source.pth".into());
+        let problems = RunSpec::resolve(source_only, HOST).unwrap_err();
+        assert_eq!(problems.0[0].key, "run.end_after");
+        assert_eq!(problems.0.len(), 1, "{problems}");
     }
 
     #[test]

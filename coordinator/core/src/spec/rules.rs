@@ -7,6 +7,7 @@ use super::config::RunConfig;
 use super::datasets::Layout;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
+use crate::stage::Stage;
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -103,6 +104,13 @@ impl<'a> Rules<'a> {
             "run.threads_per_shard",
             u64::from(run.threads_per_shard.unwrap_or(1)),
         );
+        if !Stage::ALL.iter().any(|stage| self.config.includes(*stage)) {
+            self.problem(
+                "run.end_after",
+                "is pretrain, which pretrain.checkpoint replaces, and there is no evaluation set: nothing is left to do",
+                "add an `[[evaluate.set]]`, or make it simulate or adapt",
+            );
+        }
     }
 
     fn inputs(&mut self) {
@@ -144,7 +152,7 @@ impl<'a> Rules<'a> {
 
     fn domains(&mut self) {
         let domains = &self.config.domains;
-        if domains.is_empty() {
+        if domains.is_empty() && self.config.includes(Stage::Simulate) {
             self.problem(
                 "domain",
                 "there is no target domain",
@@ -236,6 +244,9 @@ impl<'a> Rules<'a> {
     }
 
     fn simulate(&mut self) {
+        if !self.config.includes(Stage::Simulate) {
+            return;
+        }
         let stage = &self.config.simulate;
         self.at_least_one("simulate.batches", stage.batches);
         self.batch("simulate", stage.batch, stage.crop);
@@ -304,6 +315,9 @@ impl<'a> Rules<'a> {
     }
 
     fn adapt(&mut self) {
+        if !self.config.includes(Stage::Adapt) {
+            return;
+        }
         let stage = &self.config.adapt;
         self.at_least_one("adapt.steps", stage.steps);
         self.batch("adapt", stage.batch, stage.crop);

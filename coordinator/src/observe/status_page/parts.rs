@@ -9,7 +9,7 @@ use ulda_core::stage::Stage;
 use super::View;
 use crate::history::Standing;
 use crate::observe::duration_text;
-use crate::report::{StageTime, clip_banner, date_text};
+use crate::report::{StageTime, clip_banner, date_text, panel_heads};
 
 /// Newest pictures shown.
 const STRIPS: usize = 6;
@@ -148,8 +148,8 @@ pub(super) fn examples(view: &View<'_>) -> Markup {
         @for (_, written, set, file) in &strips {
             figure.strip.scroll {
                 div.inner {
-                    div.heads { span { "image" } span { "truth" } span { "source-only" } span { "adapted" } }
-                    img loading="lazy" alt=(format!("{set}: image, truth, source-only, adapted")) src=(format!("examples/{set}/{file}?{written}"));
+                    (panel_heads(&view.data))
+                    img loading="lazy" alt=(format!("{set}: {}", view.data.panels().join(", "))) src=(format!("examples/{set}/{file}?{written}"));
                     figcaption.note { (set) }
                 }
             }

@@ -22,11 +22,11 @@ fn set_card(data: &ReportData, set: &SetScores) -> Markup {
         .map(|domain| &domain.prompt);
     html! {
         div {
-            h3 { span { (set.set) } (difference(set.gain("adapted"))) }
+            h3 { span { (set.set) } @if data.adapts() { (difference(set.gain("adapted"))) } }
             @if let Some(prompt) = prompt { div.note { "“" (prompt) "”" } }
             @for (model, kind) in [("source-only", "source"), ("adapted", "adapted"), ("adapted-best", "adapted")] {
                 @let mean = set.model(model).and_then(|model| model.scores.mean_iou);
-                @if mean.is_some() || model != "adapted-best" { div.row {
+                @if set.model(model).is_some() { div.row {
                     span { (model) }
                     div.(kind) { progress max="1" value=(format!("{:.4}", mean.unwrap_or(0.0))) aria-label=(format!("mIoU of {model} on {}", set.set)) {} }
                     span { (percent(mean)) }

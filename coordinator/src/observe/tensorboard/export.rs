@@ -11,6 +11,7 @@ use super::file::{EventFile, EventFileError, holds_events};
 use super::recorder::strips;
 use crate::history::{History, Standing};
 use crate::journal::{EvaluationRow, JournalError, JournalReader, MeasurementRow};
+use crate::report::SOURCE_ONLY;
 use crate::run_directory::RunDirectory;
 
 /// Bytes of events after which they are written.
@@ -81,7 +82,7 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
 fn evaluation(board: &Board, directory: &RunDirectory, row: &EvaluationRow, file: &mut EventFile) {
     let at = seconds(row.at_millis);
     let scores = board.evaluated(at, &row.set, &row.model, row.place, &row.confusion);
-    let pictures = (row.place.stage == Stage::Evaluate && row.model == "adapted").then(|| {
+    let pictures = (row.place.stage == Stage::Evaluate && row.model == SOURCE_ONLY).then(|| {
         let strips = strips(&directory.examples().join(&row.set));
         board.examples(at, &row.set, row.place, &strips)
     });

@@ -11,6 +11,7 @@ use ulda_core::stage::{Cursor, Stage};
 use super::board::{Board, End, Step, Strip};
 use super::file::{EventFile, EventFileError};
 use crate::journal::wall_millis;
+use crate::report::SOURCE_ONLY;
 use crate::rpc::{Measured, Measures};
 use crate::run::{Audience, News};
 use crate::run_directory::RunDirectory;
@@ -240,7 +241,7 @@ impl Writer {
                 confusion,
             } => {
                 note(board.evaluated(at, &set, &model, place, &confusion));
-                if place.stage == Stage::Evaluate && model == "adapted" {
+                if place.stage == Stage::Evaluate && model == SOURCE_ONLY {
                     note(board.examples(at, &set, place, &strips(&self.directory.examples().join(&set))));
                 }
             }

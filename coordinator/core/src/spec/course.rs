@@ -1,0 +1,46 @@
+//! Which stages a run goes through.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::RunConfig;
+use crate::stage::{Course, Stage, StageLength};
+
+/// The last stage in which a run trains. The models that exist by then are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndAfter {
+    /// Leaves the source-only model.
+    Pretrain,
+    /// Leaves the source-only model and the style bank.
+    Simulate,
+    #[default]
+    Adapt,
+}
+
+impl RunConfig {
+    /// Whether the run goes through `stage`, whatever its length.
+    #[must_use]
+    pub fn includes(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Pretrain => self.pretrain.checkpoint.is_none(),
+            Stage::Simulate => self.run.end_after >= EndAfter::Simulate,
+            Stage::Adapt => self.run.end_after >= EndAfter::Adapt,
+            Stage::Evaluate => !self.evaluate.sets.is_empty(),
+        }
+    }
+
+    /// The stages of a checked configuration and their lengths.
+    pub(super) fn course(&self) -> Course {
+        let steps = |stage| match stage {
+            Stage::Pretrain => self.pretrain.steps,
+            Stage::Simulate => self.simulate.batches / u64::from(self.simulate.data_shards),
+            Stage::Adapt => self.adapt.steps,
+            Stage::Evaluate => self.evaluate.sets.len() as u64,
+        };
+        let included = Stage::ALL.into_iter().filter(|stage| self.includes(*stage));
+        Course::new(included.map(|stage| StageLength {
+            stage,
+            steps: steps(stage),
+        }))
+    }
+}
