@@ -8,7 +8,47 @@
 use std::path::Path;
 
 use serde_json::Value;
-use ulda_tests::{Json, World, tensor_bytes};
+use ulda_tests::{Json, World, checkpoints, png_files, tensor_bytes};
+
+const BANK: &str = "styles/bank.safetensors";
+const ADAPTED: &str = "checkpoints/final/adapted.safetensors";
+
+/// The header of a style bank: its domains and the image of each style.
+fn bank_header(run: &Path) -> Value {
+    let bytes = std::fs::read(run.join(BANK)).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+    let header: Value = serde_json::from_slice(&rest[..length]).unwrap();
+    let bank = header["__metadata__"]["ulda.style_bank"].as_str().unwrap();
+    serde_json::from_str(bank).unwrap()
+}
+
+/// Cuts every image and label of the source's training set to the square at its left.
+fn square_source(world: &World) {
+    for folder in ["leftImg8bit", "gtFine"] {
+        for path in png_files(&world.path("data/cityscapes").join(folder).join("train")) {
+            let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+            let mut reader = png::Decoder::new(file).read_info().unwrap();
+            let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+            let (info, palette) = (
+                reader.next_frame(&mut pixels).unwrap(),
+                reader.info().palette.clone(),
+            );
+            let bytes = info.color_type.samples();
+            let (width, side) = (info.width as usize * bytes, info.height as usize * bytes);
+            let rows = pixels.chunks(width).flat_map(|row| row[..side].to_vec());
+            let mut encoder =
+                png::Encoder::new(std::fs::File::create(&path).unwrap(), info.height, info.height);
+            encoder.set_color(info.color_type);
+            encoder.set_depth(info.bit_depth);
+            if let Some(palette) = palette {
+                encoder.set_palette(palette);
+            }
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_image_data(&rows.collect::<Vec<u8>>()).unwrap();
+        }
+    }
+}
 
 /// The confusion matrices of a run by model, on its only evaluation set.
 fn scores(run: &Path) -> Vec<(String, Value)> {
@@ -42,10 +82,7 @@ fn a_run_that_ends_after_pretrain_leaves_the_source_only_model_and_its_scores() 
     let model = "checkpoints/final/source.safetensors";
     assert_eq!(tensor_bytes(&run.join(model)), tensor_bytes(&whole.join(model)));
     assert_eq!(scores(&run), scores(&whole)[..1], "source-only scores alone");
-    assert!(
-        !run.join("styles/bank.safetensors").exists(),
-        "nothing was simulated"
-    );
+    assert!(!run.join(BANK).exists(), "nothing was simulated");
 
     let page = std::fs::read_to_string(run.join("report/index.html")).unwrap();
     assert!(
@@ -95,4 +132,98 @@ fn a_run_of_a_given_source_model_that_ends_after_pretrain_only_evaluates_it() {
         scores(&world.path("runs/scored")),
         scores(&world.path("runs/source"))
     );
+}
+
+#[test]
+fn the_statistics_of_whole_images_are_those_of_crops_that_are_whole_images() {
+    let world = World::new();
+    square_source(&world);
+    let crops = [
+        "simulate.styles=content",
+        "simulate.batch=1",
+        "simulate.batches=8",
+        "simulate.data_shards=4",
+        "simulate.prompt_groups=1",
+    ];
+    world.train("crops", 1, &crops);
+    world.name_images([(); 4].map(|()| "[\"data/cityscapes/leftImg8bit/train\"]".to_owned()));
+    world.train("images", 1, &["simulate.styles=images"]);
+    let (crops, images) = (world.path("runs/crops"), world.path("runs/images"));
+    assert_eq!(
+        tensor_bytes(&crops.join(BANK)),
+        tensor_bytes(&images.join(BANK)),
+        "one style per image and domain, in the same order"
+    );
+    assert_eq!(
+        tensor_bytes(&crops.join(ADAPTED)),
+        tensor_bytes(&images.join(ADAPTED))
+    );
+
+    let header = bank_header(&images);
+    let names = header["images"].as_array().unwrap();
+    assert_eq!(names.len(), 8 * 4);
+    assert!(
+        names[0].as_str().unwrap().starts_with("0/aachen/"),
+        "{}",
+        names[0]
+    );
+    let page = std::fs::read_to_string(images.join("report/index.html")).unwrap();
+    assert!(
+        page.contains("The styles are the statistics of images"),
+        "the report says so"
+    );
+    assert!(!page.contains("No image of a target"), "and not the opposite");
+}
+
+#[test]
+fn a_style_bank_serves_another_run_as_if_it_had_learned_it() {
+    let world = World::new();
+    world.train("learned", 2, &[]);
+    let learned = world.path("runs/learned");
+    let bank = format!("simulate.bank={}", learned.join(BANK).display());
+    let source = learned.join("checkpoints/final/source.safetensors");
+    let source = format!("pretrain.checkpoint={}", source.display());
+    let sets = ["simulate.styles=bank", &bank, &source];
+    let [alone, both] = [1, 2].map(|workers| world.train(&format!("given-{workers}"), workers, &sets));
+    assert_eq!(alone, both, "2 workers against 1");
+    let given = world.path("runs/given-2");
+    assert_eq!(
+        std::fs::read(given.join(BANK)).unwrap(),
+        std::fs::read(learned.join(BANK)).unwrap()
+    );
+    assert_eq!(
+        tensor_bytes(&given.join(ADAPTED)),
+        tensor_bytes(&learned.join(ADAPTED))
+    );
+    assert_eq!(scores(&given), scores(&learned));
+}
+
+#[test]
+fn a_run_with_content_styles_that_was_killed_while_it_measured_goes_on() {
+    let world = World::new();
+    let sets = [
+        "simulate.styles=content",
+        "simulate.batches=200",
+        "checkpoint.keep=300",
+    ];
+    let undisturbed = world.train("undisturbed", 2, &sets);
+    let mut arguments = vec!["--workers", "2", "--set", "run.name=killed"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let mut program = world.start(&arguments);
+    program.wait_for("a checkpoint of simulate", |event| {
+        (event.text("message") == "checkpoint written" && event.text("stage") == "simulate").then_some(())
+    });
+    program.kill_all();
+    let run = world.path("runs/killed");
+    assert!(
+        checkpoints(&run)
+            .iter()
+            .all(|path| !path.to_string_lossy().contains("adapt")),
+        "it was still measuring"
+    );
+    let _ = world
+        .start(&["resume", "runs/killed", "--workers", "1"])
+        .finish()
+        .expect(0);
+    assert_eq!(world.finished("killed"), undisturbed);
 }

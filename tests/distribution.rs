@@ -48,6 +48,29 @@ fn domains_computed_at_once_leave_the_same_bits_on_any_number_of_workers() {
 }
 
 #[test]
+fn content_styles_leave_the_same_bits_on_any_number_of_workers() {
+    let world = World::new();
+    let sets = ["simulate.styles=content"];
+    let trained = [1, 2].map(|workers| world.train(&format!("content-{workers}"), workers, &sets));
+    assert_eq!(
+        trained[0], trained[1],
+        "2 workers against 1, styles of the source"
+    );
+    assert_ne!(&trained[0], alone(), "not the styles that are learned");
+}
+
+#[test]
+fn styles_of_images_leave_the_same_bits_on_any_number_of_workers() {
+    let world = World::new();
+    world.name_images(["fog", "night", "rain", "snow"].map(|condition| {
+        format!("[\"data/acdc/rgb_anon/{condition}\", \"data/acdc/rgb_anon/{condition}\"]")
+    }));
+    let sets = ["simulate.styles=images", "adapt.batch=4"];
+    let trained = [1, 2].map(|workers| world.train(&format!("images-{workers}"), workers, &sets));
+    assert_eq!(trained[0], trained[1], "2 workers against 1, styles of images");
+}
+
+#[test]
 fn shards_without_images_change_nothing_for_the_others() {
     let world = World::new();
     let sets = ["run.shards=8", "pretrain.batch=2", "adapt.batch=3"];

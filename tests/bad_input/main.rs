@@ -16,4 +16,5 @@ mod data;
 mod machine;
 mod midway;
 mod runs;
+mod styles;
 mod works;

@@ -96,6 +96,20 @@ impl World {
         self.folder.path().join(relative)
     }
 
+    /// Gives the domains of the run.toml their lists of images, in order.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn name_images(&self, lists: [String; 4]) {
+        let path = self.path("run.toml");
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        for (prompt, list) in ["in fog", "at night", "under rain", "in snow"].iter().zip(lists) {
+            let line = format!("prompt = \"driving {prompt}\"");
+            text = text.replace(&line, &format!("{line}\nimages = {list}"));
+        }
+        std::fs::write(path, text).unwrap();
+    }
+
     /// Removes every section of the run.toml that begins with `heading`, such as `[[domain]]`.
     ///
     /// # Panics

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_core::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_core::stage::Stage;
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_storage::Counters;
 use ulda_storage::fetch::Inputs;
+
+use crate::resources::enough_styles;
+use crate::stages::given_bank;
 
 /// One thing wrong, as the coordinator's table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,19 +63,27 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let clip = bring("clip.checkpoint", &config.clip.checkpoint);
     let source = config.pretrain.checkpoint.as_ref();
     let source = source.and_then(|path| bring("pretrain.checkpoint", path));
+    let bank = config.simulate.bank.as_ref().filter(|_| config.needs_styles());
+    let bank = bank.and_then(|path| bring("simulate.bank", path));
     let clip = clip.and_then(|path| note(&mut findings, "clip.checkpoint", Weights::read(&path)));
     let backbone = clip
         .as_ref()
         .and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
+    let learns = config.includes(Stage::Simulate) && config.simulate.styles == StyleSource::Learned;
     if let Some(weights) = &clip
-        && config.includes(Stage::Simulate)
+        && (learns || config.includes(Stage::Adapt))
     {
         inspect_prompts(&mut findings, &spec, weights);
     }
+    if let Some(backbone) = &backbone {
+        inspect_scene_pool(&mut findings, &spec, backbone, learns);
+    }
     if let Some(backbone) = &backbone
-        && config.includes(Stage::Simulate)
+        && let Some(path) = bank
     {
-        inspect_scene_pool(&mut findings, &spec, backbone);
+        let mut here = config.clone();
+        here.simulate.bank = Some(path);
+        inspect_bank(&mut findings, &here, backbone);
     }
     if let Some(path) = &source {
         inspect_source(&mut findings, path, backbone.as_ref());
@@ -114,24 +125,45 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
     }
 }
 
-fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone) {
-    let pool = i64::from(spec.config().simulate.scene_pool);
+fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone, learns: bool) {
+    let config = spec.config();
+    let pool = i64::from(config.simulate.scene_pool);
+    let rectifies = config.includes(Stage::Adapt) && config.adapt.rectifier;
     let Some(attention) = &backbone.config().pool else {
-        findings.push(Finding {
-            key: "clip.checkpoint".to_owned(),
-            what: "has no attention pool, which the scene loss needs".to_owned(),
-            hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
-        });
+        if learns || rectifies {
+            findings.push(Finding {
+                key: "clip.checkpoint".to_owned(),
+                what: "has no attention pool, which the scene loss and the rectifier need".to_owned(),
+                hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
+            });
+        }
         return;
     };
     let side = attention.resolution / 4;
-    if side != pool {
+    if learns && side != pool {
         findings.push(Finding {
             key: "simulate.scene_pool".to_owned(),
             what: format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
             hint: format!("set it to {side}"),
         });
     }
+}
+
+fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Backbone) {
+    const KEY: &str = "simulate.bank";
+    let text = match given_bank(config, backbone) {
+        Ok(None) => return,
+        Ok(Some(bank)) => match enough_styles(config, KEY, bank.len()) {
+            Ok(()) => return,
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    let mut finding = Finding::new(KEY, &text);
+    if finding.hint.is_empty() {
+        "name the styles/bank.safetensors of another run".clone_into(&mut finding.hint);
+    }
+    findings.push(finding);
 }
 
 fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {

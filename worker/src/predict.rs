@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use ulda_data::palette::{overlay, write_coloured, write_label_ids};
-use ulda_data::{SampleError, WriteError, normalise, read_image, write_rgb};
+use ulda_data::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 
 use crate::stages::{Predictor, StageError};
@@ -16,13 +16,12 @@ const OVERLAY_OPACITY: f32 = 0.5;
 pub enum PredictError {
     #[error("{}", crate::advice::on_weights(.0))]
     Weights(WeightsError),
-    #[error("`{}` does not exist; hint: give PNG images or folders that hold some", .0.display())]
-    Missing(PathBuf),
+    #[error("{}", crate::with_causes(.0))]
+    Pictures(PicturesError),
     #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
     NoImages(String),
-    #[error("{action} `{}`", path.display())]
-    Io {
-        action: &'static str,
+    #[error("create `{}`", path.display())]
+    Create {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -48,6 +47,12 @@ pub enum PredictError {
 impl From<WeightsError> for PredictError {
     fn from(error: WeightsError) -> Self {
         Self::Weights(error)
+    }
+}
+
+impl From<PicturesError> for PredictError {
+    fn from(error: PicturesError) -> Self {
+        Self::Pictures(error)
     }
 }
 
@@ -109,13 +114,7 @@ fn stem(path: &Path) -> String {
 pub fn collect_images(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, PredictError> {
     let mut images = Vec::new();
     for input in inputs {
-        if input.is_dir() {
-            collect_below(input, &mut images)?;
-        } else if input.is_file() {
-            images.push(input.clone());
-        } else {
-            return Err(PredictError::Missing(input.clone()));
-        }
+        images.extend(list_pictures(input)?.into_iter().map(|picture| picture.path));
     }
     if images.is_empty() {
         let listed: Vec<String> = inputs
@@ -135,28 +134,4 @@ pub fn collect_images(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, PredictError> 
         }
     }
     Ok(images)
-}
-
-fn collect_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), PredictError> {
-    let io = |source| PredictError::Io {
-        action: "list",
-        path: folder.to_owned(),
-        source,
-    };
-    let mut entries: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        entries.push(entry.map_err(io)?.path());
-    }
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            collect_below(&path, images)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
-        {
-            images.push(path);
-        }
-    }
-    Ok(())
 }

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use ulda_core::clip::{ClipOrigin, ClipTraining};
 use ulda_core::spec::{DatasetConfig, Layout, Precision, RunConfig, RunSpec};
-use ulda_data::{Dataset, DatasetError, DatasetSpec, Size};
+use ulda_core::stage::Stage;
+use ulda_data::{Dataset, DatasetError, DatasetSpec, PicturesError, Size};
+use ulda_method::stylebank::StyleBankError;
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 
+use crate::stages::{StyleImage, given_bank, names};
 use crate::state::{RunState, StateError};
 
 /// Name of the folder, beside the run directories, that keeps text embeddings.
@@ -33,6 +36,22 @@ pub enum ResourceError {
         key: String,
         #[source]
         source: DatasetError,
+    },
+    #[error("simulate.bank")]
+    Bank(#[from] StyleBankError),
+    #[error("{key}")]
+    Images {
+        key: String,
+        #[source]
+        source: PicturesError,
+    },
+    #[error(
+        "{key} gives {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or give more styles"
+    )]
+    FewStyles {
+        key: &'static str,
+        styles: usize,
+        batch: u32,
     },
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
@@ -58,6 +77,10 @@ pub struct Resources {
     pub validation: Arc<Dataset>,
     /// Evaluation sets by name, in the order of the run.toml.
     pub sets: Vec<(String, Arc<Dataset>)>,
+    /// The images of `simulate.styles = "images"`, in the order in which they are dealt over the shards.
+    pub style_images: Arc<Vec<StyleImage>>,
+    /// The file of a given style bank, with the styles of this run's domains.
+    bank: Option<Arc<Vec<u8>>>,
     clip_weights: Arc<Mutex<Weights>>,
     source_head: Option<Head>,
     /// Tensors of `segmentation` under their published names, `backbone.*`.
@@ -108,6 +131,16 @@ impl Resources {
                 open(&format!("evaluate.set `{}`", set.name), &set.dataset())?,
             ));
         }
+        let style_images =
+            StyleImage::list(config).map_err(|(key, source)| ResourceError::Images { key, source })?;
+        if !style_images.is_empty() {
+            enough_styles(config, "domain.images", style_images.len())?;
+        }
+        let bank = given_bank(config, &clip)?;
+        if let Some(bank) = &bank {
+            enough_styles(config, "simulate.bank", bank.len())?;
+        }
+        let bank = bank.map(|bank| bank.to_bytes()).transpose()?;
         let parent = run_directory.parent().unwrap_or(run_directory);
         Ok(Self {
             run_directory: run_directory.to_owned(),
@@ -120,6 +153,8 @@ impl Resources {
             train: open("source.train", &config.source.training_set())?,
             validation: open("source.validation", &config.source.validation_set())?,
             sets,
+            style_images: Arc::new(style_images),
+            bank: bank.map(Arc::new),
             clip_weights: Arc::new(Mutex::new(weights)),
             source_head,
             backbone_state,
@@ -140,6 +175,8 @@ impl Resources {
             train: Arc::clone(&self.train),
             validation: Arc::clone(&self.validation),
             sets: self.sets.clone(),
+            style_images: Arc::clone(&self.style_images),
+            bank: self.bank.clone(),
             clip_weights: Arc::clone(&self.clip_weights),
             source_head: self.source_head.as_ref().map(Head::shallow_clone),
             backbone_state: self
@@ -175,7 +212,11 @@ impl Resources {
     pub fn beginning(&self, spec: &RunSpec) -> Result<RunState, ResourceError> {
         let mut state = RunState::new(spec.course().start().ok_or(ResourceError::NothingToDo)?);
         if let Some(head) = &self.source_head {
-            state.set_section(crate::stages::names::SOURCE, head.state());
+            state.set_section(names::SOURCE, head.state());
+        }
+        if let Some(bank) = &self.bank {
+            let bank = Tensor::f_from_slice(bank).map_err(StateError::Torch)?;
+            state.tensors.insert(names::BANK.to_owned(), bank);
         }
         Ok(state)
     }
@@ -204,6 +245,18 @@ fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     names
         .filter_map(|(published, name)| Some((published, weights.get(name)?)))
         .collect()
+}
+
+/// A batch of adapt draws its styles without repeating one.
+///
+/// # Errors
+/// When the bank or the images that `key` names give fewer than a batch needs.
+pub fn enough_styles(config: &RunConfig, key: &'static str, styles: usize) -> Result<(), ResourceError> {
+    let batch = config.adapt.batch;
+    if config.includes(Stage::Adapt) && styles < batch as usize {
+        return Err(ResourceError::FewStyles { key, styles, batch });
+    }
+    Ok(())
 }
 
 fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {

@@ -250,6 +250,8 @@ impl<'a> Plan<'a> {
         match stage {
             Stage::Pretrain => self.split(stage, step, config.pretrain.batch),
             Stage::Adapt => self.split(stage, step, config.adapt.batch),
+            // Given images are not of the source.
+            Stage::Simulate if !config.simulate.styles.reads_source() => Vec::new(),
             Stage::Simulate => {
                 let lanes = Lanes {
                     data_shards: config.simulate.data_shards,

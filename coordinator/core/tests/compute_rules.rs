@@ -11,6 +11,7 @@ fn problems(compute: &str) -> Vec<String> {
     config.domains = vec![DomainConfig {
         name: "night".into(),
         prompt: "driving at night".into(),
+        images: Vec::new(),
     }];
     let host = Host { workers: 2, cores: 2 };
     match RunSpec::resolve(config, host) {

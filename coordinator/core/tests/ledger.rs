@@ -14,6 +14,7 @@ fn spec() -> RunSpec {
     config.domains = vec![DomainConfig {
         name: "night".into(),
         prompt: "driving at night".into(),
+        images: Vec::new(),
     }];
     config.run.shards = Some(2);
     config.pretrain.steps = 6;

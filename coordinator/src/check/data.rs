@@ -7,7 +7,7 @@ use ulda_data::{Dataset, DatasetError, DatasetSpec, Depth, SampleError, Size};
 use super::finding::Finding;
 
 /// Findings told of one data set; more are counted.
-const TOLD: usize = 20;
+pub(super) const TOLD: usize = 20;
 
 struct Look {
     key: String,
@@ -54,6 +54,7 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
     let here = looks.iter().filter(|look| !is_url(&look.set.root));
     let mut findings: Vec<Finding> = here.flat_map(|look| audit(look, depth)).collect();
     if config.includes(Stage::Adapt)
+        && config.simulate.styles.reads_source()
         && let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set))
     {
         findings.extend(too_few_styles(spec, training.len()));
@@ -68,7 +69,10 @@ fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
         (Stage::Simulate, "simulate.crop", config.simulate.crop),
         (Stage::Adapt, "adapt.crop", config.adapt.crop),
     ];
-    let included = crops.into_iter().filter(|(stage, _, _)| config.includes(*stage));
+    let included = crops.into_iter().filter(|(stage, _, _)| {
+        let reads_source = *stage != Stage::Simulate || config.simulate.styles.reads_source();
+        config.includes(*stage) && reads_source
+    });
     included
         .map(|(_, key, crop)| (key, crop))
         .max_by_key(|(_, crop)| *crop)
@@ -122,7 +126,7 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
 }
 
 /// What to do where the error does not say it.
-fn advice_on_sample(error: &SampleError) -> &'static str {
+pub(super) fn advice_on_sample(error: &SampleError) -> &'static str {
     match error {
         SampleError::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again",
         SampleError::BitDepth { .. } => "convert it to 8 bits per channel",

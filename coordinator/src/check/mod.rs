@@ -2,6 +2,7 @@
 
 mod data;
 mod finding;
+mod pictures;
 mod space;
 mod storage;
 mod worker;
@@ -49,7 +50,8 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
     let (owned, depth) = (spec.clone(), extent.depth);
     let looked = tokio::task::spawn_blocking(move || {
         let look = storage::look(&owned);
-        let data = data::findings(&owned, &look.config, depth);
+        let mut data = data::findings(&owned, &look.config, depth);
+        data.extend(pictures::findings(&look.config, depth));
         (look, data)
     });
     let (stored, clip) = match looked.await {

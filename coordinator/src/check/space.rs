@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ulda_core::spec::RunSpec;
+use ulda_core::stage::Stage;
 
 use super::finding::Finding;
 use crate::disk_space::DiskSpace;
@@ -67,11 +68,15 @@ fn needed_bytes(spec: &RunSpec) -> u64 {
     let head = HEAD_BYTES.saturating_mul(u64::from(config.pretrain.head_channels)) / 256;
     let states = u64::from(config.checkpoint.keep).saturating_add(1);
     let domains = config.domains.len() as u64;
-    let styles = config
-        .simulate
-        .batches
-        .saturating_mul(u64::from(config.simulate.batch))
-        .saturating_mul(domains);
+    let styles = match config.includes(Stage::Simulate) && config.simulate.styles.reads_source() {
+        true => config
+            .simulate
+            .batches
+            .saturating_mul(u64::from(config.simulate.batch))
+            .saturating_mul(domains),
+        // Of few files that are there, or none.
+        false => 0,
+    };
     (clip + head)
         .saturating_mul(FINAL_MODELS)
         .saturating_add(head.saturating_mul(states))

@@ -16,11 +16,13 @@ pub struct Edit {
 }
 
 /// Keys whose value is a path on this machine.
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 8] = [
     "run.directory",
     "clip.checkpoint",
     "source.root",
     "pretrain.checkpoint",
+    "simulate.bank",
+    "domain.images",
     "evaluate.set.root",
     "storage.cache",
 ];
@@ -65,12 +67,8 @@ impl Edit {
             return Err(vec![schema.unknown(&self.key, &plain)]);
         };
         let mut value = read_value(kind, &self.value);
-        if PATHS.contains(&plain.as_str())
-            && let Value::String(path) = &mut value
-            && !path.is_empty()
-            && url_scheme(path).is_none()
-        {
-            *path = here.join(&*path).to_string_lossy().into_owned();
+        if PATHS.contains(&plain.as_str()) {
+            start_at(&mut value, here);
         }
         let mut problems = Vec::new();
         let ends_in_item = matches!(steps.last(), Some(Step::Item(_)));
@@ -92,6 +90,17 @@ impl Edit {
                 "name an item that is there, counting from 0",
             )]
         })
+    }
+}
+
+/// Makes a relative path, or each of a list, start at `here`.
+fn start_at(value: &mut Value, here: &Path) {
+    match value {
+        Value::String(path) if !path.is_empty() && url_scheme(path).is_none() => {
+            *path = here.join(&*path).to_string_lossy().into_owned();
+        }
+        Value::Array(paths) => paths.iter_mut().for_each(|path| start_at(path, here)),
+        _ => {}
     }
 }
 

@@ -277,6 +277,8 @@ mod tests {
             "domain[0].name=night",
             "domain.0.prompt=driving at night",
             "source.centre_crop=[64, 32]",
+            "domain[0].images=[\"night\", \"/data/dusk.png\", \"s3://bucket/dawn\"]",
+            "simulate.bank=bank.safetensors",
         ])
         .unwrap();
         assert_eq!((config.adapt.steps, config.adapt.lr_head), (7, 1.0));
@@ -286,6 +288,14 @@ mod tests {
         assert_eq!(config.domains[0].prompt, "driving at night");
         assert_eq!(config.source.centre_crop, Some([64, 32]));
         assert_eq!(config.run.directory, Path::new("/here/runs"));
+        assert_eq!(
+            config.domains[0].images,
+            ["/here/night", "/data/dusk.png", "s3://bucket/dawn"].map(PathBuf::from)
+        );
+        assert_eq!(
+            config.simulate.bank.as_deref(),
+            Some(Path::new("/here/bank.safetensors"))
+        );
     }
 
     #[test]
@@ -335,12 +345,14 @@ mod tests {
                 "adapt.rectifier=1",
                 "source.layout=cityscape",
                 "run.end_after=evaluate",
+                "simulate.styles=photo",
                 "run.seed=-1"
             ]),
             "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 0 or more\n\
              --set: `adapt.rectifier` is 1\n  hint: give true or false\n\
              --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\" or \"acdc\"\n\
              --set: `run.end_after` is the text \"evaluate\"\n  hint: give \"pretrain\", \"simulate\" or \"adapt\"\n\
+             --set: `simulate.styles` is the text \"photo\"\n  hint: give \"learned\", \"content\", \"images\" or \"bank\"\n\
              --set: `run.seed` is -1\n  hint: give a whole number of 0 or more"
         );
         assert_eq!(

@@ -19,6 +19,8 @@ pub enum Kind {
     Size,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of texts.
+    Texts,
     /// A section that can occur many times; the number of its required keys.
     List(&'static [&'static str]),
     Section,
@@ -33,6 +35,7 @@ impl Kind {
             Self::Switch => "true or false",
             Self::Size => "[width, height] in pixels",
             Self::Word(words) => return one_of(words),
+            Self::Texts => "a list of texts, [\"…\", \"…\"]",
             Self::List(_) => "a list of sections, written `[[…]]`",
             Self::Section => "a section, written `[…]`",
         };
@@ -54,6 +57,7 @@ impl Kind {
             }
             (Self::Word(words), Value::String(word)) => words.contains(&word.as_str()),
             (Self::List(_), Value::Array(items)) => items.iter().all(Value::is_table),
+            (Self::Texts, Value::Array(items)) => items.iter().all(Value::is_str),
             _ => false,
         }
     }
@@ -76,6 +80,7 @@ impl Schema {
         config.source.centre_crop = Some([1, 1]);
         config.pretrain.checkpoint = Some("x".into());
         config.simulate.prompt_groups = Some(1);
+        config.simulate.bank = Some("x".into());
         config.storage = StorageConfig {
             url: Some("x".into()),
             endpoint: Some("x".into()),
@@ -88,6 +93,7 @@ impl Schema {
         config.domains = vec![DomainConfig {
             name: "x".into(),
             prompt: "x".into(),
+            images: vec!["x".into()],
         }];
         config.evaluate.sets = vec![EvaluationSetConfig {
             name: "x".into(),
@@ -127,6 +133,7 @@ impl Schema {
                             &["name", "layout", "root"]
                         })
                     }
+                    Some(Value::String(_)) => Kind::Texts,
                     _ => Kind::Size,
                 },
             };
@@ -231,6 +238,7 @@ fn words_of(key: &str) -> Option<&'static [&'static str]> {
     Some(match key {
         "layout" => &["cityscapes", "gta5", "acdc"],
         "end_after" => &["pretrain", "simulate", "adapt"],
+        "styles" => &["learned", "content", "images", "bank"],
         _ => return None,
     })
 }

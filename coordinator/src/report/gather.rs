@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::{DomainConfig, EndAfter, Host, RunConfig};
+use ulda_core::spec::{DomainConfig, EndAfter, Host, RunConfig, StyleSource};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::{ConfusionMatrix, Scores};
 
@@ -37,6 +37,7 @@ pub struct ReportData {
     pub domains: Vec<DomainConfig>,
     /// The last stage in which the run trains; before adapt there is no adapted model.
     pub end_after: EndAfter,
+    pub styles: StyleSource,
     pub sets: Vec<SetScores>,
     /// Each model's mean over the target sets; empty where there is none.
     pub target_means: Vec<TargetMean>,
@@ -185,6 +186,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         last_at: history.last_at,
         domains: config.domains.clone(),
         end_after: config.run.end_after,
+        styles: config.simulate.styles,
         target_means: target_means(&sets),
         sets,
         validation: validation(&evaluations),

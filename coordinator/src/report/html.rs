@@ -1,7 +1,7 @@
 //! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use ulda_core::spec::EndAfter;
+use ulda_core::spec::{EndAfter, StyleSource};
 use ulda_data::labels::CLASSES;
 
 use super::civil::date_text;
@@ -139,7 +139,22 @@ fn overview(data: &ReportData) -> Markup {
             }
         }
         p.note { "Percent. Mean over the classes that occur, from one confusion matrix summed over all images. Target sets are those "
-            "whose images are not the source's; no image of a target domain was read in training." }
+            "whose images are not the source's. " (styles_note(data)) }
+    }
+}
+
+/// What the run read of its target domains.
+fn styles_note(data: &ReportData) -> &'static str {
+    match data.styles {
+        _ if data.end_after == EndAfter::Pretrain => "No image of a target domain was read in training.",
+        StyleSource::Learned => "No image of a target domain was read in training.",
+        StyleSource::Content => {
+            "Control: the styles are the statistics of the source images themselves, not learned from the prompts."
+        }
+        StyleSource::Images => {
+            "The styles are the statistics of images that the domains name, not learned from the prompts."
+        }
+        StyleSource::Bank => "The styles come from the bank of another run.",
     }
 }
 

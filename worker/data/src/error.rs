@@ -26,6 +26,10 @@ pub enum SampleError {
     LabelColour { path: PathBuf, colour: &'static str },
     #[error("`{}` claims {size} pixels, more than the {limit} pixels a file may hold", path.display())]
     TooLarge { path: PathBuf, size: Size, limit: usize },
+    #[error(
+        "`{}` is {image}, and a picture needs at least {least} pixels on each side\n  hint: give a larger one", path.display()
+    )]
+    TooSmall { path: PathBuf, image: Size, least: u32 },
     #[error("`{}` is cut short\n  hint: copy the file again", path.display())]
     Truncated { path: PathBuf },
     #[error("`{}` is damaged\n  hint: copy the file again", path.display())]

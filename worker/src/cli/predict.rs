@@ -8,6 +8,8 @@ use clap::Args;
 use ulda_core::spec::{DeviceChoice, Precision};
 
 use crate::device::Sight;
+use ulda_data::PicturesError;
+
 use crate::predict::{Model, PredictError, collect_images};
 use crate::trainer::exit;
 
@@ -40,7 +42,10 @@ impl Predict {
                 eprintln!("error: {}", crate::with_causes(&error));
                 let bad_input = !matches!(
                     error,
-                    PredictError::Io { .. } | PredictError::Picture(_) | PredictError::Stage(_)
+                    PredictError::Create { .. }
+                        | PredictError::Pictures(PicturesError::Folder { .. })
+                        | PredictError::Picture(_)
+                        | PredictError::Stage(_)
                 );
                 ExitCode::from(if bad_input { exit::BAD_INPUT } else { exit::FAILED })
             }
@@ -53,8 +58,7 @@ impl Predict {
         let device = sight.choose(self.device, 0)?;
         device.prepare(Precision::Fp32)?;
         let model = Model::read(&self.model, device.device)?;
-        std::fs::create_dir_all(&self.out).map_err(|source| PredictError::Io {
-            action: "create",
+        std::fs::create_dir_all(&self.out).map_err(|source| PredictError::Create {
             path: self.out.clone(),
             source,
         })?;

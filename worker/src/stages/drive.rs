@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use ulda_core::spec::StyleSource;
 use ulda_core::stage::{Course, Cursor, Stage};
 
 use super::adapt::Adapt;
@@ -9,7 +10,7 @@ use super::context::{Context, Event};
 use super::evaluate::Evaluate;
 use super::memory::within_memory;
 use super::pretrain::Pretrain;
-use super::simulate::Simulate;
+use super::simulate::{Measure, Simulate};
 use super::{Extent, StageError, StageRun};
 use crate::agent::Report;
 use crate::observe::StepDone;
@@ -109,7 +110,10 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
 fn begin<'a>(context: &'a Context, state: &RunState) -> Result<Box<dyn StageRun + 'a>, StageError> {
     Ok(match state.cursor.stage {
         Stage::Pretrain => Box::new(Pretrain::begin(context, state)?),
-        Stage::Simulate => Box::new(Simulate::begin(context, state)?),
+        Stage::Simulate if context.spec.config().simulate.styles == StyleSource::Learned => {
+            Box::new(Simulate::begin(context, state)?)
+        }
+        Stage::Simulate => Box::new(Measure::begin(context, state)?),
         Stage::Adapt => Box::new(Adapt::begin(context, state)?),
         Stage::Evaluate => Box::new(Evaluate::begin(context, state)?),
     })

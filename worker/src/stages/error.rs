@@ -35,7 +35,7 @@ pub enum StageError {
     )]
     Unprepared { stage: &'static str, what: &'static str },
     #[error(
-        "the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or raise simulate.batches"
+        "the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or give more styles"
     )]
     FewStyles { styles: usize, batch: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use tch::Device;
-use ulda_core::spec::RunConfig;
+use ulda_core::spec::{RunConfig, StyleSource};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_torch::cuda::{self, DeviceMemory};
 
@@ -130,6 +130,9 @@ fn shapes(stage: Stage, config: &RunConfig) -> String {
     };
     match stage {
         Stage::Pretrain => step(config.pretrain.batch, config.pretrain.crop),
+        Stage::Simulate if config.simulate.styles == StyleSource::Images => {
+            "images are measured whole and one at a time, [1, 3, height, width]".to_owned()
+        }
         Stage::Simulate => {
             let (batch, crop) = (config.simulate.batch, config.simulate.crop);
             let (whose, logits) = match domains_at_once(config) {
@@ -157,6 +160,9 @@ fn domains_at_once(config: &RunConfig) -> u32 {
 fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> String {
     let name = stage.name();
     let (batch, crop) = match stage {
+        Stage::Simulate if config.simulate.styles == StyleSource::Images => {
+            return "scale the images of the domains down, or put fewer workers on this host".to_owned();
+        }
         Stage::Pretrain => (config.pretrain.batch, config.pretrain.crop),
         Stage::Simulate => (config.simulate.batch, config.simulate.crop),
         Stage::Adapt => (config.adapt.batch, config.adapt.crop),
@@ -165,7 +171,10 @@ fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> St
         }
     };
     let mut ways = vec![format!("lower {name}.batch ({batch}) or {name}.crop ({crop})")];
-    if stage == Stage::Simulate && domains_at_once(config) > 1 {
+    if stage == Stage::Simulate
+        && config.simulate.styles == StyleSource::Learned
+        && domains_at_once(config) > 1
+    {
         let domains = config.simulate.domains_at_once;
         ways.insert(0, format!("lower simulate.domains_at_once ({domains})"));
     }
@@ -267,6 +276,7 @@ mod tests {
             .map(|name| ulda_core::spec::DomainConfig {
                 name: name.into(),
                 prompt: name.into(),
+                images: Vec::new(),
             })
             .to_vec();
         let text = told(&config);

@@ -23,7 +23,7 @@ pub use drive::run;
 pub use error::StageError;
 pub use memory::OutOfMemory;
 pub use predict::Predictor;
-pub use simulate::{bank_bytes, leave_bank};
+pub use simulate::{StyleImage, bank_bytes, given_bank, leave_bank};
 
 use crate::agent::Progress;
 use crate::state::RunState;

@@ -8,7 +8,7 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use common::settings;
-use ulda_core::spec::{EvaluationSetConfig, Layout, RunConfig};
+use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig};
 use ulda_s3::{Fault, Rule, Server};
 use ulda_storage::fetch::{Inputs, Probe};
 use ulda_storage::{Counters, Operation, Storage};
@@ -128,6 +128,28 @@ fn archives_and_prefixes_become_folders() {
     let root = bench.root("s3://bucket/plain/").unwrap();
     assert_holds(&root, &FILES);
     assert_eq!(bench.cached().len(), 5, "no leftovers: {:?}", bench.cached());
+}
+
+#[test]
+fn images_of_a_domain_are_files_or_folders() {
+    let bench = Bench::new();
+    for name in ["a.png", "dusk/b.png"] {
+        bench.storage.put(&format!("photos/{name}"), name).unwrap();
+    }
+    let mut config = RunConfig::default();
+    config.domains = vec![DomainConfig {
+        name: "night".into(),
+        prompt: "driving at night".into(),
+        images: ["s3://bucket/photos", "s3://bucket/photos/a.png"]
+            .map(PathBuf::from)
+            .into(),
+    }];
+    let brought = bench.inputs.bring(&config).unwrap();
+    let [folder, file] = brought.domains[0].images.as_slice() else {
+        panic!("{brought:?}")
+    };
+    assert_holds(folder, &[("a.png", "a.png"), ("dusk/b.png", "dusk/b.png")]);
+    assert_eq!(fs::read_to_string(file).unwrap(), "a.png");
 }
 
 #[test]

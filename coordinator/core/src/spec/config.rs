@@ -8,6 +8,7 @@ use super::compute::ComputeConfig;
 use super::course::EndAfter;
 use super::datasets::{EvaluationSetConfig, SourceConfig};
 use super::storage::{StorageConfig, is_url};
+use super::styles::StyleSource;
 
 /// A whole run.toml.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -74,6 +75,10 @@ pub struct DomainConfig {
     pub name: String,
     /// A sentence such as "driving at night".
     pub prompt: String,
+    /// PNG files, and folders with all PNG files below them, whose statistics are the styles of `simulate.styles =
+    /// "images"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<PathBuf>,
 }
 
 /// Colour jitter of stage 0: each factor is drawn from [1 − x, 1 + x].
@@ -144,6 +149,11 @@ impl Default for PretrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulateConfig {
+    /// Where styles come from. Keys of the learning matter to `learned` alone.
+    pub styles: StyleSource,
+    /// The style bank of `styles = "bank"`, as a run leaves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bank: Option<PathBuf>,
     /// Batches over all data shards.
     pub batches: u64,
     /// Images per batch.
@@ -180,6 +190,8 @@ pub struct SimulateConfig {
 impl Default for SimulateConfig {
     fn default() -> Self {
         Self {
+            styles: StyleSource::Learned,
+            bank: None,
             batches: 100,
             batch: 2,
             crop: 768,
@@ -368,11 +380,17 @@ impl RunConfig {
     /// All paths of the local file system; what is a URL is none.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let own = [Some(&mut self.run.directory), self.storage.cache.as_mut()];
-        let inputs = [Some(&mut self.clip.checkpoint), self.pretrain.checkpoint.as_mut()];
+        let inputs = [
+            Some(&mut self.clip.checkpoint),
+            self.pretrain.checkpoint.as_mut(),
+            self.simulate.bank.as_mut(),
+        ];
+        let images = self.domains.iter_mut().flat_map(|domain| &mut domain.images);
         let sets = self.evaluate.sets.iter_mut().map(|set| &mut set.root);
         let given = own.into_iter().chain(inputs).flatten();
         given
             .chain([&mut self.source.root])
+            .chain(images)
             .chain(sets)
             .filter(|path| !is_url(path))
     }
@@ -385,6 +403,12 @@ impl RunConfig {
         ];
         let source = self.pretrain.checkpoint.as_mut();
         inputs.extend(source.map(|path| ("pretrain.checkpoint".to_owned(), path)));
+        let bank = self.simulate.bank.as_mut();
+        inputs.extend(bank.map(|path| ("simulate.bank".to_owned(), path)));
+        for (domain, config) in self.domains.iter_mut().enumerate() {
+            let images = config.images.iter_mut().enumerate();
+            inputs.extend(images.map(|(image, path)| (format!("domain[{domain}].images[{image}]"), path)));
+        }
         let sets = self.evaluate.sets.iter_mut().enumerate();
         inputs.extend(sets.map(|(index, set)| (format!("evaluate.set[{index}].root"), &mut set.root)));
         inputs

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
+use super::styles::StyleSource;
 use crate::stage::{Course, Stage, StageLength};
 
 /// The last stage in which a run trains. The models that exist by then are evaluated.
@@ -23,17 +24,27 @@ impl RunConfig {
     pub fn includes(&self, stage: Stage) -> bool {
         match stage {
             Stage::Pretrain => self.pretrain.checkpoint.is_none(),
-            Stage::Simulate => self.run.end_after >= EndAfter::Simulate,
+            Stage::Simulate => self.needs_styles() && self.simulate.styles != StyleSource::Bank,
             Stage::Adapt => self.run.end_after >= EndAfter::Adapt,
             Stage::Evaluate => !self.evaluate.sets.is_empty(),
         }
+    }
+
+    /// Whether the run needs domains and a style bank.
+    #[must_use]
+    pub fn needs_styles(&self) -> bool {
+        self.run.end_after >= EndAfter::Simulate
     }
 
     /// The stages of a checked configuration and their lengths.
     pub(super) fn course(&self) -> Course {
         let steps = |stage| match stage {
             Stage::Pretrain => self.pretrain.steps,
-            Stage::Simulate => self.simulate.batches / u64::from(self.simulate.data_shards),
+            Stage::Simulate if self.simulate.styles.reads_source() => {
+                self.simulate.batches / u64::from(self.simulate.data_shards)
+            }
+            // All images at once: how many there are is known to the workers alone.
+            Stage::Simulate => 1,
             Stage::Adapt => self.adapt.steps,
             Stage::Evaluate => self.evaluate.sets.len() as u64,
         };

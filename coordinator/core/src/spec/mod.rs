@@ -8,6 +8,7 @@ mod datasets;
 mod resolve;
 mod rules;
 mod storage;
+mod styles;
 
 pub use compute::{CollectiveChoice, ComputeConfig, DeviceChoice, Precision};
 pub use config::{
@@ -18,3 +19,4 @@ pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
+pub use styles::StyleSource;

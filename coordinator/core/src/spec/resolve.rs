@@ -111,6 +111,7 @@ impl RunSpec {
 mod tests {
     use super::super::config::DomainConfig;
     use super::super::course::EndAfter;
+    use super::super::styles::StyleSource;
     use super::*;
     use crate::stage::Stage;
 
@@ -123,6 +124,7 @@ mod tests {
         config.domains = vec![DomainConfig {
             name: "night".into(),
             prompt: "driving at night".into(),
+            images: Vec::new(),
         }];
         config
     }
@@ -182,6 +184,39 @@ mod tests {
         let problems = RunSpec::resolve(source_only, HOST).unwrap_err();
         assert_eq!(problems.0[0].key, "run.end_after");
         assert_eq!(problems.0.len(), 1, "{problems}");
+    }
+
+    #[test]
+    fn styles_from_elsewhere_need_what_they_are_made_of_and_no_learning_keys() {
+        let with = |styles, change: fn(&mut RunConfig)| {
+            let mut config = minimal();
+            config.simulate.styles = styles;
+            config.simulate.temperature = f64::NAN;
+            change(&mut config);
+            RunSpec::resolve(config, HOST)
+        };
+        let keys = |outcome: Result<RunSpec, SpecProblems>| -> Vec<String> {
+            outcome
+                .unwrap_err()
+                .0
+                .into_iter()
+                .map(|problem| problem.key)
+                .collect()
+        };
+        let content = with(StyleSource::Content, |_| ()).unwrap();
+        assert_eq!(content.course().steps(Stage::Simulate), 100);
+        let photo = |config: &mut RunConfig| config.domains[0].images = vec!["a.png".into()];
+        let images = with(StyleSource::Images, photo).unwrap();
+        assert_eq!(images.course().steps(Stage::Simulate), 1);
+        let file = |config: &mut RunConfig| config.simulate.bank = Some("bank.safetensors".into());
+        let bank = with(StyleSource::Bank, file).unwrap();
+        assert_eq!(bank.course().steps(Stage::Simulate), 0);
+
+        assert_eq!(keys(with(StyleSource::Learned, |_| ())), ["simulate.temperature"]);
+        assert_eq!(keys(with(StyleSource::Content, file)), ["simulate.bank"]);
+        assert_eq!(keys(with(StyleSource::Content, photo)), ["domain[0].images"]);
+        assert_eq!(keys(with(StyleSource::Images, |_| ())), ["domain[0].images"]);
+        assert_eq!(keys(with(StyleSource::Bank, |_| ())), ["simulate.bank"]);
     }
 
     #[test]

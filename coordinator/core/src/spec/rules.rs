@@ -1,5 +1,7 @@
 //! What makes a run.toml one that can be started. Every broken rule is told, not only the first.
 
+mod styles;
+
 use std::collections::BTreeSet;
 
 use super::compute::{CollectiveChoice, DeviceChoice, Precision};
@@ -7,6 +9,7 @@ use super::config::RunConfig;
 use super::datasets::Layout;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
+use super::styles::StyleSource;
 use crate::stage::Stage;
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
@@ -32,6 +35,7 @@ impl<'a> Rules<'a> {
         rules.run();
         rules.inputs();
         rules.domains();
+        rules.styles();
         rules.pretrain();
         rules.simulate();
         rules.adapt();
@@ -107,8 +111,8 @@ impl<'a> Rules<'a> {
         if !Stage::ALL.iter().any(|stage| self.config.includes(*stage)) {
             self.problem(
                 "run.end_after",
-                "is pretrain, which pretrain.checkpoint replaces, and there is no evaluation set: nothing is left to do",
-                "add an `[[evaluate.set]]`, or make it simulate or adapt",
+                "nothing is left to do: files replace every stage up to here, and there is no evaluation set",
+                "add an `[[evaluate.set]]`, or make it adapt",
             );
         }
     }
@@ -145,41 +149,6 @@ impl<'a> Rules<'a> {
                     key,
                     "is empty",
                     "name a split folder (cityscapes) or a list file (gta5)",
-                );
-            }
-        }
-    }
-
-    fn domains(&mut self) {
-        let domains = &self.config.domains;
-        if domains.is_empty() && self.config.includes(Stage::Simulate) {
-            self.problem(
-                "domain",
-                "there is no target domain",
-                "add `[[domain]]` with a name and a prompt",
-            );
-        }
-        let mut seen = BTreeSet::new();
-        for (index, domain) in domains.iter().enumerate() {
-            let key = format!("domain[{index}]");
-            if domain.name.is_empty() {
-                self.problem(
-                    &format!("{key}.name"),
-                    "is empty",
-                    "give a short name such as `night`",
-                );
-            } else if !seen.insert(&domain.name) {
-                self.problem(
-                    &format!("{key}.name"),
-                    format!("`{}` occurs twice", domain.name),
-                    "give each domain its own name",
-                );
-            }
-            if domain.prompt.trim().is_empty() {
-                self.problem(
-                    &format!("{key}.prompt"),
-                    "is empty",
-                    "describe the domain, such as \"driving at night\"",
                 );
             }
         }
@@ -244,45 +213,18 @@ impl<'a> Rules<'a> {
     }
 
     fn simulate(&mut self) {
-        if !self.config.includes(Stage::Simulate) {
+        let stage = &self.config.simulate;
+        if !self.config.includes(Stage::Simulate) || !stage.styles.reads_source() {
             return;
         }
-        let stage = &self.config.simulate;
         self.at_least_one("simulate.batches", stage.batches);
         self.batch("simulate", stage.batch, stage.crop);
-        if stage.batch == 1 && stage.lambda_seg > 0.0 {
-            self.problem(
-                "simulate.batch",
-                "is 1, and the head runs on batch statistics, which need two images",
-                "give at least 2, or set simulate.lambda_seg to 0",
-            );
-        }
-        self.at_least_one("simulate.iterations", u64::from(stage.iterations));
-        self.at_least_one("simulate.projector_hidden", u64::from(stage.projector_hidden));
-        self.sgd("simulate", stage.momentum, stage.weight_decay, stage.dropout);
-        for (key, value) in [
-            ("lr_pin", stage.lr_pin),
-            ("lr_projector", stage.lr_projector),
-            ("lambda_pixel", stage.lambda_pixel),
-            ("lambda_region", stage.lambda_region),
-            ("lambda_seg", stage.lambda_seg),
-            ("lambda_intra", stage.lambda_intra),
-            ("lambda_cross", stage.lambda_cross),
-            ("temperature", stage.temperature),
-        ] {
-            self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
-        }
-        if stage.scene_pool == 0 || !stage.scene_pool.is_multiple_of(8) {
-            self.problem(
-                "simulate.scene_pool",
-                format!("is {}", stage.scene_pool),
-                "give a multiple of 8, such as 56",
-            );
+        if stage.styles == StyleSource::Learned {
+            self.learning();
         }
         self.at_least_one("simulate.data_shards", u64::from(stage.data_shards));
         let groups = stage.prompt_groups.unwrap_or(1);
         self.at_least_one("simulate.prompt_groups", u64::from(groups));
-        self.at_least_one("simulate.domains_at_once", u64::from(stage.domains_at_once));
         let shards = self.config.run.shards.unwrap_or(1);
         if u64::from(stage.data_shards) * u64::from(groups) > u64::from(shards.max(1)) {
             self.problem(
@@ -314,6 +256,41 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// What only the learning of styles needs.
+    fn learning(&mut self) {
+        let stage = &self.config.simulate;
+        if stage.batch == 1 && stage.lambda_seg > 0.0 {
+            self.problem(
+                "simulate.batch",
+                "is 1, and the head runs on batch statistics, which need two images",
+                "give at least 2, or set simulate.lambda_seg to 0",
+            );
+        }
+        self.at_least_one("simulate.iterations", u64::from(stage.iterations));
+        self.at_least_one("simulate.projector_hidden", u64::from(stage.projector_hidden));
+        self.sgd("simulate", stage.momentum, stage.weight_decay, stage.dropout);
+        for (key, value) in [
+            ("lr_pin", stage.lr_pin),
+            ("lr_projector", stage.lr_projector),
+            ("lambda_pixel", stage.lambda_pixel),
+            ("lambda_region", stage.lambda_region),
+            ("lambda_seg", stage.lambda_seg),
+            ("lambda_intra", stage.lambda_intra),
+            ("lambda_cross", stage.lambda_cross),
+            ("temperature", stage.temperature),
+        ] {
+            self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
+        }
+        if stage.scene_pool == 0 || !stage.scene_pool.is_multiple_of(8) {
+            self.problem(
+                "simulate.scene_pool",
+                format!("is {}", stage.scene_pool),
+                "give a multiple of 8, such as 56",
+            );
+        }
+        self.at_least_one("simulate.domains_at_once", u64::from(stage.domains_at_once));
+    }
+
     fn adapt(&mut self) {
         if !self.config.includes(Stage::Adapt) {
             return;
@@ -339,21 +316,7 @@ impl<'a> Rules<'a> {
         ] {
             self.within(&format!("adapt.{key}"), value, 0.0, f64::MAX);
         }
-        let simulate = &self.config.simulate;
-        let styles = simulate
-            .batches
-            .saturating_mul(u64::from(simulate.batch))
-            .saturating_mul(self.config.domains.len() as u64);
-        if styles > 0 && u64::from(stage.batch) > styles {
-            self.problem(
-                "adapt.batch",
-                format!(
-                    "{} images per step need as many different styles, and simulate makes {styles}",
-                    stage.batch
-                ),
-                "lower adapt.batch or raise simulate.batches",
-            );
-        }
+        self.styles_per_step();
     }
 
     fn evaluate(&mut self) {

@@ -1,7 +1,7 @@
 //! How many samples of a step a shard computes.
 
 use ulda_core::plan::{Lanes, slice};
-use ulda_core::spec::RunSpec;
+use ulda_core::spec::{RunSpec, StyleSource};
 use ulda_core::stage::Stage;
 
 /// Samples per step by shard, of the stages that train. Sets are scored again as a whole, so evaluate has none.
@@ -30,7 +30,17 @@ impl SamplesPerStep {
         };
         Self {
             pretrain: batch(config.pretrain.batch),
-            simulate: vec![config.simulate.batch as usize; lanes.count() as usize],
+            simulate: match config.simulate.styles {
+                StyleSource::Learned => vec![config.simulate.batch as usize; lanes.count() as usize],
+                // One lane per batch measures it.
+                StyleSource::Content => (0..lanes.count())
+                    .map(|lane| match lane.is_multiple_of(lanes.prompt_groups) {
+                        true => config.simulate.batch as usize,
+                        false => 0,
+                    })
+                    .collect(),
+                StyleSource::Images | StyleSource::Bank => Vec::new(),
+            },
             adapt: batch(config.adapt.batch),
         }
     }

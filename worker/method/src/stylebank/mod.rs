@@ -62,6 +62,14 @@ pub enum StyleBankError {
         found: String,
         expected: String,
     },
+    #[error(
+        "style bank `{origin}` has no styles of domain `{domain}`: it has {found}; hint: name the domain as the bank does, or name another bank"
+    )]
+    MissingDomain {
+        origin: String,
+        domain: String,
+        found: String,
+    },
     #[error("style bank `{origin}` is not readable: {reason}")]
     Unreadable { origin: String, reason: String },
     #[error("style of image `{image}`, domain {domain}: {problem}")]
@@ -162,6 +170,19 @@ impl StyleBank {
     /// # Errors
     /// The first difference, with both sides.
     pub fn check(&self, expected: &BankHeader, origin: &str) -> Result<(), StyleBankError> {
+        self.check_backbone(expected, origin)?;
+        if self.header.domains != expected.domains {
+            return Err(StyleBankError::Mismatch {
+                origin: origin.to_string(),
+                what: "list of domains",
+                found: listed(&self.header.domains),
+                expected: listed(&expected.domains),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_backbone(&self, expected: &BankHeader, origin: &str) -> Result<(), StyleBankError> {
         let differs = |what, found: String, expected: String| {
             Err(StyleBankError::Mismatch {
                 origin: origin.to_string(),
@@ -170,13 +191,6 @@ impl StyleBank {
                 expected,
             })
         };
-        if self.header.backbone != expected.backbone {
-            return differs(
-                "backbone",
-                format!("`{}`", self.header.backbone),
-                format!("`{}`", expected.backbone),
-            );
-        }
         if self.header.channels != expected.channels {
             return differs(
                 "channel count",
@@ -184,14 +198,44 @@ impl StyleBank {
                 expected.channels.to_string(),
             );
         }
-        if self.header.domains != expected.domains {
+        if self.header.backbone != expected.backbone {
             return differs(
-                "list of domains",
-                listed(&self.header.domains),
-                listed(&expected.domains),
+                "backbone",
+                format!("`{}`", self.header.backbone),
+                format!("`{}`", expected.backbone),
             );
         }
         Ok(())
+    }
+
+    /// The styles of the domains of `wanted`, found by name and numbered as there; others are left out, and the prompts
+    /// are those of `wanted`. `origin` names the bank in messages.
+    ///
+    /// # Errors
+    /// When the bank is of another backbone or channel count, or has no style of one of the domains.
+    pub fn select(&self, wanted: &BankHeader, origin: &str) -> Result<StyleBank, StyleBankError> {
+        self.check_backbone(wanted, origin)?;
+        let mut selected = StyleBank::new(wanted.clone());
+        for (number, domain) in wanted.domains.iter().enumerate() {
+            let known = self
+                .header
+                .domains
+                .iter()
+                .position(|known| known.name == domain.name);
+            let styles = self.styles.iter().filter(|((_, of), _)| Some(*of) == known);
+            let before = selected.len();
+            selected
+                .styles
+                .extend(styles.map(|((image, _), style)| ((image.clone(), number), style.clone())));
+            if selected.len() == before {
+                return Err(StyleBankError::MissingDomain {
+                    origin: origin.to_string(),
+                    domain: domain.name.clone(),
+                    found: listed(&self.header.domains),
+                });
+            }
+        }
+        Ok(selected)
     }
 
     /// The styles at `indices` (positions in [`StyleBank::iter`]'s order) as tensors on `device`.
@@ -332,6 +376,35 @@ mod tests {
                 .contains("list of domains: it has [night (\"driving at night\"), fog (\"driving in fog\")]")
         );
         assert!(bank.check(bank.header(), "bank").is_ok());
+    }
+
+    #[test]
+    fn domains_are_selected_by_name_and_numbered_as_wanted() {
+        let bank = filled();
+        let wanted = header("abc", &[("fog", "driving through mist")]);
+        let selected = bank.select(&wanted, "bank").unwrap();
+        assert_eq!(selected.header(), &wanted);
+        let names: Vec<_> = selected
+            .iter()
+            .map(|(image, domain, style)| (image, domain, style.mean[0]))
+            .collect();
+        assert_eq!(names, [("a.png", 0, 2.0), ("b.png", 0, 3.0)]);
+        assert_eq!(bank.select(bank.header(), "bank").unwrap(), bank);
+
+        let refused = |wanted: &BankHeader| bank.select(wanted, "bank").unwrap_err().to_string();
+        let dusk = refused(&header("abc", &[("dusk", "driving at dusk")]));
+        assert!(
+            dusk.contains("no styles of domain `dusk`: it has [night"),
+            "{dusk}"
+        );
+        let mut wide = wanted.clone();
+        wide.channels = 4;
+        let wide = refused(&wide);
+        assert!(
+            wide.contains("another channel count: it has 2, this run has 4"),
+            "{wide}"
+        );
+        assert!(refused(&header("xyz", &[])).contains("another backbone"));
     }
 
     #[test]

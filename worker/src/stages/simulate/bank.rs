@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank};
+use tch::Tensor;
+use ulda_core::spec::RunConfig;
+use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank, StyleBankError};
+use ulda_model::Backbone;
 
 use crate::stages::context::Context;
-use crate::stages::{StageError, names};
+use crate::stages::{Extent, StageError, names};
 use crate::state::RunState;
 
 /// The bank a state carries, checked against this run's weights and domains.
@@ -18,7 +21,7 @@ pub fn load_bank(context: &Context, state: &RunState) -> Result<Option<StyleBank
     };
     let origin = "bank of the run's state";
     let bank = StyleBank::from_bytes(&bytes, origin)?;
-    bank.check(&bank_header(context), origin)?;
+    bank.check(&header_of(context), origin)?;
     Ok(Some(bank))
 }
 
@@ -57,13 +60,60 @@ pub fn leave_bank(context: &Context, bytes: &[u8]) -> Result<(), StageError> {
     Ok(())
 }
 
-pub(super) fn bank_header(context: &Context) -> BankHeader {
-    let config = context.resources.clip.config();
-    let domains = context.spec.config().domains.iter();
+/// The bank so far in the run's state, and at the stage's end in the run directory.
+pub(super) fn keep_bank(
+    context: &Context,
+    bank: &StyleBank,
+    state: &mut RunState,
+    extent: Extent,
+) -> Result<(), StageError> {
+    let bytes = bank.to_bytes()?;
+    state
+        .tensors
+        .insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
+    if extent == Extent::Complete && context.leads() {
+        // The state holds it as well; the run does not end before it lies there.
+        if let Err(error) = leave_bank(context, &bytes) {
+            tracing::warn!(error = error.with_causes(), "style bank not written yet");
+        }
+    }
+    Ok(())
+}
+
+/// A bank of this run without styles.
+pub(super) fn empty_bank(context: &Context) -> StyleBank {
+    StyleBank::new(header_of(context))
+}
+
+fn header_of(context: &Context) -> BankHeader {
+    bank_header(context.spec.config(), &context.resources.clip)
+}
+
+/// The styles of this run's domains in the bank that `simulate.bank` names; none where the run names no bank.
+///
+/// # Errors
+/// When the file is unreadable, or was made with other weights or without one of the domains.
+pub fn given_bank(config: &RunConfig, clip: &Backbone) -> Result<Option<StyleBank>, StyleBankError> {
+    let Some(path) = config.simulate.bank.as_ref().filter(|_| config.needs_styles()) else {
+        return Ok(None);
+    };
+    let origin = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| StyleBankError::Unreadable {
+        origin: origin.clone(),
+        reason: error.to_string(),
+    })?;
+    let bank = StyleBank::from_bytes(&bytes, &origin)?;
+    bank.select(&bank_header(config, clip), &origin).map(Some)
+}
+
+/// What the bank of a run is made with.
+fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {
     BankHeader {
-        backbone: context.resources.clip.digest().to_owned(),
-        channels: config.low_channels() as usize,
-        domains: domains
+        backbone: clip.digest().to_owned(),
+        channels: clip.config().low_channels() as usize,
+        domains: config
+            .domains
+            .iter()
             .map(|domain| BankDomain {
                 name: domain.name.clone(),
                 prompt: domain.prompt.clone(),

@@ -2,12 +2,12 @@
 
 mod bank;
 mod losses;
+mod measure;
 mod round;
 mod sharing;
 
 use std::time::{Duration, Instant};
 
-use tch::Tensor;
 use ulda_core::plan::{Batches, Lane, Lanes, Purpose};
 use ulda_core::stage::Stage;
 use ulda_method::Phases;
@@ -17,7 +17,7 @@ use ulda_method::simulate::{LossWeights, SimulateSettings};
 use ulda_method::stylebank::StyleBank;
 use ulda_model::{Head, TextBank};
 
-use self::bank::bank_header;
+use self::bank::{empty_bank, keep_bank};
 use self::losses::mean_terms;
 use self::sharing::projector_from;
 use super::context::Context;
@@ -28,7 +28,8 @@ use crate::agent::Progress;
 use crate::link::At;
 use crate::state::RunState;
 
-pub use bank::{bank_bytes, leave_bank, load_bank};
+pub use bank::{bank_bytes, given_bank, leave_bank, load_bank};
+pub use measure::{Measure, StyleImage};
 
 pub struct Simulate<'a> {
     context: &'a Context,
@@ -48,13 +49,8 @@ impl<'a> Simulate<'a> {
     /// # Errors
     /// When the state has no source head, or its bank was made with other weights or domains.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
-        let config = &context.spec.config().simulate;
         let domains = context.spec.config().domains.len();
-        let lanes = Lanes {
-            data_shards: config.data_shards,
-            prompt_groups: context.spec.prompt_groups(),
-            domains: domains as u32,
-        };
+        let lanes = lanes(context);
         let lane = lanes.of_shard(context.link.shard());
         let source = state.section(names::SOURCE);
         if source.is_empty() {
@@ -63,30 +59,7 @@ impl<'a> Simulate<'a> {
                 what: "source-only head",
             });
         }
-        let feed = lane.map(|lane| {
-            let portion = Portion {
-                stage: Stage::Simulate,
-                seed: context.spec.config().run.seed,
-                batch: config.batch,
-                parts: 1,
-                part: 0,
-                first: lanes.batch_number(state.cursor.step, lane.data_shard),
-                stride: u64::from(lanes.data_shards),
-            };
-            let augmentation = Augmentation {
-                crop: config.crop,
-                flip: 0.0,
-                jitter: None,
-            };
-            Feed::new(
-                &context.resources.train,
-                portion,
-                augmentation,
-                context.resources.device,
-                &context.meters.decode,
-            )
-        });
-        let seed = context.spec.config().run.seed;
+        let feed = lane.map(|lane| feed(context, &lanes, lane, state.cursor.step));
         Ok(Self {
             settings: settings(context),
             lanes,
@@ -95,11 +68,63 @@ impl<'a> Simulate<'a> {
             texts: texts::domain_texts(context, state.cursor)?,
             head: head_from(source, &context.resources)?,
             projectors: projectors(context, state, domains)?,
-            bank: load_bank(context, state)?.unwrap_or_else(|| StyleBank::new(bank_header(context))),
-            batches: Batches::new(seed, Stage::Simulate, context.resources.train.len(), config.batch),
+            bank: load_bank(context, state)?.unwrap_or_else(|| empty_bank(context)),
+            batches: batches(context),
             context,
         })
     }
+}
+
+/// How the batches and domains of this run are spread over its shards.
+fn lanes(context: &Context) -> Lanes {
+    let config = context.spec.config();
+    Lanes {
+        data_shards: config.simulate.data_shards,
+        prompt_groups: context.spec.prompt_groups(),
+        domains: config.domains.len() as u32,
+    }
+}
+
+/// The batches of a lane from round `first` on.
+fn feed(context: &Context, lanes: &Lanes, lane: Lane, first: u64) -> Result<Feed, StageError> {
+    let config = context.spec.config();
+    let portion = Portion {
+        stage: Stage::Simulate,
+        seed: config.run.seed,
+        batch: config.simulate.batch,
+        parts: 1,
+        part: 0,
+        first: lanes.batch_number(first, lane.data_shard),
+        stride: u64::from(lanes.data_shards),
+    };
+    let augmentation = Augmentation {
+        crop: config.simulate.crop,
+        flip: 0.0,
+        jitter: None,
+    };
+    let (dataset, device) = (&context.resources.train, context.resources.device);
+    Feed::new(dataset, portion, augmentation, device, &context.meters.decode)
+}
+
+/// Names of the images of a lane's batch, in order.
+fn image_names(
+    context: &Context,
+    batches: &mut Batches,
+    lanes: &Lanes,
+    step: u64,
+    lane: Lane,
+) -> Vec<String> {
+    let batch = batches.batch(lanes.batch_number(step, lane.data_shard));
+    let samples = &context.resources.train.samples;
+    let names = batch.iter().map(|sample| samples[sample.index].name.clone());
+    names.collect()
+}
+
+/// The run's endless row of source batches.
+fn batches(context: &Context) -> Batches {
+    let config = context.spec.config();
+    let images = context.resources.train.len();
+    Batches::new(config.run.seed, Stage::Simulate, images, config.simulate.batch)
 }
 
 impl StageRun for Simulate<'_> {
@@ -134,10 +159,6 @@ impl StageRun for Simulate<'_> {
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
-        let bytes = self.bank.to_bytes()?;
-        state
-            .tensors
-            .insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
         let named = self
             .projectors
             .iter()
@@ -149,13 +170,7 @@ impl StageRun for Simulate<'_> {
                     .map(move |(name, value)| (format!("{domain}.{name}"), value))
             });
         state.set_section(names::PROJECTOR, named);
-        if extent == Extent::Complete && self.context.leads() {
-            // The state holds it as well; the run does not end before it lies there.
-            if let Err(error) = leave_bank(self.context, &bytes) {
-                tracing::warn!(error = error.with_causes(), "style bank not written yet");
-            }
-        }
-        Ok(())
+        keep_bank(self.context, &self.bank, state, extent)
     }
 }
 

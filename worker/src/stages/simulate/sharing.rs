@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use tch::{Device, Tensor};
 use ulda_collective::{Group, Shard};
-use ulda_core::plan::Lane;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
 
-use super::Simulate;
 use super::losses::{LOSSES_KEY, RoundLosses};
 use super::round::Learned;
+use super::{Simulate, image_names};
 use crate::link::{At, Op};
 use crate::stages::StageError;
 use crate::state::{StateError, read_tensors, write_tensors};
@@ -40,7 +39,7 @@ impl Simulate<'_> {
                 continue;
             };
             let mut tensors = read_tensors(message)?;
-            let names = self.image_names(step, lane);
+            let names = image_names(self.context, &mut self.batches, &self.lanes, step, lane);
             for domain in self.lanes.domains_of(lane.prompt_group) {
                 let mut take = |what: &str| {
                     let name = format!("style.{domain}.{what}");
@@ -72,15 +71,6 @@ impl Simulate<'_> {
         self.bank = bank;
         self.projectors = projectors;
         Ok(losses)
-    }
-
-    fn image_names(&mut self, step: u64, lane: Lane) -> Vec<String> {
-        let batch = self.batches.batch(self.lanes.batch_number(step, lane.data_shard));
-        let samples = &self.context.resources.train.samples;
-        batch
-            .iter()
-            .map(|sample| samples[sample.index].name.clone())
-            .collect()
     }
 }
 

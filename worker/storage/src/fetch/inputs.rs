@@ -88,7 +88,7 @@ impl Inputs {
         let mut config = config.clone();
         for (key, path) in config.inputs_mut() {
             if is_url(path) {
-                let brought = self.bring_one(path, wanted(&key));
+                let brought = self.bring_one(path, wanted(&key, path));
                 *path = brought.map_err(|cause| InputError {
                     key,
                     cause: Box::new(cause),
@@ -120,7 +120,7 @@ impl Inputs {
         if !is_url(path) {
             return Ok(path.to_owned());
         }
-        let brought = self.bring_one(path, wanted(key));
+        let brought = self.bring_one(path, wanted(key, path));
         brought.map_err(|cause| InputError {
             key: key.to_owned(),
             cause: Box::new(cause),
@@ -132,7 +132,7 @@ impl Inputs {
     /// # Errors
     /// When there is none, or the storage cannot be asked.
     pub fn probe(&self, key: &str, url: &Path) -> Result<Probe, StorageError> {
-        let found = self.locate(&url.to_string_lossy(), wanted(key))?;
+        let found = self.locate(&url.to_string_lossy(), wanted(key, url))?;
         let cached = |entry: &Entry| self.cache.find(entry);
         Ok(match found {
             Source::Path(path) => Probe::Here(path),
@@ -227,8 +227,12 @@ impl Inputs {
     }
 }
 
-fn wanted(key: &str) -> Wanted {
-    if key.ends_with(".root") || key.starts_with("source.") || key.starts_with("evaluate.") {
+fn wanted(key: &str, path: &Path) -> Wanted {
+    let is_image = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let holds_images = key.starts_with("domain[") && !is_image;
+    if key.ends_with(".root") || key.starts_with("source.") || key.starts_with("evaluate.") || holds_images {
         Wanted::Folder
     } else {
         Wanted::File

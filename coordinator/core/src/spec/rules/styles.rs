@@ -1,0 +1,99 @@
+//! Rules of the target domains and of where their styles come from.
+
+use std::collections::BTreeSet;
+
+use super::Rules;
+use crate::spec::styles::StyleSource;
+
+impl Rules<'_> {
+    pub(super) fn domains(&mut self) {
+        let domains = &self.config.domains;
+        if domains.is_empty() && self.config.needs_styles() {
+            self.problem(
+                "domain",
+                "there is no target domain",
+                "add `[[domain]]` with a name and a prompt",
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for (index, domain) in domains.iter().enumerate() {
+            let key = format!("domain[{index}]");
+            if domain.name.is_empty() {
+                self.problem(
+                    &format!("{key}.name"),
+                    "is empty",
+                    "give a short name such as `night`",
+                );
+            } else if !seen.insert(&domain.name) {
+                self.problem(
+                    &format!("{key}.name"),
+                    format!("`{}` occurs twice", domain.name),
+                    "give each domain its own name",
+                );
+            }
+            if domain.prompt.trim().is_empty() {
+                self.problem(
+                    &format!("{key}.prompt"),
+                    "is empty",
+                    "describe the domain, such as \"driving at night\"",
+                );
+            }
+        }
+    }
+
+    /// The keys that name styles are set where they are used, and only there.
+    pub(super) fn styles(&mut self) {
+        let config = self.config;
+        if !config.needs_styles() {
+            return;
+        }
+        let source = config.simulate.styles;
+        match (&config.simulate.bank, source) {
+            (None, StyleSource::Bank) => self.problem(
+                "simulate.bank",
+                "is not set, and simulate.styles is bank",
+                "name the styles/bank.safetensors of another run",
+            ),
+            (Some(_), StyleSource::Learned | StyleSource::Content | StyleSource::Images) => self.problem(
+                "simulate.bank",
+                format!("is set, and simulate.styles is {}", source.name()),
+                "remove it, or set simulate.styles = \"bank\"",
+            ),
+            (None, _) | (Some(_), StyleSource::Bank) => {}
+        }
+        for (index, domain) in config.domains.iter().enumerate() {
+            let key = format!("domain[{index}].images");
+            match (domain.images.is_empty(), source) {
+                (true, StyleSource::Images) => self.problem(
+                    &key,
+                    "is empty, and simulate.styles is images",
+                    "name PNG files, or folders that hold some",
+                ),
+                (false, StyleSource::Learned | StyleSource::Content | StyleSource::Bank) => self.problem(
+                    &key,
+                    format!("is set, and simulate.styles is {}", source.name()),
+                    "remove it, or set simulate.styles = \"images\"",
+                ),
+                (true, _) | (false, StyleSource::Images) => {}
+            }
+        }
+    }
+
+    /// A batch of adapt has as many different styles as images. How many given images and banks hold is found where they
+    /// are read.
+    pub(super) fn styles_per_step(&mut self) {
+        let simulate = &self.config.simulate;
+        let batch = self.config.adapt.batch;
+        let styles = simulate
+            .batches
+            .saturating_mul(u64::from(simulate.batch))
+            .saturating_mul(self.config.domains.len() as u64);
+        if simulate.styles.reads_source() && styles > 0 && u64::from(batch) > styles {
+            self.problem(
+                "adapt.batch",
+                format!("{batch} images per step need as many different styles, and simulate makes {styles}"),
+                "lower adapt.batch or raise simulate.batches",
+            );
+        }
+    }
+}

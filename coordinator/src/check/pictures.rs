@@ -1,0 +1,69 @@
+//! What is wrong with the images that domains name as their styles.
+
+use std::path::Path;
+
+use ulda_core::spec::{RunConfig, StyleSource, is_url};
+use ulda_core::stage::Stage;
+use ulda_data::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
+
+use super::data::{TOLD, advice_on_sample};
+use super::finding::Finding;
+
+/// Looks at every image of every domain. `config` has those inputs on this host that are there; others are left to who
+/// fetches them.
+pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if config.simulate.styles != StyleSource::Images || !config.needs_styles() {
+        return findings;
+    }
+    // Known once all could be listed.
+    let mut styles = Some(0);
+    for (domain, named) in config.domains.iter().enumerate() {
+        for (index, entry) in named.images.iter().enumerate() {
+            let key = format!("domain[{domain}].images[{index}]");
+            let listed = match is_url(entry) {
+                true => None,
+                false => list(entry)
+                    .map_err(|error| {
+                        findings.push(with_hint(&key, &error, "check its permissions and its disk"))
+                    })
+                    .ok(),
+            };
+            styles = styles
+                .zip(listed.as_ref())
+                .map(|(styles, listed)| styles + listed.len());
+            let audited = listed
+                .iter()
+                .flatten()
+                .map(|picture| picture.audit(depth, LEAST_SIDE));
+            let wrong = audited.filter_map(Result::err).take(TOLD);
+            findings.extend(wrong.map(|error| with_hint(&key, &error, advice_on_sample(&error))));
+        }
+    }
+    let batch = config.adapt.batch;
+    let too_few = styles.filter(|styles| config.includes(Stage::Adapt) && *styles < batch as usize);
+    findings.extend(too_few.map(|styles| {
+        let what = format!(
+            "{batch} images per step need as many different styles, and the images of the domains give {styles}"
+        );
+        Finding::new("adapt.batch", what, "lower adapt.batch, or name more images")
+    }));
+    findings
+}
+
+fn list(entry: &Path) -> Result<Vec<Picture>, PicturesError> {
+    let pictures = list_pictures(entry)?;
+    match pictures.is_empty() {
+        true => Err(PicturesError::Empty(entry.to_owned())),
+        false => Ok(pictures),
+    }
+}
+
+/// The error as a finding, with `hint` where it has none.
+fn with_hint(key: &str, error: &dyn std::error::Error, hint: &str) -> Finding {
+    let mut finding = Finding::of_text(key, &error.to_string());
+    if finding.hint.is_empty() {
+        hint.clone_into(&mut finding.hint);
+    }
+    finding
+}

@@ -1,0 +1,235 @@
+//! Styles that are not learned: the statistics of source crops (a control), or of images that the domains name.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tch::{Tensor, no_grad};
+use ulda_core::plan::{Batches, Lane, Lanes};
+use ulda_core::spec::{RunConfig, StyleSource};
+use ulda_core::stage::{Cursor, Stage};
+use ulda_data::{LEAST_SIDE, PicturesError, check_least, list_pictures, normalise, read_image};
+use ulda_method::stats::Stats;
+use ulda_method::stylebank::{BankStyle, StyleBank};
+
+use super::bank::{empty_bank, keep_bank, load_bank};
+use super::{batches, feed, image_names, lanes};
+use crate::agent::Progress;
+use crate::link::{At, Op};
+use crate::stages::context::Context;
+use crate::stages::feed::Feed;
+use crate::stages::{Extent, StageError, StageRun};
+use crate::state::RunState;
+
+/// Least time between two notes on how far a shard has come.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// An image whose statistics are a style.
+#[derive(Clone, Debug)]
+pub struct StyleImage {
+    /// Index of the domain that names it.
+    pub domain: usize,
+    /// Its name in the style bank: the index of the entry of `images`, and its place below that entry.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl StyleImage {
+    /// Lists the images of every domain, in order of domain and entry; none in a run whose styles are not of images.
+    ///
+    /// # Errors
+    /// When an entry does not exist or cannot be read, with its key.
+    pub fn list(config: &RunConfig) -> Result<Vec<Self>, (String, PicturesError)> {
+        let mut images = Vec::new();
+        if config.simulate.styles != StyleSource::Images || !config.needs_styles() {
+            return Ok(images);
+        }
+        for (domain, named) in config.domains.iter().enumerate() {
+            for (index, entry) in named.images.iter().enumerate() {
+                let refused = |error| (format!("domain[{domain}].images[{index}]"), error);
+                let pictures = list_pictures(entry).map_err(refused)?;
+                if pictures.is_empty() {
+                    return Err(refused(PicturesError::Empty(entry.clone())));
+                }
+                images.extend(pictures.into_iter().map(|picture| Self {
+                    domain,
+                    name: format!("{index}/{}", picture.name),
+                    path: picture.path,
+                }));
+            }
+        }
+        Ok(images)
+    }
+}
+
+/// Stage 1 without learning.
+pub struct Measure<'a> {
+    context: &'a Context,
+    bank: StyleBank,
+    of: Of,
+}
+
+/// What is measured.
+enum Of {
+    /// Batches of source crops, by the first lane of each data shard.
+    Source {
+        lanes: Lanes,
+        lane: Option<Lane>,
+        feed: Option<Box<Feed>>,
+        batches: Batches,
+    },
+    /// Given images, dealt over all shards in the stage's only step.
+    Images,
+}
+
+/// What a shard has measured in a step.
+struct Measured {
+    bank: StyleBank,
+    waited: Duration,
+}
+
+impl<'a> Measure<'a> {
+    /// # Errors
+    /// When the state's bank was made with other weights or domains, or decoding cannot be started.
+    pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
+        let of = match context.spec.config().simulate.styles {
+            StyleSource::Images => Of::Images,
+            StyleSource::Learned | StyleSource::Content | StyleSource::Bank => {
+                let lanes = lanes(context);
+                let lane = lanes.of_shard(context.link.shard());
+                let lane = lane.filter(|lane| lane.prompt_group == 0);
+                let feed = lane.map(|lane| feed(context, &lanes, lane, state.cursor.step));
+                Of::Source {
+                    lanes,
+                    lane,
+                    feed: feed.transpose()?.map(Box::new),
+                    batches: batches(context),
+                }
+            }
+        };
+        Ok(Self {
+            context,
+            bank: load_bank(context, state)?.unwrap_or_else(|| empty_bank(context)),
+            of,
+        })
+    }
+
+    /// Statistics of the low-level feature of `images` [B, 3, H, W], one style per image.
+    fn styles_of(&self, images: &Tensor) -> Result<Vec<BankStyle>, StageError> {
+        let stats = no_grad(|| Stats::of(&self.context.resources.clip.stem_and_layer1(images)))?;
+        let rows = stats.mean.f_unbind(0)?.into_iter().zip(stats.std.f_unbind(0)?);
+        let styles = rows.map(|(mean, std)| BankStyle::from_tensors(&mean, &std));
+        Ok(styles.collect::<Result<_, _>>()?)
+    }
+
+    /// The styles of this shard's batch: every domain gets those of the crops.
+    fn measure_source(&mut self, step: u64) -> Result<Measured, StageError> {
+        let mut measured = Measured::empty(self.context);
+        let Of::Source {
+            lanes,
+            lane: Some(lane),
+            feed: Some(feed),
+            batches,
+        } = &mut self.of
+        else {
+            return Ok(measured);
+        };
+        let names = image_names(self.context, batches, lanes, step, *lane);
+        let batch = feed.next()?;
+        let styles = self.styles_of(&batch.images)?;
+        for domain in 0..self.context.spec.config().domains.len() {
+            for (name, style) in names.iter().zip(&styles) {
+                measured.bank.insert(name, domain, style.clone())?;
+            }
+        }
+        measured.waited = batch.waited;
+        Ok(measured)
+    }
+
+    /// The styles of this shard's images.
+    fn measure_images(&self, step: u64) -> Result<Measured, StageError> {
+        let mut measured = Measured::empty(self.context);
+        let all = &self.context.resources.style_images;
+        let (shard, shards) = (
+            self.context.link.shard() as usize,
+            self.context.link.shards() as usize,
+        );
+        let mut noted = Instant::now();
+        for (index, image) in all.iter().enumerate().skip(shard).step_by(shards) {
+            self.context.interrupt.check()?;
+            let reading = Instant::now();
+            let picture = read_image(&image.path)?;
+            check_least(&image.path, picture.size, LEAST_SIDE)?;
+            measured.waited += reading.elapsed();
+            let shape = [
+                1,
+                3,
+                i64::from(picture.size.height),
+                i64::from(picture.size.width),
+            ];
+            let pixels = Tensor::f_from_slice(&normalise(&picture))?.f_view(shape)?;
+            let styles = self.styles_of(&pixels.f_to_device(self.context.resources.device)?)?;
+            for style in styles {
+                measured.bank.insert(&image.name, image.domain, style)?;
+            }
+            if noted.elapsed() >= NOTE_EVERY {
+                noted = Instant::now();
+                let stage = Stage::Simulate;
+                let note = format!("image {} of {}", index + 1, all.len());
+                self.context.activity(Cursor { stage, step }, note);
+            }
+        }
+        Ok(measured)
+    }
+}
+
+impl Measured {
+    fn empty(context: &Context) -> Self {
+        Self {
+            bank: empty_bank(context),
+            waited: Duration::ZERO,
+        }
+    }
+}
+
+impl StageRun for Measure<'_> {
+    fn step(&mut self, step: u64) -> Result<Progress, StageError> {
+        let began = Instant::now();
+        let config = &self.context.spec.config().simulate;
+        let (measured, images) = match &self.of {
+            Of::Source { .. } => (
+                self.measure_source(step)?,
+                config.batch as usize * config.data_shards as usize,
+            ),
+            Of::Images => (
+                self.measure_images(step)?,
+                self.context.resources.style_images.len(),
+            ),
+        };
+        let measuring = began.elapsed().saturating_sub(measured.waited);
+        let sharing = Instant::now();
+        let link = &self.context.link;
+        let at = At::step(Stage::Simulate, step);
+        let parts = link.gather(at, Op::RoundResult, &link.everyone(), &measured.bank.to_bytes()?)?;
+        let mut bank = self.bank.clone();
+        for part in &parts {
+            bank.merge(
+                StyleBank::from_bytes(part, "styles of a shard")?,
+                "styles of a shard",
+            )?;
+        }
+        self.bank = bank;
+        Ok(Progress {
+            phase_seconds: vec![
+                ("data", measured.waited.as_secs_f64()),
+                ("forward", measuring.as_secs_f64()),
+                ("reduce", sharing.elapsed().as_secs_f64()),
+            ],
+            images: if self.context.leads() { images as u64 } else { 0 },
+            ..Progress::default()
+        })
+    }
+
+    fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
+        keep_bank(self.context, &self.bank, state, extent)
+    }
+}
