@@ -3,7 +3,7 @@
 use ulda_core::spec::RunSpec;
 
 use super::arguments::{CheckArguments, OutputFormat};
-use super::common::{block_on, columns, configuration, host, print, print_json, worker_binary};
+use super::common::{block_on, columns, configuration, host, print, print_json, say, worker_binary};
 use crate::check::{Depth, Extent, Findings, examine, of_problems};
 use crate::exit::{Exit, Stop};
 
@@ -13,6 +13,9 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
     let findings = match RunSpec::resolve(config, host(arguments.workers)) {
         Err(problems) => of_problems(problems),
         Ok(spec) => {
+            for note in spec.notes() {
+                say(format_args!("note: {note}"));
+            }
             let serve = &arguments.serve;
             let extent = Extent {
                 depth: if arguments.pixels {

@@ -254,6 +254,24 @@ fn findings_of_the_worker_are_told_with_the_others() {
 }
 
 #[test]
+fn a_published_rate_with_other_domains_is_noted_and_no_error() {
+    let bench = Bench::new();
+    let said = told(&bench, &bench.output(&["check"]));
+    assert!(
+        said.starts_with(
+            "exit 0\nrun `small`: nothing wrong was found\nnote: `simulate.lr_pin`: is the published 1"
+        ) && said.contains("with 2 × 2 a style takes steps 3.00 times as long")
+            && said.contains("0.3333 keeps the published step"),
+        "{said}"
+    );
+    let said = told(
+        &bench,
+        &bench.output(&["check", "--set", "simulate.lr_pin=0.3333"]),
+    );
+    assert!(!said.contains("note:"), "{said}");
+}
+
+#[test]
 fn a_taken_port_is_told() {
     let bench = Bench::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,6 +5,7 @@ mod compute;
 mod config;
 mod course;
 mod datasets;
+mod notes;
 mod resolve;
 mod rules;
 mod storage;
@@ -17,6 +18,7 @@ pub use config::{
 };
 pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
+pub use notes::SpecNote;
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
 pub use styles::StyleSource;
