@@ -15,7 +15,7 @@ use super::cluster_arguments::{
     ClusterArguments, ClusterDeleteArguments, ClusterListArguments, ClusterLogsArguments,
     ClusterRunArguments, ClusterStatusArguments, ClusterVerb,
 };
-use super::common::{block_on, columns, print, print_json};
+use super::common::{block_on, columns, losses_text, print, print_json};
 use super::follow_view::FollowView;
 use crate::exit::{Exit, Stop};
 
@@ -122,7 +122,7 @@ fn table(run: &RunView) -> String {
         }
         rows.push(row("progress", told));
         if !progress.losses.is_empty() {
-            rows.push(row("losses", progress.losses.clone()));
+            rows.push(row("losses", losses_text(&progress.losses)));
         }
     }
     let mut pods = vec![

@@ -1,5 +1,6 @@
 //! What several verbs need.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,16 @@ pub fn run_directory(path: &Path) -> Result<RunDirectory, Stop> {
     Err(Stop::bad_input(RunDirectoryError::NotARun {
         path: path.to_owned(),
     }))
+}
+
+/// "seg 0.5000 · total 1.2000".
+#[must_use]
+pub fn losses_text(losses: &BTreeMap<String, f64>) -> String {
+    let terms: Vec<String> = losses
+        .iter()
+        .map(|(name, value)| format!("{name} {value:.4}"))
+        .collect();
+    terms.join(" · ")
 }
 
 /// Runs async work to its end on a fresh runtime.

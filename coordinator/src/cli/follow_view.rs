@@ -6,6 +6,7 @@ use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ulda_kubernetes::cluster::{Happening, Line, Progress};
 
+use super::common::losses_text;
 use crate::observe::duration_text;
 
 /// Without a terminal, progress is a line when a tenth more is done.
@@ -107,7 +108,7 @@ fn details(progress: &Progress) -> String {
             .map(|seconds| format!("{} left", duration_text(Duration::from_secs(seconds)))),
     );
     if !progress.losses.is_empty() {
-        parts.push(progress.losses.clone());
+        parts.push(losses_text(&progress.losses));
     }
     parts.join(" · ")
 }

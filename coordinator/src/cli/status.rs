@@ -1,7 +1,7 @@
 //! `coordinator status`.
 
 use super::arguments::{OutputFormat, StatusArguments};
-use super::common::{columns, print, print_json, run_directory};
+use super::common::{columns, losses_text, print, print_json, run_directory};
 use crate::exit::{Exit, Stop};
 use crate::report::clip_note;
 use crate::status::{Status, StatusError, Worker, gather};
@@ -40,12 +40,7 @@ fn table(status: &Status) -> String {
         }
     }
     if !status.losses.is_empty() {
-        let losses: Vec<String> = status
-            .losses
-            .iter()
-            .map(|(name, value)| format!("{name} {value:.4}"))
-            .collect();
-        rows.push(row("losses", losses.join(" · ")));
+        rows.push(row("losses", losses_text(&status.losses)));
     }
     for worker in &status.workers {
         let Worker {

@@ -37,11 +37,11 @@ impl Lines {
         }
         self.told = Some(now);
         let progress = &self.progress;
-        let losses: Vec<String> = progress
-            .losses
-            .iter()
-            .map(|(name, value)| format!("{name}={value:.4}"))
-            .collect();
+        // Of the step that the line names, or none.
+        let loss = |name: &str| {
+            let term = progress.losses.get(name).copied();
+            term.filter(|_| progress.losses_of == progress.steps_done)
+        };
         tracing::info!(
             stage = stage.name(),
             step = progress.steps_done,
@@ -49,7 +49,14 @@ impl Lines {
             workers = progress.workers,
             images_per_second = progress.images_per_second(),
             seconds_left = progress.time_left().map(|left| left.as_secs()),
-            losses = losses.join(" "),
+            loss_scene = loss("scene"),
+            loss_pixel = loss("pixel"),
+            loss_region = loss("region"),
+            loss_seg = loss("seg"),
+            loss_intra = loss("intra"),
+            loss_cross = loss("cross"),
+            loss_total = loss("total"),
+            validation_miou = loss("validation_miou"),
             activity = progress.activity,
             "progress"
         );
@@ -147,5 +154,114 @@ impl Audience for Lines {
             News::Stopped => tracing::info!("stopped"),
             News::Failed { why } => tracing::error!(why, "failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use serde_json::Value;
+    use ulda_core::stage::{Stage, StageLength};
+
+    use super::*;
+    use crate::rpc::{Measured, Measures};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            written.extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while `work` runs.
+    fn logged(work: impl FnOnce()) -> Vec<Value> {
+        let written = Written::default();
+        let target = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || target.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn losses_are_numbers_of_the_step_in_their_line() {
+        let measured = |terms: &[(&str, f64)], activity: &str| Measures {
+            losses: terms
+                .iter()
+                .map(|(name, value)| Measured {
+                    name: (*name).into(),
+                    value: *value,
+                })
+                .collect(),
+            activity: activity.into(),
+            ..Measures::default()
+        };
+        // Every term of a worker's stages.
+        let terms = ["scene", "pixel", "region", "seg", "intra", "cross", "total"];
+        let first: Vec<(&str, f64)> = terms
+            .into_iter()
+            .zip([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5])
+            .collect();
+        let steps = [
+            (1, measured(&first, "")),
+            (2, Measures::default()),
+            (3, measured(&[("total", 0.25)], "")),
+            (3, measured(&[], "iteration 1 of 3")),
+        ];
+        let lines = logged(|| {
+            let mut lines = Lines::new(Course::new([StageLength {
+                stage: Stage::Simulate,
+                steps: 9,
+            }]));
+            let mut now = Instant::now();
+            for (step, measures) in &steps {
+                lines.progress.advance(now, Stage::Simulate, *step, measures);
+                lines.tell_progress(now);
+                now += PROGRESS_EVERY;
+            }
+        });
+        let losses = |line: &Value| -> Vec<(String, f64)> {
+            let fields = line.as_object().unwrap().iter();
+            let losses = fields.filter_map(|(name, value)| Some((name.strip_prefix("loss_")?, value)));
+            losses
+                .map(|(name, value)| (name.to_owned(), value.as_f64().expect("a number")))
+                .collect()
+        };
+        assert_eq!(lines.len(), 4);
+        let mut all: Vec<(String, f64)> = first
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut first_line = losses(&lines[0]);
+        first_line.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(first_line, all);
+        assert_eq!(
+            losses(&lines[1]),
+            [],
+            "step 2 has none, and those of step 1 are not its"
+        );
+        assert_eq!(losses(&lines[2]), [("total".to_owned(), 0.25)]);
+        assert_eq!(lines[3]["step"], 3);
+        assert_eq!(
+            losses(&lines[3]),
+            losses(&lines[2]),
+            "of step 3, while step 4 is in work"
+        );
     }
 }

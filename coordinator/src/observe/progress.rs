@@ -20,8 +20,9 @@ pub struct Progress {
     pub stage: Option<Stage>,
     pub steps_done: u64,
     pub workers: u32,
-    /// Newest value of each loss term of the present stage.
+    /// Loss terms of step `losses_of`, the newest of the present stage whose losses are known.
     pub losses: BTreeMap<String, f64>,
+    pub losses_of: u64,
     pub activity: String,
     /// Steps done and images trained on in the present stage, as they were told.
     seen: VecDeque<Seen>,
@@ -44,6 +45,7 @@ impl Progress {
             steps_done: 0,
             workers: 0,
             losses: BTreeMap::new(),
+            losses_of: 0,
             activity: String::new(),
             seen: VecDeque::new(),
             images: 0,
@@ -59,13 +61,17 @@ impl Progress {
             self.stage = Some(stage);
             self.steps_done = 0;
             self.losses.clear();
+            self.losses_of = 0;
             self.seen.clear();
             self.images = 0;
         }
         self.steps_done = self.steps_done.max(steps_done);
         self.images += measures.images;
-        for loss in &measures.losses {
-            self.losses.insert(loss.name.clone(), loss.value);
+        // A slower worker's message of an earlier step may come after a faster one's of a later step.
+        if !measures.losses.is_empty() && steps_done >= self.losses_of {
+            let terms = measures.losses.iter().map(|loss| (loss.name.clone(), loss.value));
+            self.losses = terms.collect();
+            self.losses_of = steps_done;
         }
         self.activity.clone_from(&measures.activity);
         self.seen.push_back(Seen {
@@ -177,6 +183,48 @@ mod tests {
             progress.images_per_second(),
             Some(8.0),
             "what is long past no longer counts"
+        );
+    }
+
+    #[test]
+    fn losses_are_those_of_one_step() {
+        let mut progress = Progress::new(Course::new([StageLength {
+            stage: Stage::Adapt,
+            steps: 10,
+        }]));
+        let measured = |terms: &[(&str, f64)]| Measures {
+            losses: terms
+                .iter()
+                .map(|(name, value)| Measured {
+                    name: (*name).into(),
+                    value: *value,
+                })
+                .collect(),
+            ..Measures::default()
+        };
+        let known = |progress: &Progress| {
+            let terms: Vec<(String, f64)> = progress.losses.clone().into_iter().collect();
+            (progress.steps_done, progress.losses_of, terms)
+        };
+        let now = Instant::now();
+        progress.advance(
+            now,
+            Stage::Adapt,
+            5,
+            &measured(&[("seg", 0.5), ("validation_miou", 0.3)]),
+        );
+        progress.advance(now, Stage::Adapt, 4, &measured(&[("seg", 0.4)]));
+        let of_five = vec![("seg".to_owned(), 0.5), ("validation_miou".to_owned(), 0.3)];
+        assert_eq!(
+            known(&progress),
+            (5, 5, of_five),
+            "a slower worker's step 4 changes nothing"
+        );
+        progress.advance(now, Stage::Adapt, 6, &measured(&[("seg", 0.6)]));
+        assert_eq!(
+            known(&progress),
+            (6, 6, vec![("seg".to_owned(), 0.6)]),
+            "the score of step 5 is not one of step 6"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use ulda_core::ids::{Generation, WorkerId};
 use ulda_core::machine::{Digest, Event, Outcome, Tick, Ticket};
-use ulda_core::stage::{Cursor, Stage};
+use ulda_core::stage::{Course, Cursor, Stage};
 
 use super::drive::{Driver, RunError};
 use super::news::{News, StorageClient};
@@ -186,12 +186,10 @@ impl Driver {
         let Some(slot) = self.slots.get(&worker).copied() else {
             return;
         };
-        let Some(place) = cursor
-            .or_else(|| self.course.start())
-            .map(|cursor| self.measured_at(cursor))
-        else {
+        let Some(cursor) = cursor.or_else(|| self.course.start()) else {
             return;
         };
+        let place = place_of(&self.course, cursor, &measures);
         let (losses, rates) = (&measures.losses, &measures.learning_rates);
         let named = losses
             .iter()
@@ -228,23 +226,6 @@ impl Driver {
             steps_done: place.step,
             measures,
         });
-    }
-
-    /// The stage a step belongs to that led to `cursor`: the start of a stage was reached by the one before.
-    fn measured_at(&self, cursor: Cursor) -> Cursor {
-        if cursor.step > 0 {
-            return cursor;
-        }
-        let before = self
-            .course
-            .stages()
-            .iter()
-            .rev()
-            .find(|length| length.stage < cursor.stage);
-        before.map_or(cursor, |length| Cursor {
-            stage: length.stage,
-            step: length.steps,
-        })
     }
 
     fn reported(&mut self, worker: WorkerId, notice: Notice) {
@@ -319,5 +300,43 @@ fn detached(worker: WorkerId, end: StreamEnd) -> Event {
             cause: format!("sent a message that makes no sense: {refusal}"),
             exit_code: 1,
         },
+    }
+}
+
+/// Where `measures` belong that came with `cursor`: an activity to the step that begins there, all else to the step that
+/// ended there, which at the start of a stage was one of the stage before.
+fn place_of(course: &Course, cursor: Cursor, measures: &Measures) -> Cursor {
+    if cursor.step > 0 || !measures.activity.is_empty() {
+        return cursor;
+    }
+    let mut earlier = course.stages().iter().rev();
+    let before = earlier.find(|length| length.stage < cursor.stage);
+    before.map_or(cursor, |length| Cursor {
+        stage: length.stage,
+        step: length.steps,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ulda_core::stage::{Stage, StageLength};
+
+    use super::*;
+
+    #[test]
+    fn at_the_start_of_a_stage_losses_are_of_the_step_before_and_activities_of_the_first() {
+        let lengths = [(Stage::Pretrain, 6), (Stage::Simulate, 2)];
+        let course = Course::new(lengths.map(|(stage, steps)| StageLength { stage, steps }));
+        let at = |stage, step| Cursor { stage, step };
+        let activity = Measures {
+            activity: "iteration 1 of 3".into(),
+            ..Measures::default()
+        };
+        let place = |cursor, measures: &Measures| place_of(&course, cursor, measures);
+        let ended = Measures::default();
+        assert_eq!(place(at(Stage::Simulate, 0), &ended), at(Stage::Pretrain, 6));
+        assert_eq!(place(at(Stage::Simulate, 1), &ended), at(Stage::Simulate, 1));
+        assert_eq!(place(at(Stage::Pretrain, 0), &ended), at(Stage::Pretrain, 0));
+        assert_eq!(place(at(Stage::Simulate, 0), &activity), at(Stage::Simulate, 0));
     }
 }

@@ -1,7 +1,9 @@
 //! What a coordinator's log says, line by line.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
@@ -15,9 +17,22 @@ pub struct Progress {
     pub images_per_second: Option<f64>,
     #[serde(default)]
     pub seconds_left: Option<u64>,
-    /// Such as `seg=0.5 cross=1.2`.
-    #[serde(default)]
-    pub losses: String,
+    /// Loss terms of `step`, from the line's `loss_…` fields.
+    #[serde(skip)]
+    pub losses: BTreeMap<String, f64>,
+}
+
+impl Progress {
+    fn parse(fields: &Map<String, Value>) -> Option<Self> {
+        let progress: Self = serde_json::from_value(Value::Object(fields.clone())).ok()?;
+        let losses = fields
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("loss_")?.to_owned(), value.as_f64()?)));
+        Some(Self {
+            losses: losses.collect(),
+            ..progress
+        })
+    }
 }
 
 /// How a run ended.
@@ -64,7 +79,7 @@ impl Line {
         let message = field("message");
         match message.as_str() {
             "progress" => {
-                if let Ok(progress) = serde_json::from_value(Value::Object(fields.clone())) {
+                if let Some(progress) = Progress::parse(&fields) {
                     return Self::Progress(progress);
                 }
             }
@@ -111,7 +126,7 @@ mod tests {
     fn lines_of_a_coordinator_are_understood() {
         let progress = Line::parse(
             r#"{"timestamp":"t","level":"INFO","message":"progress","stage":"adapt","step":5,"steps":10,"workers":2,
-            "images_per_second":3.5,"seconds_left":7,"losses":"seg=0.5","activity":""}"#,
+            "images_per_second":3.5,"seconds_left":7,"loss_seg":0.5,"loss_total":null,"activity":""}"#,
         );
         let Line::Progress(progress) = progress else {
             panic!("{progress:?}")
@@ -120,6 +135,7 @@ mod tests {
             (progress.stage.as_str(), progress.step, progress.workers),
             ("adapt", 5, 2)
         );
+        assert_eq!(progress.losses, BTreeMap::from([("seg".to_owned(), 0.5)]));
         assert_eq!(
             Line::parse(
                 r#"{"level":"INFO","message":"over","state":"finished","digest":"ab","exit_code":0}"#

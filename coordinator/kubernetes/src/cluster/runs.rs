@@ -69,7 +69,7 @@ pub struct ProgressView {
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub seconds_left: Option<u64>,
-    pub losses: String,
+    pub losses: BTreeMap<String, f64>,
 }
 
 impl From<Progress> for ProgressView {

@@ -108,7 +108,8 @@ impl Simulate<'_> {
             self.pulse(step, report.iteration)?;
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
-                let note = format!("iteration {} of {}", report.iteration, self.settings.iterations);
+                let (iteration, all) = (report.iteration, self.settings.iterations);
+                let note = format!("step {}: iteration {iteration} of {all}", step + 1);
                 self.context.activity(
                     Cursor {
                         stage: Stage::Simulate,
