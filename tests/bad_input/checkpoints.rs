@@ -25,6 +25,16 @@ const CLIP: &[Case] = &[
         says: &["`clip.checkpoint`", "data` is a folder", "name OpenAI's RN50.pt"],
     },
     Case {
+        name: "CLIP is a device",
+        breaks: nothing,
+        command: &["--set", "clip.checkpoint=/dev/zero"],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "`/dev/zero` is a pipe or a device, not a file",
+        ],
+    },
+    Case {
         name: "CLIP is text",
         breaks: nothing,
         command: &["--set", "clip.checkpoint=run.toml"],
@@ -129,6 +139,17 @@ const SOURCE: &[Case] = &[
         command: &["--set", "pretrain.checkpoint=source.pth"],
         code: BAD_INPUT,
         says: &["`pretrain.checkpoint`", "source.pth", "hint:"],
+    },
+    Case {
+        name: "source checkpoint is a device",
+        breaks: nothing,
+        command: &["--set", "pretrain.checkpoint=/dev/zero"],
+        code: BAD_INPUT,
+        says: &[
+            "`pretrain.checkpoint`",
+            "`/dev/zero` is a device, not a file",
+            "name the checkpoint's file itself",
+        ],
     },
     Case {
         name: "CLIP as source checkpoint",

@@ -26,7 +26,7 @@ pub fn on_sample(error: &SampleError) -> String {
 pub fn on_weights(error: &WeightsError) -> String {
     let advice = match error {
         WeightsError::Read { .. } => "correct the path, or restore the file",
-        WeightsError::Archive { .. } | WeightsError::Safetensors { .. } | WeightsError::Pickle { .. } => {
+        WeightsError::Safetensors { .. } | WeightsError::Pickle { .. } => {
             "is it cut short? copy or download it again"
         }
         WeightsError::Missing { .. } | WeightsError::Shape { .. } | WeightsError::Size { .. } => {

@@ -3,8 +3,7 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 7] = [
-    "cpp/archive.cpp",
+const SOURCES: [&str; 6] = [
     "cpp/autograd.cpp",
     "cpp/batch_norm.cpp",
     "cpp/convolution.cpp",

@@ -83,6 +83,8 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
 fn clip_exists(path: &Path) -> Option<Finding> {
     let wrong = if path.is_dir() {
         "is a folder"
+    } else if path.exists() {
+        "is a pipe or a device, not a file"
     } else {
         "does not exist"
     };

@@ -8,6 +8,7 @@ pub mod clip;
 pub mod head;
 pub mod marks;
 pub mod miniature;
+pub mod pickle;
 mod seeded;
 mod segmentation;
 pub mod text;

@@ -11,7 +11,6 @@ pub type Release = unsafe extern "C" fn(*mut c_void);
 pub type Gather =
     unsafe extern "C" fn(*mut c_void, u32, c_int, *const f64, usize, *mut f64, *mut c_char, usize) -> c_int;
 pub type Hook = unsafe extern "C" fn(*mut c_void, i64, *mut c_char, usize) -> c_int;
-pub type Visit = unsafe extern "C" fn(*mut c_void, *const c_char, usize, *mut c_void);
 
 unsafe extern "C" {
     pub fn ulda_last_error() -> *const c_char;
@@ -84,7 +83,6 @@ unsafe extern "C" {
     pub fn ulda_event_block(event: *mut c_void, index: c_int, id: i64) -> c_int;
     pub fn ulda_event_query(event: *mut c_void, passed: *mut c_int) -> c_int;
     pub fn ulda_event_free(event: *mut c_void);
-    pub fn ulda_archive_read(path: *const c_char, sink: *mut c_void, visit: Visit) -> c_int;
 }
 
 /// Turns the status of the shim's `call` into a result, with the thread's error text.

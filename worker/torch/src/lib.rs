@@ -1,14 +1,14 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
 //! its own, hooks after a gradient is accumulated, the optimiser as one kernel, a convolution with a fast weight gradient
-//! on CPUs, TorchScript archives with their buffers, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver says of itself ([`driver`]).
+//! on CPUs, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver
+//! says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
 //! [`TorchError`]; a panic in a Rust callback becomes an error of the call that ran it. No file or
-//! socket is touched, except by [`archive::read`].
+//! socket is touched.
 //!
 //! [`cuda::load`] comes first in `main`: libtorch decides once per process whether CUDA exists.
 
-pub mod archive;
 mod convolution;
 pub mod cuda;
 pub mod driver;

@@ -1,16 +1,13 @@
-//! Hooks, gradient slots, dropout, archives and switches.
+//! Hooks, gradient slots, dropout and switches.
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tch::{Device, Kind, Tensor};
 use ulda_torch::grad::GradientHooks;
 use ulda_torch::runtime::{self, Autocast, InferenceMode};
-use ulda_torch::{
-    Update, archive, dropout, dropout_parts, fused_sgd, host_values, host_values_mut, set_grad,
-};
+use ulda_torch::{Update, dropout, dropout_parts, fused_sgd, host_values, host_values_mut, set_grad};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -150,30 +147,6 @@ fn dropout_of_parts_has_the_mask_of_each_seed() {
     assert_ne!(parts, dropout_parts(&x, 0.3, &[5, 6, 8]).unwrap());
     let error = dropout_parts(&x, 0.3, &[0; 4]).unwrap_err().to_string();
     assert_eq!(error, "libtorch: dropout: [6, 3, 4, 5] in 4 parts");
-}
-
-#[test]
-fn archives_give_parameters_buffers_and_integers() {
-    let golden = std::env::var_os("ULDA_GOLDEN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden"),
-        std::path::PathBuf::from,
-    );
-    let tensors = archive::read(&golden.join("tiny_clip.pt")).unwrap();
-    let find = |name: &str| &tensors.iter().find(|(known, _)| known == name).unwrap().1;
-    assert_eq!(find("visual.conv1.weight").size(), [4, 3, 3, 3]);
-    assert_eq!(find("visual.conv1.weight").kind(), Kind::Half);
-    assert_eq!(find("visual.bn1.running_var").size(), [4]);
-    assert_eq!(find("visual.bn1.num_batches_tracked").kind(), Kind::Int64);
-    assert_eq!(find("input_resolution").int64_value(&[]), 64);
-}
-
-#[test]
-fn a_file_that_is_no_archive_is_an_error() {
-    let error = archive::read(Path::new("no/such/archive.pt"))
-        .unwrap_err()
-        .to_string();
-    assert!(error.starts_with("libtorch: archive: "), "{error}");
-    assert!(!error.contains("Exception raised from"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Styles as the authors' stage 1 saves them: per image a pickled dictionary of two tensors, `mu_f1` and `std_f1`,
 //! each [C₁, 1, 1]; the file's name is the image's with `.pkl` after it, its folder is the domain's.
 
-use super::pickle::{Value, read_pickle, take};
 use super::{BankStyle, StyleBankError};
+use ulda_model::pickle::{Pickle, PickleValue};
 
 impl BankStyle {
     /// Reads the bytes of one of the authors' files; `origin` names it in messages.
@@ -15,9 +15,10 @@ impl BankStyle {
             reason,
         };
         let read = || -> Result<BankStyle, String> {
-            let dictionary = read_pickle(&mut &*bytes)?;
+            let dictionary = pickle(&mut &*bytes)?;
             let tensor = |key: &str| {
                 let value = dictionary
+                    .root()
                     .entry(key)
                     .ok_or_else(|| format!("there is no `{key}` in it"))?;
                 channels(value).map_err(|reason| format!("`{key}`: {reason}"))
@@ -32,26 +33,36 @@ impl BankStyle {
     }
 }
 
+/// The next of several pickles.
+fn pickle<'a>(bytes: &mut &'a [u8]) -> Result<Pickle<'a>, String> {
+    Pickle::read(bytes).map_err(|error| error.to_string())
+}
+
 /// The values of a pickled tensor [C, 1, 1].
-fn channels(value: &Value) -> Result<Vec<f32>, String> {
+fn channels(value: PickleValue<'_>) -> Result<Vec<f32>, String> {
     let arguments = value
         .call_of("torch._utils", "_rebuild_tensor_v2")
         .ok_or("not a tensor")?;
-    let [storage, offset, size, stride, ..] = arguments else {
+    let [storage, offset, size, stride, ..] = arguments[..] else {
         return Err("a tensor has too few parts".into());
     };
     let values = storage_values(storage)?;
-    let (offset, size, stride) = (offset.index(), size.indices(), stride.indices());
-    let (Some(offset), Some(size), Some(stride)) = (offset, size, stride) else {
+    let (Some(offset), Some(size), Some(stride)) = (offset.int(), size.ints(), stride.ints()) else {
         return Err("a tensor's size, stride or offset is no number".into());
     };
     let ([count, 1, 1], [step, _, _]) = (size.as_slice(), stride.as_slice()) else {
         return Err(format!("the tensor has size {size:?}, expected [channels, 1, 1]"));
     };
+    if usize::try_from(*count).map_or(true, |count| count > values.len()) {
+        return Err(format!(
+            "the tensor has size {size:?}, its storage {} numbers",
+            values.len()
+        ));
+    }
     (0..*count)
         .map(|channel| {
             let at = channel.checked_mul(*step).and_then(|at| at.checked_add(offset));
-            at.and_then(|at| values.get(at))
+            at.and_then(|at| values.get(usize::try_from(at).ok()?))
                 .copied()
                 .ok_or("the tensor reaches past its storage".to_string())
         })
@@ -60,42 +71,37 @@ fn channels(value: &Value) -> Result<Vec<f32>, String> {
 
 /// The numbers of a storage in PyTorch's older format: five pickles (a magic number, a version, the machine, the
 /// storage's description, its key), a count, then the values.
-fn storage_values(value: &Value) -> Result<Vec<f32>, String> {
-    let mut bytes = match value
+fn storage_values(value: PickleValue<'_>) -> Result<Vec<f32>, String> {
+    let arguments = value
         .call_of("torch.storage", "_load_from_bytes")
-        .and_then(|arguments| arguments.first())
-    {
-        Some(first) => match first.as_ref() {
-            Value::Bytes(bytes) => bytes.as_slice(),
-            _ => return Err("a storage is not made of bytes".into()),
-        },
-        None => return Err("a tensor has no storage".into()),
-    };
-    let _magic = read_pickle(&mut bytes)?;
-    let _version = read_pickle(&mut bytes)?;
-    if read_pickle(&mut bytes)?.entry("little_endian") != Some(&Value::Bool(true)) {
+        .ok_or("a tensor has no storage")?;
+    let mut bytes = arguments
+        .first()
+        .and_then(|first| first.bytes())
+        .ok_or("a storage is not made of bytes")?;
+    let _magic = pickle(&mut bytes)?;
+    let _version = pickle(&mut bytes)?;
+    let machine = pickle(&mut bytes)?;
+    if machine.root().entry("little_endian").and_then(PickleValue::bool) != Some(true) {
         return Err("the numbers are not little-endian".into());
     }
-    let described = match read_pickle(&mut bytes)? {
-        Value::Persistent(description) => description,
-        _ => return Err("a storage is not described".into()),
-    };
-    let kind = match described.as_ref() {
-        Value::Tuple(parts) => parts.get(1).map(|kind| kind.as_ref().clone()),
-        _ => None,
-    };
+    let described = pickle(&mut bytes)?;
+    let parts = described.root().persistent_id().and_then(PickleValue::items);
+    let kind = parts
+        .ok_or("a storage is not described")?
+        .get(1)
+        .and_then(|kind| kind.global());
     match kind {
-        Some(Value::Global { name, .. }) if name == "FloatStorage" => {}
-        Some(Value::Global { name, .. }) => return Err(format!("a {name}, expected float32 numbers")),
-        _ => return Err("a storage does not say what it holds".into()),
+        Some((_, "FloatStorage")) => {}
+        Some((_, name)) => return Err(format!("a {name}, expected float32 numbers")),
+        None => return Err("a storage does not say what it holds".into()),
     }
-    let _keys = read_pickle(&mut bytes)?;
-    let mut count = [0u8; 8];
-    count.copy_from_slice(take(&mut bytes, 8)?);
-    let length = usize::try_from(u64::from_le_bytes(count))
+    let _keys = pickle(&mut bytes)?;
+    let (count, rest) = bytes.split_first_chunk().ok_or("it ends early")?;
+    let values = usize::try_from(u64::from_le_bytes(*count))
         .ok()
-        .and_then(|count| count.checked_mul(4));
-    let values = take(&mut bytes, length.ok_or("a storage is too long")?)?;
+        .and_then(|count| rest.get(..count.checked_mul(4)?))
+        .ok_or("it ends early")?;
     Ok(values
         .chunks_exact(4)
         .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
@@ -114,10 +120,7 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_with_a_reason() {
-        assert_eq!(
-            reason(b""),
-            "style bank `a.pkl` is not readable: the file ends early"
-        );
+        assert_eq!(reason(b""), "style bank `a.pkl` is not readable: it ends early");
         assert_eq!(
             reason(b"\x80\x04}."),
             "style bank `a.pkl` is not readable: there is no `mu_f1` in it"
@@ -127,7 +130,7 @@ mod tests {
             reason(not_a_tensor),
             "style bank `a.pkl` is not readable: `mu_f1`: not a tensor"
         );
-        assert!(reason(b"\x89PNG").contains("pickle operation 0x50"));
+        assert!(reason(b"\x89PNG").contains("operation 0x50"));
     }
 
     #[test]
@@ -136,8 +139,58 @@ mod tests {
         assert!(reason(hostile).ends_with("there is no `mu_f1` in it"));
     }
 
+    /// A tensor of two numbers, of this size and stride, in a file of the authors'.
+    fn file(size: i64, stride: i64) -> Vec<u8> {
+        let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let int = |number: i64| [b"\x8a\x08", &number.to_le_bytes()[..]].concat();
+        let storage = [
+            b"N.N.}",
+            &text("little_endian")[..],
+            b"\x88s.(",
+            &text("storage"),
+            b"ctorch\nFloatStorage\ntQ.].",
+            &2_u64.to_le_bytes(),
+            &[0; 8],
+        ]
+        .concat();
+        let tensor = [
+            b"ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\nB",
+            &(storage.len() as u32).to_le_bytes()[..],
+            &storage,
+            b"\x85RK\x00(",
+            &int(size),
+            b"K\x01K\x01t(",
+            &int(stride),
+            b"K\x01K\x01ttR",
+        ]
+        .concat();
+        [
+            b"}",
+            &text("mu_f1")[..],
+            &tensor,
+            b"s",
+            &text("std_f1"),
+            &tensor,
+            b"s.",
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused_at_once() {
+        let style = BankStyle::from_authors_pickle(&file(2, 1), "a.pkl").unwrap();
+        assert_eq!(style.mean, [0.0, 0.0]);
+        for (size, stride) in [(1 << 60, 0), (-1, 1), (3, 0)] {
+            let said = reason(&file(size, stride));
+            assert!(said.ends_with("its storage 2 numbers"), "{said}");
+        }
+        for stride in [2, -1, i64::MAX] {
+            assert!(reason(&file(2, stride)).ends_with("the tensor reaches past its storage"));
+        }
+    }
+
     #[test]
     fn an_endless_file_ends() {
-        assert!(reason(&vec![b'N'; 100_000]).contains("more than 1000 steps"));
+        assert!(reason(&vec![b'N'; 2_000_000]).contains("more than 1000000 operations"));
     }
 }

@@ -5,7 +5,6 @@
 
 mod authors;
 mod file;
-mod pickle;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use tch::{Device, Tensor};
 
 use crate::clip::{EncodeError, TextEncoder};
 use crate::text::{CLASSES, TEMPLATES, embed_prompt, region_prompt};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{Weights, WeightsError, read_safetensors};
 
 /// The text bank cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,7 @@ fn load(path: &Path) -> Option<Entry> {
     if !path.exists() {
         return None;
     }
-    let sound = Tensor::read_safetensors(path)
+    let sound = read_safetensors(path)
         .map_err(|error| error.to_string())
         .and_then(|named| {
             let find = |wanted: &str| {

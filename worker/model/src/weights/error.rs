@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use tch::Kind;
-use ulda_torch::TorchError;
+use safetensors::SafeTensorError;
+
+use crate::pickle::PickleError;
+use crate::weights::TensorProblem;
+use crate::weights::source::MOST_BYTES;
 
 /// A checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,30 +36,66 @@ pub enum WeightsError {
          hint: load it in Python and `torch.save` it again", .path.display()
     )]
     LegacyPickle { path: PathBuf },
-    #[error("read checkpoint `{}` as a TorchScript archive", .path.display())]
-    Archive {
-        path: PathBuf,
-        #[source]
-        source: TorchError,
-    },
     #[error("read checkpoint `{}` as safetensors", .path.display())]
     Safetensors {
         path: PathBuf,
         #[source]
-        source: tch::TchError,
+        source: SafeTensorError,
     },
-    #[error("read checkpoint `{}` as a PyTorch pickle", .path.display())]
+    #[error("read entry `{entry}` of checkpoint `{}` as a pickle", .path.display())]
     Pickle {
         path: PathBuf,
+        entry: String,
         #[source]
-        source: candle_core::Error,
+        source: PickleError,
     },
-    #[error("checkpoint `{}`: tensor `{tensor}` has kind {found:?}, expected floats or integers", .path.display())]
-    Kind {
+    #[error("checkpoint `{}` is {found}, not a file; hint: name the checkpoint's file itself", .path.display())]
+    NotAFile { path: PathBuf, found: &'static str },
+    #[error(
+        "checkpoint `{}` has {bytes} bytes, at most {MOST_BYTES} are read; hint: keep the model's weights alone in it, \
+         without an optimiser's", .path.display()
+    )]
+    TooLarge { path: PathBuf, bytes: u64 },
+    #[error(
+        "checkpoint `{}` has a safetensors header of {bytes} bytes, longer than any checkpoint's; \
+         hint: name another checkpoint, or download it again", .path.display()
+    )]
+    Header { path: PathBuf, bytes: u64 },
+    #[error(
+        "checkpoint `{}`: its entry `{entry}` {problem}; hint: load it in Python and `torch.save` its state dict", .path.display()
+    )]
+    Entry {
+        path: PathBuf,
+        entry: String,
+        problem: EntryProblem,
+    },
+    #[error(
+        "checkpoint `{}`: tensor `{tensor}` {problem}; hint: load it in Python and `torch.save` its state dict, \
+         or download it again", .path.display()
+    )]
+    Tensor {
         path: PathBuf,
         tensor: String,
-        found: Kind,
+        problem: TensorProblem,
     },
+    #[error(
+        "checkpoint `{}`: its {module} of class `{class}` is not stored as attributes, but by code of its own, \
+         which is never run; hint: load it in Python only if you trust it, and `torch.save` its state dict", .path.display()
+    )]
+    OwnSetState {
+        path: PathBuf,
+        module: String,
+        class: String,
+    },
+    #[error(
+        "checkpoint `{}` has {limit}, more than any checkpoint of the method; hint: name another checkpoint", .path.display()
+    )]
+    Limit { path: PathBuf, limit: LimitReached },
+    #[error(
+        "checkpoint `{}` holds no tensors at its top or under `model_state`{}; \
+         hint: `torch.save` the state dict itself, or under `model_state`", .path.display(), but(.keys)
+    )]
+    NoTensors { path: PathBuf, keys: Vec<String> },
     #[error("checkpoint `{}` lacks {} tensor(s): {}", .path.display(), .missing.len(), list(.missing))]
     Missing { path: PathBuf, missing: Vec<String> },
     #[error(
@@ -83,6 +122,51 @@ pub enum WeightsError {
     },
 }
 
+/// Why an entry of an archive is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryProblem {
+    #[error("is not there")]
+    Missing,
+    #[error("is there twice")]
+    Twice,
+    #[error("has a name that is not UTF-8")]
+    NotUtf8,
+    #[error("is compressed or has two lengths, as PyTorch writes no tensor and no pickle")]
+    Compressed,
+    #[error("has {bytes} bytes, at most {most_bytes} are read")]
+    TooLarge { bytes: u64, most_bytes: u64 },
+    #[error("lies outside of the file")]
+    OutOfFile,
+    #[error("names entries that lie in each other")]
+    Overlap,
+    #[error("names more than {most} entries")]
+    TooMany { most: u64 },
+    #[error("says that it has {said} entries and has {found}")]
+    Count { said: u64, found: u64 },
+    #[error("is malformed: {0}")]
+    Malformed(rawzip::Error),
+    #[error("does not say `little`, the only order of bytes that is read")]
+    ByteOrder,
+}
+
+/// What a checkpoint has too much of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitReached {
+    #[error("more than {0} tensors")]
+    Tensors(usize),
+    #[error("modules with more than {0} attributes")]
+    Attributes(usize),
+    #[error("modules nested more than {0} deep")]
+    Nesting(usize),
+    #[error("a tensor whose name begins with `{0}` and is longer")]
+    Name(String),
+}
+
+/// As much of a name in a file as a message shows.
+pub fn shortened(name: &str) -> &str {
+    name.char_indices().nth(100).map_or(name, |(end, _)| &name[..end])
+}
+
 /// At most twelve names.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 12;
@@ -90,6 +174,14 @@ fn list(names: &[String]) -> String {
     match names.len().checked_sub(SHOWN) {
         Some(rest) if rest > 0 => format!("{} and {rest} more", shown.join(", ")),
         _ => shown.join(", "),
+    }
+}
+
+fn but(keys: &[String]) -> String {
+    if keys.is_empty() {
+        String::new()
+    } else {
+        format!(", but {}", list(keys))
     }
 }
 

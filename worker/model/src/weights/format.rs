@@ -1,20 +1,23 @@
 //! The three file formats, told apart by content.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::Path;
 
-use candle_core::DType;
 use tch::Tensor;
-use zip::{CompressionMethod, ZipArchive};
 
-use crate::weights::WeightsError;
+use crate::pickle::Pickle;
+use crate::weights::archive::StoredArchive;
+use crate::weights::error::shortened;
+use crate::weights::pickled::{CollectedTensors, StoredValue};
+use crate::weights::source::{CheckpointFile, MOST_BYTES};
+use crate::weights::strided::{MemoryBudget, numbers};
+use crate::weights::{EntryProblem, StridedTensor, TensorProblem, WeightsError, safetensors};
 
 /// Format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightsKind {
-    /// Zip with code, such as OpenAI's `RN50.pt`.
+    /// Zip of a pickled model and its code, such as OpenAI's `RN50.pt`. The code is not looked at.
     TorchScript,
     Safetensors,
     /// Zip with a pickled state dict, such as the published source checkpoints.
@@ -31,117 +34,114 @@ impl fmt::Display for WeightsKind {
     }
 }
 
-pub fn recognise(path: &Path) -> Result<WeightsKind, WeightsError> {
-    let failed = |source| WeightsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut head = Vec::new();
-    (&mut file).take(9).read_to_end(&mut head).map_err(failed)?;
+/// Reads the tensors of a checkpoint; nothing that the file holds is run.
+pub fn read(path: &Path) -> Result<(WeightsKind, Vec<(String, Tensor)>), WeightsError> {
+    let source = CheckpointFile::open(path)?;
+    let head = source.bytes(0, 9)?;
     if head.starts_with(b"PK\x03\x04") {
-        return archive_kind(path, file);
+        return read_archive(&source);
     }
     if let [0x80, 2..=5, ..] = head[..] {
         return Err(WeightsError::LegacyPickle {
             path: path.to_owned(),
         });
     }
-    let header = head.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
-    match header {
-        // The bound is the format's own.
-        Some(size) if head.get(8) == Some(&b'{') && size <= 100_000_000 => {
-            if 8 + size > length {
-                return Err(WeightsError::Truncated {
-                    path: path.to_owned(),
-                    what: "the safetensors header ends beyond the file",
-                });
-            }
-            Ok(WeightsKind::Safetensors)
-        }
-        _ => Err(WeightsError::NotACheckpoint {
-            path: path.to_owned(),
-        }),
-    }
+    Ok((WeightsKind::Safetensors, safetensors::read(&source)?))
 }
 
-/// Tells the two zipped formats apart by their entries, and checks the checksums of the stored ones
-/// (all tensors are; only code is compressed), since libtorch's own reader does not.
-fn archive_kind(path: &Path, file: File) -> Result<WeightsKind, WeightsError> {
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|_| WeightsError::Truncated {
-        path: path.to_owned(),
-        what: "it starts as a zip archive but has no directory at its end",
+fn read_archive(source: &CheckpointFile<'_>) -> Result<(WeightsKind, Vec<(String, Tensor)>), WeightsError> {
+    const PICKLE: &str = "data.pkl";
+    const MOST_PICKLE_BYTES: u64 = 64 << 20;
+    let archive = StoredArchive::open(source)?;
+    if !archive.has(PICKLE) {
+        return Err(WeightsError::NotACheckpoint {
+            path: source.path.to_owned(),
+        });
+    }
+    if archive.has("byteorder") && archive.read("byteorder", 16)? != b"little" {
+        return Err(WeightsError::Entry {
+            path: source.path.to_owned(),
+            entry: archive.full_name("byteorder"),
+            problem: EntryProblem::ByteOrder,
+        });
+    }
+    let bytes = archive.read(PICKLE, MOST_PICKLE_BYTES)?;
+    let pickle = Pickle::read(&mut &bytes[..]).map_err(|error| WeightsError::Pickle {
+        path: source.path.to_owned(),
+        entry: archive.full_name(PICKLE),
+        source: error,
     })?;
-    let has = |name: &str| archive.file_names().any(|entry| entry.ends_with(name));
-    let kind = match (has("/constants.pkl"), has("/data.pkl")) {
-        (true, _) => WeightsKind::TorchScript,
-        (false, true) => WeightsKind::Pickle,
-        (false, false) => {
-            return Err(WeightsError::NotACheckpoint {
-                path: path.to_owned(),
-            });
-        }
+    let (kind, collected) = if archive.has("constants.pkl") {
+        (
+            WeightsKind::TorchScript,
+            CollectedTensors::of_module(source.path, pickle.root())?,
+        )
+    } else {
+        (
+            WeightsKind::Pickle,
+            CollectedTensors::of_state(source.path, pickle.root())?,
+        )
     };
-    for index in 0..archive.len() {
-        let name = archive.name_for_index(index).unwrap_or("?").to_owned();
-        let damaged = |source| WeightsError::Damaged {
-            path: path.to_owned(),
-            entry: name.clone(),
-            source,
-        };
-        let stored = archive
-            .by_index_raw(index)
-            .map(|entry| entry.compression() == CompressionMethod::Stored)
-            .map_err(|error| damaged(error.into()))?;
-        if stored {
-            let mut entry = archive.by_index(index).map_err(|error| damaged(error.into()))?;
-            std::io::copy(&mut entry, &mut std::io::sink()).map_err(damaged)?;
-        }
-    }
-    Ok(kind)
+    Ok((kind, read_tensors(source, &archive, collected)?))
 }
 
-pub fn read(path: &Path, kind: WeightsKind) -> Result<Vec<(String, Tensor)>, WeightsError> {
-    match kind {
-        WeightsKind::TorchScript => ulda_torch::archive::read(path).map_err(|source| WeightsError::Archive {
-            path: path.to_owned(),
-            source,
-        }),
-        WeightsKind::Safetensors => {
-            Tensor::read_safetensors(path).map_err(|source| WeightsError::Safetensors {
-                path: path.to_owned(),
-                source,
-            })
-        }
-        WeightsKind::Pickle => pickle(path).map_err(|source| WeightsError::Pickle {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-/// Reading a pickle this way never executes code. Training checkpoints keep the state dict under
-/// `model_state`, beside an optimiser state and a NumPy scalar that are left alone.
-fn pickle(path: &Path) -> candle_core::Result<Vec<(String, Tensor)>> {
-    use candle_core::pickle::PthTensors;
-    let nested = PthTensors::new(path, Some("model_state"));
-    let state = match nested {
-        Ok(state) if !state.tensor_infos().is_empty() => state,
-        _ => PthTensors::new(path, None)?,
+/// Checks all descriptions, then reads storage by storage, each once.
+fn read_tensors(
+    source: &CheckpointFile<'_>,
+    archive: &StoredArchive<'_>,
+    collected: CollectedTensors<'_>,
+) -> Result<Vec<(String, Tensor)>, WeightsError> {
+    let refused = |tensor: &str, problem| WeightsError::Tensor {
+        path: source.path.to_owned(),
+        tensor: shortened(tensor).to_owned(),
+        problem,
     };
-    let mut named = Vec::new();
-    for name in state.tensor_infos().keys() {
-        let Some(tensor) = state.get(name)? else { continue };
-        let shape: Vec<i64> = tensor.dims().iter().map(|&dimension| dimension as i64).collect();
-        let flat = tensor.flatten_all()?;
-        let values = match tensor.dtype() {
-            DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {
-                Tensor::from_slice(&flat.to_dtype(DType::I64)?.to_vec1::<i64>()?)
+    let mut budget = MemoryBudget::of_file(source.length);
+    let mut named = Vec::with_capacity(collected.found.len());
+    let mut storages: BTreeMap<&str, Vec<(String, StridedTensor<'_>)>> = BTreeMap::new();
+    for (name, stored) in collected.found {
+        match stored {
+            StoredValue::Integer(number) => named.push((name, Tensor::from(number))),
+            StoredValue::Tensor(tensor) => {
+                budget
+                    .take(&tensor.size, tensor.kind)
+                    .map_err(|problem| refused(&name, problem))?;
+                storages.entry(tensor.storage).or_default().push((name, tensor));
             }
-            _ => Tensor::from_slice(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
-        };
-        named.push((name.clone(), values.reshape(shape)));
+        }
+    }
+    for (key, tensors) in storages {
+        let entry = format!("data/{key}");
+        let bytes = archive.read(&entry, MOST_BYTES)?;
+        let mut rows = Vec::new();
+        for (name, tensor) in tensors {
+            let made = make(&tensor, &bytes, &mut rows, || archive.full_name(&entry));
+            named.push((name.clone(), made.map_err(|problem| refused(&name, problem))?));
+        }
     }
     Ok(named)
+}
+
+/// `rows` keeps the storage's numbers by kind, for all tensors that are views of it.
+fn make(
+    tensor: &StridedTensor<'_>,
+    bytes: &[u8],
+    rows: &mut Vec<(tch::Kind, Tensor)>,
+    entry: impl Fn() -> String,
+) -> Result<Tensor, TensorProblem> {
+    let needed = tensor.reach_bytes()?;
+    if needed > bytes.len() as u64 {
+        return Err(TensorProblem::OutOfStorage {
+            entry: entry(),
+            needed,
+            found: bytes.len() as u64,
+        });
+    }
+    if let Some((_, row)) = rows.iter().find(|(kind, _)| *kind == tensor.kind) {
+        return tensor.view(row);
+    }
+    let row = numbers(bytes, tensor.kind)?;
+    let made = tensor.view(&row);
+    rows.push((tensor.kind, row));
+    made
 }

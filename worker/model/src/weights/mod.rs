@@ -1,8 +1,13 @@
 //! Named tensors of a checkpoint, whatever format it came in.
 
+mod archive;
 mod error;
 mod format;
 mod picker;
+mod pickled;
+mod safetensors;
+mod source;
+mod strided;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +15,12 @@ use std::path::{Path, PathBuf};
 
 use tch::{Kind, Tensor};
 
-pub use error::WeightsError;
+pub use error::{EntryProblem, LimitReached, WeightsError};
 pub use format::WeightsKind;
 pub use picker::Picker;
+pub(crate) use safetensors::read_safetensors;
+use strided::StridedTensor;
+pub use strided::TensorProblem;
 
 /// The tensors of one checkpoint, on the CPU: floats as f32, integers as i64.
 pub struct Weights {
@@ -36,14 +44,15 @@ impl fmt::Debug for Weights {
 
 impl Weights {
     /// Reads `path`, recognising its format by content: a TorchScript archive (OpenAI's `RN50.pt`),
-    /// safetensors, or a pickled state dict (`.pth`), plain or under `model_state`.
+    /// safetensors, or a pickled state dict (`.pth`), plain or under `model_state`. No code that a checkpoint holds is
+    /// run, and time and memory are bounded by the file's length and fixed limits, whatever it says of itself.
     ///
     /// # Errors
-    /// The file cannot be read, is cut short, is of another format, or stores a kind of tensor that no
-    /// supported checkpoint has.
+    /// The file cannot be read, is cut short, is of another format, is malformed or beyond a limit, or stores a kind of
+    /// tensor that no supported checkpoint has.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let kind = format::recognise(path)?;
-        Self::from_tensors(path, kind, format::read(path, kind)?)
+        let (kind, named) = format::read(path)?;
+        Self::from_tensors(path, kind, named)
     }
 
     /// Weights that were made in memory; `path` is what errors will name.
@@ -61,10 +70,10 @@ impl Weights {
                 Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double => Kind::Float,
                 Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64 | Kind::Bool => Kind::Int64,
                 found => {
-                    return Err(WeightsError::Kind {
+                    return Err(WeightsError::Tensor {
                         path: path.to_owned(),
                         tensor: name,
-                        found,
+                        problem: TensorProblem::StorageKind(format!("{found:?}")),
                     });
                 }
             };
