@@ -7,6 +7,7 @@ use clap::Args;
 
 use ulda_core::spec::{DeviceChoice, Precision};
 
+use crate::advice::with_hint;
 use crate::device::Sight;
 use crate::predict::{Model, PredictError, collect_images};
 use crate::trainer::exit;
@@ -37,12 +38,13 @@ impl Predict {
         match self.predict(cuda) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {}", crate::with_causes(&error));
+                eprintln!("error: {}", with_hint(&error));
                 let bad_input = !matches!(
                     error,
                     PredictError::Io { .. } | PredictError::Picture(_) | PredictError::Stage(_)
                 );
-                ExitCode::from(if bad_input { exit::BAD_INPUT } else { exit::FAILED })
+                let code = if bad_input { exit::BAD_INPUT } else { exit::FAILED };
+                ExitCode::from(exit::of(&error, code))
             }
         }
     }
