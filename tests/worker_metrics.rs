@@ -6,12 +6,9 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
 
-use ulda_tests::{Program, World};
+use ulda_tests::{Program, World, get};
 
 /// Type and labels of each metric, by its full name.
 type Listing = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -32,18 +29,6 @@ fn documented() -> Listing {
             )
         })
         .collect()
-}
-
-/// The body of an answer; `None` where nobody answers.
-fn get(address: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.contains(" 200 OK").then(|| body.to_owned())
 }
 
 /// Adds what one scrape holds: each metric has HELP, its unit in its name, and run and rank on all samples.

@@ -11,12 +11,16 @@
 
 mod binaries;
 pub mod credentials;
+mod flood;
+mod http;
 mod left;
 mod program;
 mod scratch;
 mod world;
 
 pub use binaries::binary;
+pub use flood::{Flood, limit_descriptors};
+pub use http::get;
 pub use left::{Final, Json, checkpoints, tensor_bytes};
 pub use program::{Ended, Program};
 pub use world::{World, copy_tree, png_files};

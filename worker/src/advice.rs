@@ -4,6 +4,7 @@ use std::error::Error;
 
 use ulda_data::SampleError;
 use ulda_model::WeightsError;
+use ulda_net::Shortage;
 
 const HINT: &str = "hint:";
 
@@ -37,8 +38,18 @@ pub fn on_weights(error: &WeightsError) -> String {
     with_advice(error, advice)
 }
 
-fn with_advice(error: &dyn Error, advice: &str) -> String {
+/// The error with its causes; where the system was short of something, with what to do about that.
+#[must_use]
+pub fn with_hint(error: &(dyn Error + 'static)) -> String {
     let text = crate::with_causes(error);
+    match Shortage::of(error).map(Shortage::hint) {
+        Some(hint) if !text.contains(hint) => format!("{text}; {HINT} {hint}"),
+        Some(_) | None => text,
+    }
+}
+
+fn with_advice(error: &(dyn Error + 'static), advice: &str) -> String {
+    let text = with_hint(error);
     if text.contains(HINT) {
         text
     } else {
@@ -49,6 +60,19 @@ fn with_advice(error: &dyn Error, advice: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_few_descriptors_are_no_fault_of_the_file() {
+        let told = on_sample(&SampleError::Unreadable {
+            path: "a.png".into(),
+            source: std::io::Error::from_raw_os_error(libc::EMFILE),
+        });
+        assert_eq!(
+            told,
+            "cannot read `a.png`: Too many open files (os error 24); hint: too many open files: raise the hard limit \
+             (`ulimit -n`) of this process"
+        );
+    }
 
     #[test]
     fn advice_comes_last_and_once() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use ulda_core::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_core::stage::Stage;
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
+use ulda_net::Shortage;
 use ulda_storage::Counters;
 use ulda_storage::fetch::Inputs;
 
@@ -17,6 +18,8 @@ pub struct Finding {
     pub key: String,
     pub what: String,
     pub hint: String,
+    /// Nothing may be wrong with the input: the system was short of descriptors or memory.
+    pub is_temporary: bool,
 }
 
 impl Finding {
@@ -28,6 +31,15 @@ impl Finding {
             key: key.to_owned(),
             what: tidy(what),
             hint: tidy(hint),
+            is_temporary: false,
+        }
+    }
+
+    /// The same, and whether `error` is about the input at all.
+    fn of(key: &str, error: &(dyn std::error::Error + 'static), text: &str) -> Self {
+        Self {
+            is_temporary: Shortage::of(error).is_some(),
+            ..Self::new(key, text)
         }
     }
 }
@@ -43,6 +55,7 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
                 what,
                 hint: "is this worker of the same build as its coordinator? build both with `make`"
                     .to_owned(),
+                is_temporary: false,
             }];
         }
     };
@@ -56,7 +69,7 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let mut bring = |key: &str, path: &Path| match inputs.bring_input(key, path) {
         Ok(path) => Some(path),
         Err(error) => {
-            findings.push(Finding::new(key, &error.cause.to_string()));
+            findings.push(Finding::of(key, &error.cause, &error.cause.to_string()));
             None
         }
     };
@@ -99,7 +112,7 @@ fn read_spec(path: &Path) -> Result<RunSpec, String> {
 
 fn note<T>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
     outcome
-        .map_err(|error| findings.push(Finding::new(key, &crate::advice::on_weights(&error))))
+        .map_err(|error| findings.push(Finding::of(key, &error, &crate::advice::on_weights(&error))))
         .ok()
 }
 
@@ -135,6 +148,7 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
                 key: "clip.checkpoint".to_owned(),
                 what: "has no attention pool, which the scene loss and the rectifier need".to_owned(),
                 hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
+                is_temporary: false,
             });
         }
         return;
@@ -145,6 +159,7 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
             key: "simulate.scene_pool".to_owned(),
             what: format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
             hint: format!("set it to {side}"),
+            is_temporary: false,
         });
     }
 }
@@ -184,6 +199,7 @@ fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbo
                 clip.config().low_channels()
             ),
             hint: "use a source checkpoint trained on the same CLIP model".to_owned(),
+            is_temporary: false,
         });
     }
 }

@@ -86,7 +86,7 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
             if finding.hint.is_empty() {
                 finding.hint = advice_on_set(&cause).to_owned();
             }
-            return vec![finding];
+            return vec![finding.caused_by(&cause)];
         }
     };
     let crop = look.crop.map(|(_, side)| Size {
@@ -108,7 +108,7 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
             if told.hint.is_empty() {
                 told.hint = advice_on_sample(&finding.error).to_owned();
             }
-            told
+            told.caused_by(&finding.error)
         })
         .collect();
     if found.len() > TOLD {

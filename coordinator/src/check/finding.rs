@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use ulda_net::Shortage;
 
 use crate::exit::Exit;
 
@@ -13,7 +14,12 @@ pub struct Finding {
     pub what: String,
     #[serde(default)]
     pub hint: String,
-    #[serde(skip)]
+    #[serde(
+        skip_serializing,
+        rename = "is_temporary",
+        default,
+        deserialize_with = "remedy_of"
+    )]
     pub remedy: Remedy,
 }
 
@@ -26,6 +32,14 @@ pub enum Remedy {
     Time,
 }
 
+/// What mends a finding of the worker.
+fn remedy_of<'de, D: serde::Deserializer<'de>>(told: D) -> Result<Remedy, D::Error> {
+    bool::deserialize(told).map(|is_temporary| match is_temporary {
+        true => Remedy::Time,
+        false => Remedy::Person,
+    })
+}
+
 impl Finding {
     /// Something that a person has to mend.
     #[must_use]
@@ -35,6 +49,20 @@ impl Finding {
             what: what.into(),
             hint: hint.into(),
             remedy: Remedy::Person,
+        }
+    }
+
+    /// The same finding where `error` is about the input; where the system was short of descriptors or memory, one that
+    /// passes.
+    #[must_use]
+    pub fn caused_by(self, error: &(dyn std::error::Error + 'static)) -> Self {
+        match Shortage::of(error) {
+            None => self,
+            Some(shortage) => Self {
+                hint: shortage.hint().to_owned(),
+                remedy: Remedy::Time,
+                ..self
+            },
         }
     }
 

@@ -45,7 +45,7 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
     if let Some(address) = extent.listen
         && let Err(cause) = crate::rpc::bind(address).await
     {
-        findings.push(Finding::of_text("--listen", &cause.to_string()));
+        findings.push(Finding::of_text("--listen", &cause.to_string()).caused_by(&cause));
     }
     let (owned, depth) = (spec.clone(), extent.depth);
     let looked = tokio::task::spawn_blocking(move || {

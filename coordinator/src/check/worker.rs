@@ -23,10 +23,8 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
     let folder = std::env::temp_dir();
     let file = folder.join(format!("ulda-check-{}.toml", std::process::id()));
     if let Err(cause) = std::fs::write(&file, spec.to_toml()) {
-        return vec![Finding::of_text(
-            "disk",
-            &format!("write `{}`: {cause}", file.display()),
-        )];
+        let text = format!("write `{}`: {cause}", file.display());
+        return vec![Finding::of_text("disk", &text).caused_by(&cause)];
     }
     let found = run(binary, &file).await;
     // Left behind, it would only be overwritten by the next check.
@@ -51,7 +49,13 @@ async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
         .output();
     let output = match tokio::time::timeout(DEADLINE, output).await {
         Ok(Ok(output)) => output,
-        Ok(Err(cause)) => return failed(format!("cannot be started: {cause}"), "check --worker-binary"),
+        Ok(Err(cause)) => {
+            let found = failed(format!("cannot be started: {cause}"), "check --worker-binary");
+            return found
+                .into_iter()
+                .map(|finding| finding.caused_by(&cause))
+                .collect();
+        }
         Err(_) => {
             return failed(
                 format!("did not end within {} s", DEADLINE.as_secs()),
@@ -66,7 +70,10 @@ async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
         .collect();
     let as_agreed = match output.status.code() {
         Some(0) => true,
-        Some(code) => code == i32::from(Exit::BadInput.code()) && !findings.is_empty(),
+        Some(code) => {
+            let expected = [Exit::BadInput, Exit::Unavailable].map(|exit| i32::from(exit.code()));
+            expected.contains(&code) && !findings.is_empty()
+        }
         None => false,
     };
     if as_agreed {

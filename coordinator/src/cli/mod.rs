@@ -37,6 +37,12 @@ use crate::exit::{Exit, Stop};
 /// # Errors
 /// The cause, with the exit code that belongs to it.
 pub fn run(cli: Cli) -> Result<Exit, Stop> {
+    // Workers that are started here inherit it.
+    if let Err(cause) = ulda_net::raise_descriptor_limit() {
+        say(format_args!(
+            "warning: the limit of open files stays as it is: {cause}"
+        ));
+    }
     match cli.verb {
         None => train::train(&cli.train),
         Some(Verb::Train(arguments)) => train::train(&arguments),

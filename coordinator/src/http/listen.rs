@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use ulda_net::{Admission, AdmissionCaps, serve_http};
 
 use super::routes::router;
 use super::site::Site;
@@ -86,24 +87,21 @@ async fn bind_to(address: SocketAddr) -> Result<TcpListener, HttpError> {
 pub struct HttpServer {
     site: Arc<Site>,
     closing: CancellationToken,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 /// Serves `site` on `listener`.
 #[must_use]
 pub fn serve(listener: TcpListener, site: Site) -> HttpServer {
     let closing = site.closing();
-    let until = closing.clone();
     let site = Arc::new(site);
-    let serving = axum::serve(
+    let admission = Admission::new("status page", AdmissionCaps::of_process());
+    let task = tokio::spawn(serve_http(
         listener,
-        router(site.clone()).into_make_service_with_connect_info::<SocketAddr>(),
-    );
-    let task = tokio::spawn(async move {
-        serving
-            .with_graceful_shutdown(async move { until.cancelled().await })
-            .await
-    });
+        router(site.clone()),
+        admission,
+        closing.clone(),
+    ));
     HttpServer { site, closing, task }
 }
 

@@ -19,7 +19,6 @@ use super::stop;
 use super::targets::targets;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
-use crate::status;
 
 /// Longest wait for an answer that reads the journal.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -109,9 +108,8 @@ async fn live(State(site): Shared) -> Response {
 
 async fn api_status(State(site): Shared) -> Response {
     answered("the status", move || {
-        let status = status::gather(site.directory()).map_err(|cause| cause.to_string())?;
-        let json = serde_json::to_string_pretty(&status).map_err(|cause| cause.to_string())?;
-        Ok::<_, String>(typed("application/json", json + "\n"))
+        let status = site.status()?;
+        Ok::<_, String>(typed("application/json", status.to_string()))
     })
     .await
 }

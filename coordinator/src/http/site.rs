@@ -5,16 +5,18 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use ulda_net::AdmissionCaps;
 
 use super::stop::Stopper;
 use crate::observe::Live;
 use crate::observe::metrics::Exposition;
 use crate::observe::status_page::{self, PageError};
 use crate::run_directory::RunDirectory;
+use crate::status;
 
 /// Pages that may listen for changes at the same time.
 const LISTENERS: usize = 64;
-/// A page is not rendered again for this long, nor for ten times as long as it took.
+/// Page and status are not made again for this long, nor for ten times as long as it took.
 const FRESH: Duration = Duration::from_secs(1);
 /// An owner that has not looked around for this long is stuck; longer than a journal commit may take.
 const LOOKS_EVERY: Duration = Duration::from_secs(90);
@@ -30,7 +32,8 @@ pub struct Site {
     stopper: Option<Stopper>,
     closing: CancellationToken,
     pub(super) seats: Arc<Semaphore>,
-    rendered: Mutex<Option<Rendered>>,
+    live_part: Mutex<Option<Rendered>>,
+    status: Mutex<Option<Rendered>>,
     scrapes: watch::Sender<Scrapes>,
 }
 
@@ -51,7 +54,7 @@ struct Served {
 
 #[derive(Clone, Debug)]
 struct Rendered {
-    live: Arc<str>,
+    text: Arc<str>,
     until: Instant,
     /// Nothing comes after it.
     last: bool,
@@ -76,8 +79,12 @@ impl Site {
             served,
             stopper: None,
             closing: CancellationToken::new(),
-            seats: Arc::new(Semaphore::new(LISTENERS)),
-            rendered: Mutex::new(None),
+            // Half of what one address may hold: its other requests are answered whatever pages are open there.
+            seats: Arc::new(Semaphore::new(
+                LISTENERS.min(AdmissionCaps::of_process().per_peer / 2),
+            )),
+            live_part: Mutex::new(None),
+            status: Mutex::new(None),
             scrapes: watch::Sender::new(Scrapes::default()),
         }
     }
@@ -156,20 +163,40 @@ impl Site {
         changed.max().unwrap_or(0)
     }
 
-    /// The changing part of the page. Reads the journal, so not for async threads; whoever comes while it
-    /// is rendered gets the same. Once the site closes it is rendered a last time.
+    /// The changing part of the page. Reads the journal, so not for async threads.
     pub(super) fn live_part(&self) -> Result<Arc<str>, PageError> {
-        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fresh(&self.live_part, || {
+            let live = self.served.as_ref().map(|served| served.live.borrow().clone());
+            status_page::live_part(&self.directory, live.as_ref())
+        })
+    }
+
+    /// What `coordinator status -o json` prints. Reads the journal, so not for async threads.
+    pub(super) fn status(&self) -> Result<Arc<str>, String> {
+        self.fresh(&self.status, || {
+            let status = status::gather(&self.directory).map_err(|cause| cause.to_string())?;
+            let json = serde_json::to_string_pretty(&status).map_err(|cause| cause.to_string())?;
+            Ok(json + "\n")
+        })
+    }
+
+    /// What `kept` holds, or else what `make` makes; whoever comes meanwhile gets the same. Once the site closes it is made a
+    /// last time.
+    fn fresh<E>(
+        &self,
+        kept: &Mutex<Option<Rendered>>,
+        make: impl FnOnce() -> Result<String, E>,
+    ) -> Result<Arc<str>, E> {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
         let last = self.closing.is_cancelled();
         let is_fresh = |rendered: &&Rendered| rendered.last || (!last && began < rendered.until);
-        if let Some(fresh) = rendered.as_ref().filter(is_fresh) {
-            return Ok(fresh.live.clone());
+        if let Some(fresh) = kept.as_ref().filter(is_fresh) {
+            return Ok(fresh.text.clone());
         }
-        let live = self.served.as_ref().map(|served| served.live.borrow().clone());
-        let text: Arc<str> = status_page::live_part(&self.directory, live.as_ref())?.into();
-        *rendered = Some(Rendered {
-            live: text.clone(),
+        let text: Arc<str> = make()?.into();
+        *kept = Some(Rendered {
+            text: text.clone(),
             until: Instant::now() + FRESH.max(10 * began.elapsed()),
             last,
         });
@@ -179,7 +206,27 @@ impl Site {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn many_who_ask_for_the_status_cost_one_reading_of_the_journal() {
+        let site = Site::of_directory(RunDirectory::at("/no such run"));
+        let made = Cell::new(0);
+        let ask = || {
+            let make = || {
+                made.set(made.get() + 1);
+                Ok::<_, ()>(format!("status {}", made.get()))
+            };
+            site.fresh(&site.status, make).unwrap()
+        };
+        for _ in 0..100 {
+            assert_eq!(&*ask(), "status 1");
+        }
+        site.closing().cancel();
+        assert_eq!([&*ask(), &*ask()], ["status 2"; 2], "the last word is kept");
+    }
 
     #[tokio::test]
     async fn only_who_scrapes_regularly_is_waited_for() {

@@ -48,6 +48,9 @@ impl Interceptor for Guard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.trusts(&request) {
             Ok(()) => {
+                if let Some(caller) = request.extensions().get::<Caller>() {
+                    caller.authenticate();
+                }
                 // Whatever comes after needs no secret.
                 request.metadata_mut().remove("authorization");
                 Ok(request)

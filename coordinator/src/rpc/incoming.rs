@@ -1,39 +1,57 @@
 //! Connections of the control plane: accepted, and shaken hands with, each on a task of its own.
 //!
 //! Invariants: a caller that says nothing holds up nobody else and is dropped at a deadline; only connections
-//! whose certificates were checked reach the service, where TLS is asked for.
+//! whose certificates were checked reach the service, where TLS is asked for. Connections whose callers have not shown
+//! the run's token share a bounded number of places, in which the longest idle makes room for the next; those of
+//! the run's workers take none of them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::Error;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 use ulda_credentials::why_not_trusted;
+use ulda_net::{Admission, AdmissionCaps, AdmittedConnection, accept};
 
 use super::guard::Guard;
 
-/// Longest wait of a connection for its handshake.
+/// Longest wait of a connection for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes under way at once.
-const PENDING: usize = 256;
-/// Before the next attempt where the system has no descriptors left.
-const BREATH: Duration = Duration::from_millis(50);
+/// Longest wait of a connection, from its beginning, for the first call with the run's token.
+const FIRST_CALL: Duration = Duration::from_secs(10);
 
 /// Where a call comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller {
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
     pub address: SocketAddr,
+    admitted: Arc<AdmittedConnection>,
+    is_authenticated: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// The caller has shown the run's token: its connection gives its place back, and stays as long as it likes.
+    pub fn authenticate(&self) {
+        if !self.is_authenticated.swap(true, Ordering::Relaxed) {
+            self.admitted.release();
+        }
+    }
+
+    fn is_authenticated(&self) -> bool {
+        self.is_authenticated.load(Ordering::Relaxed)
+    }
 }
 
 /// A connection that was let in.
@@ -41,6 +59,15 @@ pub struct Caller {
 pub(super) struct Connection {
     caller: Caller,
     wire: Wire,
+    /// Until its caller is authenticated.
+    probation: Option<Probation>,
+}
+
+/// Ends a connection that shows no token in time, or whose place another one needs.
+#[derive(Debug)]
+struct Probation {
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+    deadline: Pin<Box<Sleep>>,
 }
 
 #[derive(Debug)]
@@ -55,50 +82,75 @@ pub(super) fn incoming(
     guard: Guard,
     closing: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
-    let (let_in, connections) = mpsc::channel(PENDING);
-    tokio::spawn(accept(listener, guard, closing, let_in));
+    let admission = Admission::new("control plane", AdmissionCaps::of_process());
+    let (let_in, connections) = mpsc::channel(admission.caps().total);
+    tokio::spawn(accept_all(listener, guard, admission, closing, let_in));
     ReceiverStream::new(connections)
 }
 
-async fn accept(
+async fn accept_all(
     listener: TcpListener,
     guard: Guard,
+    admission: Admission,
     closing: CancellationToken,
     let_in: mpsc::Sender<io::Result<Connection>>,
 ) {
-    let pending = Arc::new(Semaphore::new(PENDING));
     loop {
-        let accepted = tokio::select! {
+        let (stream, address) = tokio::select! {
             biased;
             () = closing.cancelled() => return,
             () = let_in.closed() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Ok((stream, address)) = accepted else {
-            tokio::time::sleep(BREATH).await;
+        let evicted = CancellationToken::new();
+        let close = {
+            let evicted = evicted.clone();
+            move || evicted.cancel()
+        };
+        let Some(admitted) = admission.admit(address.ip(), close) else {
             continue;
         };
-        let Ok(seat) = pending.clone().try_acquire_owned() else {
-            let why = format!("{PENDING} others are shaking hands");
-            guard
-                .strangers
-                .refused("control plane", Some(address), None, &why);
-            continue;
+        let caller = Caller {
+            address,
+            admitted: Arc::new(admitted),
+            is_authenticated: Arc::default(),
         };
-        let (guard, let_in) = (guard.clone(), let_in.clone());
-        tokio::spawn(async move {
-            match shake_hands(stream, &guard).await {
-                Ok(wire) => {
-                    let caller = Caller { address };
-                    // Nobody takes it once the coordinator ends.
-                    let _ = let_in.send(Ok(Connection { caller, wire })).await;
-                }
-                Err(why) => guard
-                    .strangers
-                    .refused("control plane", Some(address), None, &why),
-            }
-            drop(seat);
-        });
+        tokio::spawn(introduce(stream, caller, evicted, guard.clone(), let_in.clone()));
+    }
+}
+
+/// Shakes hands with a caller and lets it in.
+async fn introduce(
+    stream: TcpStream,
+    caller: Caller,
+    evicted: CancellationToken,
+    guard: Guard,
+    let_in: mpsc::Sender<io::Result<Connection>>,
+) {
+    let deadline = Instant::now() + FIRST_CALL;
+    let shaken = tokio::select! {
+        biased;
+        // The admission's own log line counts it.
+        () = evicted.cancelled() => return,
+        shaken = shake_hands(stream, &guard) => shaken,
+    };
+    match shaken {
+        Ok(wire) => {
+            let probation = Some(Probation {
+                evicted: Box::pin(evicted.cancelled_owned()),
+                deadline: Box::pin(sleep_until(deadline)),
+            });
+            let connection = Connection {
+                caller,
+                wire,
+                probation,
+            };
+            // Nobody takes it once the coordinator ends.
+            let _ = let_in.send(Ok(connection)).await;
+        }
+        Err(why) => guard
+            .strangers
+            .refused("control plane", Some(caller.address), None, &why),
     }
 }
 
@@ -128,13 +180,29 @@ impl Connected for Connection {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
-        self.caller
+        self.caller.clone()
+    }
+}
+
+impl Connection {
+    /// Whether the connection has to end, because its caller has not shown the run's token.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.caller.is_authenticated() {
+            self.probation = None;
+        }
+        self.probation.as_mut().is_some_and(|probation| {
+            probation.evicted.as_mut().poll(cx).is_ready() || probation.deadline.as_mut().poll(cx).is_ready()
+        })
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().wire {
+        let connection = self.get_mut();
+        if connection.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut connection.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, into),
             Wire::Secure(stream) => Pin::new(stream).poll_read(cx, into),
         }

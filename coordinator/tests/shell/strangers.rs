@@ -256,3 +256,63 @@ async fn who_speaks_no_tls_or_nothing_is_dropped() {
         "a silent caller was kept for {waited:?}"
     );
 }
+
+/// More silent connections than there are places, from the address that the run's workers come from.
+async fn silent(address: SocketAddr) -> Vec<TcpStream> {
+    // The listener accepts meanwhile: they are more than its backlog.
+    let dial = move || (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    tokio::task::spawn_blocking(dial).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_joins_beside_more_silent_connections_than_there_are_places() {
+    let mut run = Run::new().await;
+    let _silent = silent(run.address).await;
+    let worker = run.worker();
+    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let mut client = way.connect(&run.endpoint("127.0.0.1")).await.unwrap();
+    let joining = tokio::spawn(async move { client.join(introduction()).await });
+    let asked = tokio::time::timeout(Duration::from_secs(20), run.owner.recv()).await;
+    assert!(
+        matches!(asked, Ok(Some(Ask::Join { .. }))),
+        "the call did not reach the owner: {asked:?}"
+    );
+    joining.abort();
+}
+
+#[tokio::test]
+async fn a_worker_that_has_shown_its_token_keeps_its_connection() {
+    let mut run = Run::new().await;
+    let worker = run.worker();
+    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let mut client = way.connect(&run.endpoint("127.0.0.1")).await.unwrap();
+    let joining = tokio::spawn(async move { client.join(introduction()).await });
+    let Some(Ask::Join { reply, .. }) = run.owner.recv().await else {
+        panic!("no join")
+    };
+    let silent = silent(run.address).await;
+    // The first one is closed when all places are taken.
+    let first = silent[0].try_clone().unwrap();
+    first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let end = tokio::task::spawn_blocking(move || (&first).read(&mut [0; 8]));
+    assert!(
+        end.await.unwrap().is_ok_and(|count| count == 0),
+        "no place was given up"
+    );
+    drop(reply);
+    let told = joining.await.unwrap().unwrap_err();
+    assert_eq!(told.message(), "the run is ending", "its own call went on");
+}
+
+#[tokio::test]
+async fn a_caller_that_makes_no_call_is_dropped() {
+    use tokio::io::AsyncReadExt;
+    let run = Run::new().await;
+    let connector = tokio_rustls::TlsConnector::from(believing(run.folder.path(), "ca.pem"));
+    let socket = tokio::net::TcpStream::connect(run.address).await.unwrap();
+    let name = tokio_rustls::rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = connector.connect(name, socket).await.unwrap();
+    let mut said = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut said)).await;
+    assert!(end.is_ok(), "it holds its connection for as long as it likes");
+}

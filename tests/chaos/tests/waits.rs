@@ -17,7 +17,7 @@ const RAW: [&str; 6] = [
     "thread::park(",
     ".blocking_recv()",
 ];
-const SOURCES: [&str; 4] = ["coordinator", "worker", "telemetry", "tests/chaos"];
+const SOURCES: [&str; 5] = ["coordinator", "worker", "net", "telemetry", "tests/chaos"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -48,7 +48,7 @@ pub(crate) struct Stream {
 
 /// A connection and the moment by which the handshake on it must be over.
 pub(crate) struct Parlour {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     session: Option<Arc<Session>>,
     board: Option<Arc<PeerBoard>>,
     start: Instant,
@@ -71,9 +71,10 @@ impl fmt::Display for Hello {
 }
 
 impl Parlour {
-    pub fn new(socket: TcpStream, limit: Duration) -> Parlour {
+    /// Others may hold `socket` weakly, to shut it down until the handshake is over.
+    pub fn new(socket: impl Into<Arc<TcpStream>>, limit: Duration) -> Parlour {
         Parlour {
-            socket,
+            socket: socket.into(),
             session: None,
             board: None,
             start: Instant::now(),
@@ -204,7 +205,7 @@ impl Parlour {
     /// The connection, after the handshake.
     pub fn into_stream(self) -> Stream {
         Stream {
-            socket: self.socket,
+            socket: Arc::into_inner(self.socket).expect("nobody shuts it down after the handshake"),
             session: self.session,
             board: self.board,
         }
@@ -320,7 +321,7 @@ impl Read for Timed<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             self.0.socket.set_read_timeout(Some(self.left()?))?;
-            match (&self.0.socket).read(into) {
+            match (&*self.0.socket).read(into) {
                 Err(error) if is_delay(&error) => {}
                 other => return other,
             }
@@ -331,7 +332,7 @@ impl Read for Timed<'_> {
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.socket.set_write_timeout(Some(self.left()?))?;
-        (&self.0.socket).write(bytes)
+        (&*self.0.socket).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,16 +1,19 @@
 //! The door of a worker process: accepts connections for its whole life, for one generation after another.
 //!
 //! Each caller is received on a thread of its own, so that a stranger who says nothing keeps nobody else
-//! waiting. Callers for a generation this worker has not been told of are kept waiting a little, then asked
+//! waiting; of those that have proved nothing, the one here for longest makes room where there are too many
+//! (`ulda_net::Admission`). Callers for a generation this worker has not been told of are kept waiting a little, then asked
 //! to try again. Invariant: only authenticated connections of the generation being formed reach the plane.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use ulda_net::{Admission, AdmissionCaps, AdmittedConnection};
 
 use crate::board::{Board, Sharing};
 use crate::error::{CollectiveError, HandshakeError};
@@ -19,8 +22,6 @@ use crate::membership::{Generation, Membership, WorkerIndex};
 use crate::seal::Tls;
 use crate::wait::Gate;
 
-/// Handshakes under way at once.
-const PENDING: usize = 256;
 /// Refusals kept for whoever asks.
 const REFUSALS: usize = 64;
 /// How long a caller has for its handshake.
@@ -75,7 +76,6 @@ pub(crate) struct Door {
     pub sharing: Sharing,
     told: Option<Tell>,
     refusals: VecDeque<Refusal>,
-    pending: usize,
     closed: bool,
 }
 
@@ -271,6 +271,7 @@ impl Drop for Listener {
 }
 
 fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
+    let admission = Admission::new("data plane", AdmissionCaps::of_process());
     loop {
         let caller = socket.accept();
         if door.lock().closed {
@@ -293,20 +294,24 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
                 continue;
             }
         };
-        let pending = door.update(|door| {
-            door.pending += 1;
-            door.pending
-        });
-        let received = (pending <= PENDING).then(|| {
+        let stream = Arc::new(stream);
+        let held = Arc::downgrade(&stream);
+        let close = move || {
+            if let Some(stream) = held.upgrade() {
+                // An error means that the caller is gone already.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        };
+        let Some(admitted) = admission.admit(address.ip(), close) else {
+            continue;
+        };
+        let received = thread::Builder::new().name("data-plane-caller".into()).spawn({
             let door = door.clone();
-            let name = "data-plane-caller".to_string();
-            thread::Builder::new()
-                .name(name)
-                .spawn(move || receive(&door, stream, address, handshake))
+            move || receive(&door, stream, admitted, address, handshake)
         });
-        if !matches!(received, Some(Ok(_))) {
+        if received.is_err() {
+            let pending = admission.count();
             door.update(|door| {
-                door.pending -= 1;
                 door.note(Refusal {
                     address,
                     claim: None,
@@ -317,11 +322,18 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
     }
 }
 
-fn receive(door: &Gate<Door>, stream: TcpStream, address: SocketAddr, handshake: Duration) {
+fn receive(
+    door: &Gate<Door>,
+    stream: Arc<TcpStream>,
+    admitted: AdmittedConnection,
+    address: SocketAddr,
+    handshake: Duration,
+) {
     let mut parlour = Parlour::new(stream, handshake);
     let mut claim = None;
     let outcome = converse(door, &mut parlour, handshake, &mut claim);
-    door.update(|door| door.pending -= 1);
+    // From here on nobody closes the connection for another one.
+    drop(admitted);
     match outcome {
         Ok((membership, from)) => door.update(|door| {
             if door.forms(&membership) {

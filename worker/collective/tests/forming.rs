@@ -179,6 +179,26 @@ fn strangers_who_babble_or_are_silent_are_dropped_and_block_nobody() {
 }
 
 #[test]
+fn silent_connections_make_room_for_the_workers_of_the_run() {
+    // Longer than the workers look for each other.
+    let patient = || Listener::bind_with("127.0.0.1:0", Duration::from_secs(120)).unwrap();
+    let listeners = [patient(), patient()];
+    let refs: Vec<&Listener> = listeners.iter().collect();
+    let dial = || TcpStream::connect(listeners[1].local_addr()).unwrap();
+    let _silent: Vec<TcpStream> = (0..300).map(|_| dial()).collect();
+    let deadlines = Deadlines {
+        connect: Duration::from_secs(30),
+        ..PATIENT
+    };
+    let planes = thread::scope(|scope| {
+        let first = scope.spawn(|| DataPlane::connect(&listeners[0], membership(0, &refs, 2), deadlines));
+        let second = DataPlane::connect(&listeners[1], membership(1, &refs, 2), deadlines).unwrap();
+        [first.join().unwrap().unwrap(), second]
+    });
+    everywhere(&planes, |rank| rank.barrier(tag(0, 0), &Group::all(2)).unwrap());
+}
+
+#[test]
 fn a_worker_that_does_not_come_is_named() {
     let deadlines = Deadlines {
         connect: Duration::from_millis(300),

@@ -18,14 +18,22 @@ pub struct Check {
 impl Check {
     pub fn run(self) -> ExitCode {
         let findings = inspect(&self.spec);
-        for Finding { key, what, hint } in &findings {
+        for Finding {
+            key,
+            what,
+            hint,
+            is_temporary,
+        } in &findings
+        {
             println!(
                 "{}",
-                serde_json::json!({ "key": key, "what": what, "hint": hint })
+                serde_json::json!({ "key": key, "what": what, "hint": hint, "is_temporary": is_temporary })
             );
         }
         if findings.is_empty() {
             ExitCode::SUCCESS
+        } else if findings.iter().all(|finding| finding.is_temporary) {
+            ExitCode::from(exit::UNAVAILABLE)
         } else {
             ExitCode::from(exit::BAD_INPUT)
         }

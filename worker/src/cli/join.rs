@@ -12,6 +12,7 @@ use ulda_core::spec::DeviceChoice;
 use ulda_credentials::{Strangers, Worker as Credentials};
 use ulda_telemetry::Sender;
 
+use crate::advice::with_hint;
 use crate::agent::{Agent, Introduction};
 use crate::device::Sight;
 use crate::observe::{Exposition, Identity, Meters, MetricsAddress, MetricsServer, StepTraces};
@@ -91,19 +92,19 @@ impl Join {
         let credentials = match Credentials::read(&self.credentials) {
             Ok(credentials) => Arc::new(credentials),
             Err(error) => {
-                tracing::error!("{error}");
-                return ExitCode::from(exit::BAD_INPUT);
+                tracing::error!("{}", with_hint(&error));
+                return ExitCode::from(exit::of(&error, exit::BAD_INPUT));
             }
         };
         let listener = match Listener::bind(self.data_listen.as_str()) {
             Ok(listener) => listener,
             Err(error) => {
-                let cause = crate::with_causes(&error);
+                let cause = with_hint(&error);
                 tracing::error!(
                     "data plane cannot listen on {}: {cause}; hint: give --data-listen a free port",
                     self.data_listen
                 );
-                return ExitCode::from(exit::FAILED);
+                return ExitCode::from(exit::of(&error, exit::FAILED));
             }
         };
         guard(&listener, &credentials);
@@ -142,7 +143,7 @@ impl Join {
             Err(error) => {
                 match error.exit_code() {
                     0 => tracing::info!("{error}"),
-                    _ => tracing::error!("{}", crate::with_causes(&error)),
+                    _ => tracing::error!("{}", with_hint(&error)),
                 }
                 return ExitCode::from(error.exit_code());
             }

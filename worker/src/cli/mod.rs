@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
     name = "worker",
     version,
     about = "Serves shards of a ULDA run on libtorch",
-    after_help = "Exit codes: 0 done or told to stop · 1 failed or replaced · 2 wrong usage · 70 the run failed · 75 the coordinator is gone · 78 bad configuration or data · 143 left on SIGTERM"
+    after_help = "Exit codes: 0 done or told to stop · 1 failed or replaced · 2 wrong usage · 70 the run failed · 75 the coordinator is gone, or the system is short of descriptors · 78 bad configuration or data · 143 left on SIGTERM"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -41,6 +41,9 @@ enum Verb {
 pub fn main(cuda: bool) -> ExitCode {
     let arguments = Arguments::parse();
     crate::logs::start();
+    if let Err(error) = ulda_net::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
         Verb::Check(check) => check.run(),

@@ -7,6 +7,7 @@ use clap::Args;
 
 use ulda_core::spec::{DeviceChoice, Precision};
 
+use crate::advice::with_hint;
 use crate::device::Sight;
 use ulda_data::PicturesError;
 
@@ -39,7 +40,7 @@ impl Predict {
         match self.predict(cuda) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {}", crate::with_causes(&error));
+                eprintln!("error: {}", with_hint(&error));
                 let bad_input = !matches!(
                     error,
                     PredictError::Create { .. }
@@ -47,7 +48,8 @@ impl Predict {
                         | PredictError::Picture(_)
                         | PredictError::Stage(_)
                 );
-                ExitCode::from(if bad_input { exit::BAD_INPUT } else { exit::FAILED })
+                let code = if bad_input { exit::BAD_INPUT } else { exit::FAILED };
+                ExitCode::from(exit::of(&error, code))
             }
         }
     }

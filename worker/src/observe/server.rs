@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
+use ulda_net::{Admission, AdmissionCaps, serve_http};
 
 use super::address::MetricsAddress;
 use super::exposition::{CONTENT_TYPE, Exposition};
@@ -81,10 +82,11 @@ fn serve(listener: TcpListener, exposition: Arc<Exposition>) -> std::io::Result<
         .spawn(move || {
             let served = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::select! {
-                    served = async { axum::serve(listener, router).await } => served,
-                    () = until.cancelled() => Ok(()),
-                }
+                let admission = Admission::new("metrics", AdmissionCaps::of_process());
+                let serving = serve_http(listener, router, admission, until.clone());
+                // Scrapes in progress end with the worker.
+                let _ = until.run_until_cancelled_owned(serving).await;
+                Ok::<_, std::io::Error>(())
             });
             if let Err(error) = served {
                 tracing::warn!(%error, "metrics are no longer served");

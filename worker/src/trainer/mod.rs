@@ -40,11 +40,20 @@ pub mod exit {
     pub const TERMINATED: u8 = 143;
     /// The coordinator is gone.
     pub const ORPHANED: u8 = 75;
-    /// The storage does not give what the worker begins with. Those that have begun train on, so the run does not fail
-    /// with this worker, even where a person has to mend it.
+    /// The storage does not give what the worker begins with, or the system has no descriptors left. Those that have begun
+    /// train on, so the run does not fail with this worker, even where a person has to mend it.
     pub const UNAVAILABLE: u8 = 75;
     /// Configuration or data must be mended by a person.
     pub const BAD_INPUT: u8 = 78;
+
+    /// What to end with for `error`, which means `code` where the system was not short of descriptors or memory.
+    #[must_use]
+    pub fn of(error: &(dyn std::error::Error + 'static), code: u8) -> u8 {
+        match ulda_net::Shortage::of(error) {
+            Some(_) => UNAVAILABLE,
+            None => code,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +87,10 @@ pub enum TrainerError {
 impl TrainerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        exit::of(self, self.code_of_cause())
+    }
+
+    fn code_of_cause(&self) -> u8 {
         match self {
             Self::Resources(ResourceError::State(_)) => exit::FAILED,
             Self::Resources(_)
@@ -342,7 +355,7 @@ fn claim(state: &RunState) -> StateClaim {
 }
 
 fn fail(agent: &Agent, generation: Generation, error: &TrainerError) -> ExitCode {
-    let cause = crate::with_causes(error);
+    let cause = crate::advice::with_hint(error);
     let exit_code = error.exit_code();
     tracing::error!(exit_code, "{cause}");
     agent.tell(Fact::Failed {
