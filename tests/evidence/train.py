@@ -6,8 +6,8 @@ SCENES are trees that `streets` wrote. Everything follows from --seed and the nu
 Three losses, on crops of the scenes:
 - scene: a contrastive loss between images and captions of their weather, as CLIP's;
 - region: MaskCLIP's dense features averaged over the pixels of a class, against captions of that class ("bus on a clear
-  day"); and each pixel at stride 4 through a throw-away projection, against the same captions. Only scenes in clear
-  weather and of the game have their labels read: no label of an adverse scene is ever used.
+  day"); and each pixel at stride 4 through a throw-away projection, against the same captions. `--labelled` restricts the
+  weathers whose labels are read for this; by default all are, so that the CLIP knows what a bus looks like in fog.
 - from `--robust-from` on, half of each batch has the mean and standard deviation of its low-level feature channels moved
   by one gradient step *against* its caption, within a ball whose radius grows, and keeps that caption. This makes the
   CLIP robust where PIN acts, which OpenAI's CLIP is not. Without it, stage 1 finds statistics that fool the CLIP instead
@@ -25,10 +25,9 @@ import clip
 import scenes
 from captions import WEATHERS, Captions, templates
 
-LABELLED = ("clear", "game")
 SCENE_CAPTIONS = 4  # per weather and step
-# How often a weather is drawn: the two whose labels are read are half of each batch.
-SHARE = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+# How often a weather is drawn, in proportion.
+SHARE = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
 def arguments():
@@ -36,7 +35,7 @@ def arguments():
     parser.add_argument("scenes")
     parser.add_argument("out")
     parser.add_argument("--templates", required=True, help="recorded text fixture with the 44 templates")
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
@@ -47,7 +46,8 @@ def arguments():
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--robust-from", type=float, default=0.35, help="fraction of the steps")
     parser.add_argument("--radius", type=float, default=1.2, help="last radius, in spreads of the batch's statistics per channel")
-    parser.add_argument("--pixel", type=float, default=0.5, help="weight of the loss at stride 4")
+    parser.add_argument("--labelled", default=",".join(WEATHERS))
+    parser.add_argument("--pixel", type=float, default=1.0, help="weight of the loss at stride 4")
     return parser.parse_args()
 
 
@@ -174,7 +174,7 @@ def main():
     ], [warm_up])
 
     caption_weather = torch.arange(len(WEATHERS)).repeat_interleave(SCENE_CAPTIONS)
-    labelled = torch.tensor([WEATHERS.index(weather) for weather in LABELLED])
+    labelled = torch.tensor([WEATHERS.index(weather) for weather in options.labelled.split(",")])
     half = options.batch // 2
     started, shown = time.time(), None
     for step in range(options.steps):
