@@ -79,7 +79,7 @@ impl RemoteRun {
         };
         let storage = Storage::open(url, &Settings::of(&config.storage), counters.clone())?;
         Ok(Some(Self {
-            storage: storage.below(&config.run.name),
+            storage: storage.below(config.run.name.as_str()),
         }))
     }
 

@@ -82,7 +82,7 @@ pub fn gather(directory: &RunDirectory) -> Result<Status, StatusError> {
         .collect();
     let evaluations = journal.evaluations()?.into_iter().map(|row| Evaluation {
         model: row.model,
-        set: row.set,
+        set: row.set.to_string(),
         place: row.place,
         images: row.images,
         mean_iou: row.mean_iou,
@@ -100,7 +100,7 @@ pub fn gather(directory: &RunDirectory) -> Result<Status, StatusError> {
             data_address: known.data_address.clone(),
         });
     Ok(Status {
-        run: spec.config().run.name.clone(),
+        run: spec.config().run.name.to_string(),
         coordinator: directory.server(),
         term: history.term,
         generation: history.generation,

@@ -375,9 +375,39 @@ const VALUES: &[Case] = &[
         command: &["--set", "run.name=../elsewhere"],
         code: BAD_INPUT,
         says: &[
-            "`run.name`: `../elsewhere` cannot name a directory",
-            "use letters",
+            "`run.name` holds `/`",
+            "give a name of at most 100 ASCII letters, digits, `-`, `_` and `.`",
         ],
+    },
+    Case {
+        name: "evaluation set whose pictures would go elsewhere",
+        breaks: nothing,
+        command: &["--set", "evaluate.set.0.name=../../elsewhere"],
+        code: BAD_INPUT,
+        says: &["`evaluate.set.0.name` holds `/`", "give a name of at most 100"],
+    },
+    Case {
+        name: "names that are no file names",
+        breaks: |world| {
+            edit(world, "name = \"rain\"", "name = \"..\"");
+            edit(world, "name = \"snow\"", "name = \"a\\u0000b\"");
+            edit(world, "name = \"fog\"", &format!("name = \"{}\"", "f".repeat(300)));
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "run.toml: `domain[0].name` has 300 bytes",
+            "run.toml: `domain[2].name` starts with `.`",
+            "run.toml: `domain[3].name` holds `\\0`",
+            "give a name of at most 100",
+        ],
+    },
+    Case {
+        name: "two domains whose folders are one where case does not count",
+        breaks: |world| edit(world, "name = \"rain\"", "name = \"FOG\""),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain[2].name`: `FOG` occurs twice", "its own name"],
     },
     Case {
         name: "no shards",

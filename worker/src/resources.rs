@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::spec::{DatasetConfig, Layout, Precision, RunConfig, RunSpec};
+use ulda_core::spec::{DatasetConfig, Layout, PathName, Precision, RunConfig, RunSpec};
 use ulda_core::stage::Stage;
 use ulda_data::{Dataset, DatasetError, DatasetSpec, PicturesError, Size};
 use ulda_method::stylebank::StyleBankError;
@@ -76,7 +76,7 @@ pub struct Resources {
     pub train: Arc<Dataset>,
     pub validation: Arc<Dataset>,
     /// Evaluation sets by name, in the order of the run.toml.
-    pub sets: Vec<(String, Arc<Dataset>)>,
+    pub sets: Vec<(PathName, Arc<Dataset>)>,
     /// The images of `simulate.styles = "images"`, in the order in which they are dealt over the shards.
     pub style_images: Arc<Vec<StyleImage>>,
     /// The file of a given style bank, with the styles of this run's domains.

@@ -12,7 +12,7 @@ fn spec() -> RunSpec {
     config.clip.checkpoint = "RN50.pt".into();
     config.source.root = "cityscapes".into();
     config.domains = vec![DomainConfig {
-        name: "night".into(),
+        name: "night".parse().unwrap(),
         prompt: "driving at night".into(),
         images: Vec::new(),
     }];

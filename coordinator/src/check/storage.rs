@@ -71,7 +71,7 @@ impl Look {
 fn try_out(url: &str, config: &RunConfig) -> Result<(), StorageError> {
     let settings = Settings::of(&config.storage);
     let storage = Storage::open(url, &settings, Counters::default())?
-        .below(&config.run.name)
+        .below(config.run.name.as_str())
         .within(settings.deadline.min(DEADLINE));
     storage.list("checkpoints")?;
     storage.put(TRIAL, "written by `coordinator check`, and removed by it")?;

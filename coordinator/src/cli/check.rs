@@ -9,7 +9,7 @@ use crate::exit::{Exit, Stop};
 
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
     let config = configuration(&arguments.config)?;
-    let name = config.run.name.clone();
+    let name = config.run.name.to_string();
     let findings = match RunSpec::resolve(config, host(arguments.workers)) {
         Err(problems) => of_problems(problems),
         Ok(spec) => {

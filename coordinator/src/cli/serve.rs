@@ -98,7 +98,7 @@ pub(super) async fn prepare_and_serve(
         tell_end(&end, &mut audience);
         let concluded = block_in_place(|| concluded_late(&end, directory));
         let end = end.once_concluded(&concluded);
-        supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        supervised::linger(spec.config().run.name.as_str(), listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
     }
@@ -145,7 +145,7 @@ pub(super) async fn prepare_and_serve(
         }
         let end = end.once_concluded(&concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
-        supervised::linger(&spec.config().run.name, listener, guard, end, farewell).await;
+        supervised::linger(spec.config().run.name.as_str(), listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
     }
@@ -172,7 +172,7 @@ fn trace(spec: &RunSpec, directory: &RunDirectory) -> Result<Option<(Traces, Tra
         .and_then(|journal| History::read(directory, &journal))
         .ok()
         .and_then(|history| history.began_at);
-    let traces = Traces::start(&spec.config().run.name, context, began_at)?;
+    let traces = Traces::start(spec.config().run.name.as_str(), context, began_at)?;
     Ok(Some((traces, context)))
 }
 

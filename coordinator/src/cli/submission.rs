@@ -63,9 +63,9 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         .first()
         .map_or_else(|| PathBuf::from(DATA_PATH), |claim| claim.path.clone());
     let mut config = configuration_below(&arguments.config, Some(&base))?;
-    let run: RunName = config.run.name.parse().map_err(|why| {
+    let run: RunName = config.run.name.as_str().parse().map_err(|why| {
         Stop::bad_input(SubmitError::Name {
-            name: config.run.name.clone(),
+            name: config.run.name.to_string(),
             why,
         })
     })?;

@@ -156,7 +156,7 @@ fn go(
     // People see one run only.
     let span = match people {
         true => Span::none(),
-        false => tracing::info_span!("run", run = spec.config().run.name),
+        false => tracing::info_span!("run", run = %spec.config().run.name),
     };
     let bars = people.then_some(bars);
     let serving = prepare_and_serve(spec, directory, workers, serve, depth, bars, supervision);

@@ -31,7 +31,7 @@ pub fn methods(named: Vec<NamedRuns>) -> Result<Vec<ComparedMethod>, CompareErro
         for run in runs {
             let label = label
                 .as_deref()
-                .unwrap_or_else(|| without_seed(&run.config.run.name))
+                .unwrap_or_else(|| without_seed(run.config.run.name.as_str()))
                 .to_owned();
             match methods.iter_mut().find(|method| method.label == label) {
                 Some(method) => method.add(model, run)?,

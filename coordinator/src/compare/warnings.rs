@@ -139,7 +139,7 @@ fn configurations(method: &ComparedMethod) -> Vec<String> {
 fn adapts_alike(one: &ComparedRun, other: &ComparedRun) -> bool {
     let names = |run: &ComparedRun| -> Vec<String> {
         let domains = run.config.domains.iter();
-        domains.map(|domain| domain.name.clone()).collect()
+        domains.map(|domain| domain.name.to_string()).collect()
     };
     names(one) == names(other)
 }

@@ -133,7 +133,7 @@ fn parse_steps(key: &str) -> Vec<Step> {
 
 fn read_value(kind: Kind, text: &str) -> Value {
     let quoted = text.starts_with(['"', '\'']);
-    if matches!(kind, Kind::Text | Kind::Word(_)) && !quoted {
+    if matches!(kind, Kind::Text | Kind::Name | Kind::Word(_)) && !quoted {
         return Value::String(text.to_owned());
     }
     let parsed = format!("value = {text}")

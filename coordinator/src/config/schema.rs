@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
-use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig, StorageConfig};
+use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, PathName, RunConfig, StorageConfig};
 
 use super::load::Problem;
 use super::nearest::nearest;
@@ -14,6 +14,8 @@ pub enum Kind {
     Whole,
     Number,
     Text,
+    /// A text that becomes a file or folder of that name.
+    Name,
     Switch,
     /// Width and height.
     Size,
@@ -32,6 +34,7 @@ impl Kind {
             Self::Whole => "a whole number of 0 or more",
             Self::Number => "a number",
             Self::Text => "a text in quotes",
+            Self::Name => PathName::ALLOWED,
             Self::Switch => "true or false",
             Self::Size => "[width, height] in pixels",
             Self::Word(words) => return one_of(words),
@@ -49,6 +52,7 @@ impl Kind {
             | (Self::Text, Value::String(_))
             | (Self::Switch, Value::Boolean(_))
             | (Self::Section, Value::Table(_)) => true,
+            (Self::Name, Value::String(name)) => name.parse::<PathName>().is_ok(),
             (Self::Size, Value::Array(sides)) => {
                 sides.len() == 2
                     && sides
@@ -91,12 +95,12 @@ impl Schema {
             ..StorageConfig::default()
         };
         config.domains = vec![DomainConfig {
-            name: "x".into(),
+            name: "x".parse().expect("a plain name"),
             prompt: "x".into(),
             images: vec!["x".into()],
         }];
         config.evaluate.sets = vec![EvaluationSetConfig {
-            name: "x".into(),
+            name: "x".parse().expect("a plain name"),
             layout: Layout::Acdc,
             root: "x".into(),
             split: "x".into(),
@@ -119,6 +123,7 @@ impl Schema {
                 Value::Integer(_) => Kind::Whole,
                 Value::Float(_) => Kind::Number,
                 Value::Boolean(_) => Kind::Switch,
+                Value::String(_) if key == "name" => Kind::Name,
                 Value::String(_) | Value::Datetime(_) => words_of(key).map_or(Kind::Text, Kind::Word),
                 Value::Table(inner) => {
                     self.collect(&path, inner);
@@ -207,11 +212,12 @@ impl Schema {
             return;
         };
         if !kind.accepts(value) {
-            problems.push(Problem::new(
-                shown,
-                format!("is {}", describe(value)),
-                format!("give {}", kind.wanted()),
-            ));
+            let no_name = match (kind, value) {
+                (Kind::Name, Value::String(name)) => name.parse::<PathName>().err(),
+                _ => None,
+            };
+            let what = no_name.map_or_else(|| format!("is {}", describe(value)), |why| why.to_string());
+            problems.push(Problem::new(shown, what, format!("give {}", kind.wanted())));
             return;
         }
         match (kind, value) {

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ulda_core::spec::PathName;
 
 use super::events;
 use super::headers::strict;
@@ -168,11 +169,12 @@ async fn healthz(State(site): Shared) -> Response {
 /// A picture below the run's `examples/`; any other name is not found.
 async fn example(State(site): Shared, Path((set, file)): Path<(String, String)>) -> Response {
     answered("the picture", move || {
-        let plain = |name: &str| !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        let path = site.directory().examples().join(&set).join(&file);
-        let bytes = (plain(&set) && plain(&file) && file.ends_with(".png"))
-            .then(|| std::fs::read(path).ok())
-            .flatten();
+        let named = |name: &str| name.parse::<PathName>().ok();
+        let bytes = named(&set).zip(named(&file)).and_then(|(set, file)| {
+            let path = site.directory().examples().join(set).join(&file);
+            let is_picture = file.as_str().ends_with(".png");
+            is_picture.then(|| std::fs::read(path).ok()).flatten()
+        });
         Ok::<_, String>(match bytes {
             Some(bytes) => {
                 let mut answer = typed("image/png", bytes);

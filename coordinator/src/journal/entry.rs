@@ -1,5 +1,6 @@
 //! What can be written into the journal.
 
+use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
 
 /// How loud an event is.
@@ -53,7 +54,7 @@ pub enum Entry {
     /// `confusion` is 19 × 19, rows truth, columns prediction.
     Evaluation {
         model: String,
-        set: String,
+        set: PathName,
         place: Place,
         images: u64,
         confusion: Vec<u64>,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rusqlite::{Connection, Row};
 use serde::Serialize;
+use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
 
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_reading};
@@ -68,7 +70,7 @@ pub struct CheckpointRow {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvaluationRow {
     pub model: String,
-    pub set: String,
+    pub set: PathName,
     pub place: Cursor,
     pub images: u64,
     /// 19 × 19, rows truth, columns prediction.
@@ -278,7 +280,7 @@ impl JournalReader {
         let mut rows = self.rows(sql, &[], |row| {
             Ok(EvaluationRow {
                 model: row.get(0)?,
-                set: row.get(1)?,
+                set: parsed(row, 1)?,
                 place: Cursor {
                     stage: stage(row, 2)?,
                     step: count(row, 3)?,
@@ -341,6 +343,13 @@ fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
 }
 
 fn stage(row: &Row<'_>, index: usize) -> rusqlite::Result<Stage> {
+    parsed(row, index)
+}
+
+fn parsed<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
     let name: String = row.get(index)?;
     name.parse().map_err(|cause| {
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(cause))

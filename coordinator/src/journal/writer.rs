@@ -333,7 +333,7 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     model,
-                    set,
+                    set.as_str(),
                     place.stage.name(),
                     signed(place.step),
                     signed(*images),

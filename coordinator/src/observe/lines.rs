@@ -128,7 +128,7 @@ impl Audience for Lines {
                     .and_then(|matrix| matrix.scores().mean_iou);
                 tracing::info!(
                     model,
-                    set,
+                    %set,
                     stage = place.stage.name(),
                     step = place.step,
                     images,

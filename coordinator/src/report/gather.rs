@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::{DomainConfig, EndAfter, Host, RunConfig, StyleSource};
+use ulda_core::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSource};
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::{ConfusionMatrix, Scores};
 
@@ -172,7 +172,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     let manifest = FinalManifest::read(directory)?;
     let config = spec.config();
     let sets = set_scores(config, &evaluations);
-    let names: Vec<&str> = config.evaluate.sets.iter().map(|set| set.name.as_str()).collect();
+    let names: Vec<&PathName> = config.evaluate.sets.iter().map(|set| &set.name).collect();
     let lengths: Vec<(Stage, u64)> = spec
         .course()
         .stages()
@@ -180,7 +180,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         .map(|length| (length.stage, length.steps))
         .collect();
     Ok(ReportData {
-        run: config.run.name.clone(),
+        run: config.run.name.to_string(),
         clip: clip_origin(directory, &facts)?,
         began_at: history.began_at,
         last_at: history.last_at,
@@ -229,7 +229,7 @@ pub(crate) fn set_scores(config: &RunConfig, evaluations: &[EvaluationRow]) -> V
                 .collect();
             let images = models.first()?.0;
             Some(SetScores {
-                set: set.name.clone(),
+                set: set.name.to_string(),
                 images,
                 target: !config.source.holds(set),
                 models: models.into_iter().map(|(_, model)| model).collect(),
@@ -260,7 +260,7 @@ fn validation(evaluations: &[EvaluationRow]) -> Vec<Validation> {
     let rows = evaluations.iter().filter(|row| row.model == VALIDATION);
     rows.map(|row| Validation {
         place: row.place,
-        set: row.set.clone(),
+        set: row.set.to_string(),
         mean_iou: row.mean_iou,
     })
     .collect()
@@ -305,7 +305,7 @@ fn stage_times(lengths: &[(Stage, u64)], done: &[StageRow], phases: &[PhaseRow])
         .collect()
 }
 
-fn examples(folder: &Path, names: &[&str]) -> Vec<Example> {
+fn examples(folder: &Path, names: &[&PathName]) -> Vec<Example> {
     let mut examples = Vec::new();
     for name in names {
         let entries = std::fs::read_dir(folder.join(name)).into_iter().flatten();
@@ -313,7 +313,7 @@ fn examples(folder: &Path, names: &[&str]) -> Vec<Example> {
         files.retain(|file| file.extension().is_some_and(|extension| extension == "png"));
         files.sort();
         examples.extend(files.into_iter().map(|file| Example {
-            set: (*name).to_owned(),
+            set: name.to_string(),
             file,
         }));
     }

@@ -123,7 +123,7 @@ fn overview(data: &ReportData) -> Markup {
                 }
                 @for set in &data.sets {
                     tr {
-                        td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name == set.set) { div.note { "“" (domain.prompt) "”" } } }
+                        td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name.as_str() == set.set) { div.note { "“" (domain.prompt) "”" } } }
                         td { (set.images) }
                         (bar(set.mean_iou(SOURCE_ONLY), "source"))
                         @for (model, _) in &adapted { (bar(set.mean_iou(model), "")) td { (difference(set.gain(model))) } }

@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use ulda_core::clip::{ClipOrigin, NotAClipTraining};
 use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
+use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
 use ulda_proto::v1;
 use ulda_storage::{Operation, OperationCount, StorageCount};
@@ -98,7 +99,7 @@ pub enum Notice {
     },
     Evaluation {
         model: String,
-        set: String,
+        set: PathName,
         confusion: Vec<u64>,
         images: u64,
         place: Cursor,
@@ -200,6 +201,15 @@ fn clip(weights: v1::ClipWeights) -> Result<ClipOrigin, Refusal> {
         digest: weights.digest,
         training,
     })
+}
+
+/// A name that files are called by.
+fn path_name(field: &'static str, text: &str) -> Result<PathName, Refusal> {
+    text.parse()
+        .map_err(|cause: ulda_core::spec::PathNameError| Refusal::Malformed {
+            field,
+            told: cause.to_string(),
+        })
 }
 
 fn place(claim: Option<v1::StateClaim>) -> Result<(Cursor, String), Refusal> {
@@ -336,7 +346,7 @@ impl TryFrom<v1::report_request::Fact> for Notice {
                 let (place, _) = place(done.state)?;
                 Self::Evaluation {
                     model: done.model,
-                    set: done.set,
+                    set: path_name("set", &done.set)?,
                     confusion: done.confusion,
                     images: done.images,
                     place,

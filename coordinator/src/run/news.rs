@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ulda_core::ids::{Generation, Slot, WorkerId};
 use ulda_core::machine::{BreakReason, Formation, Snapshot, Verdict};
+use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
 use ulda_storage::StorageCount;
 
@@ -52,7 +53,7 @@ pub enum News {
     },
     Evaluated {
         model: String,
-        set: String,
+        set: PathName,
         place: Cursor,
         images: u64,
         confusion: Vec<u64>,

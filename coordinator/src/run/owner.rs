@@ -159,7 +159,7 @@ async fn serve(
     let heartbeat = rules.deadlines.heartbeat;
     let launch = request.worker_binary.map(|binary| WorkerLaunch {
         binary,
-        run: request.spec.config().run.name.clone(),
+        run: request.spec.config().run.name.to_string(),
         coordinator: address,
         tls: request.access.tls,
         credentials: request.access.credentials,
@@ -202,7 +202,7 @@ async fn serve(
     );
     driver.storage = request.storage;
     driver.tell(News::Serving {
-        run: request.spec.config().run.name.clone(),
+        run: request.spec.config().run.name.to_string(),
         address: address.to_string(),
         page: request.page.map(|page| format!("http://{page}/")),
         directory: request.directory.root().to_owned(),
@@ -212,7 +212,7 @@ async fn serve(
     let closing = CancellationToken::new();
     let tasks = TaskTracker::new();
     let door = Door::new(
-        &request.spec.config().run.name,
+        request.spec.config().run.name.as_str(),
         term,
         asks_sender,
         closing.clone(),
@@ -504,7 +504,7 @@ fn adopt(
 fn facts(request: &RunRequest) -> Vec<(&'static str, String)> {
     let digest = blake3::hash(request.spec.to_toml().as_bytes());
     let mut facts = vec![
-        ("run", request.spec.config().run.name.clone()),
+        ("run", request.spec.config().run.name.to_string()),
         ("spec digest", digest.to_hex().to_string()),
         ("coordinator version", env!("CARGO_PKG_VERSION").to_owned()),
         ("workers", request.workers.to_string()),

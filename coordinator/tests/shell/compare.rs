@@ -49,7 +49,7 @@ impl Made {
         );
         let mut config: RunConfig = toml::from_str(&text).unwrap();
         config.rebase(Path::new("/data"));
-        config.run.name = self.name.into();
+        config.run.name = self.name.parse().unwrap();
         config.run.seed = self.seed;
         (self.change)(&mut config);
         let spec = RunSpec::resolve(config, Host { workers: 2, cores: 2 }).unwrap();
@@ -89,7 +89,7 @@ fn confusion(percent: u64) -> Vec<u64> {
 
 /// One domain and its set, beside the source's.
 fn only(config: &mut RunConfig, domain: &str) {
-    config.domains.retain(|found| found.name == domain);
+    config.domains.retain(|found| found.name.as_str() == domain);
     config
         .evaluate
         .sets

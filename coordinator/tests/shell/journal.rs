@@ -46,7 +46,7 @@ async fn readers_see_what_was_committed_and_nothing_else() {
     let confusion = vec![1; 361];
     journal.note(Entry::Evaluation {
         model: "adapted".into(),
-        set: "fog".into(),
+        set: "fog".parse().unwrap(),
         place: at(3),
         images: 4,
         confusion: confusion.clone(),

@@ -73,7 +73,7 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
     }
     for (set, right) in [("night", 300), ("fog", 500)] {
         for &(model, more) in models {
-            let (model, set) = (model.into(), set.into());
+            let (model, set) = (model.into(), set.parse().unwrap());
             journal.note(Entry::Evaluation {
                 model,
                 set,
@@ -86,7 +86,7 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
     }
     journal.note(Entry::Evaluation {
         model: "validation".into(),
-        set: "source".into(),
+        set: "source".parse().unwrap(),
         place: place(Stage::Adapt, 50),
         images: 4,
         confusion: confusion(400),

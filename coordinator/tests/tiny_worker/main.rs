@@ -112,7 +112,7 @@ async fn join(
             .evaluate
             .sets
             .iter()
-            .map(|set| set.name.clone())
+            .map(|set| set.name.to_string())
             .collect(),
     };
     println!("INFO joined as worker {}", welcome.worker);

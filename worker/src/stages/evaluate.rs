@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
 use ulda_data::palette::{coloured, strip};
 use ulda_data::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Sampling, write_rgb};
@@ -129,7 +130,7 @@ impl<'a> Evaluate<'a> {
     /// Draws image | truth | source-only | adapted (if the run adapts) for a few images spread over the set.
     fn draw(
         &self,
-        set: &str,
+        set: &PathName,
         index: usize,
         images: usize,
         example: &Example,
@@ -195,7 +196,7 @@ impl StageRun for Evaluate<'_> {
             |index, example, predicted| {
                 // A picture is no reason to lose a worker.
                 if let Err(error) = self.draw(name, index, dataset.len(), example, predicted) {
-                    tracing::warn!(error = error.with_causes(), set = name, "example not written");
+                    tracing::warn!(error = error.with_causes(), set = %name, "example not written");
                 }
                 Ok(())
             },
@@ -207,7 +208,7 @@ impl StageRun for Evaluate<'_> {
             if self.context.leads() {
                 self.context.tell(Event::Report(Report::Evaluation {
                     model,
-                    set: name.clone(),
+                    set: name.to_string(),
                     confusion: matrix.counts().to_vec(),
                     images: dataset.len() as u64,
                     at: cursor,
@@ -215,7 +216,7 @@ impl StageRun for Evaluate<'_> {
                 }));
             }
         }
-        self.confusion.insert(name.clone(), by_model);
+        self.confusion.insert(name.to_string(), by_model);
         Ok(Progress {
             phase_seconds: vec![("forward", seconds)],
             images: if self.context.leads() {

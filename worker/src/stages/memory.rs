@@ -274,7 +274,7 @@ mod tests {
         };
         config.domains = ["fog", "night", "rain", "snow", "dust"]
             .map(|name| ulda_core::spec::DomainConfig {
-                name: name.into(),
+                name: name.parse().unwrap(),
                 prompt: name.into(),
                 images: Vec::new(),
             })

@@ -22,7 +22,7 @@ pub(super) fn checkpoints(
     counters: &Counters,
 ) -> Result<Checkpoints, TrainerError> {
     let config = spec.config();
-    let (run, keep) = (config.run.name.clone(), config.checkpoint.keep);
+    let (run, keep) = (config.run.name.to_string(), config.checkpoint.keep);
     let local = CheckpointStore::new(run_directory.join("checkpoints"), run.clone(), clip.clone(), keep);
     let (Some(url), Some(reporter)) = (&config.storage.url, agent.reporter()) else {
         return Ok(Checkpoints::local(local));

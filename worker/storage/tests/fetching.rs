@@ -291,7 +291,7 @@ fn all_inputs_of_a_configuration_are_brought() {
     config.clip.checkpoint = "s3://bucket/RN50.pt".into();
     config.source.root = "s3://bucket/a.tar".into();
     let set = |root: PathBuf| EvaluationSetConfig {
-        name: "night".into(),
+        name: "night".parse().unwrap(),
         layout: Layout::Cityscapes,
         root,
         split: "val".into(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::compute::ComputeConfig;
 use super::course::EndAfter;
 use super::datasets::{EvaluationSetConfig, SourceConfig};
+use super::path_name::PathName;
 use super::storage::{StorageConfig, is_url};
 use super::styles::StyleSource;
 
@@ -35,7 +36,7 @@ pub struct RunConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct RunSection {
     /// Also the name of the run's directory.
-    pub name: String,
+    pub name: PathName,
     /// Folder that holds run directories.
     pub directory: PathBuf,
     pub seed: u64,
@@ -52,7 +53,7 @@ pub struct RunSection {
 impl Default for RunSection {
     fn default() -> Self {
         Self {
-            name: "ulda".into(),
+            name: "ulda".parse().expect("a plain name"),
             directory: "runs".into(),
             seed: 1,
             shards: None,
@@ -72,7 +73,7 @@ pub struct ClipConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainConfig {
-    pub name: String,
+    pub name: PathName,
     /// A sentence such as "driving at night".
     pub prompt: String,
     /// PNG files, and folders with all PNG files below them, whose statistics are the styles of `simulate.styles =

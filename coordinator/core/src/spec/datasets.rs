@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::path_name::PathName;
+
 /// Size that ACDC's fog images must have to be counted (METHOD.md, Evaluation).
 pub const PUBLISHED_FOG_SIZE: [u32; 2] = [1920, 1080];
 /// Centre crop of GTA5 in evaluation.
@@ -48,7 +50,8 @@ impl Default for SourceConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSetConfig {
-    pub name: String,
+    /// Also the name of the folder of its example pictures.
+    pub name: PathName,
     pub layout: Layout,
     pub root: PathBuf,
     /// Split folder (cityscapes, acdc) or list file (gta5).

@@ -6,6 +6,7 @@ mod config;
 mod course;
 mod datasets;
 mod notes;
+mod path_name;
 mod resolve;
 mod rules;
 mod storage;
@@ -19,6 +20,7 @@ pub use config::{
 pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
 pub use notes::SpecNote;
+pub use path_name::{PathName, PathNameError};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
 pub use styles::StyleSource;

@@ -70,7 +70,7 @@ mod tests {
         config.source.root = "cityscapes".into();
         config.domains = (0..domains)
             .map(|number| DomainConfig {
-                name: format!("domain-{number}"),
+                name: format!("domain-{number}").parse().unwrap(),
                 prompt: "driving at night".into(),
                 images: Vec::new(),
             })

@@ -122,7 +122,7 @@ mod tests {
         config.clip.checkpoint = "RN50.pt".into();
         config.source.root = "cityscapes".into();
         config.domains = vec![DomainConfig {
-            name: "night".into(),
+            name: "night".parse().unwrap(),
             prompt: "driving at night".into(),
             images: Vec::new(),
         }];

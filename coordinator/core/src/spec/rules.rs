@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::compute::{CollectiveChoice, DeviceChoice, Precision};
 use super::config::RunConfig;
 use super::datasets::Layout;
+use super::path_name::PathName;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
 use super::styles::StyleSource;
@@ -53,6 +54,14 @@ impl<'a> Rules<'a> {
         });
     }
 
+    fn twice(&mut self, key: &str, name: &PathName) {
+        self.problem(
+            &format!("{key}.name"),
+            format!("`{name}` occurs twice, where capital and small letters count as the same"),
+            "give each its own name",
+        );
+    }
+
     fn at_least_one(&mut self, key: &str, value: u64) {
         if value == 0 {
             self.problem(key, "is 0", "give at least 1");
@@ -79,24 +88,6 @@ impl<'a> Rules<'a> {
 
     fn run(&mut self) {
         let run = &self.config.run;
-        if run.name.is_empty()
-            || !run
-                .name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        {
-            self.problem(
-                "run.name",
-                format!("`{}` cannot name a directory", run.name),
-                "use letters, digits, `-`, `_` and `.`",
-            );
-        } else if run.name.starts_with('.') {
-            self.problem(
-                "run.name",
-                format!("`{}` starts with a dot", run.name),
-                "start it with a letter",
-            );
-        }
         self.at_most("run.shards", run.shards.unwrap_or(1), MOST_SHARDS);
         self.at_most(
             "run.threads_per_shard",
@@ -323,12 +314,8 @@ impl<'a> Rules<'a> {
         let mut seen = BTreeSet::new();
         for (index, set) in self.config.evaluate.sets.iter().enumerate() {
             let key = format!("evaluate.set[{index}]");
-            if set.name.is_empty() || !seen.insert(&set.name) {
-                self.problem(
-                    &format!("{key}.name"),
-                    format!("`{}` is empty or occurs twice", set.name),
-                    "give each set its own name",
-                );
+            if !seen.insert(set.name.folded()) {
+                self.twice(&key, &set.name);
             }
             if set.root.as_os_str().is_empty() {
                 self.problem(&format!("{key}.root"), "is empty", "name the data set's folder");

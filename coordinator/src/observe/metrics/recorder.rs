@@ -88,7 +88,7 @@ impl MetricsRecorder {
             self.metrics.checkpoint_size.set(signed(row.size_bytes));
         }
         for row in &past.evaluations {
-            self.evaluated(&row.model, &row.set, row.confusion.clone());
+            self.evaluated(&row.model, row.set.as_str(), row.confusion.clone());
         }
     }
 
@@ -376,7 +376,7 @@ impl Audience for MetricsRecorder {
                 set,
                 confusion,
                 ..
-            } => self.evaluated(model, set, confusion.clone()),
+            } => self.evaluated(model, set.as_str(), confusion.clone()),
             News::StageDone { stage, seconds } => self.stage_done(*stage, *seconds),
             News::Restarted { slot } => {
                 let of = OfRank { rank: slot.0 };

@@ -18,7 +18,7 @@ fn set_card(data: &ReportData, set: &SetScores) -> Markup {
     let prompt = data
         .domains
         .iter()
-        .find(|domain| domain.name == set.set)
+        .find(|domain| domain.name.as_str() == set.set)
         .map(|domain| &domain.prompt);
     html! {
         div {

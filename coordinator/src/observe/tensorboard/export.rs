@@ -81,10 +81,10 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
 
 fn evaluation(board: &Board, directory: &RunDirectory, row: &EvaluationRow, file: &mut EventFile) {
     let at = seconds(row.at_millis);
-    let scores = board.evaluated(at, &row.set, &row.model, row.place, &row.confusion);
+    let scores = board.evaluated(at, row.set.as_str(), &row.model, row.place, &row.confusion);
     let pictures = (row.place.stage == Stage::Evaluate && row.model == SOURCE_ONLY).then(|| {
         let strips = strips(&directory.examples().join(&row.set));
-        board.examples(at, &row.set, row.place, &strips)
+        board.examples(at, row.set.as_str(), row.place, &strips)
     });
     for event in scores.iter().chain(pictures.flatten().iter()) {
         file.note(event);

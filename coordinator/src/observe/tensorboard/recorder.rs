@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
-use ulda_core::spec::RunSpec;
+use ulda_core::spec::{PathName, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
 
 use super::board::{Board, End, Step, Strip};
@@ -40,7 +40,7 @@ enum Fact {
     Step(u32, Cursor, Step),
     Evaluated {
         model: String,
-        set: String,
+        set: PathName,
         place: Cursor,
         confusion: Vec<u64>,
     },
@@ -240,9 +240,9 @@ impl Writer {
                 place,
                 confusion,
             } => {
-                note(board.evaluated(at, &set, &model, place, &confusion));
+                note(board.evaluated(at, set.as_str(), &model, place, &confusion));
                 if place.stage == Stage::Evaluate && model == SOURCE_ONLY {
-                    note(board.examples(at, &set, place, &strips(&self.directory.examples().join(&set))));
+                    note(board.examples(at, set.as_str(), place, &strips(&self.directory.examples().join(&set))));
                 }
             }
             Fact::Ended(end) => note(Some(board.ended(at, end))),

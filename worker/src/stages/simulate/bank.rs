@@ -115,7 +115,7 @@ fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {
             .domains
             .iter()
             .map(|domain| BankDomain {
-                name: domain.name.clone(),
+                name: domain.name.to_string(),
                 prompt: domain.prompt.clone(),
             })
             .collect(),

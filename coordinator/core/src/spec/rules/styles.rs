@@ -18,18 +18,8 @@ impl Rules<'_> {
         let mut seen = BTreeSet::new();
         for (index, domain) in domains.iter().enumerate() {
             let key = format!("domain[{index}]");
-            if domain.name.is_empty() {
-                self.problem(
-                    &format!("{key}.name"),
-                    "is empty",
-                    "give a short name such as `night`",
-                );
-            } else if !seen.insert(&domain.name) {
-                self.problem(
-                    &format!("{key}.name"),
-                    format!("`{}` occurs twice", domain.name),
-                    "give each domain its own name",
-                );
+            if !seen.insert(domain.name.folded()) {
+                self.twice(&key, &domain.name);
             }
             if domain.prompt.trim().is_empty() {
                 self.problem(
