@@ -1,9 +1,11 @@
 //! What the worker finds wrong with checkpoints, through `worker check`: only it can read tensors.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
 use ulda_core::spec::RunSpec;
 
 use super::finding::Finding;
@@ -20,16 +22,24 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
             "build it with `make`, or name it with --worker-binary",
         )];
     }
-    let folder = std::env::temp_dir();
-    let file = folder.join(format!("ulda-check-{}.toml", std::process::id()));
-    if let Err(cause) = std::fs::write(&file, spec.to_toml()) {
-        let text = format!("write `{}`: {cause}", file.display());
-        return vec![Finding::of_text("disk", &text).caused_by(&cause)];
+    match written(spec) {
+        Ok(file) => run(binary, file.path()).await,
+        Err(cause) => {
+            let folder = std::env::temp_dir();
+            let text = format!("write a file in `{}`: {cause}", folder.display());
+            vec![Finding::of_text("disk", &text).caused_by(&cause)]
+        }
     }
-    let found = run(binary, &file).await;
-    // Left behind, it would only be overwritten by the next check.
-    let _ = std::fs::remove_file(&file);
-    found
+}
+
+/// The resolved configuration as a file of a name that nobody else can know, gone when dropped.
+fn written(spec: &RunSpec) -> std::io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix("ulda-check-")
+        .suffix(".toml")
+        .tempfile()?;
+    file.write_all(spec.to_toml().as_bytes())?;
+    Ok(file)
 }
 
 async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::bench::{Bench, assert_snapshot, told};
+use super::bench::{Bench, assert_snapshot, coordinator, tiny_worker, told};
 
 #[test]
 fn help_is_as_documented() {
@@ -321,4 +321,26 @@ fn predict_hands_over_arguments_and_exit_code() {
         told(&bench, &output),
         format!("exit 3\npredict --model {} --out out city\n", model.display())
     );
+}
+
+/// The name that an earlier build gave its file could be known before: it held the process's number, which `exec`
+/// keeps.
+#[test]
+fn check_writes_into_no_file_that_others_can_place() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("tmp")).unwrap();
+    std::fs::write(bench.path("precious"), "untouched").unwrap();
+    let place_and_check = r#"ln -s ../precious "tmp/ulda-check-$$.toml" && exec "$0" check --worker-binary "$1""#;
+    let output = std::process::Command::new("sh")
+        .args(["-c", place_and_check, coordinator()])
+        .arg(tiny_worker())
+        .current_dir(bench.folder.path())
+        .env("TMPDIR", bench.path("tmp"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&bench, &output));
+    let precious = std::fs::read_to_string(bench.path("precious")).unwrap();
+    assert_eq!(precious, "untouched");
+    let left = std::fs::read_dir(bench.path("tmp")).unwrap().count();
+    assert_eq!(left, 1, "only the link is there");
 }

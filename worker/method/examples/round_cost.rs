@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tch::manual_seed(1);
     let options = (Kind::Float, Device::Cpu);
 
-    let file = std::env::temp_dir().join(format!("round_cost_{}.safetensors", std::process::id()));
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("round_cost.safetensors");
     let spec = MiniatureSpec {
         width: 64,
         blocks: [3, 4, 6, 3],
@@ -34,7 +35,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     write_clip(&file, &spec)?;
     let weights = Weights::read(&file)?;
-    std::fs::remove_file(&file)?;
     let clip = Backbone::load(&weights)?;
     let head = Head::new(HeadConfig::published(2048, 256), 1);
     let networks = Networks {

@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut number = |default: i64| arguments.next().map_or(Ok(default), |text| text.parse::<i64>());
     let (images, crop, threads) = (number(2)?, number(768)?, number(2)?);
     ulda_torch::runtime::set_threads(u16::try_from(threads)?)?;
-    let path = std::env::temp_dir().join(format!("rn50-sized-{}.safetensors", std::process::id()));
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("rn50-sized.safetensors");
     let spec = MiniatureSpec {
         width: 64,
         blocks: [3, 4, 6, 3],
@@ -29,7 +30,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "read and digest the checkpoint",
         start.elapsed().as_secs_f64() * 1e3
     );
-    std::fs::remove_file(&path)?;
     let backbone = Backbone::load(&weights)?;
     let head = Head::new(HeadConfig::published(2048, 256), 1);
     let x = Seeded::new(2).normal(&[images, 3, crop, crop], 1.0);

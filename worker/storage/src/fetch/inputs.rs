@@ -279,11 +279,10 @@ fn data_root(folder: PathBuf) -> PathBuf {
 }
 
 fn default_cache() -> PathBuf {
-    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
-        Some(Path::new(&home).join(".cache"))
-    });
-    home.unwrap_or_else(std::env::temp_dir).join("ulda/inputs")
+    // Never a folder that other users may write to: what lies in the cache is taken for the input itself.
+    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches = caches.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache"));
+    caches.join("ulda/inputs")
 }
 
 #[cfg(test)]
