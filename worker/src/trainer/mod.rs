@@ -80,8 +80,8 @@ pub enum TrainerError {
     Torch(#[from] ulda_torch::TorchError),
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
-    #[error("a shard's thread panicked; hint: its message stands above in this worker's log")]
-    Panicked,
+    #[error("{0}; hint: this worker's log says where")]
+    Panicked(#[from] shards::ShardPanic),
 }
 
 impl TrainerError {
@@ -112,7 +112,7 @@ impl TrainerError {
             | Self::Torch(_)
             | Self::Nccl(_)
             | Self::Thread(_)
-            | Self::Panicked => exit::FAILED,
+            | Self::Panicked(_) => exit::FAILED,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The threads that serve a worker's shards within one generation.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -22,6 +24,14 @@ pub struct Outcome {
     pub failure: Option<Failure>,
 }
 
+/// A shard's thread came to no end of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{shard}: its thread panicked: {message}")]
+pub struct ShardPanic {
+    shard: Shard,
+    message: String,
+}
+
 struct Ended {
     state: RunState,
     error: Option<StageError>,
@@ -30,7 +40,7 @@ struct Ended {
 }
 
 pub struct Shards {
-    threads: Vec<JoinHandle<Ended>>,
+    threads: Vec<(Shard, JoinHandle<Result<Ended, ShardPanic>>)>,
 }
 
 impl Shards {
@@ -65,16 +75,18 @@ impl Shards {
             let device = trainer.device.clone();
             let body = move || {
                 let _entered = span.entered();
-                if let Err(error) = device.settle_thread() {
-                    tracing::warn!(%error, "libtorch is not set up as it should be for this shard");
-                }
-                tch::set_num_threads(threads_per_shard);
-                serve(&context, &plane, &checkpoints, shard, state)
+                watched(&plane, shard, || {
+                    if let Err(error) = device.settle_thread() {
+                        tracing::warn!(%error, "libtorch is not set up as it should be for this shard");
+                    }
+                    tch::set_num_threads(threads_per_shard);
+                    serve(&context, &plane, &checkpoints, shard, state)
+                })
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{}", shard.0))
                 .spawn(body);
-            threads.push(thread.map_err(TrainerError::Thread)?);
+            threads.push((shard, thread.map_err(TrainerError::Thread)?));
         }
         Ok(Self { threads })
     }
@@ -84,19 +96,44 @@ impl Shards {
     /// # Errors
     /// When one panicked.
     pub fn join(self) -> Result<Outcome, TrainerError> {
-        let mut ended = Vec::with_capacity(self.threads.len());
-        for thread in self.threads {
-            ended.push(thread.join().map_err(|_| TrainerError::Panicked)?);
-        }
+        let joined: Vec<_> = self.threads.into_iter().map(join_one).collect();
+        let mut ended = joined.into_iter().collect::<Result<Vec<Ended>, ShardPanic>>()?;
         let failure = first_cause(&mut ended);
         let state = ended
             .into_iter()
             .map(|shard| shard.state)
             .max_by_key(|state| state.cursor);
         Ok(Outcome {
-            state: state.ok_or(TrainerError::Panicked)?,
+            state: state.expect("a member of a generation serves at least one shard"),
             failure,
         })
+    }
+}
+
+fn join_one((shard, thread): (Shard, JoinHandle<Result<Ended, ShardPanic>>)) -> Result<Ended, ShardPanic> {
+    let outcome = thread.join();
+    outcome.unwrap_or_else(|payload| Err(ShardPanic::of(shard, &*payload)))
+}
+
+/// Serves a shard. Where that panics the generation breaks everywhere at once: the others wait for this shard, and
+/// would learn of its end only by the deadline of an operation.
+fn watched(plane: &DataPlane, shard: Shard, serve: impl FnOnce() -> Ended) -> Result<Ended, ShardPanic> {
+    // What the panic left half done is the shard's own, and is dropped with it.
+    catch_unwind(AssertUnwindSafe(serve)).map_err(|payload| {
+        let panic = ShardPanic::of(shard, &*payload);
+        plane.abort(AbortCause::new(panic.to_string()));
+        panic
+    })
+}
+
+impl ShardPanic {
+    fn of(shard: Shard, payload: &(dyn Any + Send)) -> Self {
+        let literal = payload.downcast_ref::<&str>().map(|&text| text.to_owned());
+        let message = literal.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self {
+            shard,
+            message: message.unwrap_or_else(|| "no message".to_owned()),
+        }
     }
 }
 
@@ -147,4 +184,105 @@ fn first_cause(ended: &mut [Ended]) -> Option<Failure> {
         .iter_mut()
         .find_map(|shard| shard.error.take())
         .map(Failure::Own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use ulda_collective::{
+        Deadlines, Generation, Group, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
+    };
+    use ulda_core::stage::{Cursor, Stage};
+
+    use super::*;
+    use crate::link::At;
+
+    /// As in a real run: far longer than any test may take.
+    const COLLECTIVE: Duration = Duration::from_secs(300);
+
+    /// Two workers: the first serves shards 0 and 1, the second shard 2.
+    fn planes() -> Vec<DataPlane> {
+        let listeners = [(); 2].map(|()| Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let workers: Vec<WorkerPeer> = listeners
+            .iter()
+            .map(|listener| WorkerPeer {
+                address: listener.local_addr().to_string(),
+            })
+            .collect();
+        let membership = |me| Membership {
+            run: RunId("run".into()),
+            generation: Generation(1),
+            me: WorkerIndex(me),
+            workers: workers.clone(),
+            shards: [0, 0, 1].map(WorkerIndex).to_vec(),
+            secret: Secret([7; 32]),
+            encrypted: false,
+        };
+        let deadlines = Deadlines {
+            operation: COLLECTIVE,
+            ..Deadlines::default()
+        };
+        std::thread::scope(|scope| {
+            let connecting: Vec<_> = (0..)
+                .zip(&listeners)
+                .map(|(me, listener)| {
+                    let membership = membership(me);
+                    scope.spawn(move || DataPlane::connect(listener, membership, deadlines))
+                })
+                .collect();
+            connecting
+                .into_iter()
+                .map(|plane| plane.join().unwrap().unwrap())
+                .collect()
+        })
+    }
+
+    /// Waits for all shards in a collective operation, and says why it broke.
+    fn waits(plane: &DataPlane, shard: Shard) -> Ended {
+        let link = Link::new(plane.rank(shard).unwrap());
+        let at = At::step(Stage::Adapt, 3);
+        let broke = link.gather(at, crate::link::Op::StateCheck, &link.everyone(), &[]);
+        let error = broke.expect_err("one shard never comes");
+        Ended {
+            state: RunState::new(Cursor {
+                stage: Stage::Adapt,
+                step: 3,
+            }),
+            error: Some(StageError::Collective(error)),
+            fault: plane.fault(),
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_shards_thread_breaks_the_collective_everywhere_at_once() {
+        let planes: Vec<Arc<DataPlane>> = planes().into_iter().map(Arc::new).collect();
+        let began = Instant::now();
+        let start = |plane: &Arc<DataPlane>, shard: Shard, body: fn(&DataPlane, Shard) -> Ended| {
+            let plane = Arc::clone(plane);
+            let thread = std::thread::spawn(move || watched(&plane, shard, || body(&plane, shard)));
+            (shard, thread)
+        };
+        let panics = |_: &DataPlane, shard: Shard| -> Ended { panic!("{shard} met what it did not expect") };
+        let first = Shards {
+            threads: vec![
+                start(&planes[0], Shard(0), waits),
+                start(&planes[0], Shard(1), panics),
+            ],
+        };
+        let second = Shards {
+            threads: vec![start(&planes[1], Shard(2), waits)],
+        };
+
+        let cause = "shard 1: its thread panicked: shard 1 met what it did not expect";
+        let own = first.join().err().expect("a shard panicked");
+        assert!(own.to_string().starts_with(cause), "{own}");
+        assert_eq!(own.exit_code(), super::super::exit::FAILED);
+        let outcome = second.join().expect("it serves no shard that panicked");
+        let Some(Failure::Collective(fault)) = outcome.failure else {
+            panic!("the other worker does not know why")
+        };
+        assert_eq!(fault.to_string(), format!("worker 0 aborted: {cause}"));
+        assert!(began.elapsed() < COLLECTIVE / 10, "{:?}", began.elapsed());
+    }
 }
