@@ -5,7 +5,7 @@ use ulda_core::machine::{Record, Resume, fold};
 use ulda_core::spec::RunSpec;
 use ulda_core::stage::{Course, Cursor};
 
-use crate::journal::{JournalError, JournalReader};
+use crate::journal::{JournalError, JournalReader, RecordRow};
 use crate::run_directory::RunDirectory;
 
 /// How a run stands.
@@ -74,10 +74,7 @@ impl History {
     /// The journal cannot be read.
     pub fn read(directory: &RunDirectory, journal: &JournalReader) -> Result<Self, JournalError> {
         let rows = journal.records()?;
-        let records: Vec<Record> = rows
-            .iter()
-            .filter_map(|row| serde_json::from_str(&row.json).ok())
-            .collect();
+        let records = known_records(&rows);
         let resume = fold(&records).unwrap_or_default();
         Ok(Self {
             standing: standing(&records, directory.server().is_some()),
@@ -105,6 +102,17 @@ impl History {
             done as f64 / total as f64
         }
     }
+}
+
+/// The records that can be read; each other one is logged and left out, so that the rest can be shown.
+#[must_use]
+pub fn known_records(rows: &[RecordRow]) -> Vec<Record> {
+    let known = rows.iter().zip(1..).filter_map(|(row, number): (_, usize)| {
+        serde_json::from_str(&row.json)
+            .inspect_err(|cause| tracing::warn!("record {number} of the journal is left out: {cause}"))
+            .ok()
+    });
+    known.collect()
 }
 
 /// Steps of the whole run that lie before `cursor`.

@@ -391,7 +391,11 @@ const VALUES: &[Case] = &[
         breaks: |world| {
             edit(world, "name = \"rain\"", "name = \"..\"");
             edit(world, "name = \"snow\"", "name = \"a\\u0000b\"");
-            edit(world, "name = \"fog\"", &format!("name = \"{}\"", "f".repeat(300)));
+            edit(
+                world,
+                "name = \"fog\"",
+                &format!("name = \"{}\"", "f".repeat(300)),
+            );
         },
         command: &[],
         code: BAD_INPUT,

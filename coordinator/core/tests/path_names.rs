@@ -50,7 +50,17 @@ fn each_refusal_says_why() {
 
 #[test]
 fn no_run_toml_holds_another_name() {
-    for bad in ["", "..", ".", "../x", "/etc/x", "a\\u0000b", "a/b", "a\\\\b", "-rf"] {
+    for bad in [
+        "",
+        "..",
+        ".",
+        "../x",
+        "/etc/x",
+        "a\\u0000b",
+        "a/b",
+        "a\\\\b",
+        "-rf",
+    ] {
         for text in [
             format!("run.name = \"{bad}\""),
             format!("[[domain]]\nname = \"{bad}\"\nprompt = \"p\""),

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use ulda_core::ids::{Shard, Slot, WorkerId};
 use ulda_core::ledger::{Ledger, Line, SampleCounts, ledger as read_ledger};
-use ulda_core::machine::Record;
 use ulda_core::plan::SampleAt;
 use ulda_core::spec::{DatasetConfig, RunSpec};
 use ulda_core::stage::Stage;
@@ -15,6 +14,7 @@ use super::arguments::{LedgerArguments, OutputFormat};
 use super::common::{columns, host, print, run_directory, say};
 use crate::check::dataset_spec;
 use crate::exit::{Exit, Stop};
+use crate::history::known_records;
 use crate::journal::{JournalReader, Sound, Unsound, audit_journal};
 use crate::run_directory::RunDirectory;
 
@@ -152,10 +152,7 @@ fn read(directory: &RunDirectory, spec: &RunSpec, names: &Names) -> Result<Ledge
     let rows = JournalReader::open(&directory.journal_file())
         .and_then(|journal| journal.records())
         .map_err(Stop::bad_input)?;
-    let records: Vec<Record> = rows
-        .iter()
-        .map(|row| serde_json::from_str(&row.json))
-        .collect::<Result<_, _>>()?;
+    let records = known_records(&rows);
     let counts = SampleCounts {
         train: names.train.len(),
         sets: names.sets.iter().map(Vec::len).collect(),

@@ -31,12 +31,16 @@ pub use arguments::{Cli, Verb};
 pub use common::say;
 
 use crate::exit::{Exit, Stop};
+use crate::observe::{LogTarget, start_logging};
 
 /// Carries out a parsed command line.
 ///
 /// # Errors
 /// The cause, with the exit code that belongs to it.
 pub fn run(cli: Cli) -> Result<Exit, Stop> {
+    if cli.verb.as_ref().is_some_and(reads_a_journal) {
+        start_logging(LogTarget::Plain);
+    }
     // Workers that are started here inherit it.
     if let Err(cause) = ulda_net::raise_descriptor_limit() {
         say(format_args!(
@@ -63,4 +67,17 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Submit(arguments)) => submit::submit(&arguments),
         Some(Verb::Cluster(verb)) => cluster::cluster(&verb),
     }
+}
+
+/// Such a command says which rows of the journal it leaves out.
+fn reads_a_journal(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Status(_)
+            | Verb::View(_)
+            | Verb::List(_)
+            | Verb::Ledger(_)
+            | Verb::Report(_)
+            | Verb::ExportTensorboard(_)
+    )
 }

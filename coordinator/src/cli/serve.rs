@@ -98,7 +98,7 @@ pub(super) async fn prepare_and_serve(
         tell_end(&end, &mut audience);
         let concluded = block_in_place(|| concluded_late(&end, directory));
         let end = end.once_concluded(&concluded);
-        supervised::linger(spec.config().run.name.as_str(), listener, guard, end, farewell).await;
+        supervised::linger(spec, listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
     }
@@ -145,7 +145,7 @@ pub(super) async fn prepare_and_serve(
         }
         let end = end.once_concluded(&concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
-        supervised::linger(spec.config().run.name.as_str(), listener, guard, end, farewell).await;
+        supervised::linger(spec, listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
     }

@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use ulda_core::machine::Record;
+use ulda_core::spec::RunSpec;
 
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
@@ -148,12 +149,12 @@ impl Farewell {
 }
 
 /// Stays until the farewell, turning workers away with the run's end.
-pub async fn linger(run: &str, listener: TcpListener, guard: Guard, end: End, mut farewell: Farewell) {
+pub async fn linger(spec: &RunSpec, listener: TcpListener, guard: Guard, end: End, mut farewell: Farewell) {
     let closing = CancellationToken::new();
     let late = tokio::spawn(rpc::turn_away(
         listener,
         guard,
-        run.to_owned(),
+        spec.clone(),
         end.refusal(),
         closing.clone(),
     ));

@@ -2,6 +2,7 @@
 
 use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 /// How loud an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub enum Entry {
         set: PathName,
         place: Place,
         images: u64,
-        confusion: Vec<u64>,
+        confusion: ConfusionMatrix,
         seconds: f64,
     },
     StageDone {

@@ -8,9 +8,13 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_reading};
 use super::writer::JournalError;
+
+/// Beyond any count and any date of a run.
+const MOST: i64 = 1 << 53;
 
 /// Read access to one journal. Never writes, never blocks the writer.
 #[derive(Debug)]
@@ -74,7 +78,7 @@ pub struct EvaluationRow {
     pub place: Cursor,
     pub images: u64,
     /// 19 × 19, rows truth, columns prediction.
-    pub confusion: Vec<u64>,
+    pub confusion: ConfusionMatrix,
     pub mean_iou: Option<f64>,
     pub seconds: f64,
     pub at_millis: i64,
@@ -129,13 +133,36 @@ impl JournalReader {
         list().map_err(|source| JournalError::of_read(&self.path, source))
     }
 
+    /// The rows that hold what they should; each other one is logged and left out.
+    fn good_rows<T>(
+        &self,
+        table: &str,
+        sql: &str,
+        values: &[&dyn rusqlite::ToSql],
+        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, JournalError> {
+        let rows = self.rows(sql, values, |row| {
+            Ok(read(row).map_err(|cause| (shown(row), cause)))
+        })?;
+        let good = rows.into_iter().filter_map(|row| {
+            row.inspect_err(|(row, cause)| {
+                let journal = self.path.display();
+                tracing::warn!("journal `{journal}`: row ({row}) of `{table}` is left out: {cause}");
+            })
+            .ok()
+        });
+        Ok(good.collect())
+    }
+
     /// # Errors
     /// The journal cannot be read.
     pub fn records(&self) -> Result<Vec<RecordRow>, JournalError> {
         self.rows("SELECT at, json FROM records ORDER BY seq", &[], |row| {
             Ok(RecordRow {
-                at_millis: row.get(0)?,
-                json: row.get(1)?,
+                // For people; what happened counts without it.
+                at_millis: millis(row, 0).unwrap_or_default(),
+                // What is no text is no record, which whoever reads it says with its place.
+                json: row.get(1).unwrap_or_default(),
             })
         })
     }
@@ -163,15 +190,16 @@ impl JournalReader {
     /// # Errors
     /// The journal cannot be read.
     pub fn curves(&self) -> Result<BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>, JournalError> {
-        let points = self.rows(
+        let points = self.good_rows(
+            "metrics",
             "SELECT stage, name, step, value FROM metrics ORDER BY name, stage, step",
             &[],
             |row| {
                 let point = MetricPoint {
                     step: count(row, 2)?,
-                    value: row.get(3)?,
+                    value: finite(row, 3)?,
                 };
-                Ok((stage(row, 0)?, row.get::<_, String>(1)?, point))
+                Ok((parsed(row, 0)?, row.get::<_, String>(1)?, point))
             },
         )?;
         let mut curves: BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>> = BTreeMap::new();
@@ -191,15 +219,16 @@ impl JournalReader {
     /// # Errors
     /// The journal cannot be read.
     pub fn measurements(&self) -> Result<Vec<MeasurementRow>, JournalError> {
-        self.rows("SELECT stage, step, name, value, at FROM metrics", &[], |row| {
+        let sql = "SELECT stage, step, name, value, at FROM metrics";
+        self.good_rows("metrics", sql, &[], |row| {
             Ok(MeasurementRow {
                 place: Cursor {
-                    stage: stage(row, 0)?,
+                    stage: parsed(row, 0)?,
                     step: count(row, 1)?,
                 },
                 name: row.get(2)?,
-                value: row.get(3)?,
-                at_millis: row.get(4)?,
+                value: finite(row, 3)?,
+                at_millis: millis(row, 4)?,
             })
         })
     }
@@ -211,22 +240,24 @@ impl JournalReader {
     pub fn latest(&self, of: Stage) -> Result<BTreeMap<String, f64>, JournalError> {
         let sql = "SELECT name, value FROM metrics m WHERE stage = ?1 AND value IS NOT NULL AND step =
                    (SELECT max(step) FROM metrics WHERE name = m.name AND stage = ?1)";
-        let pairs = self.rows(sql, &[&of.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(pairs.into_iter().collect())
+        let read = |row: &Row<'_>| Ok((row.get(0)?, finite(row, 1)?));
+        let pairs = self.good_rows("metrics", sql, &[&of.name()], read)?.into_iter();
+        Ok(pairs.filter_map(|(name, value)| Some((name, value?))).collect())
     }
 
     /// # Errors
     /// The journal cannot be read.
     pub fn phases(&self) -> Result<Vec<PhaseRow>, JournalError> {
-        self.rows(
+        self.good_rows(
+            "phases",
             "SELECT stage, slot, name, amount FROM phases ORDER BY stage, slot, name",
             &[],
             |row| {
                 Ok(PhaseRow {
-                    stage: stage(row, 0)?,
+                    stage: parsed(row, 0)?,
                     slot: row.get(1)?,
                     name: row.get(2)?,
-                    amount: row.get(3)?,
+                    amount: amount(row, 3)?,
                 })
             },
         )
@@ -235,12 +266,13 @@ impl JournalReader {
     /// # Errors
     /// The journal cannot be read.
     pub fn stages(&self) -> Result<Vec<StageRow>, JournalError> {
-        let mut rows = self.rows("SELECT stage, seconds, digest, at FROM stages", &[], |row| {
+        let sql = "SELECT stage, seconds, digest, at FROM stages";
+        let mut rows = self.good_rows("stages", sql, &[], |row| {
             Ok(StageRow {
-                stage: stage(row, 0)?,
-                seconds: row.get(1)?,
+                stage: parsed(row, 0)?,
+                seconds: amount(row, 1)?,
                 digest: row.get(2)?,
-                at_millis: row.get(3)?,
+                at_millis: millis(row, 3)?,
             })
         })?;
         rows.sort_by_key(|row| row.stage);
@@ -252,19 +284,20 @@ impl JournalReader {
     /// # Errors
     /// The journal cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointRow>, JournalError> {
-        self.rows(
+        self.good_rows(
+            "checkpoints",
             "SELECT path, stage, step, digest, size_bytes, at FROM checkpoints ORDER BY at, path",
             &[],
             |row| {
                 Ok(CheckpointRow {
                     path: row.get(0)?,
                     place: Cursor {
-                        stage: stage(row, 1)?,
+                        stage: parsed(row, 1)?,
                         step: count(row, 2)?,
                     },
                     digest: row.get(3)?,
                     size_bytes: count(row, 4)?,
-                    at_millis: row.get(5)?,
+                    at_millis: millis(row, 5)?,
                 })
             },
         )
@@ -277,19 +310,20 @@ impl JournalReader {
     pub fn evaluations(&self) -> Result<Vec<EvaluationRow>, JournalError> {
         let sql =
             "SELECT model, set_name, stage, step, images, confusion, mean_iou, seconds, at FROM evaluations";
-        let mut rows = self.rows(sql, &[], |row| {
+        let mut rows = self.good_rows("evaluations", sql, &[], |row| {
             Ok(EvaluationRow {
                 model: row.get(0)?,
                 set: parsed(row, 1)?,
                 place: Cursor {
-                    stage: stage(row, 2)?,
+                    stage: parsed(row, 2)?,
                     step: count(row, 3)?,
                 },
                 images: count(row, 4)?,
-                confusion: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
-                mean_iou: row.get(6)?,
-                seconds: row.get(7)?,
-                at_millis: row.get(8)?,
+                confusion: serde_json::from_str(&row.get::<_, String>(5)?)
+                    .map_err(|cause| not_text(5, cause))?,
+                mean_iou: finite(row, 6)?,
+                seconds: amount(row, 7)?,
+                at_millis: millis(row, 8)?,
             })
         })?;
         rows.sort_by(|left, right| {
@@ -304,9 +338,9 @@ impl JournalReader {
     /// The journal cannot be read.
     pub fn last_events(&self, count: u32) -> Result<Vec<EventRow>, JournalError> {
         let sql = "SELECT at, level, slot, text FROM events ORDER BY seq DESC LIMIT ?";
-        let mut rows = self.rows(sql, &[&count], |row| {
+        let mut rows = self.good_rows("events", sql, &[&count], |row| {
             Ok(EventRow {
-                at_millis: row.get(0)?,
+                at_millis: millis(row, 0)?,
                 level: row.get(1)?,
                 slot: row.get(2)?,
                 text: row.get(3)?,
@@ -336,14 +370,61 @@ impl JournalReader {
     }
 }
 
-/// SQLite's integers are signed; no count is below zero.
+/// SQLite's integers are signed; no count is below zero, or so large that sums of counts would overflow.
 fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    let value: i64 = row.get(index)?;
+    let value = millis(row, index)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
 }
 
-fn stage(row: &Row<'_>, index: usize) -> rusqlite::Result<Stage> {
-    parsed(row, index)
+/// Milliseconds since 1970, in years of four digits or a few more.
+fn millis(row: &Row<'_>, index: usize) -> rusqlite::Result<i64> {
+    let value: i64 = row.get(index)?;
+    if !(0..=MOST).contains(&value) {
+        return Err(rusqlite::Error::IntegralValueOutOfRange(index, value));
+    }
+    Ok(value)
+}
+
+/// A number of seconds, images or steps: finite and not below zero.
+fn amount(row: &Row<'_>, index: usize) -> rusqlite::Result<f64> {
+    let value: f64 = row.get(index)?;
+    if !(0.0..=MOST as f64).contains(&value) {
+        return Err(not_real(index, format!("{value} is no amount")));
+    }
+    Ok(value)
+}
+
+/// A measured value; none where it left the finite numbers.
+fn finite(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<f64>> {
+    let value: Option<f64> = row.get(index)?;
+    Ok(value.filter(|value| value.is_finite()))
+}
+
+fn not_real(index: usize, why: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Real, why.into())
+}
+
+fn not_text(index: usize, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, cause.into())
+}
+
+/// The first columns of a row, for a person to find it again.
+fn shown(row: &Row<'_>) -> String {
+    const COLUMNS: usize = 4;
+    const CHARACTERS: usize = 60;
+    let names = row.as_ref().column_names();
+    let shown = names.take(COLUMNS).enumerate().map(|(index, name)| {
+        let value = row.get_ref(index).map(rusqlite::types::Value::try_from);
+        let text = match value {
+            Ok(Ok(rusqlite::types::Value::Text(text))) => text.escape_debug().take(CHARACTERS).collect(),
+            Ok(Ok(rusqlite::types::Value::Integer(number))) => number.to_string(),
+            Ok(Ok(rusqlite::types::Value::Real(number))) => number.to_string(),
+            Ok(Ok(rusqlite::types::Value::Null)) => "NULL".to_owned(),
+            Ok(Ok(rusqlite::types::Value::Blob(_)) | Err(_)) | Err(_) => "?".to_owned(),
+        };
+        format!("{name} {text}")
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn parsed<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
@@ -351,7 +432,5 @@ where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
     let name: String = row.get(index)?;
-    name.parse().map_err(|cause| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(cause))
-    })
+    name.parse().map_err(|cause| not_text(index, cause))
 }

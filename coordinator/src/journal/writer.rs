@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
-use ulda_data::ConfusionMatrix;
 
 use super::entry::Entry;
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_writing};
@@ -323,9 +322,7 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
             confusion,
             seconds,
         } => {
-            let mean = ConfusionMatrix::try_from(confusion.clone())
-                .ok()
-                .and_then(|matrix| matrix.scores().mean_iou);
+            let mean = confusion.scores().mean_iou;
             let confusion = serde_json::to_string(confusion).unwrap_or_default();
             run(
                 "INSERT OR REPLACE INTO evaluations

@@ -7,7 +7,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use ulda_core::machine::Verdict;
 use ulda_core::stage::{Course, Stage};
-use ulda_data::ConfusionMatrix;
 
 use super::progress::{Progress, duration_text};
 use super::score_table::percent;
@@ -155,8 +154,7 @@ impl Audience for Bars {
                 confusion,
                 ..
             } => {
-                let scores = ConfusionMatrix::try_from(confusion.clone()).map(|matrix| matrix.scores());
-                let mean = percent(scores.ok().and_then(|scores| scores.mean_iou));
+                let mean = percent(confusion.scores().mean_iou);
                 let when = if place.stage == Stage::Evaluate {
                     String::new()
                 } else {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use ulda_core::machine::Verdict;
 use ulda_core::stage::Course;
-use ulda_data::ConfusionMatrix;
 
 use super::progress::Progress;
 use crate::run::{Audience, News};
@@ -123,9 +122,7 @@ impl Audience for Lines {
                 images,
                 confusion,
             } => {
-                let mean_iou = ConfusionMatrix::try_from(confusion.clone())
-                    .ok()
-                    .and_then(|matrix| matrix.scores().mean_iou);
+                let mean_iou = confusion.scores().mean_iou;
                 tracing::info!(
                     model,
                     %set,

@@ -36,6 +36,8 @@ pub enum LogTarget {
     Json,
     /// Text above the bars.
     Above(MultiProgress),
+    /// Warnings of a command that answers and ends.
+    Plain,
 }
 
 /// Starts logging for this process. `ULDA_LOG` sets the filter. A second call changes nothing.
@@ -59,6 +61,14 @@ pub fn start_logging(target: LogTarget) {
             .with_ansi(console::colors_enabled_stderr())
             .with_env_filter(filter("warn"))
             .with_writer(AboveBars(bars))
+            .log_internal_errors(false)
+            .try_init(),
+        LogTarget::Plain => tracing_subscriber::fmt()
+            .without_time()
+            .with_target(false)
+            .with_ansi(console::colors_enabled_stderr())
+            .with_env_filter(filter("warn"))
+            .with_writer(io::stderr)
             .log_internal_errors(false)
             .try_init(),
     };

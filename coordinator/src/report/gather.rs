@@ -7,7 +7,7 @@ use serde::Serialize;
 use ulda_core::clip::ClipOrigin;
 use ulda_core::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSource};
 use ulda_core::stage::{Cursor, Stage};
-use ulda_data::{ConfusionMatrix, Scores};
+use ulda_data::Scores;
 
 use super::ReportError;
 use super::manifest::{FinalManifest, clip_origin};
@@ -215,8 +215,8 @@ pub(crate) fn set_scores(config: &RunConfig, evaluations: &[EvaluationRow]) -> V
                     let row = evaluations
                         .iter()
                         .rfind(|row| row.set == set.name && row.model == *model)?;
-                    let scores = ConfusionMatrix::try_from(row.confusion.clone()).ok()?.scores();
-                    let confusion = row.confusion.clone();
+                    let scores = row.confusion.scores();
+                    let confusion = row.confusion.counts().to_vec();
                     Some((
                         row.images,
                         ModelScores {

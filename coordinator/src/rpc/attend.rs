@@ -1,5 +1,6 @@
 //! One worker's attend stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,9 +9,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
-use ulda_core::ids::{Generation, WorkerId};
+use ulda_core::ids::WorkerId;
 use ulda_proto::v1;
 
+use super::bounds::{self, Bounds};
 use super::refusal::Refusal;
 use super::service::Door;
 use super::wire::{Ask, Attachment, Fact, StreamEnd};
@@ -25,6 +27,7 @@ pub(super) struct Stage {
     pub closing: CancellationToken,
     /// Number of this coordinator.
     pub term: u64,
+    pub bounds: Arc<Bounds>,
     /// Longest wait for the first message, which says who attends.
     pub silence: Duration,
 }
@@ -57,7 +60,8 @@ pub(super) async fn open(
             });
         }
     };
-    let (ours, theirs) = (stage.term, first.coordinator_term);
+    let theirs = bounds::number("coordinator_term", first.coordinator_term)?;
+    let ours = stage.term;
     if theirs > ours {
         // The owner may be ending already.
         let _ = stage.asks.send(Ask::Superseded { term: theirs }).await;
@@ -65,7 +69,7 @@ pub(super) async fn open(
     }
     let worker = WorkerId(first.worker);
     let (directives, inbox) = mpsc::channel(UNREAD_DIRECTIVES);
-    let (attachment, generation) = (stage.attachment, Generation(first.generation));
+    let (attachment, generation) = (stage.attachment, bounds::generation(first.generation)?);
     door.answered("Attend", |reply| Ask::Attend {
         worker,
         attachment,
@@ -109,9 +113,10 @@ async fn pump(
             }
         };
         let Some(fact) = message.fact else { continue };
-        match Fact::try_from(fact) {
-            Ok(fact) => {
-                let generation = Generation(message.generation);
+        let heard = bounds::generation(message.generation)
+            .and_then(|generation| Ok((generation, Fact::from_wire(fact, &stage.bounds)?)));
+        match heard {
+            Ok((generation, fact)) => {
                 let ask = Ask::Attended {
                     worker,
                     attachment,

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use ulda_core::spec::RunSpec;
 
 use super::guard::Guard;
 use super::refusal::Refusal;
@@ -41,12 +42,12 @@ pub async fn bind_again(address: SocketAddr) -> Result<TcpListener, ServeError> 
 pub async fn turn_away(
     listener: TcpListener,
     guard: Guard,
-    run: String,
+    spec: RunSpec,
     refusal: Refusal,
     closing: CancellationToken,
 ) -> Result<(), ServeError> {
     let (asks, mut inbox) = mpsc::channel(UNHEARD_CALLS);
-    let door = Door::new(&run, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
+    let door = Door::new(&spec, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
     let answering = tokio::spawn(async move {
         while let Some(ask) = inbox.recv().await {
             answer(ask, &refusal);

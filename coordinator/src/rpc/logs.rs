@@ -6,6 +6,7 @@ use std::time::Duration;
 use ulda_core::ids::{Slot, WorkerId};
 use ulda_proto::v1;
 
+use super::bounds;
 use super::refusal::Refusal;
 use crate::logs::{Batch, LogKeeper};
 
@@ -13,14 +14,14 @@ use crate::logs::{Batch, LogKeeper};
 const KEEP_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Batch {
-    pub(super) fn from_wire(slot: Slot, request: v1::LogRequest) -> Self {
-        Self {
+    pub(super) fn from_wire(slot: Slot, request: v1::LogRequest) -> Result<Self, Refusal> {
+        Ok(Self {
             worker: WorkerId(request.worker),
             slot,
-            number: request.number,
+            number: bounds::number("number", request.number)?,
             lines: request.lines,
-            dropped: request.dropped,
-        }
+            dropped: bounds::count("dropped", request.dropped)?,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! reasons and leave as gRPC status with a sentence.
 
 mod attend;
+mod bounds;
 mod guard;
 mod incoming;
 mod late;

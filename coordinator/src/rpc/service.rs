@@ -13,12 +13,14 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
+use ulda_core::spec::RunSpec;
 use ulda_credentials::channel::is_loopback;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 
 use super::VERSION;
 use super::attend::{self, Stage};
+use super::bounds::{self, Bounds};
 use super::guard::Guard;
 use super::incoming::incoming;
 use super::logs::keep_log;
@@ -60,6 +62,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 #[derive(Clone, Debug)]
 pub struct Door {
     run: Arc<str>,
+    bounds: Arc<Bounds>,
     term: u64,
     asks: mpsc::Sender<Ask>,
     closing: CancellationToken,
@@ -72,11 +75,11 @@ pub struct Door {
 }
 
 impl Door {
-    /// `term` is the number of this coordinator, `silence` the longest wait for a worker's first message on its
+    /// `term` is the number of the coordinator of the run `spec`, `silence` the longest wait for a worker's first message on its
     /// attend stream.
     #[must_use]
     pub fn new(
-        run: &str,
+        spec: &RunSpec,
         term: u64,
         asks: mpsc::Sender<Ask>,
         closing: CancellationToken,
@@ -84,7 +87,8 @@ impl Door {
         silence: Duration,
     ) -> Self {
         Self {
-            run: run.into(),
+            run: spec.config().run.name.as_str().into(),
+            bounds: Arc::new(Bounds::of(spec)),
             term,
             asks,
             closing,
@@ -130,13 +134,13 @@ impl Door {
     fn admit(&self, request: &v1::JoinRequest) -> Result<(), Refusal> {
         if request.run != *self.run {
             return Err(Refusal::AnotherRun {
-                asked: request.run.clone(),
+                asked: bounds::echo(&request.run),
                 ours: self.run.to_string(),
             });
         }
         if request.version != VERSION {
             return Err(Refusal::AnotherVersion {
-                theirs: request.version.clone(),
+                theirs: bounds::echo(&request.version),
                 ours: VERSION.to_owned(),
             });
         }
@@ -145,7 +149,7 @@ impl Door {
             && !is_loopback(host.trim_matches(['[', ']']))
         {
             return Err(Refusal::Exposed {
-                data_address: request.data_address.clone(),
+                data_address: bounds::echo(&request.data_address),
             });
         }
         Ok(())
@@ -190,6 +194,7 @@ impl Coordinator for Door {
             asks: self.asks.clone(),
             closing: self.closing.clone(),
             term: self.term,
+            bounds: Arc::clone(&self.bounds),
             silence: self.silence,
         };
         let directives = attend::open(self, stage, request.into_inner(), &self.tasks).await?;
@@ -202,7 +207,8 @@ impl Coordinator for Door {
             field: "fact",
             told: "is missing".into(),
         })?;
-        let notice = Notice::try_from(fact)?;
+        bounds::generation(request.generation)?;
+        let notice = Notice::from_wire(fact, &self.bounds)?;
         let worker = ulda_core::ids::WorkerId(request.worker);
         self.answered("Report", |reply| Ask::Report {
             worker,
@@ -218,7 +224,7 @@ impl Coordinator for Door {
         let request = request.into_inner();
         let worker = ulda_core::ids::WorkerId(request.worker);
         let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
-        keep_log(keeper, Batch::from_wire(slot, request)).await?;
+        keep_log(keeper, Batch::from_wire(slot, request)?).await?;
         Ok(Response::new(v1::LogReply {}))
     }
 }

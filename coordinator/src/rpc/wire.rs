@@ -1,14 +1,16 @@
-//! Wire messages to the core's words and back.
+//! Wire messages to the core's words and back; what each field may hold is said in `bounds`.
 
 use tokio::sync::{mpsc, oneshot};
-use ulda_core::clip::{ClipOrigin, NotAClipTraining};
+use ulda_core::clip::ClipOrigin;
 use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
 use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 use ulda_proto::v1;
 use ulda_storage::{Operation, OperationCount, StorageCount};
 
+use super::bounds::{self, Bounds};
 use super::refusal::Refusal;
 
 /// One attend stream; a worker that reconnects has a new one.
@@ -78,7 +80,7 @@ pub enum Fact {
         state: Option<StateClaim>,
     },
     Finished {
-        digest: String,
+        digest: Digest,
     },
     Failed {
         cause: String,
@@ -100,7 +102,7 @@ pub enum Notice {
     Evaluation {
         model: String,
         set: PathName,
-        confusion: Vec<u64>,
+        confusion: ConfusionMatrix,
         images: u64,
         place: Cursor,
         seconds: f64,
@@ -163,200 +165,121 @@ pub enum Ask {
     Superseded { term: u64 },
 }
 
-fn state(claim: Option<v1::StateClaim>) -> Result<Option<StateClaim>, Refusal> {
-    claim
-        .map(|claim| {
-            Ok(StateClaim {
-                cursor: cursor(&claim)?,
-                digest: Digest(claim.digest),
-            })
-        })
-        .transpose()
-}
-
-fn cursor(claim: &v1::StateClaim) -> Result<Cursor, Refusal> {
-    Ok(Cursor {
-        stage: stage("state.stage", &claim.stage)?,
-        step: claim.step,
-    })
-}
-
-fn stage(field: &'static str, name: &str) -> Result<Stage, Refusal> {
-    name.parse()
-        .map_err(|cause: ulda_core::stage::NotAStage| Refusal::Malformed {
-            field,
-            told: cause.to_string(),
-        })
-}
-
-fn clip(weights: v1::ClipWeights) -> Result<ClipOrigin, Refusal> {
-    let training = weights
-        .training
-        .parse()
-        .map_err(|cause: NotAClipTraining| Refusal::Malformed {
-            field: "clip.training",
-            told: cause.to_string(),
-        })?;
-    Ok(ClipOrigin {
-        digest: weights.digest,
-        training,
-    })
-}
-
-/// A name that files are called by.
-fn path_name(field: &'static str, text: &str) -> Result<PathName, Refusal> {
-    text.parse()
-        .map_err(|cause: ulda_core::spec::PathNameError| Refusal::Malformed {
-            field,
-            told: cause.to_string(),
-        })
-}
-
-fn place(claim: Option<v1::StateClaim>) -> Result<(Cursor, String), Refusal> {
-    let claim = claim.ok_or(Refusal::Malformed {
-        field: "state",
-        told: "is missing".into(),
-    })?;
-    Ok((cursor(&claim)?, claim.digest))
-}
-
-fn measured(values: Vec<v1::Value>) -> Vec<Measured> {
-    values
-        .into_iter()
-        .map(|value| Measured {
-            name: value.name,
-            value: value.value,
-        })
-        .collect()
-}
-
 /// Operations of names that this build does not know are left out.
-fn storage_count(storage: &v1::Storage) -> StorageCount {
+fn storage_count(storage: v1::Storage) -> Result<StorageCount, Refusal> {
+    let last_put_millis = bounds::number("last_put_millis", storage.last_put_millis)?;
     let mut count = StorageCount {
         process: storage.process,
-        pending: storage.pending,
-        last_put_millis: (storage.last_put_millis > 0).then_some(storage.last_put_millis),
+        pending: bounds::count("pending", storage.pending)?,
+        last_put_millis: (last_put_millis > 0).then_some(last_put_millis),
         ..StorageCount::default()
     };
-    for told in &storage.operations {
+    for told in storage.operations {
+        let name = bounds::name("operations.name", told.name)?;
         let place = Operation::ALL
             .iter()
-            .position(|operation| operation.name() == told.name);
+            .position(|operation| operation.name() == name);
+        let operation = OperationCount {
+            total: bounds::count("operations.total", told.total)?,
+            failures: bounds::count("operations.failures", told.failures)?,
+            retries: bounds::count("operations.retries", told.retries)?,
+            bytes: bounds::count("operations.bytes", told.bytes)?,
+            seconds: bounds::seconds("operations.seconds", told.seconds)?,
+        };
         if let Some(place) = place {
-            count.operations[place] = OperationCount {
-                total: told.total,
-                failures: told.failures,
-                retries: told.retries,
-                bytes: told.bytes,
-                seconds: told.seconds,
-            };
+            count.operations[place] = operation;
         }
     }
-    count
+    Ok(count)
 }
 
 impl TryFrom<v1::JoinRequest> for Introduction {
     type Error = Refusal;
 
     fn try_from(request: v1::JoinRequest) -> Result<Self, Refusal> {
-        if request.data_address.parse::<std::net::SocketAddr>().is_err()
-            && !request.data_address.contains(':')
-        {
-            let told = format!("is `{}`, not host:port", request.data_address);
-            return Err(Refusal::Malformed {
-                field: "data_address",
-                told,
-            });
-        }
+        let metrics_address = Some(request.metrics_address).filter(|address| !address.is_empty());
         Ok(Self {
-            slot: Slot(request.slot),
-            data_address: request.data_address,
-            device: request.device,
+            slot: bounds::slot(request.slot)?,
+            data_address: bounds::address("data_address", request.data_address)?,
+            device: bounds::text("device", request.device)?,
             process_id: request.process_id,
-            metrics_address: Some(request.metrics_address).filter(|address| !address.is_empty()),
+            metrics_address: metrics_address
+                .map(|address| bounds::address("metrics_address", address))
+                .transpose()?,
         })
     }
 }
 
-impl TryFrom<v1::attendance::Fact> for Fact {
-    type Error = Refusal;
+impl Measures {
+    fn from_wire(progress: v1::Progress) -> Result<Self, Refusal> {
+        Ok(Self {
+            losses: bounds::measured("losses", progress.losses)?,
+            learning_rates: bounds::measured("learning_rates", progress.learning_rates)?,
+            phase_seconds: bounds::times("phase_seconds", progress.phase_seconds)?,
+            images: bounds::count("images", progress.images)?,
+            activity: bounds::sentence(progress.activity),
+        })
+    }
+}
 
-    fn try_from(fact: v1::attendance::Fact) -> Result<Self, Refusal> {
+impl Fact {
+    pub(super) fn from_wire(fact: v1::attendance::Fact, bounds: &Bounds) -> Result<Self, Refusal> {
         use v1::attendance::Fact as Wire;
         Ok(match fact {
             Wire::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
             Wire::Ready(ready) => Self::Ready {
-                state: state(ready.state)?,
-                clip: ready.clip.map(clip).transpose()?,
+                state: bounds.state(ready.state)?,
+                clip: ready.clip.map(bounds::clip).transpose()?,
             },
             Wire::Formed(formed) => Self::Formed {
-                state: state(formed.state)?,
+                state: bounds.state(formed.state)?,
             },
-            Wire::Progress(progress) => Self::Progress {
-                state: state(progress.state)?,
-                measures: Measures {
-                    losses: measured(progress.losses),
-                    learning_rates: measured(progress.learning_rates),
-                    phase_seconds: measured(progress.phase_seconds),
-                    images: progress.images,
-                    activity: progress.activity,
-                },
+            Wire::Progress(mut progress) => Self::Progress {
+                state: bounds.state(progress.state.take())?,
+                measures: Measures::from_wire(progress)?,
             },
             Wire::Broke(broke) => Self::Broke {
-                cause: broke.cause,
-                waiting_for: broke.waiting_for.into_iter().map(Shard).collect(),
-                state: state(broke.state)?,
+                cause: bounds::sentence(broke.cause),
+                waiting_for: bounds.shards("waiting_for", broke.waiting_for)?,
+                state: bounds.state(broke.state)?,
             },
             Wire::Finished(finished) => Self::Finished {
-                digest: finished.digest,
+                digest: bounds::digest("digest", finished.digest)?,
             },
             Wire::Failed(failed) => Self::Failed {
-                cause: failed.cause,
-                exit_code: failed.exit_code,
+                cause: bounds::sentence(failed.cause),
+                exit_code: bounds::exit_code(failed.exit_code)?,
             },
-            Wire::Storage(storage) => Self::Storage(Box::new(storage_count(&storage))),
+            Wire::Storage(storage) => Self::Storage(Box::new(storage_count(storage)?)),
         })
     }
 }
 
-impl TryFrom<v1::report_request::Fact> for Notice {
-    type Error = Refusal;
-
-    fn try_from(fact: v1::report_request::Fact) -> Result<Self, Refusal> {
+impl Notice {
+    pub(super) fn from_wire(fact: v1::report_request::Fact, bounds: &Bounds) -> Result<Self, Refusal> {
         use v1::report_request::Fact as Wire;
         Ok(match fact {
             Wire::Checkpoint(checkpoint) => {
-                let (place, digest) = place(checkpoint.state)?;
+                let state = bounds.place(checkpoint.state)?;
                 Self::Checkpoint {
-                    path: checkpoint.path,
-                    place,
-                    digest,
-                    size_bytes: checkpoint.size_bytes,
+                    path: bounds::path("path", checkpoint.path)?,
+                    place: state.cursor,
+                    digest: state.digest.0,
+                    size_bytes: bounds::count("size_bytes", checkpoint.size_bytes)?,
                 }
             }
-            Wire::Evaluation(done) => {
-                let cells = ulda_data::CLASSES * ulda_data::CLASSES;
-                if done.confusion.len() != cells {
-                    let told = format!("has {} cells, not {cells}", done.confusion.len());
-                    return Err(Refusal::Malformed {
-                        field: "confusion",
-                        told,
-                    });
-                }
-                let (place, _) = place(done.state)?;
-                Self::Evaluation {
-                    model: done.model,
-                    set: path_name("set", &done.set)?,
-                    confusion: done.confusion,
-                    images: done.images,
-                    place,
-                    seconds: done.seconds,
-                }
-            }
+            Wire::Evaluation(done) => Self::Evaluation {
+                model: bounds::name("model", done.model)?,
+                set: bounds::path_name("set", &done.set)?,
+                confusion: bounds::confusion(&done.confusion)?,
+                images: bounds::count("images", done.images)?,
+                place: bounds.place(done.state)?.cursor,
+                seconds: bounds::seconds("seconds", done.seconds)?,
+            },
             Wire::Stage(done) => Self::StageDone {
-                stage: stage("stage", &done.stage)?,
-                seconds: done.seconds,
-                digest: done.digest,
+                stage: bounds::stage("stage", &done.stage)?,
+                seconds: bounds::seconds("seconds", done.seconds)?,
+                digest: bounds::digest("digest", done.digest)?.0,
             },
         })
     }

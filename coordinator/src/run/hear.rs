@@ -1,7 +1,7 @@
 //! The workers' calls: facts for the machine, measurements and notices for the journal.
 
 use ulda_core::ids::{Generation, WorkerId};
-use ulda_core::machine::{Digest, Event, Outcome, Tick, Ticket};
+use ulda_core::machine::{Event, Outcome, Tick, Ticket};
 use ulda_core::stage::{Course, Cursor, Stage};
 
 use super::drive::{Driver, RunError};
@@ -170,7 +170,7 @@ impl Driver {
             Fact::Finished { digest } => Event::WorkerFinished {
                 worker,
                 generation,
-                digest: Digest(digest),
+                digest,
             },
             Fact::Failed { cause, exit_code } => Event::WorkerFailed {
                 worker,

@@ -7,6 +7,7 @@ use ulda_core::ids::{Generation, Slot, WorkerId};
 use ulda_core::machine::{BreakReason, Formation, Snapshot, Verdict};
 use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 use ulda_storage::StorageCount;
 
 use crate::launch::FirstCause;
@@ -56,7 +57,7 @@ pub enum News {
         set: PathName,
         place: Cursor,
         images: u64,
-        confusion: Vec<u64>,
+        confusion: ConfusionMatrix,
     },
     StageDone {
         stage: Stage,

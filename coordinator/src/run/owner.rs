@@ -212,7 +212,7 @@ async fn serve(
     let closing = CancellationToken::new();
     let tasks = TaskTracker::new();
     let door = Door::new(
-        request.spec.config().run.name.as_str(),
+        &request.spec,
         term,
         asks_sender,
         closing.clone(),

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use ulda_core::spec::{Host, RunConfig, RunSpec};
 
 /// The `coordinator` binary of this build.
 pub fn coordinator() -> &'static str {
@@ -108,6 +109,12 @@ pub fn told(bench: &Bench, output: &Output) -> String {
         text(&output.stdout),
         text(&output.stderr)
     )
+}
+
+/// The run of [`RUN_TOML`].
+pub fn small() -> RunSpec {
+    let config: RunConfig = toml::from_str(RUN_TOML).unwrap();
+    RunSpec::resolve(config, Host { workers: 2, cores: 2 }).unwrap()
 }
 
 /// Where the status page of the bench's run is served.

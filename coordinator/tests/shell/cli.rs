@@ -330,7 +330,8 @@ fn check_writes_into_no_file_that_others_can_place() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path("tmp")).unwrap();
     std::fs::write(bench.path("precious"), "untouched").unwrap();
-    let place_and_check = r#"ln -s ../precious "tmp/ulda-check-$$.toml" && exec "$0" check --worker-binary "$1""#;
+    let place_and_check =
+        r#"ln -s ../precious "tmp/ulda-check-$$.toml" && exec "$0" check --worker-binary "$1""#;
     let output = std::process::Command::new("sh")
         .args(["-c", place_and_check, coordinator()])
         .arg(tiny_worker())

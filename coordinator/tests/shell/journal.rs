@@ -2,6 +2,7 @@
 
 use ulda_coordinator::journal::{Entry, Journal, JournalError, JournalReader, Level};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 fn at(step: u64) -> Cursor {
     Cursor {
@@ -43,7 +44,7 @@ async fn readers_see_what_was_committed_and_nothing_else() {
             amount: 0.25,
         });
     }
-    let confusion = vec![1; 361];
+    let confusion = ConfusionMatrix::from_counts(&[1; 361]).unwrap();
     journal.note(Entry::Evaluation {
         model: "adapted".into(),
         set: "fog".parse().unwrap(),

@@ -5,6 +5,7 @@
     reason = "a test whose bench cannot be set up has failed"
 )]
 
+mod bad_rows;
 mod bench;
 mod cli;
 mod compare;
@@ -20,3 +21,4 @@ mod strangers;
 mod submit;
 mod supervised;
 mod tensorboard;
+mod wire_bounds;

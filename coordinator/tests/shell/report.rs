@@ -8,11 +8,12 @@ use ulda_coordinator::report;
 use ulda_coordinator::run_directory::RunDirectory;
 use ulda_core::spec::{EndAfter, Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
 
-fn confusion(right: u64) -> Vec<u64> {
-    (0..361)
+fn confusion(right: u64) -> ConfusionMatrix {
+    let cells: Vec<u64> = (0..361)
         .map(|cell| {
             if cell / 19 == 16 || cell % 19 == 16 {
                 0
@@ -22,7 +23,8 @@ fn confusion(right: u64) -> Vec<u64> {
                 10
             }
         })
-        .collect()
+        .collect();
+    ConfusionMatrix::from_counts(&cells).unwrap()
 }
 
 fn picture(path: &std::path::Path) {

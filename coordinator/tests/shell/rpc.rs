@@ -18,6 +18,8 @@ use ulda_credentials::channel::{Client, Way};
 use ulda_credentials::{Strangers, Token};
 use ulda_proto::v1;
 
+use super::bench::small;
+
 const TERM: u64 = 3;
 
 async fn door() -> (Client, mpsc::Receiver<Ask>, CancellationToken) {
@@ -31,7 +33,7 @@ async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, (Way, End
     let (asks, owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
     let door = Door::new(
-        "small",
+        &small(),
         TERM,
         asks,
         closing.clone(),
@@ -248,6 +250,8 @@ async fn refusals_and_silence_come_back_as_status() {
 
     let mut reporter = client.clone();
     let short = v1::EvaluationDone {
+        model: "adapted".into(),
+        set: "night".into(),
         confusion: vec![0; 4],
         ..Default::default()
     };

@@ -17,6 +17,8 @@ use ulda_credentials::{Coordinator, Strangers, Token, Worker, issue};
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
+use super::bench::small;
+
 struct Run {
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -37,7 +39,7 @@ impl Run {
         let (asks, owner) = mpsc::channel(16);
         let closing = CancellationToken::new();
         let silence = Duration::from_secs(5);
-        let door = Door::new("small", 1, asks, closing.clone(), TaskTracker::new(), silence);
+        let door = Door::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
         let guard = Guard::new(credentials.token(), Some(credentials.tls()), Strangers::default());
         tokio::spawn(serve(listener, door, guard));
         Self {
@@ -140,7 +142,7 @@ async fn a_call_without_a_token_is_answered_before_its_body_is_read() {
     let (asks, mut owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
     let silence = Duration::from_secs(5);
-    let door = Door::new("small", 1, asks, closing.clone(), TaskTracker::new(), silence);
+    let door = Door::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
     let token = Token::draw().unwrap();
     tokio::spawn(serve(
         listener,

@@ -18,6 +18,8 @@ pub enum ScoresError {
     Prediction { value: u8, pixel: usize },
     #[error("a confusion matrix has 361 cells, not {cells}")]
     Cells { cells: usize },
+    #[error("the cells of a confusion matrix add up to more pixels than can be counted")]
+    Total,
 }
 
 /// Pixel counts `[truth][prediction]` over the 19 train ids. Integers, so sums do not depend on their order.
@@ -84,9 +86,11 @@ impl ConfusionMatrix {
 
     /// A matrix of 361 stored counts, in the order of [`ConfusionMatrix::counts`].
     pub fn from_counts(counts: &[u64]) -> Result<Self, ScoresError> {
-        let cells = counts
+        let cells: [u64; CELLS] = counts
             .try_into()
             .map_err(|_| ScoresError::Cells { cells: counts.len() })?;
+        let total = cells.iter().try_fold(0, |sum: u64, cell| sum.checked_add(*cell));
+        total.ok_or(ScoresError::Total)?;
         Ok(Self { cells })
     }
 
@@ -98,7 +102,7 @@ impl ConfusionMatrix {
         let hits: u64 = (0..CLASSES).map(|class| self.count(class, class)).sum();
         let class_iou: [_; CLASSES] = std::array::from_fn(|class| {
             let hit = self.count(class, class);
-            ratio(hit, row(class) + column(class) - hit)
+            ratio(hit, row(class) + (column(class) - hit))
         });
         let class_accuracy = std::array::from_fn(|class| ratio(self.count(class, class), row(class)));
         let freq_weighted_accuracy = (0..CLASSES)
@@ -119,11 +123,7 @@ impl TryFrom<Vec<u64>> for ConfusionMatrix {
     type Error = ScoresError;
 
     fn try_from(cells: Vec<u64>) -> Result<Self, ScoresError> {
-        let count = cells.len();
-        let cells = cells
-            .try_into()
-            .map_err(|_| ScoresError::Cells { cells: count })?;
-        Ok(Self { cells })
+        Self::from_counts(&cells)
     }
 }
 
@@ -162,6 +162,20 @@ fn mean_of_known(values: &[Option<f64>]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_do_not_add_up_in_64_bits_are_no_matrix() {
+        let mut cells = [0; CELLS];
+        (cells[0], cells[1]) = (1 << 63, (1 << 63) - 1);
+        let most = ConfusionMatrix::from_counts(&cells).unwrap();
+        assert_eq!(most.scores().class_iou[0], Some(0.5));
+        cells[CELLS - 1] = 1;
+        assert_eq!(ConfusionMatrix::from_counts(&cells), Err(ScoresError::Total));
+        assert_eq!(
+            ConfusionMatrix::try_from(vec![u64::MAX; CELLS]),
+            Err(ScoresError::Total)
+        );
+    }
 
     #[test]
     fn predicted_only_class_counts_as_zero() {

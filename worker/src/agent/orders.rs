@@ -55,15 +55,29 @@ pub enum BadDirective {
     NotAMember(Generation),
     #[error("{0} names a state that is not a position in a run")]
     BadState(Generation),
+    #[error("{generation} has owners for {have} shards, and the run has {want}")]
+    Shards {
+        generation: Generation,
+        have: usize,
+        want: u32,
+    },
+    #[error("{generation} names member {member} of {members}")]
+    NoSuchMember {
+        generation: Generation,
+        member: u32,
+        members: usize,
+    },
 }
 
 impl Order {
     /// # Errors
-    /// When the directive is incomplete or not meant for `worker`.
-    pub fn from_wire(directive: v1::Directive, worker: u64) -> Result<Self, BadDirective> {
+    /// When the directive is incomplete, not meant for `worker`, or not of a run of `shards` shards.
+    pub fn from_wire(directive: v1::Directive, worker: u64, shards: u32) -> Result<Self, BadDirective> {
         let generation = Generation(directive.generation);
         Ok(match directive.order.ok_or(BadDirective::Empty(generation))? {
-            v1::directive::Order::Form(form) => Self::Form(Form::from_wire(form, generation, worker)?),
+            v1::directive::Order::Form(form) => {
+                Self::Form(Form::from_wire(form, generation, worker, shards)?)
+            }
             v1::directive::Order::Go(v1::Go {}) => Self::Go { generation },
             v1::directive::Order::Fence(fence) => Self::Fence {
                 generation,
@@ -79,23 +93,102 @@ impl Order {
 }
 
 impl Form {
-    fn from_wire(form: v1::Form, generation: Generation, worker: u64) -> Result<Self, BadDirective> {
+    fn from_wire(
+        form: v1::Form,
+        generation: Generation,
+        worker: u64,
+        shards: u32,
+    ) -> Result<Self, BadDirective> {
         let me = form.members.iter().position(|member| member.worker == worker);
+        let members = form.members.len();
+        let place = |member: u32| match member as usize {
+            place if place < members => Ok(place),
+            _ => Err(BadDirective::NoSuchMember {
+                generation,
+                member,
+                members,
+            }),
+        };
+        if form.shard_owner.len() != shards as usize {
+            return Err(BadDirective::Shards {
+                generation,
+                have: form.shard_owner.len(),
+                want: shards,
+            });
+        }
         let state = form
             .state
             .map(|claim| StateClaim::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
         Ok(Self {
             generation,
             me: me.ok_or(BadDirective::NotAMember(generation))?,
+            shard_owner: form
+                .shard_owner
+                .into_iter()
+                .map(place)
+                .collect::<Result<_, _>>()?,
+            holder: form.holder.map(place).transpose()?,
             addresses: form
                 .members
                 .into_iter()
                 .map(|member| member.data_address)
                 .collect(),
-            shard_owner: form.shard_owner.into_iter().map(|owner| owner as usize).collect(),
             state: state.transpose()?,
-            holder: form.holder.map(|holder| holder as usize),
             data_tls: form.data_tls,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARDS: u32 = 2;
+
+    fn form() -> v1::Form {
+        let member = |worker| v1::Member {
+            worker,
+            data_address: "127.0.0.1:4000".into(),
+        };
+        v1::Form {
+            members: vec![member(5), member(6)],
+            shard_owner: vec![0, 1],
+            state: None,
+            holder: Some(1),
+            data_tls: false,
+        }
+    }
+
+    fn refused(form: v1::Form) -> String {
+        let directive = v1::Directive {
+            generation: 3,
+            order: Some(v1::directive::Order::Form(form)),
+            coordinator_term: 1,
+        };
+        let order = Order::from_wire(directive, 5, SHARDS);
+        order.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_directive_names_only_members_and_shards_that_there_are() {
+        assert_eq!(refused(form()), "");
+        for absurd in [2, u32::MAX] {
+            let told = format!("generation 3 names member {absurd} of 2");
+            let mut owner = form();
+            owner.shard_owner[1] = absurd;
+            assert_eq!(refused(owner), told);
+            let mut holder = form();
+            holder.holder = Some(absurd);
+            assert_eq!(refused(holder), told);
+        }
+        for owners in [vec![], vec![0; 1 << 20]] {
+            let mut many = form();
+            many.shard_owner = owners;
+            let told = refused(many);
+            assert!(told.contains("and the run has 2"), "{told}");
+        }
+        let mut nobody = form();
+        nobody.members.clear();
+        assert_ne!(refused(nobody), "");
     }
 }

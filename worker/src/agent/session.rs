@@ -27,6 +27,10 @@ use crate::trainer::exit;
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
 const OUTBOX: usize = 64;
+/// Shortest and longest time between two heartbeats.
+const HEARTBEATS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+/// Terms and generations beyond it are no run's.
+const MOST_NUMBER: u64 = 1 << 53;
 
 /// How a worker presents itself.
 #[derive(Clone, Debug)]
@@ -135,7 +139,7 @@ impl Agent {
                 joined = join(introduction, &way) => joined,
             }
         })?;
-        let heartbeat_every = Duration::from_millis(reply.heartbeat_millis.max(50));
+        let heartbeat_every = Duration::from_millis(reply.heartbeat_millis).clamp(HEARTBEATS.0, HEARTBEATS.1);
         let term = reply.coordinator_term;
         let keeps_log = reply.keeps_log;
         let joined = Joined::from_wire(reply)?;
@@ -157,6 +161,7 @@ impl Agent {
             alone: Duration::from_secs_f64(deadline.coordinator),
             fencing: Duration::from_secs_f64(deadline.form),
             worker: joined.worker,
+            shards: joined.spec.shards(),
             secret: joined.secret,
             term,
             heartbeat_every,
@@ -317,6 +322,8 @@ pub(super) struct Session {
     /// Longest wait for the trainer to leave its generation.
     pub(super) fencing: Duration,
     pub(super) worker: u64,
+    /// Of the run.
+    pub(super) shards: u32,
     pub(super) secret: [u8; 32],
     /// Highest term of a coordinator heard of; none of a lower one is obeyed.
     pub(super) term: u64,
@@ -473,6 +480,12 @@ impl Session {
     /// Refuses a coordinator that has a successor and does not know it.
     fn of_its_time(&mut self, directive: &v1::Directive) -> Result<(), String> {
         let (got, current) = (directive.coordinator_term, self.term);
+        if got.max(directive.generation) > MOST_NUMBER {
+            let generation = directive.generation;
+            return Err(format!(
+                "an order names term {got} and generation {generation}, which no run reaches"
+            ));
+        }
         if got < current {
             tracing::warn!(got, current, "order of a stale coordinator refused");
             return Err(format!(
@@ -494,7 +507,7 @@ impl Session {
             return;
         }
         self.generation = self.generation.max(directive.generation);
-        match Order::from_wire(directive, self.worker) {
+        match Order::from_wire(directive, self.worker, self.shards) {
             Ok(Order::Stop {
                 drain,
                 why,

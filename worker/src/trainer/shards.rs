@@ -191,7 +191,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use ulda_collective::{
-        Deadlines, Generation, Group, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
+        Deadlines, Generation, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
     };
     use ulda_core::stage::{Cursor, Stage};
 
@@ -203,7 +203,7 @@ mod tests {
 
     /// Two workers: the first serves shards 0 and 1, the second shard 2.
     fn planes() -> Vec<DataPlane> {
-        let listeners = [(); 2].map(|()| Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let listeners = [(); 2].map(|()| Listener::bind("127.0.0.1:0").unwrap());
         let workers: Vec<WorkerPeer> = listeners
             .iter()
             .map(|listener| WorkerPeer {

@@ -88,7 +88,7 @@ impl MetricsRecorder {
             self.metrics.checkpoint_size.set(signed(row.size_bytes));
         }
         for row in &past.evaluations {
-            self.evaluated(&row.model, row.set.as_str(), row.confusion.clone());
+            self.evaluated(&row.model, row.set.as_str(), &row.confusion);
         }
     }
 
@@ -204,11 +204,8 @@ impl MetricsRecorder {
         }
     }
 
-    fn evaluated(&self, model: &str, set: &str, confusion: Vec<u64>) {
-        let Ok(matrix) = ConfusionMatrix::try_from(confusion) else {
-            return;
-        };
-        let scores = matrix.scores();
+    fn evaluated(&self, model: &str, set: &str, confusion: &ConfusionMatrix) {
+        let scores = confusion.scores();
         if let Some(mean) = scores.mean_iou {
             let of = OfModel {
                 set: set.to_owned(),
@@ -376,7 +373,7 @@ impl Audience for MetricsRecorder {
                 set,
                 confusion,
                 ..
-            } => self.evaluated(model, set.as_str(), confusion.clone()),
+            } => self.evaluated(model, set.as_str(), confusion),
             News::StageDone { stage, seconds } => self.stage_done(*stage, *seconds),
             News::Restarted { slot } => {
                 let of = OfRank { rank: slot.0 };

@@ -32,7 +32,10 @@ impl Exposition {
     #[must_use]
     pub fn new(spec: &RunSpec, directory: &RunDirectory) -> Self {
         let config = spec.config();
-        let run = (std::borrow::Cow::Borrowed("run"), config.run.name.to_string().into());
+        let run = (
+            std::borrow::Cow::Borrowed("run"),
+            config.run.name.to_string().into(),
+        );
         let mut registry = Registry::with_prefix_and_labels("ulda", [run].into_iter());
         let facts = RunFacts {
             shards: spec.shards(),

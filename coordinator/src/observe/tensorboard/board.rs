@@ -197,9 +197,9 @@ impl Board {
         set: &str,
         model: &str,
         place: Cursor,
-        confusion: &[u64],
+        confusion: &ConfusionMatrix,
     ) -> Option<Event> {
-        let scores = ConfusionMatrix::try_from(confusion.to_vec()).ok()?.scores();
+        let scores = confusion.scores();
         let mut values = vec![scalar(format!("miou/{set}/{model}"), scores.mean_iou?)];
         for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
             let tag = format!("class_iou/{set}/{model}/{}", class.name.replace(' ', "_"));
@@ -380,9 +380,10 @@ mod tests {
         let told = board.step(101.0, 0, at(Stage::Adapt, 3), &loss(1.5));
         assert_eq!(told[0].step, 13);
         assert_eq!(tags(&told[0]), ["adapt/loss/seg"]);
-        let evaluated = board.evaluated(102.0, "fog", "adapted", at(Stage::Evaluate, 1), &[1; 361]);
+        let ones = ConfusionMatrix::from_counts(&[1; 361]).unwrap();
+        let evaluated = board.evaluated(102.0, "fog", "adapted", at(Stage::Evaluate, 1), &ones);
         assert_eq!(evaluated.unwrap().step, 112);
-        let validated = board.evaluated(102.0, "source", "validation", at(Stage::Adapt, 20), &[1; 361]);
+        let validated = board.evaluated(102.0, "source", "validation", at(Stage::Adapt, 20), &ones);
         assert_eq!(validated.unwrap().step, 30);
     }
 

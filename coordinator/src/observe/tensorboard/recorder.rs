@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ulda_core::spec::{PathName, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 use super::board::{Board, End, Step, Strip};
 use super::file::{EventFile, EventFileError};
@@ -42,7 +43,7 @@ enum Fact {
         model: String,
         set: PathName,
         place: Cursor,
-        confusion: Vec<u64>,
+        confusion: ConfusionMatrix,
     },
     Ended(End),
 }
@@ -242,7 +243,12 @@ impl Writer {
             } => {
                 note(board.evaluated(at, set.as_str(), &model, place, &confusion));
                 if place.stage == Stage::Evaluate && model == SOURCE_ONLY {
-                    note(board.examples(at, set.as_str(), place, &strips(&self.directory.examples().join(&set))));
+                    note(board.examples(
+                        at,
+                        set.as_str(),
+                        place,
+                        &strips(&self.directory.examples().join(&set)),
+                    ));
                 }
             }
             Fact::Ended(end) => note(Some(board.ended(at, end))),
