@@ -10,6 +10,7 @@ use ulda_coordinator::run_directory::RunDirectory;
 use ulda_core::clip::{ClipOrigin, ClipTraining};
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_data::ConfusionMatrix;
 
 use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
 
@@ -60,7 +61,7 @@ impl Made {
         for (set, model, percent) in self.scores {
             journal.note(Entry::Evaluation {
                 model: (*model).into(),
-                set: (*set).into(),
+                set: set.parse().unwrap(),
                 place: Cursor {
                     stage: Stage::Evaluate,
                     step: 0,
@@ -80,11 +81,11 @@ impl Made {
 }
 
 /// Two classes, each with this IoU: hits over hits and all that were taken for the other class.
-fn confusion(percent: u64) -> Vec<u64> {
+fn confusion(percent: u64) -> ConfusionMatrix {
     let mut cells = vec![0; 361];
     (cells[0], cells[20]) = (2 * percent, 2 * percent);
     (cells[1], cells[19]) = (100 - percent, 100 - percent);
-    cells
+    ConfusionMatrix::from_counts(&cells).unwrap()
 }
 
 /// One domain and its set, beside the source's.
@@ -93,7 +94,7 @@ fn only(config: &mut RunConfig, domain: &str) {
     config
         .evaluate
         .sets
-        .retain(|set| set.name == domain || set.name == "clear");
+        .retain(|set| [domain, "clear"].contains(&set.name.as_str()));
 }
 
 /// Three seeds of one model for all weathers, and two seeds of one model per weather.

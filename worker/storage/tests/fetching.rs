@@ -138,7 +138,7 @@ fn images_of_a_domain_are_files_or_folders() {
     }
     let mut config = RunConfig::default();
     config.domains = vec![DomainConfig {
-        name: "night".into(),
+        name: "night".parse().unwrap(),
         prompt: "driving at night".into(),
         images: ["s3://bucket/photos", "s3://bucket/photos/a.png"]
             .map(PathBuf::from)
