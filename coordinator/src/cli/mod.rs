@@ -78,6 +78,7 @@ fn reads_a_journal(verb: &Verb) -> bool {
             | Verb::List(_)
             | Verb::Ledger(_)
             | Verb::Report(_)
+            | Verb::Compare(_)
             | Verb::ExportTensorboard(_)
     )
 }

@@ -41,7 +41,7 @@ fn a_bad_row_is_named_and_the_rest_is_shown() {
     let trained = bench.output(&["--workers", "2", "--tensorboard", "off"]);
     assert!(trained.status.success(), "{}", told(&bench, &trained));
     add_bad_rows(&bench);
-    let outcomes: [(&str, i32, &[&str]); 4] = [
+    let outcomes: [(&str, i32, &[&str]); 5] = [
         (
             "status",
             0,
@@ -62,6 +62,11 @@ fn a_bad_row_is_named_and_the_rest_is_shown() {
             "report",
             0,
             &["of `phases` is left out", "of `metrics` is left out"],
+        ),
+        (
+            "compare",
+            0,
+            &["set_name overflow", "of `evaluations` is left out"],
         ),
         ("export-tensorboard", 0, &["of `metrics` is left out"]),
         // Its verdict is on the journal as a whole.
