@@ -9,7 +9,7 @@ fn problems(compute: &str) -> Vec<String> {
     config.clip.checkpoint = "RN50.pt".into();
     config.source.root = "cityscapes".into();
     config.domains = vec![DomainConfig {
-        name: "night".parse().unwrap(),
+        name: "night".parse().expect("a plain name"),
         prompt: "driving at night".into(),
         images: Vec::new(),
     }];

@@ -49,12 +49,14 @@ pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
 }
 
 /// mIoU of every model on every set, in percent: the last thing a run prints. Rows are sets, `models` names the columns;
-/// `average` names the row of means over several sets and holds each model's mean and its gain against the reference.
+/// `means` holds each model's mean over several sets and its gain against the reference, in the row `mean_name`; empty
+/// where there is no such row.
 #[must_use]
 pub fn overview_table(
     models: &[&str],
     sets: &[(&str, Vec<Option<f64>>)],
-    average: Option<(&str, &[(Option<f64>, Option<f64>)])>,
+    mean_name: &str,
+    means: &[(Option<f64>, Option<f64>)],
 ) -> String {
     let row = |name: &str, cells: Vec<String>| [vec![name.to_owned()], cells].concat();
     let header = row("mIoU", models.iter().map(|&model| model.to_owned()).collect());
@@ -62,8 +64,11 @@ pub fn overview_table(
         .iter()
         .map(|(set, scores)| row(set, scores.iter().map(|&score| percent(score)).collect()))
         .collect();
-    if let Some((name, means)) = average {
-        rows.push(row(name, means.iter().map(|(mean, _)| percent(*mean)).collect()));
+    if !means.is_empty() {
+        rows.push(row(
+            mean_name,
+            means.iter().map(|(mean, _)| percent(*mean)).collect(),
+        ));
         let gains = means.iter().map(|(_, gain)| difference(*gain)).collect();
         rows.push(row("gain", gains));
     }

@@ -47,12 +47,14 @@ fn overview(data: &ReportData) -> String {
         })
         .collect();
     let of = |name: &str| data.target_means.iter().find(|mean| mean.model == name);
-    let average: Vec<(Option<f64>, Option<f64>)> = models
-        .iter()
-        .map(|name| of(name).map_or((None, None), |mean| (mean.mean_iou, mean.gain)))
-        .collect();
-    let average = (!data.target_means.is_empty()).then_some((MEAN_OF_TARGETS, average.as_slice()));
-    overview_table(&models, &sets, average)
+    let means: Vec<_> = match data.target_means[..] {
+        [] => Vec::new(),
+        _ => models
+            .iter()
+            .map(|name| of(name).map_or((None, None), |mean| (mean.mean_iou, mean.gain)))
+            .collect(),
+    };
+    overview_table(&models, &sets, MEAN_OF_TARGETS, &means)
 }
 
 /// One line per model, set and class, then mIoU, mAcc and aAcc; last, each model's mean mIoU over the target sets and its

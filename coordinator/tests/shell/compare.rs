@@ -128,9 +128,10 @@ async fn made(bench: &Bench) {
     for (name, seed) in [("ulda-s1", 1), ("ulda-s2", 2), ("ulda-s3", 3)] {
         Made::new(name, seed, ULDA[seed as usize - 1]).write(bench).await;
     }
-    let night: fn(&mut RunConfig) = |config| only(config, "night");
-    let fog: fn(&mut RunConfig) = |config| only(config, "fog");
-    let poda: [(&str, u64, &[Score], fn(&mut RunConfig)); 4] = [
+    type Change = fn(&mut RunConfig);
+    let night: Change = |config| only(config, "night");
+    let fog: Change = |config| only(config, "fog");
+    let poda: [(&str, u64, &[Score], Change); 4] = [
         (
             "poda-night-s1",
             1,

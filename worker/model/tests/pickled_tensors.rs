@@ -26,7 +26,8 @@ fn views_of_one_storage_follow_their_strides() {
             &[tensor, b"\x88".to_vec(), hooks],
         )
     };
-    let views: [(&str, Vec<u8>, &[i64], &[f64]); 7] = [
+    type View<'a> = (&'a str, Vec<u8>, &'a [i64], &'a [f64]);
+    let views: [View<'_>; 7] = [
         (
             "whole",
             view(0, &[2, 4], &[4, 1]),

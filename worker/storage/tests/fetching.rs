@@ -136,14 +136,17 @@ fn images_of_a_domain_are_files_or_folders() {
     for name in ["a.png", "dusk/b.png"] {
         bench.storage.put(&format!("photos/{name}"), name).unwrap();
     }
-    let mut config = RunConfig::default();
-    config.domains = vec![DomainConfig {
+    let domain = DomainConfig {
         name: "night".parse().unwrap(),
         prompt: "driving at night".into(),
         images: ["s3://bucket/photos", "s3://bucket/photos/a.png"]
             .map(PathBuf::from)
             .into(),
-    }];
+    };
+    let config = RunConfig {
+        domains: vec![domain],
+        ..RunConfig::default()
+    };
     let brought = bench.inputs.bring(&config).unwrap();
     let [folder, file] = brought.domains[0].images.as_slice() else {
         panic!("{brought:?}")
