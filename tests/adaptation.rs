@@ -73,7 +73,12 @@ fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
     ulda_streets::generate(&request).expect("streets can be drawn");
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/street-clip.safetensors");
     let mut text = RUN_TOML.replace("CLIP", clip.to_str().unwrap());
-    for (name, prompt) in [("fog", "in fog"), ("night", "at night"), ("rain", "under rain"), ("snow", "in snow")] {
+    for (name, prompt) in [
+        ("fog", "in fog"),
+        ("night", "at night"),
+        ("rain", "under rain"),
+        ("snow", "in snow"),
+    ] {
         text.push_str(&format!(
             "[[domain]]\nname = \"{name}\"\nprompt = \"driving {prompt}\"\n[[evaluate.set]]\nname = \"{name}\"\n\
              layout = \"acdc\"\nroot = \"data/acdc\"\ncondition = \"{name}\"\nonly_size = [512, 256]\n"
@@ -88,7 +93,11 @@ fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
     let _ = Program::start(command).finish().expect(0);
 
     let report = Json::read(&folder.path().join("runs/short/report/report.json")).0;
-    assert_eq!(report["clip"]["training"], "generated-streets", "{}", report["clip"]);
+    assert_eq!(
+        report["clip"]["training"], "generated-streets",
+        "{}",
+        report["clip"]
+    );
     let means: Vec<&Value> = report["target_means"].as_array().unwrap().iter().collect();
     let adapted = means.iter().find(|mean| mean["model"] == "adapted").unwrap();
     let gain = 100.0 * adapted["gain"].as_f64().unwrap();
