@@ -255,8 +255,9 @@ fn a_second_signal_ends_at_once() {
     let coordinator = run.train(&["--no-launch"]);
     let (stopped, worker) = (run.join(0), run.join(1));
     run.reach(Stage::Pretrain);
-    // Nobody can end the step in flight.
+    // Nobody can end the step in flight, once the other worker has done what it had already received.
     stopped.pid.signal(libc::SIGSTOP);
+    wait_for("nothing", Duration::from_millis(500), || Ok(None::<()>)).unwrap_err();
     ends_by_the_second("the worker", &worker);
     ends_by_the_second("the coordinator", &coordinator);
     offspring::end_all();
