@@ -123,12 +123,10 @@ impl Seating {
         }
     }
 
-    /// Drops what lies outside the window, if the run has got further since: a fault that comes back at the same step
-    /// spends the budget however long each return takes.
-    pub fn forget(&mut self, now: Tick, window: Duration, furthest_at: Option<Tick>) {
-        let counts = |at: Tick| now.since(at) < window || furthest_at.is_none_or(|furthest| furthest <= at);
-        self.losses.retain(|loss| counts(loss.at));
-        self.restarts.retain(|at| counts(*at));
+    /// Drops what lies outside the window.
+    pub fn forget(&mut self, now: Tick, window: Duration) {
+        self.losses.retain(|loss| now.since(loss.at) < window);
+        self.restarts.retain(|at| now.since(*at) < window);
     }
 
     pub fn budget_left(&self, budget: RestartBudget) -> bool {

@@ -26,7 +26,7 @@ pub struct Deadlines {
 /// How often the worker of one slot may be started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartBudget {
-    /// Restarts of one slot within `window`, or since a step beyond all earlier ones was committed.
+    /// Restarts of one slot within `window`.
     pub per_slot: u32,
     pub window: Duration,
 }

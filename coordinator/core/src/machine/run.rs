@@ -32,8 +32,6 @@ pub struct Machine {
     pub(super) roster: Roster,
     /// Furthest committed state of the run.
     pub(super) committed: Option<StateClaim>,
-    /// When a step beyond all earlier ones was last committed; `None` before the first of this coordinator.
-    pub(super) furthest_at: Option<Tick>,
     /// Shard owners of the last generation.
     pub(super) last_owners: Vec<WorkerId>,
     /// Generations that broke since the last committed step.
@@ -64,7 +62,6 @@ impl Machine {
                 .map_or(WorkerId(0), |last| WorkerId(last.0 + 1)),
             roster: Roster::default(),
             committed: resume.committed.clone(),
-            furthest_at: None,
             last_owners: resume.shard_owner.clone(),
             breaks: 0,
             stalls: 0,
@@ -354,7 +351,6 @@ impl Machine {
             .is_none_or(|committed| committed.cursor < state.cursor)
         {
             self.committed = Some(state.clone());
-            self.furthest_at = Some(now);
         }
         self.record(Record::Committed { generation, state });
     }

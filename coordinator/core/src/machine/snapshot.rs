@@ -51,7 +51,7 @@ pub struct SlotView {
     pub slot: Slot,
     /// Number of its last start, from 0; `None` before the first.
     pub attempt: Option<u32>,
-    /// Workers lost in it that count against its restarts.
+    /// Workers lost in it within the budget's window.
     pub losses: u32,
     /// Its restarts are spent.
     pub retired: bool,

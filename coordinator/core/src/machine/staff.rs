@@ -22,11 +22,10 @@ impl Machine {
         let (now, budget) = (self.now, self.rules.restarts);
         let seating = self.roster.seating(slot);
         if seating.retired {
-            let wait = seating.losses.last().map_or(Duration::ZERO, |last| {
-                budget.window.saturating_sub(now.since(last.at))
-            });
-            if !wait.is_zero() {
+            seating.forget(now, budget.window);
+            if let Some(last) = seating.losses.last() {
                 let losses = u32::try_from(seating.losses.len()).unwrap_or(u32::MAX);
+                let wait = budget.window.saturating_sub(now.since(last.at));
                 return self.refuse(
                     Asker::Join(ticket),
                     RefuseReason::BudgetSpent { slot, losses, wait },
@@ -205,10 +204,9 @@ impl Machine {
     /// The slot's process is gone: start it again if that is wanted and its budget allows.
     pub(super) fn rest(&mut self, slot: Slot) {
         let (now, budget, launches) = (self.now, self.rules.restarts, self.launches());
-        let furthest_at = self.furthest_at;
         let wanted = self.rules.wants(slot) && self.staffing();
         let seating = self.roster.seating(slot);
-        seating.forget(now, budget.window, furthest_at);
+        seating.forget(now, budget.window);
         seating.place = Place::Vacant;
         if !launches {
             seating.retired = seating.losses.len() > budget.per_slot as usize;

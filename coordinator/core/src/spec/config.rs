@@ -337,9 +337,9 @@ impl Default for DeadlineConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecoveryConfig {
-    /// Starts of one slot's worker that `window` still counts, after which it is not started again.
+    /// Starts of one slot's worker within `window` after which it is not started again.
     pub restarts: u32,
-    /// Seconds after which a restart is forgotten, if the run has got further since.
+    /// Seconds after which a restart is forgotten.
     pub window: f64,
     /// Seconds that the survivors wait for a lost worker's successor before they go on without it.
     pub grace: f64,

@@ -104,52 +104,6 @@ fn a_slot_whose_restarts_are_spent_is_left_out_or_ends_the_run_with_its_first_ca
     }
 }
 
-/// The last orders of a run of one worker whose process ends `pause` seconds after each start, each time `further` steps
-/// beyond the last.
-fn lost_every(pause: u64, further: u64) -> Vec<Effect> {
-    let (mut drive, ids) = Drive::training(rules(1, 1), 1);
-    let (mut worker, mut orders) = (ids[0], Vec::new());
-    for attempt in 0..4 {
-        let step = 1 + u64::from(attempt) * further;
-        drive.progress(worker, adapt(step, ""));
-        drive.pass(pause, &[]);
-        drive.leave(worker);
-        orders = drive.tell(Event::ProcessEnded {
-            slot: Slot(0),
-            attempt,
-            exit: ExitKind::Code(101),
-            last_words: Some(format!("panicked, attempt {attempt}")),
-        });
-        if outcome(&orders).is_some() {
-            break;
-        }
-        orders = drive.pass(5, &[]);
-        worker = drive.come(0, None).0;
-        drive.formed(worker, None);
-    }
-    orders
-}
-
-#[test]
-fn restarts_are_forgotten_by_time_only_where_the_run_gets_further() {
-    // The window is of 600 seconds, and two restarts are allowed in it.
-    let orders = lost_every(500, 0);
-    assert!(
-        matches!(
-            outcome(&orders),
-            Some(Outcome::Failed {
-                reason: FailReason::BudgetSpent { .. },
-                ..
-            })
-        ),
-        "{orders:?}"
-    );
-    let orders = lost_every(500, 1);
-    assert!(outcome(&orders).is_none(), "{orders:?}");
-    let orders = lost_every(50, 1);
-    assert!(outcome(&orders).is_some(), "within the window: {orders:?}");
-}
-
 #[test]
 fn newcomers_are_taken_in_at_a_step_boundary_and_not_too_often() {
     let (mut drive, ids) = Drive::training(rules(1, 2), 1);
