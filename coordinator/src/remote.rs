@@ -28,7 +28,10 @@ pub struct RemoteRun {
 pub enum RemoteError {
     #[error("storage.url: {cause}")]
     Storage { cause: StorageError },
-    #[error("`{url}` is damaged: {told}\n  hint: restore it, or remove the run's folder in the storage")]
+    #[error(
+        "`{url}` is damaged, or from a version with other rules: {told}\n  hint: restore it, correct in it what this version \
+         refuses (CHANGELOG.md), or remove the run's folder in the storage"
+    )]
     Damaged { url: String, told: String },
     #[error(
         "storage `{url}` already holds this run\n  hint: continue it with `--resume`, or give a new run its own run.name"

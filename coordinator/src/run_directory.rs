@@ -74,7 +74,10 @@ pub enum RunDirectoryError {
         "no space left for `{}`\n  hint: free some, or set run.directory to another disk", path.display()
     )]
     NoSpace { path: PathBuf },
-    #[error("`{}` is damaged: {told}\n  hint: restore it, or remove the run directory", path.display())]
+    #[error(
+        "`{}` is damaged, or from a version with other rules: {told}\n  hint: restore it, correct in it what this version \
+         refuses (CHANGELOG.md), or remove the run directory", path.display()
+    )]
     Damaged { path: PathBuf, told: String },
     #[error("`{}` no longer suits this version\n{problems}", path.display())]
     Outdated { path: PathBuf, problems: SpecProblems },

@@ -127,12 +127,14 @@ impl Admission {
         admitted
     }
 
-    fn remove(&self, id: u64) {
+    /// Whether it still had its place.
+    fn remove(&self, id: u64) -> bool {
         let mut table = self.lock();
-        table.open.remove(&id);
+        let was_there = table.open.remove(&id).is_some();
         let due = table.take_due(Instant::now());
         drop(table);
         log_refusals(due);
+        was_there
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -208,9 +210,16 @@ pub struct AdmittedConnection {
 }
 
 impl AdmittedConnection {
-    /// Gives the place back: the peer has proved to be one of the run's, whose connections are not counted.
-    pub fn release(&self) {
-        self.admission.remove(self.id);
+    /// Gives the place back: the peer has proved to be one of the run's, whose connections are not counted. False where
+    /// the connection was closed for another one before.
+    pub fn release(&self) -> bool {
+        self.admission.remove(self.id)
+    }
+
+    /// Connections that hold a place of the same listener now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.admission.count()
     }
 
     /// Keeps the connection from being closed for another one until the request is over.

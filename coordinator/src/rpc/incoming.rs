@@ -185,7 +185,8 @@ impl Connected for Connection {
 }
 
 impl Connection {
-    /// Whether the connection has to end, because its caller has not shown the run's token.
+    /// Whether the connection has to end, because its caller has not shown the run's token. Asked in reads and writes: a
+    /// peer that takes in nothing keeps HTTP/2 from reading.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if self.caller.is_authenticated() {
             self.probation = None;
@@ -211,14 +212,22 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().wire {
+        let connection = self.get_mut();
+        if connection.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut connection.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Wire::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().wire {
+        let connection = self.get_mut();
+        if connection.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut connection.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Wire::Secure(stream) => Pin::new(stream).poll_flush(cx),
         }

@@ -332,8 +332,13 @@ fn receive(
     let mut parlour = Parlour::new(stream, handshake);
     let mut claim = None;
     let outcome = converse(door, &mut parlour, handshake, &mut claim);
-    // From here on nobody closes the connection for another one.
-    drop(admitted);
+    // From here on nobody closes the connection for another one, which may have happened since its last message.
+    let outcome = match (outcome, admitted.release()) {
+        (Ok(_), false) => Err(HandshakeError::Crowded {
+            pending: admitted.count(),
+        }),
+        (outcome, _) => outcome,
+    };
     match outcome {
         Ok((membership, from)) => door.update(|door| {
             if door.forms(&membership) {
