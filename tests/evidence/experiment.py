@@ -2,6 +2,9 @@
 
 Usage: experiment.py BIN_FOLDER OUT_FOLDER --clip FILE [--setting city|game] [--seeds 1,2,3,4,5] [--methods source,poda,...]
 Needs Python's standard library alone. A run that has its report is kept, so an interrupted experiment goes on where it was.
+
+The learning rate of the styles and the weights of ULDA's losses are chosen first, by runs of seed 0 that end after simulate.
+They read labelled source images and the prompts, and no target image (`choose`).
 """
 
 import argparse
@@ -17,24 +20,41 @@ PROMPTS = {"fog": "driving in fog", "night": "driving at night", "rain": "drivin
 # The same for all methods and seeds. docs/evidence.md says how they were found.
 SCENES = {"seed": 1, "size": "512x256", "train": 400, "val": 32, "per-condition": 32, "gta": 400}
 PRETRAIN = {"steps": 2000, "batch": 8, "crop": 128, "head_channels": 64}
-SIMULATE = {"batches": 12, "batch": 2, "crop": 128, "iterations": 60, "lr_pin": 4.0, "scene_pool": 32, "projector_hidden": 64}
+SIMULATE = {"batches": 12, "batch": 2, "crop": 128, "iterations": 60, "scene_pool": 32, "projector_hidden": 64}
 ADAPT = {"steps": 200, "batch": 8, "crop": 128, "validate_every": 0}
 WEIGHTS = ("lambda_pixel", "lambda_region", "lambda_seg", "lambda_intra", "lambda_cross")
 SCENE_ALONE = dict.fromkeys(WEIGHTS, 0.0)
-# Weights of a fiftieth of setting (1)'s, as the demo has them.
-GENTLE = {"lambda_pixel": 0.01, "lambda_region": 0.02, "lambda_seg": 0.02, "lambda_intra": 0.0, "lambda_cross": 0.4}
+# Settings (1) and (2) of ULDA, as published.
+SETTING_1 = {"lambda_pixel": 0.5, "lambda_region": 1.0, "lambda_seg": 1.0, "lambda_intra": 0.0, "lambda_cross": 20.0}
+SETTING_2 = {"lambda_pixel": 0.1, "lambda_region": 0.5, "lambda_seg": 1.0, "lambda_intra": 10.0, "lambda_cross": 10.0}
 
-# Keys of [simulate] and [adapt] for each method; the published values are the program's defaults.
-METHODS = {
-    "source": None,
-    # Its loss is a mean over one domain instead of four: a quarter of the rate takes the same step.
-    "poda": ({**SCENE_ALONE, "lr_pin": 1.0}, {"rectifier": False}),
-    "ulda-gentle": (GENTLE, {}),
-    "ulda-1": ({}, {}),
-    "ulda-2": ({"lambda_pixel": 0.1, "lambda_region": 0.5, "lambda_intra": 10.0, "lambda_cross": 10.0}, {}),
-    "content": ({"styles": "content"}, {"rectifier": False}),
-    "oracle": ({"styles": "images"}, {"rectifier": False}),
-}
+# What is tried, and the rule. Of the rates, the largest with which at most MOST_NEAR_ZERO of the learned deviations are near
+# zero, with the scene loss alone. Of the factors on setting (1)'s weights, the largest that leaves the scene loss at most
+# MOST_LOSS times what it is without those losses.
+RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+FACTORS = (1.0, 1 / 4, 1 / 16, 1 / 64)
+MOST_NEAR_ZERO = 0.05
+MOST_LOSS = 1.1
+
+METHODS = ("source", "poda", "ulda", "ulda-1", "ulda-2", "content", "oracle")
+
+
+def scaled(weights, factor):
+    return {key: value * factor for key, value in weights.items()}
+
+
+def keys_of(method, rate, factor):
+    """Keys of [simulate] and [adapt] for a method, with the rate for four domains and the factor on ULDA's weights."""
+    no_rectifier = {"rectifier": False}
+    return {
+        # Its loss is a mean over one domain instead of four: a quarter of the rate takes the same step.
+        "poda": ({**SCENE_ALONE, "lr_pin": rate / len(PROMPTS)}, no_rectifier),
+        "ulda": ({**scaled(SETTING_1, factor), "lr_pin": rate}, {}),
+        "ulda-1": ({**SETTING_1, "lr_pin": rate}, {}),
+        "ulda-2": ({**SETTING_2, "lr_pin": rate}, {}),
+        "content": ({"styles": "content"}, no_rectifier),
+        "oracle": ({"styles": "images"}, no_rectifier),
+    }[method]
 
 
 def toml(value):
@@ -62,7 +82,8 @@ class Experiment:
             return {"layout": "gta5", "root": str(self.scenes / "gta5"), "train": "train_list.txt", "validation": "val_list.txt"}
         return {"layout": "cityscapes", "root": str(self.scenes / "cityscapes")}
 
-    def configuration(self, name, seed, method, domains, checkpoint):
+    def configuration(self, name, seed, keys, domains, checkpoint):
+        """run.toml of a run; `keys` of [simulate] and [adapt], None for a source-only run, no [adapt] for one without it."""
         tables = [
             ("[run]", {"name": name, "directory": str(self.runs), "seed": seed, "shards": 2, "threads_per_shard": 1}),
             ("[clip]", {"checkpoint": str(self.clip)}),
@@ -71,14 +92,19 @@ class Experiment:
             ("[checkpoint]", {"every": 100_000}),
             ("[evaluate]", {"examples": 2}),
         ]
-        if METHODS[method] is None:
+        if keys is None:
             tables[0][1]["end_after"] = "pretrain"
         else:
-            simulate, adapt = METHODS[method]
-            tables += [("[simulate]", {**SIMULATE, **simulate}), ("[adapt]", {**ADAPT, **adapt})]
+            simulate, adapt = keys
+            tables.append(("[simulate]", {**SIMULATE, **simulate}))
+            if adapt is None:
+                tables[0][1]["end_after"] = "simulate"
+            else:
+                tables.append(("[adapt]", {**ADAPT, **adapt}))
             for domain in domains:
                 table = {"name": domain, "prompt": PROMPTS[domain]}
-                if simulate.get("styles") == "images":
+                # Oracle styles; and what learned ones are compared with, which nothing is trained on.
+                if adapt is not None and simulate.get("styles") != "content":
                     table["images"] = [str(self.scenes / "acdc/rgb_anon" / domain / "train")]
                 tables.append(("[[domain]]", table))
         clear = {"name": "clear", "layout": "cityscapes", "root": str(self.scenes / "cityscapes")}
@@ -92,13 +118,13 @@ class Experiment:
         return "\n".join(
             f"{header}\n" + "".join(f"{key} = {toml(value)}\n" for key, value in table.items()) for header, table in tables)
 
-    def run(self, name, seed, method, domains, checkpoint=None):
+    def run(self, name, seed, keys=None, domains=tuple(PROMPTS), checkpoint=None):
         """Trains and scores one run; returns its folder."""
         folder = self.runs / name
         if (folder / "report/report.json").is_file():
             return folder
         path = self.runs / f"{name}.toml"
-        path.write_text(self.configuration(name, seed, method, domains, checkpoint))
+        path.write_text(self.configuration(name, seed, keys, domains, checkpoint))
         started = time.time()
         with open(self.runs / f"{name}.log", "w") as log:
             command = [self.bin / "coordinator", "--workers", str(self.workers), "--config", path]
@@ -108,19 +134,46 @@ class Experiment:
             sys.exit(f"{name} ended with exit code {code}; its output is in {log.name}")
         return folder
 
+    def source(self, seed):
+        """The source-only run of a seed, and its model."""
+        folder = self.run(f"source-s{seed}", seed)
+        return folder, folder / "checkpoints/final/source.safetensors"
+
+    def choose(self):
+        """(rate, factor) by the rule above, from simulate alone."""
+        _, head = self.source(0)
+
+        def means(name, weights, rate):
+            folder = self.run(name, 0, ({**weights, "lr_pin": rate}, None), checkpoint=head)
+            styles = json.loads((folder / "report/report.json").read_text())["style_health"]
+            mean = {key: sum(style[key] for style in styles) / len(styles) for key in ("scene_loss", "near_zero", "negative", "shift")}
+            values = " · ".join(f"{key} {value:.3f}" for key, value in mean.items())
+            print(f"{self.setting} {name}: {values}", flush=True)
+            return mean
+
+        rates = {rate: means(f"rate-{rate:g}", SCENE_ALONE, rate) for rate in RATES}
+        rate = max([rate for rate in RATES if rates[rate]["near_zero"] <= MOST_NEAR_ZERO], default=RATES[0])
+        limit = MOST_LOSS * rates[rate]["scene_loss"]
+        factors = {factor: means(f"factor-{factor:g}", scaled(SETTING_1, factor), rate) for factor in FACTORS}
+        factor = max([factor for factor in FACTORS if factors[factor]["scene_loss"] <= limit], default=FACTORS[-1])
+        print(f"{self.setting}: lr_pin {rate:g} for four domains, {factor:g} of setting (1)'s weights", flush=True)
+        return rate, factor
+
     def train(self, seeds, methods):
         """{method: [folders]}; each seed has a source head of its own, which its other runs start from."""
+        rate, factor = self.choose()
         made = {method: [] for method in methods}
         for seed in seeds:
-            source = self.run(f"source-s{seed}", seed, "source", list(PROMPTS))
-            head = source / "checkpoints/final/source.safetensors"
+            source, head = self.source(seed)
             for method in methods:
                 if method == "source":
                     made[method].append(source)
-                elif method == "poda":  # one model for each weather
-                    made[method] += [self.run(f"poda-{d}-s{seed}", seed, method, [d], head) for d in PROMPTS]
+                    continue
+                keys = keys_of(method, rate, factor)
+                if method == "poda":  # one model for each weather
+                    made[method] += [self.run(f"poda-{d}-s{seed}", seed, keys, [d], head) for d in PROMPTS]
                 else:
-                    made[method].append(self.run(f"{method}-s{seed}", seed, method, list(PROMPTS), head))
+                    made[method].append(self.run(f"{method}-s{seed}", seed, keys, checkpoint=head))
         return made
 
     def compare(self, made):

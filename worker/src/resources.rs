@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::spec::{DatasetConfig, Layout, PathName, Precision, RunConfig, RunSpec};
+use ulda_core::spec::{DatasetConfig, Layout, PathName, Precision, RunConfig, RunSpec, StyleSource};
 use ulda_core::stage::Stage;
 use ulda_data::{Dataset, DatasetError, DatasetSpec, PicturesError, Size};
 use ulda_method::stylebank::StyleBankError;
@@ -77,7 +77,7 @@ pub struct Resources {
     pub validation: Arc<Dataset>,
     /// Evaluation sets by name, in the order of the run.toml.
     pub sets: Vec<(PathName, Arc<Dataset>)>,
-    /// The images of `simulate.styles = "images"`, in the order in which they are dealt over the shards.
+    /// The images that the domains name, in the order in which they are dealt over the shards.
     pub style_images: Arc<Vec<StyleImage>>,
     /// The file of a given style bank, with the styles of this run's domains.
     bank: Option<Arc<Vec<u8>>>,
@@ -133,7 +133,7 @@ impl Resources {
         }
         let style_images =
             StyleImage::list(config).map_err(|(key, source)| ResourceError::Images { key, source })?;
-        if !style_images.is_empty() {
+        if config.simulate.styles == StyleSource::Images && !style_images.is_empty() {
             enough_styles(config, "domain.images", style_images.len())?;
         }
         let bank = given_bank(config, &clip)?;

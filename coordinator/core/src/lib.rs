@@ -12,5 +12,6 @@ pub mod machine;
 pub mod plan;
 pub mod spec;
 pub mod stage;
+pub mod style_health;
 
 pub use causes::with_causes;

@@ -1,4 +1,4 @@
-//! What is wrong with the images that domains name as their styles.
+//! What is wrong with the images that domains name.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::finding::Finding;
 /// fetches them.
 pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if config.simulate.styles != StyleSource::Images || !config.needs_styles() {
+    if !config.needs_styles() {
         return findings;
     }
     // Known once all could be listed.
@@ -41,7 +41,8 @@ pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
         }
     }
     let batch = config.adapt.batch;
-    let too_few = styles.filter(|styles| config.includes(Stage::Adapt) && *styles < batch as usize);
+    let drawn = config.simulate.styles == StyleSource::Images && config.includes(Stage::Adapt);
+    let too_few = styles.filter(|styles| drawn && *styles < batch as usize);
     findings.extend(too_few.map(|styles| {
         let what = format!(
             "{batch} images per step need as many different styles, and the images of the domains give {styles}"

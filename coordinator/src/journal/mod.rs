@@ -9,6 +9,7 @@ mod entry;
 mod fact;
 mod reader;
 mod schema;
+mod style;
 mod writer;
 
 pub use audit::{Sound, Unsound, audit_journal, taken_up_digest, taken_up_fact};
@@ -18,6 +19,7 @@ pub use reader::{
     CheckpointRow, EvaluationRow, EventRow, JournalReader, MeasurementRow, MetricPoint, PhaseRow, ProcessRow,
     RecordRow, StageRow,
 };
+pub use style::{style_metric, styles_of};
 pub use writer::{Journal, JournalError};
 
 /// Milliseconds since 1970, by the host's clock. For people; nothing is decided by it.

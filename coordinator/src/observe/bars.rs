@@ -141,6 +141,9 @@ impl Audience for Bars {
             } => {
                 self.progress
                     .advance(Instant::now(), *stage, *steps_done, measures);
+                for warning in self.progress.style_warnings(measures) {
+                    self.say(style(warning).yellow());
+                }
                 self.open_bar();
                 if let Some(bar) = &self.bar {
                     bar.set_position(self.progress.steps_done);

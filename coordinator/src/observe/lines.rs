@@ -100,6 +100,9 @@ impl Audience for Lines {
                 ..
             } => {
                 self.progress.advance(now, *stage, *steps_done, measures);
+                for warning in self.progress.style_warnings(measures) {
+                    tracing::warn!("{warning}");
+                }
                 self.tell_progress(now);
             }
             News::Checkpoint {

@@ -1,6 +1,6 @@
 //! How far a run is, from what its workers tell.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,6 +27,8 @@ pub struct Progress {
     /// Steps done and images trained on in the present stage, as they were told.
     seen: VecDeque<Seen>,
     images: u64,
+    /// Domains whose styles were warned of.
+    warned: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,7 @@ impl Progress {
             activity: String::new(),
             seen: VecDeque::new(),
             images: 0,
+            warned: BTreeSet::new(),
         }
     }
 
@@ -82,6 +85,16 @@ impl Progress {
         while self.seen.len() > 2 && self.seen.front().is_some_and(|first| now - first.at > WINDOW) {
             self.seen.pop_front();
         }
+    }
+
+    /// A sentence on each domain whose styles are out of range and were not before.
+    pub fn style_warnings(&mut self, measures: &Measures) -> Vec<String> {
+        let found = measures.styles.iter().filter_map(|(domain, health)| {
+            let warning = health.warning()?;
+            let first = self.warned.insert(domain.clone());
+            first.then(|| format!("styles of `{domain}`: {warning}"))
+        });
+        found.collect()
     }
 
     /// Change of a count per second over the window.

@@ -7,12 +7,13 @@ use serde::Serialize;
 use ulda_core::clip::ClipOrigin;
 use ulda_core::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSource};
 use ulda_core::stage::{Cursor, Stage};
+use ulda_core::style_health::StyleHealth;
 use ulda_data::Scores;
 
 use super::ReportError;
 use super::manifest::{FinalManifest, clip_origin};
 use crate::history::{History, Standing};
-use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow};
+use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow, styles_of};
 use crate::run_directory::RunDirectory;
 
 /// The model that every run has.
@@ -42,6 +43,8 @@ pub struct ReportData {
     /// Each model's mean over the target sets; empty where there is none.
     pub target_means: Vec<TargetMean>,
     pub validation: Vec<Validation>,
+    /// Health of the learned styles, of the domains that have some.
+    pub style_health: Vec<DomainStyles>,
     pub curves: BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>,
     pub stages: Vec<StageTime>,
     pub examples: Vec<Example>,
@@ -69,6 +72,14 @@ impl ReportData {
             false => &["image", "truth", "source-only"],
         }
     }
+}
+
+/// Health of a domain's learned styles, over all rounds so far.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DomainStyles {
+    pub domain: String,
+    #[serde(flatten)]
+    pub health: StyleHealth,
 }
 
 /// All models on one evaluation set.
@@ -172,6 +183,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
     let manifest = FinalManifest::read(directory)?;
     let config = spec.config();
     let sets = set_scores(config, &evaluations);
+    let curves = journal.curves()?;
     let names: Vec<&PathName> = config.evaluate.sets.iter().map(|set| &set.name).collect();
     let lengths: Vec<(Stage, u64)> = spec
         .course()
@@ -190,7 +202,8 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         target_means: target_means(&sets),
         sets,
         validation: validation(&evaluations),
-        curves: journal.curves()?,
+        style_health: style_health(config, &curves),
+        curves,
         stages: stage_times(&lengths, &journal.stages()?, &journal.phases()?),
         examples: examples(&directory.examples(), &names),
         shards: spec.shards(),
@@ -254,6 +267,20 @@ fn target_means(sets: &[SetScores]) -> Vec<TargetMean> {
             gain: of(model).zip(of(SOURCE_ONLY)).map(|(mean, source)| mean - source),
         })
         .collect()
+}
+
+fn style_health(
+    config: &RunConfig,
+    curves: &BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>,
+) -> Vec<DomainStyles> {
+    let domains = config.domains.iter().filter_map(|domain| {
+        let health = styles_of(domain.name.as_str(), curves.get(&Stage::Simulate)?)?;
+        Some(DomainStyles {
+            domain: domain.name.to_string(),
+            health,
+        })
+    });
+    domains.collect()
 }
 
 fn validation(evaluations: &[EvaluationRow]) -> Vec<Validation> {

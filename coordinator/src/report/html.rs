@@ -8,6 +8,7 @@ use super::civil::date_text;
 use super::clip_note::clip_banner;
 use super::gather::{ReportData, SOURCE_ONLY};
 use super::sections::{curves, details, examples, times};
+use super::styles::styles;
 use super::tables::MEAN_OF_TARGETS;
 use crate::observe::duration_text;
 
@@ -32,6 +33,7 @@ pub fn render(data: &ReportData) -> String {
                     (overview(data))
                     (examples(data))
                     (classes(data))
+                    (styles(data))
                     (curves(data))
                     (times(data))
                     (details(data))
@@ -147,6 +149,9 @@ fn overview(data: &ReportData) -> Markup {
 fn styles_note(data: &ReportData) -> &'static str {
     match data.styles {
         _ if data.end_after == EndAfter::Pretrain => "No image of a target domain was read in training.",
+        StyleSource::Learned if data.domains.iter().any(|domain| !domain.images.is_empty()) => {
+            "The images that the domains name were compared with the learned styles; nothing was trained on them."
+        }
         StyleSource::Learned => "No image of a target domain was read in training.",
         StyleSource::Content => {
             "Control: the styles are the statistics of the source images themselves, not learned from the prompts."

@@ -8,6 +8,7 @@ mod gather;
 mod html;
 mod manifest;
 mod sections;
+mod styles;
 mod tables;
 
 use std::path::PathBuf;
@@ -15,13 +16,15 @@ use std::path::PathBuf;
 pub(crate) use civil::{date_text, rfc3339_text};
 pub(crate) use clip_note::{clip_banner, clip_note};
 pub use gather::{
-    Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean, Validation, gather,
+    DomainStyles, Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean, Validation,
+    gather,
 };
 pub(crate) use gather::{SOURCE_ONLY, set_scores};
 pub use html::render;
 pub(crate) use html::{STYLE, difference, percent};
 pub use manifest::{FinalManifestError, clip_origin};
 pub(crate) use sections::{curves, panel_heads};
+pub(crate) use styles::styles;
 pub(crate) use tables::MEAN_OF_TARGETS;
 pub use tables::{scores_csv, terminal_tables};
 

@@ -6,6 +6,7 @@ use ulda_core::ids::{Generation, Shard, Slot};
 use ulda_core::machine::{Digest, StateClaim};
 use ulda_core::spec::{PathName, PathNameError, RunSpec};
 use ulda_core::stage::{Course, Cursor, NotAStage, Stage};
+use ulda_core::style_health::StyleHealth;
 use ulda_data::ConfusionMatrix;
 use ulda_proto::v1;
 
@@ -217,6 +218,26 @@ pub(super) fn measured(field: &'static str, values: Vec<v1::Value>) -> Result<Ve
         })
     });
     measured.collect()
+}
+
+/// Health of the styles of some domains; as with losses, a measure may not be finite.
+pub(super) fn styles(domains: Vec<v1::DomainStyles>) -> Result<Vec<(String, StyleHealth)>, Refusal> {
+    at_most("styles", domains.len(), MOST_VALUES)?;
+    let of_domain = |domain: v1::DomainStyles| {
+        let values = measured("styles.health", domain.health)?;
+        let of = |name: &str| {
+            values
+                .iter()
+                .find(|value| value.name == name)
+                .map(|value| value.value)
+        };
+        let health = StyleHealth::from_measures(of);
+        Ok((
+            name("styles.domain", domain.domain)?,
+            health.ok_or(malformed("styles.health", "lacks a measure"))?,
+        ))
+    };
+    domains.into_iter().map(of_domain).collect()
 }
 
 /// Named values that are times.

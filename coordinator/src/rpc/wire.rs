@@ -6,6 +6,7 @@ use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
 use ulda_core::spec::PathName;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_core::style_health::StyleHealth;
 use ulda_data::ConfusionMatrix;
 use ulda_proto::v1;
 use ulda_storage::{Operation, OperationCount, StorageCount};
@@ -49,6 +50,8 @@ pub struct Measures {
     pub phase_seconds: Vec<Measured>,
     pub images: u64,
     pub activity: String,
+    /// Health of the styles of a round, by domain.
+    pub styles: Vec<(String, StyleHealth)>,
 }
 
 /// One named value.
@@ -218,6 +221,7 @@ impl Measures {
             phase_seconds: bounds::times("phase_seconds", progress.phase_seconds)?,
             images: bounds::count("images", progress.images)?,
             activity: bounds::sentence(progress.activity),
+            styles: bounds::styles(progress.styles)?,
         })
     }
 }

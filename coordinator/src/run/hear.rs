@@ -6,7 +6,7 @@ use ulda_core::stage::{Course, Cursor, Stage};
 
 use super::drive::{Driver, RunError};
 use super::news::{News, StorageClient};
-use crate::journal::{Entry, clip_fact, metrics_key};
+use crate::journal::{Entry, clip_fact, metrics_key, style_metric};
 use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
 
 impl Driver {
@@ -202,6 +202,12 @@ impl Driver {
                 name,
                 value: measured.value,
             });
+        }
+        for (domain, health) in &measures.styles {
+            for (measure, value) in health.measures() {
+                let name = style_metric(domain, measure);
+                self.journal.note(Entry::Metric { place, name, value });
+            }
         }
         for phase in &measures.phase_seconds {
             self.journal.note(Entry::Phase {

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_core::style_health::{ReferenceShift, StyleHealth};
 use ulda_credentials::Worker as Credentials;
 use ulda_credentials::channel::{Client, Way};
 use ulda_proto::v1;
@@ -107,6 +108,12 @@ async fn join(
         course: spec.course(),
         facts,
         client,
+        domains: spec
+            .config()
+            .domains
+            .iter()
+            .map(|domain| domain.name.to_string())
+            .collect(),
         sets: spec
             .config()
             .evaluate
@@ -206,6 +213,7 @@ struct Worker {
     course: Course,
     facts: mpsc::Sender<v1::Attendance>,
     client: Client,
+    domains: Vec<String>,
     sets: Vec<String>,
 }
 
@@ -305,6 +313,11 @@ impl Worker {
                 .collect(),
             images: 2,
             activity: String::new(),
+            styles: if first && at.stage == Stage::Simulate {
+                self.styles(0.2 + 0.8 * fade)
+            } else {
+                Vec::new()
+            },
         };
         self.say(Fact::Progress(progress)).await?;
         if first {
@@ -319,6 +332,33 @@ impl Worker {
         }
         self.trains = after.is_some();
         Ok(())
+    }
+
+    /// Health of the styles of each domain; those of the last one are out of range.
+    fn styles(&self, scene_loss: f64) -> Vec<v1::DomainStyles> {
+        let last = self.domains.len().saturating_sub(1);
+        let named = self.domains.iter().enumerate();
+        let styles = named.map(|(index, domain)| {
+            let health = StyleHealth {
+                scene_loss,
+                near_zero: if index == last { 0.4 } else { 0.05 },
+                negative: 0.1,
+                shift: 0.5,
+                reference: (index == 0).then_some(ReferenceShift {
+                    cosine: 0.6,
+                    length: 1.5,
+                }),
+            };
+            let values = health.measures().map(|(name, value)| v1::Value {
+                name: name.into(),
+                value,
+            });
+            v1::DomainStyles {
+                domain: domain.clone(),
+                health: values.collect(),
+            }
+        });
+        styles.collect()
     }
 
     async fn report(&mut self, at: Cursor, after: Option<Cursor>) -> Result<(), Anything> {

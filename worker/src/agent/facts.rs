@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ulda_core::clip::ClipOrigin;
 use ulda_core::ids::Generation;
 use ulda_core::stage::{Cursor, Stage};
+use ulda_core::style_health::StyleHealth;
 use ulda_proto::v1;
 use ulda_storage::{Operation, StorageCount};
 
@@ -23,6 +24,8 @@ pub struct Progress {
     pub phase_seconds: Vec<(&'static str, f64)>,
     pub images: u64,
     pub activity: String,
+    /// Health of the styles of a round, by domain.
+    pub styles: Vec<(String, StyleHealth)>,
 }
 
 /// Goes up the attend stream.
@@ -105,7 +108,7 @@ impl StateClaim {
     }
 }
 
-fn values(named: Vec<(&'static str, f64)>) -> Vec<v1::Value> {
+fn values(named: impl IntoIterator<Item = (&'static str, f64)>) -> Vec<v1::Value> {
     named
         .into_iter()
         .map(|(name, value)| v1::Value {
@@ -155,6 +158,14 @@ impl Fact {
                     phase_seconds: values(progress.phase_seconds),
                     images: progress.images,
                     activity: progress.activity,
+                    styles: progress
+                        .styles
+                        .into_iter()
+                        .map(|(domain, health)| v1::DomainStyles {
+                            domain,
+                            health: values(health.measures()),
+                        })
+                        .collect(),
                 };
                 (generation, Wire::Progress(progress))
             }

@@ -217,7 +217,7 @@ impl<'a> Supervised<'a> {
             } else {
                 0
             },
-            activity: String::new(),
+            ..Progress::default()
         }
     }
 }

@@ -77,7 +77,7 @@ pub struct DomainConfig {
     /// A sentence such as "driving at night".
     pub prompt: String,
     /// PNG files, and folders with all PNG files below them, whose statistics are the styles of `simulate.styles =
-    /// "images"`.
+    /// "images"`, and what learned styles are compared with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<PathBuf>,
 }

@@ -10,7 +10,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::labels::{
-    Build, OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfTerm, RunFacts,
+    Build, OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfStyle, OfTerm,
+    RunFacts,
 };
 use super::storage::StorageMetrics;
 
@@ -42,6 +43,7 @@ pub struct Metrics {
     pub(super) loss: Family<OfTerm, Real>,
     pub(super) losses_not_finite: Family<OfStage, Counter>,
     pub(super) learning_rate: Family<OfGroup, Real>,
+    pub(super) style_health: Family<OfStyle, Real>,
     pub(super) mean_iou: Family<OfModel, Real>,
     pub(super) class_iou: Family<OfClass, Real>,
     pub(super) images: Family<OfStage, Counter>,
@@ -144,6 +146,10 @@ impl Metrics {
             loss: list.plain("loss", "Newest value of a loss term"),
             losses_not_finite: list.plain("losses_not_finite", "Loss values that were NaN or infinite"),
             learning_rate: list.plain("learning_rate", "Newest learning rate of a parameter group"),
+            style_health: list.plain(
+                "style_health",
+                "Newest measure of a domain's learned styles; docs/controls.md explains each",
+            ),
             mean_iou: list.unit(
                 "miou",
                 ratio(),

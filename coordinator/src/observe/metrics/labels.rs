@@ -40,6 +40,13 @@ pub struct OfGroup {
     pub group: String,
 }
 
+/// A measure of the styles of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfStyle {
+    pub domain: String,
+    pub measure: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfModel {
     pub set: String,

@@ -12,7 +12,8 @@ use ulda_data::labels::CLASSES;
 
 use super::families::Metrics;
 use super::labels::{
-    OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfTerm, break_reason_name,
+    OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
+    break_reason_name,
 };
 use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
 use super::samples::SamplesPerStep;
@@ -170,6 +171,13 @@ impl MetricsRecorder {
             metrics.loss.get_or_create(&of).set(loss.value);
             if !loss.value.is_finite() {
                 metrics.losses_not_finite.get_or_create(&OfStage { stage }).inc();
+            }
+        }
+        for (domain, health) in &measures.styles {
+            for (measure, value) in health.measures() {
+                let domain = domain.clone();
+                let of = OfStyle { domain, measure };
+                metrics.style_health.get_or_create(&of).set(value);
             }
         }
         for rate in &measures.learning_rates {

@@ -70,6 +70,7 @@ pub fn live_part(directory: &RunDirectory, live: Option<&Live>) -> Result<String
             section #scores { (scores::scores(&view.data)) }
             section #ranks { (ranks::ranks(&view, &phases)) }
             section #generations { (generations::section(&view)) }
+            section #styles { (report::styles(&view.data)) }
             section #curves { (report::curves(&view.data)) }
             section #examples { (parts::examples(&view)) }
             section #events { (parts::events(&view)) }

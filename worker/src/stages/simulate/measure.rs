@@ -34,13 +34,13 @@ pub struct StyleImage {
 }
 
 impl StyleImage {
-    /// Lists the images of every domain, in order of domain and entry; none in a run whose styles are not of images.
+    /// Lists the images of every domain, in order of domain and entry.
     ///
     /// # Errors
     /// When an entry does not exist or cannot be read, with its key.
     pub fn list(config: &RunConfig) -> Result<Vec<Self>, (String, PicturesError)> {
         let mut images = Vec::new();
-        if config.simulate.styles != StyleSource::Images || !config.needs_styles() {
+        if !config.needs_styles() {
             return Ok(images);
         }
         for (domain, named) in config.domains.iter().enumerate() {
@@ -59,6 +59,30 @@ impl StyleImage {
         }
         Ok(images)
     }
+}
+
+/// Statistics of the low-level feature of `images` [B, 3, H, W].
+fn stats_of(context: &Context, images: &Tensor) -> Result<Stats, StageError> {
+    Ok(no_grad(|| {
+        Stats::of(&context.resources.clip.stem_and_layer1(images))
+    })?)
+}
+
+/// An image that a domain names, normalised as CLIP's, [1, 3, H, W] on the run's device.
+fn pixels_of(context: &Context, image: &StyleImage) -> Result<Tensor, StageError> {
+    let picture = read_image(&image.path)?;
+    check_least(&image.path, picture.size, LEAST_SIDE)?;
+    let (height, width) = (i64::from(picture.size.height), i64::from(picture.size.width));
+    let pixels = Tensor::f_from_slice(&normalise(&picture))?.f_view([1, 3, height, width])?;
+    Ok(pixels.f_to_device(context.resources.device)?)
+}
+
+/// Statistics of an image that a domain names.
+///
+/// # Errors
+/// When it cannot be read or is too small.
+pub(super) fn stats_of_image(context: &Context, image: &StyleImage) -> Result<Stats, StageError> {
+    stats_of(context, &pixels_of(context, image)?)
 }
 
 /// Stage 1 without learning.
@@ -113,9 +137,8 @@ impl<'a> Measure<'a> {
         })
     }
 
-    /// Statistics of the low-level feature of `images` [B, 3, H, W], one style per image.
-    fn styles_of(&self, images: &Tensor) -> Result<Vec<BankStyle>, StageError> {
-        let stats = no_grad(|| Stats::of(&self.context.resources.clip.stem_and_layer1(images)))?;
+    /// One style per image of a batch.
+    fn styles_of(&self, stats: &Stats) -> Result<Vec<BankStyle>, StageError> {
         let rows = stats.mean.f_unbind(0)?.into_iter().zip(stats.std.f_unbind(0)?);
         let styles = rows.map(|(mean, std)| BankStyle::from_tensors(&mean, &std));
         Ok(styles.collect::<Result<_, _>>()?)
@@ -135,7 +158,7 @@ impl<'a> Measure<'a> {
         };
         let names = image_names(self.context, batches, lanes, step, *lane);
         let batch = feed.next()?;
-        let styles = self.styles_of(&batch.images)?;
+        let styles = self.styles_of(&stats_of(self.context, &batch.images)?)?;
         for domain in 0..self.context.spec.config().domains.len() {
             for (name, style) in names.iter().zip(&styles) {
                 measured.bank.insert(name, domain, style.clone())?;
@@ -157,18 +180,9 @@ impl<'a> Measure<'a> {
         for (index, image) in all.iter().enumerate().skip(shard).step_by(shards) {
             self.context.interrupt.check()?;
             let reading = Instant::now();
-            let picture = read_image(&image.path)?;
-            check_least(&image.path, picture.size, LEAST_SIDE)?;
+            let pixels = pixels_of(self.context, image)?;
             measured.waited += reading.elapsed();
-            let shape = [
-                1,
-                3,
-                i64::from(picture.size.height),
-                i64::from(picture.size.width),
-            ];
-            let pixels = Tensor::f_from_slice(&normalise(&picture))?.f_view(shape)?;
-            let styles = self.styles_of(&pixels.f_to_device(self.context.resources.device)?)?;
-            for style in styles {
+            for style in self.styles_of(&stats_of(self.context, &pixels)?)? {
                 measured.bank.insert(&image.name, image.domain, style)?;
             }
             if noted.elapsed() >= NOTE_EVERY {

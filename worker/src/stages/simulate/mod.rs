@@ -1,6 +1,7 @@
 //! Stage 1: learning styles, spread over data shards × prompt groups (METHOD.md; DESIGN "The run").
 
 mod bank;
+mod health;
 mod losses;
 mod measure;
 mod round;
@@ -8,6 +9,7 @@ mod sharing;
 
 use std::time::{Duration, Instant};
 
+use tch::Tensor;
 use ulda_core::plan::{Batches, Lane, Lanes, Purpose};
 use ulda_core::stage::Stage;
 use ulda_method::Phases;
@@ -43,6 +45,8 @@ pub struct Simulate<'a> {
     projectors: Vec<Projector>,
     bank: StyleBank,
     batches: Batches,
+    /// By domain, on the shard that leads: mean statistics of the images the domain names.
+    references: Vec<Option<Tensor>>,
 }
 
 impl<'a> Simulate<'a> {
@@ -70,6 +74,10 @@ impl<'a> Simulate<'a> {
             projectors: projectors(context, state, domains)?,
             bank: load_bank(context, state)?.unwrap_or_else(|| empty_bank(context)),
             batches: batches(context),
+            references: match context.leads() {
+                true => health::references(context)?,
+                false => Vec::new(),
+            },
             context,
         })
     }
@@ -139,7 +147,7 @@ impl StageRun for Simulate<'_> {
         };
         let sharing = Instant::now();
         let messages = self.share(at, learned.as_ref())?;
-        let losses = self.take(step, &messages)?;
+        let (losses, styles) = self.take(step, &messages)?;
         let mut phases = learned
             .as_ref()
             .map_or_else(Phases::default, |learned| learned.phases);
@@ -154,7 +162,8 @@ impl StageRun for Simulate<'_> {
             } else {
                 0
             },
-            activity: String::new(),
+            styles,
+            ..Progress::default()
         })
     }
 

@@ -11,6 +11,7 @@ use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::simulate::{
     DomainProjector, DomainStyle, Hooks, Networks, Round, RoundBatch, Segmenter, Start,
 };
+use ulda_method::stats::Stats;
 
 use super::Simulate;
 use super::losses::RoundLosses;
@@ -20,6 +21,10 @@ use crate::stages::feed::Batch;
 
 /// Least time between two notes on how far a round has come.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// Statistics of a lane's source crops in its message, [B, C₁, 1, 1] each.
+pub(super) const CONTENT_MEAN: &str = "content.mean";
+pub(super) const CONTENT_STD: &str = "content.std";
 
 /// What a lane learned in a round.
 pub(super) struct Learned {
@@ -40,12 +45,14 @@ impl Simulate<'_> {
             let projector = Projector::from_values(&self.projectors[domain].parameters())?;
             mine.push(DomainProjector { domain, projector });
         }
-        let (losses, phases, styles) = self.round(step, lane, &batch, &mut mine)?;
+        let (losses, phases, styles, content) = self.round(step, lane, &batch, &mut mine)?;
         let mut tensors = BTreeMap::new();
         for style in styles {
             tensors.insert(format!("style.{}.mean", style.domain), style.mean);
             tensors.insert(format!("style.{}.std", style.domain), style.std);
         }
+        tensors.insert(CONTENT_MEAN.to_owned(), content.mean);
+        tensors.insert(CONTENT_STD.to_owned(), content.std);
         if lane.data_shard == 0 {
             for owned in &mine {
                 for (name, value) in PARAMETER_NAMES.iter().zip(owned.projector.parameters()) {
@@ -67,7 +74,7 @@ impl Simulate<'_> {
         lane: Lane,
         batch: &Batch,
         projectors: &mut [DomainProjector],
-    ) -> Result<(RoundLosses, Phases, Vec<DomainStyle>), StageError> {
+    ) -> Result<(RoundLosses, Phases, Vec<DomainStyle>, Stats), StageError> {
         let resources = &self.context.resources;
         let at = At::step(Stage::Simulate, step);
         let prepared = RoundBatch::prepare(
@@ -124,7 +131,11 @@ impl Simulate<'_> {
             domains: report.domains.into_iter().map(|domain| domain.losses).collect(),
             cross: report.cross,
         });
-        Ok((losses, phases, round.styles()?))
+        let content = Stats {
+            mean: prepared.content().mean.shallow_clone(),
+            std: prepared.content().std.shallow_clone(),
+        };
+        Ok((losses, phases, round.styles()?, content))
     }
 
     /// Keeps all shards within one iteration of each other, so that no wait is as long as a round.

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use tch::{Device, Tensor};
 use ulda_collective::{Group, Shard};
+use ulda_core::style_health::StyleHealth;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
 
+use super::health::{RoundStyles, side_by_side};
 use super::losses::{LOSSES_KEY, RoundLosses};
-use super::round::Learned;
+use super::round::{CONTENT_MEAN, CONTENT_STD, Learned};
 use super::{Simulate, image_names};
 use crate::link::{At, Op};
 use crate::stages::StageError;
 use crate::state::{StateError, read_tensors, write_tensors};
+
+/// Loss pieces of each lane, and the health of each domain's styles.
+type Taken = (Vec<RoundLosses>, Vec<(String, StyleHealth)>);
 
 impl Simulate<'_> {
     /// Every lane's styles and projectors, on every shard.
@@ -29,23 +34,33 @@ impl Simulate<'_> {
         Ok(link.gather(at, Op::RoundResult, &group, &message)?)
     }
 
-    /// Takes in a round's results; all or nothing.
-    pub(super) fn take(&mut self, step: u64, messages: &[Vec<u8>]) -> Result<Vec<RoundLosses>, StageError> {
+    /// Takes in a round's results, all or nothing; health of the styles on the shard that leads.
+    pub(super) fn take(&mut self, step: u64, messages: &[Vec<u8>]) -> Result<Taken, StageError> {
         let mut bank = self.bank.clone();
         let mut projector_values: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut losses = Vec::new();
+        let mut styles: Vec<RoundStyles> = Vec::new();
+        styles.resize_with(self.projectors.len(), RoundStyles::default);
         for (shard, message) in messages.iter().enumerate() {
             let Some(lane) = self.lanes.of_shard(shard as u32) else {
                 continue;
             };
             let mut tensors = read_tensors(message)?;
             let names = image_names(self.context, &mut self.batches, &self.lanes, step, lane);
+            let of_lane = RoundLosses::read(message)?;
+            let mut take = |name: String| tensors.remove(&name).ok_or(StateError::Missing(name));
+            let content = side_by_side(&take(CONTENT_MEAN.to_owned())?, &take(CONTENT_STD.to_owned())?)?;
             for domain in self.lanes.domains_of(lane.prompt_group) {
-                let mut take = |what: &str| {
-                    let name = format!("style.{domain}.{what}");
-                    tensors.remove(&name).ok_or(StateError::Missing(name))
-                };
-                let (mean, std) = (take("mean")?, take("std")?);
+                let (mean, std) = (
+                    take(format!("style.{domain}.mean"))?,
+                    take(format!("style.{domain}.std"))?,
+                );
+                if self.context.leads() {
+                    let scene = of_lane.domains.iter().filter(|losses| losses.domain == domain);
+                    styles[domain].learned.push(side_by_side(&mean, &std)?);
+                    styles[domain].content.push(content.shallow_clone());
+                    styles[domain].scene.extend(scene.map(|losses| losses.scene));
+                }
                 for (row, name) in names.iter().enumerate() {
                     bank.insert(
                         name,
@@ -58,7 +73,7 @@ impl Simulate<'_> {
                 }
             }
             projector_values.extend(tensors);
-            losses.push(RoundLosses::read(message)?);
+            losses.push(of_lane);
         }
         let mut projectors = Vec::with_capacity(self.projectors.len());
         for domain in 0..self.projectors.len() {
@@ -68,9 +83,14 @@ impl Simulate<'_> {
                 self.context.resources.device,
             )?);
         }
+        let mut health = Vec::new();
+        let named = self.context.spec.config().domains.iter();
+        for ((domain, styles), reference) in named.zip(&styles).zip(&self.references) {
+            health.push((domain.name.to_string(), styles.health(reference.as_ref())?));
+        }
         self.bank = bank;
         self.projectors = projectors;
-        Ok(losses)
+        Ok((losses, health))
     }
 }
 

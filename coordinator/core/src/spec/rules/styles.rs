@@ -59,12 +59,13 @@ impl Rules<'_> {
                     "is empty, and simulate.styles is images",
                     "name PNG files, or folders that hold some",
                 ),
-                (false, StyleSource::Learned | StyleSource::Content | StyleSource::Bank) => self.problem(
+                (false, StyleSource::Content | StyleSource::Bank) => self.problem(
                     &key,
                     format!("is set, and simulate.styles is {}", source.name()),
                     "remove it, or set simulate.styles = \"images\"",
                 ),
-                (true, _) | (false, StyleSource::Images) => {}
+                // Learned styles are compared with them.
+                (true, _) | (false, StyleSource::Images | StyleSource::Learned) => {}
             }
         }
     }
