@@ -84,7 +84,7 @@ chaos: build ## Train under seeded faults on real processes and compare the dige
 
 .PHONY: soak
 soak: libtorch ## Live simulated lives of runs with faults (LIVES=100000, or SECONDS=3600)
-	$(if $(filter command line environment,$(origin SECONDS)),ULDA_SOAK_SECONDS=$(SECONDS),ULDA_LIVES=$(LIVES)) cargo test $(CARGO_FLAGS) -p ulda-core --test machine_world -- --ignored soak --nocapture
+	$(if $(filter command line environment,$(origin SECONDS)),ULDA_SOAK_SECONDS=$(SECONDS),ULDA_LIVES=$(LIVES)) cargo test $(CARGO_FLAGS) -p ulda-machine --test machine_world -- --ignored soak --nocapture
 
 .PHONY: mutants
 mutants: libtorch ## Put bugs into the state machine, one at a time, and require that its tests notice
@@ -92,7 +92,7 @@ mutants: libtorch ## Put bugs into the state machine, one at a time, and require
 
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
-	@cargo test $(CARGO_FLAGS) -p ulda-data -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
+	@cargo test $(CARGO_FLAGS) -p ulda-dataset -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
 
 .PHONY: kubernetes
 kubernetes: build ## Validate and compare what goes to a cluster; pip installs the validators

@@ -1,9 +1,9 @@
 //! A run's journal, read for people: how it stands and why. Used by `status`, `list` and the report.
 
 use serde::Serialize;
-use ulda_core::machine::{Record, Resume, fold};
-use ulda_core::spec::RunSpec;
-use ulda_core::stage::{Course, Cursor};
+use ulda_machine::{Record, Resume, fold};
+use ulda_run::spec::RunSpec;
+use ulda_run::stage::{Course, Cursor};
 
 use crate::journal::{JournalError, JournalReader, RecordRow};
 use crate::run_directory::RunDirectory;

@@ -1,4 +1,4 @@
-//! The coordinator's shell around the pure run machine of `ulda-core`: command line, control plane, journal,
+//! The coordinator's shell around the pure run machine of `ulda-machine`: command line, control plane, journal,
 //! launcher, progress and report. Never links libtorch.
 //!
 //! One direction of knowledge: `cli` → `run` → {`rpc`, `journal`, `launch`}; `observe`, `http` and `report` know
@@ -24,4 +24,4 @@ pub mod run;
 pub mod run_directory;
 pub mod status;
 
-pub use ulda_core::with_causes;
+pub use ulda_run::with_causes;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use toml::Table;
-use ulda_core::spec::{RunConfig, RunSpec};
+use ulda_run::spec::{RunConfig, RunSpec};
 use ulda_storage::{Counters, Settings, Storage, StorageError};
 
 use crate::config::{Difference, differences};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
-use ulda_core::spec::{Host, RunConfig, RunSpec, SpecProblems};
+use ulda_run::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
 use crate::config::{Difference, differences};
 

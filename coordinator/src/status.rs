@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::Host;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::clip::ClipOrigin;
+use ulda_run::spec::Host;
+use ulda_run::stage::{Cursor, Stage};
 
 use crate::history::{History, Standing};
 use crate::journal::{CheckpointRow, EventRow, JournalError, JournalReader, StageRow};

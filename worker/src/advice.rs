@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use ulda_data::SampleError;
+use ulda_dataset::SampleError;
 use ulda_model::WeightsError;
 use ulda_net::Shortage;
 

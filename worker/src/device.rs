@@ -1,7 +1,7 @@
 //! Which device this worker computes on.
 
 use tch::Device;
-use ulda_core::spec::{DeviceChoice, Precision};
+use ulda_run::spec::{DeviceChoice, Precision};
 use ulda_torch::driver::{self, Driver, Gpu, NoGpu};
 use ulda_torch::{TorchError, runtime, stream};
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ulda_core::spec::{Host, RunConfig, RunSpec, StyleSource};
-use ulda_core::stage::Stage;
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
+use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
+use ulda_run::stage::Stage;
 use ulda_storage::Counters;
 use ulda_storage::fetch::Inputs;
 

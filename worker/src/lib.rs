@@ -18,4 +18,4 @@ pub mod stages;
 pub mod state;
 pub mod trainer;
 
-pub use ulda_core::with_causes;
+pub use ulda_run::with_causes;

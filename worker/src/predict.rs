@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tch::Device;
-use ulda_data::palette::{overlay, write_coloured, write_label_ids};
-use ulda_data::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
+use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
+use ulda_dataset::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 
 use crate::stages::{Predictor, StageError};

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::spec::{DatasetConfig, Layout, PathName, Precision, RunConfig, RunSpec, StyleSource};
-use ulda_core::stage::Stage;
-use ulda_data::{Dataset, DatasetError, DatasetSpec, PicturesError, Size};
+use ulda_dataset::{Dataset, DatasetError, PicturesError};
 use ulda_method::stylebank::StyleBankError;
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
+use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
+use ulda_run::stage::Stage;
 
 use crate::stages::{StyleImage, given_bank, names};
 use crate::state::{RunState, StateError};
@@ -260,29 +260,11 @@ pub fn enough_styles(config: &RunConfig, key: &'static str, styles: usize) -> Re
 }
 
 fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {
-    let dataset = Dataset::open(&dataset_spec(config));
+    let dataset = Dataset::open(config);
     dataset.map(Arc::new).map_err(|source| ResourceError::Dataset {
         key: key.to_owned(),
         source,
     })
-}
-
-/// The reader's form of a data set of run.toml.
-#[must_use]
-pub fn dataset_spec(config: &DatasetConfig) -> DatasetSpec {
-    let size = |[width, height]: [u32; 2]| Size::new(width, height);
-    DatasetSpec {
-        layout: match config.layout {
-            Layout::Cityscapes => ulda_data::Layout::Cityscapes,
-            Layout::Gta5 => ulda_data::Layout::Gta5,
-            Layout::Acdc => ulda_data::Layout::Acdc,
-        },
-        root: config.root.clone(),
-        split: config.split.clone(),
-        condition: config.condition.clone(),
-        only_size: config.only_size.map(size),
-        centre_crop: config.centre_crop.map(size),
-    }
 }
 
 #[cfg(test)]

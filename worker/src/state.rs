@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 
 /// Key of the safetensors metadata entry that holds cursor and facts as JSON.
 const METADATA_KEY: &str = "ulda";
@@ -280,7 +280,7 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::stage::Stage;
+    use ulda_run::stage::Stage;
 
     use super::*;
 

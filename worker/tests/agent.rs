@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
-use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::ids::Generation;
-use ulda_core::spec::{Host, RunConfig, RunSpec};
-use ulda_core::stage::{Cursor, Stage};
 use ulda_proto::v1;
 use ulda_proto::v1::attendance::Fact as Said;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::ids::Generation;
+use ulda_run::spec::{Host, RunConfig, RunSpec};
+use ulda_run::stage::{Cursor, Stage};
 use ulda_worker::agent::{Agent, Fact, Introduction, Order, StateClaim};
 
 const TERM: u64 = 3;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use simulated::{SimulatedTime, nccl, planes};
 use tch::{Device, Kind, Tensor};
 use ulda_collective::{AbortCause, DataPlane, Shard};
-use ulda_core::stage::Stage;
 use ulda_method::optim::SgdSettings;
 use ulda_method::trainable::{ParameterGroup, TrainableSet};
 use ulda_nccl::{Communicator, Deadlines, Seat};
+use ulda_run::stage::Stage;
 use ulda_worker::link::{At, BucketSums, GpuSums, GradientReduction, Layout, Link};
 
 const PATIENCE: Duration = Duration::from_secs(20);

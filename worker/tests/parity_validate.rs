@@ -4,9 +4,10 @@
 
 use serde_json::Value;
 use tch::{Device, Tensor};
-use ulda_data::{ConfusionMatrix, Dataset, DatasetSpec, Example, Layout, Sampling, Size, load};
+use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, Size, load};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Backbone, Head, SegmentationModel, Weights};
+use ulda_run::spec::{DatasetConfig, Layout};
 use ulda_worker::stages::Predictor;
 
 /// Pixels of a whole set that may flip: the smallest gap between the two highest recorded logits is 9e-4.
@@ -21,12 +22,12 @@ fn dataset(facts: &Value, key: &str) -> Dataset {
     let parts: Vec<&str> = key.split('.').collect();
     let acdc = parts[0] == "acdc";
     let [width, height] = pair(facts, "acdc.fog_filter_size_wh_in_this_fixture");
-    let spec = DatasetSpec {
+    let spec = DatasetConfig {
         layout: if acdc { Layout::Acdc } else { Layout::Cityscapes },
         root: ulda_golden::folder().join("data").join(parts[0]),
         split: parts.last().unwrap().to_string(),
         condition: acdc.then(|| parts[1].to_owned()),
-        only_size: (acdc && parts[1] == "fog").then(|| Size::new(width, height)),
+        only_size: (acdc && parts[1] == "fog").then_some([width, height]),
         centre_crop: None,
     };
     Dataset::open(&spec).unwrap()

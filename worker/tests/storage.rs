@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tch::Tensor;
-use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::stage::{Cursor, Stage};
 use ulda_s3::{Fault, KEY_ID, Rule, SECRET, Server};
 use ulda_storage::{Counters, Settings, Storage, StorageCount};
 use ulda_worker::checkpoint::{

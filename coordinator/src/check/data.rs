@@ -1,8 +1,8 @@
 //! What is wrong with the data sets.
 
-use ulda_core::spec::{DatasetConfig, Layout, RunConfig, RunSpec, is_url};
-use ulda_core::stage::Stage;
-use ulda_data::{Dataset, DatasetError, DatasetSpec, Depth, SampleError, Size};
+use ulda_dataset::{Dataset, DatasetError, Depth, SampleError, Size};
+use ulda_run::spec::{DatasetConfig, RunConfig, RunSpec, is_url};
+use ulda_run::stage::Stage;
 
 use super::finding::Finding;
 
@@ -55,7 +55,7 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
     let mut findings: Vec<Finding> = here.flat_map(|look| audit(look, depth)).collect();
     if config.includes(Stage::Adapt)
         && config.simulate.styles.reads_source()
-        && let Ok(training) = Dataset::list(&dataset_spec(&looks[0].set))
+        && let Ok(training) = Dataset::list(&looks[0].set)
     {
         findings.extend(too_few_styles(spec, training.len()));
     }
@@ -79,7 +79,7 @@ fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
 }
 
 fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
-    let dataset = match Dataset::list(&dataset_spec(&look.set)) {
+    let dataset = match Dataset::list(&look.set) {
         Ok(dataset) => dataset,
         Err(cause) => {
             let mut finding = Finding::of_text(&look.key, &cause.to_string());
@@ -99,7 +99,7 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
         .take(TOLD)
         .map(|finding| {
             let key = match (&finding.error, look.crop) {
-                (ulda_data::SampleError::CropTooLarge { .. }, Some((key, _))) => key,
+                (ulda_dataset::SampleError::CropTooLarge { .. }, Some((key, _))) => key,
                 _ => &look.key,
             };
             let mut told = Finding::of_text(key, &finding.to_string());
@@ -144,23 +144,5 @@ fn advice_on_set(error: &DatasetError) -> &'static str {
             "check its permissions and its disk"
         }
         _ => "check the data set",
-    }
-}
-
-/// The reader's form of a data set of run.toml.
-#[must_use]
-pub fn dataset_spec(set: &DatasetConfig) -> DatasetSpec {
-    let size = |sides: Option<[u32; 2]>| sides.map(|[width, height]| Size { width, height });
-    DatasetSpec {
-        layout: match set.layout {
-            Layout::Cityscapes => ulda_data::Layout::Cityscapes,
-            Layout::Gta5 => ulda_data::Layout::Gta5,
-            Layout::Acdc => ulda_data::Layout::Acdc,
-        },
-        root: set.root.clone(),
-        split: set.split.clone(),
-        condition: set.condition.clone(),
-        only_size: size(set.only_size),
-        centre_crop: size(set.centre_crop),
     }
 }

@@ -10,11 +10,10 @@ mod worker;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ulda_core::spec::{RunSpec, SpecProblems, is_url};
+use ulda_run::spec::{RunSpec, SpecProblems, is_url};
 
-pub use data::dataset_spec;
 pub use finding::{Finding, Findings, Remedy};
-pub use ulda_data::Depth;
+pub use ulda_dataset::Depth;
 
 /// What to look at besides the run's own rules.
 #[derive(Clone, Debug)]

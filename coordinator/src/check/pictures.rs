@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use ulda_core::spec::{RunConfig, StyleSource, is_url};
-use ulda_core::stage::Stage;
-use ulda_data::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
+use ulda_dataset::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
+use ulda_run::spec::{RunConfig, StyleSource, is_url};
+use ulda_run::stage::Stage;
 
 use super::data::{TOLD, advice_on_sample};
 use super::finding::Finding;

@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ulda_core::spec::RunSpec;
-use ulda_core::stage::Stage;
+use ulda_run::spec::RunSpec;
+use ulda_run::stage::Stage;
 
 use super::finding::Finding;
 use crate::disk_space::DiskSpace;

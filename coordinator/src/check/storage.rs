@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ulda_core::spec::{RunConfig, RunSpec, is_url};
+use ulda_run::spec::{RunConfig, RunSpec, is_url};
 use ulda_storage::fetch::{Inputs, Probe};
 use ulda_storage::{Counters, Settings, Storage, StorageError};
 

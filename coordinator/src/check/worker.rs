@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use ulda_core::spec::RunSpec;
+use ulda_run::spec::RunSpec;
 
 use super::finding::Finding;
 use crate::exit::Exit;

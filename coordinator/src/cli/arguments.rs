@@ -272,7 +272,7 @@ pub struct LedgerArguments {
     pub run: PathBuf,
     /// Only steps of this stage: pretrain, simulate, adapt or evaluate
     #[arg(long, value_name = "STAGE")]
-    pub stage: Option<ulda_core::stage::Stage>,
+    pub stage: Option<ulda_run::stage::Stage>,
     /// A table for people, or one JSON object per step
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,

@@ -1,6 +1,6 @@
 //! `coordinator check`.
 
-use ulda_core::spec::RunSpec;
+use ulda_run::spec::RunSpec;
 
 use super::arguments::{CheckArguments, OutputFormat};
 use super::common::{block_on, columns, configuration, host, print, print_json, say, worker_binary};

@@ -227,7 +227,7 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
                 "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
                  `coordinator cluster resume {run}` tries again"
             );
-            Err(match i32::from(exit_code) == ulda_core::machine::BAD_INPUT {
+            Err(match i32::from(exit_code) == ulda_machine::BAD_INPUT {
                 true => Stop::bad_input(told),
                 false => told.into(),
             })

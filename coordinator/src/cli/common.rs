@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ulda_core::spec::{Host, RunConfig};
+use ulda_run::spec::{Host, RunConfig};
 
 use super::arguments::ConfigArguments;
 use crate::config::{Layers, load};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ulda_core::ledger::Ledger;
+use ulda_machine::ledger::Ledger;
 use ulda_storage::Counters;
 
 use super::common::{print, say};
@@ -14,7 +14,7 @@ use crate::run::{Ending, Signal};
 use crate::run_directory::RunDirectory;
 
 /// A worker's exit code that says that configuration or input is wrong.
-const WORKER_BAD_INPUT: i32 = ulda_core::machine::BAD_INPUT;
+const WORKER_BAD_INPUT: i32 = ulda_machine::BAD_INPUT;
 
 /// A run that was served, and what its ledger says if it is finished.
 pub(super) struct Served {

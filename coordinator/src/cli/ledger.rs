@@ -1,18 +1,17 @@
 //! `coordinator ledger`, and the check at the end of a run.
 
 use serde::Serialize;
-use ulda_core::ids::{Shard, Slot, WorkerId};
-use ulda_core::ledger::{Ledger, Line, SampleCounts, ledger as read_ledger};
-use ulda_core::plan::SampleAt;
-use ulda_core::spec::{DatasetConfig, RunSpec};
-use ulda_core::stage::Stage;
-use ulda_data::Dataset;
+use ulda_dataset::Dataset;
+use ulda_machine::ledger::{Ledger, Line, SampleCounts, ledger as read_ledger};
+use ulda_run::ids::{Shard, Slot, WorkerId};
+use ulda_run::plan::SampleAt;
+use ulda_run::spec::{DatasetConfig, RunSpec};
+use ulda_run::stage::Stage;
 use ulda_storage::Counters;
 use ulda_storage::fetch::Inputs;
 
 use super::arguments::{LedgerArguments, OutputFormat};
 use super::common::{columns, host, print, run_directory, say};
-use crate::check::dataset_spec;
 use crate::exit::{Exit, Stop};
 use crate::history::known_records;
 use crate::journal::{JournalReader, Sound, Unsound, audit_journal};
@@ -134,7 +133,7 @@ fn names(spec: &RunSpec) -> Result<Names, Stop> {
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
     let config = &Inputs::new(config, cache, Counters::default()).already_here(config);
     let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
-        let dataset = Dataset::list(&dataset_spec(set)).map_err(Stop::bad_input)?;
+        let dataset = Dataset::list(set).map_err(Stop::bad_input)?;
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
     };
     Ok(Names {

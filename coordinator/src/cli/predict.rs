@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 use ulda_storage::Counters;
 
 use super::arguments::PredictArguments;

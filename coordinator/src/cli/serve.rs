@@ -4,7 +4,7 @@ use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::block_in_place;
-use ulda_core::spec::RunSpec;
+use ulda_run::spec::RunSpec;
 use ulda_storage::Counters;
 use ulda_telemetry::{Sender, TraceContext};
 

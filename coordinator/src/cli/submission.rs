@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ulda_core::spec::{DeviceChoice, Host, RunConfig, RunSpec, is_url};
 use ulda_credentials::{files, issue};
 use ulda_kubernetes::{
     Amount, Credentials, DATA_PATH, Files, Gpu, Monitoring, NotAName, RUNS_PATH, Resources, RunName,
     RunStorage, Submission,
 };
+use ulda_run::spec::{DeviceChoice, Host, RunConfig, RunSpec, is_url};
 
 use super::cluster_arguments::SubmitArguments;
 use super::common::configuration_below;

@@ -4,8 +4,8 @@
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use ulda_core::machine::Record;
-use ulda_core::spec::RunSpec;
+use ulda_machine::Record;
+use ulda_run::spec::RunSpec;
 
 use crate::exit::{Exit, Stop};
 use crate::history::{History, Standing};
@@ -57,7 +57,7 @@ impl End {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Finished { .. } => Exit::Done,
-            Self::Failed { exit_code, .. } if *exit_code == ulda_core::machine::BAD_INPUT => Exit::BadInput,
+            Self::Failed { exit_code, .. } if *exit_code == ulda_machine::BAD_INPUT => Exit::BadInput,
             Self::Failed { .. } => Exit::Failed,
             Self::Stopped => Exit::Terminated,
         }
@@ -87,8 +87,8 @@ impl End {
             Self::Failed { why, exit_code } => Refusal::Over {
                 why: format!("the run failed: {why}"),
                 exit_code: match *exit_code {
-                    ulda_core::machine::BAD_INPUT => ulda_core::machine::BAD_INPUT,
-                    _ => ulda_core::machine::RUN_FAILED,
+                    ulda_machine::BAD_INPUT => ulda_machine::BAD_INPUT,
+                    _ => ulda_machine::RUN_FAILED,
                 },
             },
         }

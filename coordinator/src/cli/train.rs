@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::MultiProgress;
 use tracing::{Instrument, Span};
-use ulda_core::spec::{RecoveryConfig, RunConfig, RunSpec};
+use ulda_run::spec::{RecoveryConfig, RunConfig, RunSpec};
 use ulda_storage::Counters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};

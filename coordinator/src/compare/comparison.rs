@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use ulda_core::clip::ClipTraining;
+use ulda_run::clip::ClipTraining;
 
 use super::statistics::mean;
 use super::{CompareError, ComparedMethod, ComparedRun, Estimate, ScoredModel, warnings};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ulda_core::with_causes;
+use ulda_run::with_causes;
 
 use crate::journal::JournalError;
 use crate::report::FinalManifestError;

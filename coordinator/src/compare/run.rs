@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::{Host, RunConfig};
+use ulda_run::clip::ClipOrigin;
+use ulda_run::spec::{Host, RunConfig};
 
 use super::CompareError;
 use crate::history::{History, Standing};

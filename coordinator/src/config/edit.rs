@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use toml::{Table, Value};
-use ulda_core::spec::url_scheme;
+use ulda_run::spec::url_scheme;
 
 use super::load::Problem;
 use super::schema::{Kind, Schema};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use toml::Table;
-use ulda_core::spec::RunConfig;
+use ulda_run::spec::RunConfig;
 
 use super::edit::Edit;
 use super::schema::Schema;

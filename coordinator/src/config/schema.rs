@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
-use ulda_core::spec::{DomainConfig, EvaluationSetConfig, Layout, PathName, RunConfig, StorageConfig};
+use ulda_run::spec::{DomainConfig, EvaluationSetConfig, Layout, PathName, RunConfig, StorageConfig};
 
 use super::load::Problem;
 use super::nearest::nearest;

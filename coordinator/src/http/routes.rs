@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use ulda_core::spec::PathName;
+use ulda_run::spec::PathName;
 
 use super::events;
 use super::headers::strict;

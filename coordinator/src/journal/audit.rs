@@ -1,7 +1,7 @@
 //! Whether a journal hangs together: its records can be those of one run, and every coordinator took up
 //! exactly what the records before it say.
 
-use ulda_core::machine::{Flaw, Record, Resume, TakenUp, audit};
+use ulda_machine::{Flaw, Record, Resume, TakenUp, audit};
 
 use super::reader::JournalReader;
 use super::writer::JournalError;

@@ -1,8 +1,8 @@
 //! What can be written into the journal.
 
-use ulda_core::spec::PathName;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::spec::PathName;
+use ulda_run::stage::{Cursor, Stage};
 
 /// How loud an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ulda_core::clip::ClipOrigin;
-use ulda_core::ids::Slot;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::ids::Slot;
 
 use super::entry::Entry;
 

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use rusqlite::{Connection, Row};
 use serde::Serialize;
-use ulda_core::spec::PathName;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::spec::PathName;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_reading};
 use super::writer::JournalError;

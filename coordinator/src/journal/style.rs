@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ulda_core::style_health::StyleHealth;
+use ulda_run::style_health::StyleHealth;
 
 use super::MetricPoint;
 

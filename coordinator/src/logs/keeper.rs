@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use ulda_core::ids::{Slot, WorkerId};
+use ulda_run::ids::{Slot, WorkerId};
 
 use crate::run_directory::RunDirectory;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
-use ulda_core::machine::Verdict;
-use ulda_core::stage::{Course, Stage};
+use ulda_machine::Verdict;
+use ulda_run::stage::{Course, Stage};
 
 use super::progress::{Progress, duration_text};
 use super::score_table::percent;

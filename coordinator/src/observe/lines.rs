@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use ulda_core::machine::Verdict;
-use ulda_core::stage::Course;
+use ulda_machine::Verdict;
+use ulda_run::stage::Course;
 
 use super::progress::Progress;
 use crate::run::{Audience, News};
@@ -163,7 +163,7 @@ mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use serde_json::Value;
-    use ulda_core::stage::{Stage, StageLength};
+    use ulda_run::stage::{Stage, StageLength};
 
     use super::*;
     use crate::rpc::{Measured, Measures};

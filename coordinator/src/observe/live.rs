@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use ulda_core::machine::Snapshot;
-use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_machine::Snapshot;
+use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::progress::Progress;
 use crate::rpc::Measures;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use ulda_core::stage::{Course, Stage};
+use ulda_run::stage::{Course, Stage};
 
 use crate::rpc::Measures;
 
@@ -149,7 +149,7 @@ pub fn duration_text(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::stage::StageLength;
+    use ulda_run::stage::StageLength;
 
     use super::*;
     use crate::rpc::Measured;

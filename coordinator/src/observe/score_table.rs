@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ulda_data::{Scores, labels::CLASSES};
+use ulda_dataset::{Scores, labels::CLASSES};
 
 /// Per-class IoU and accuracy of one set for one or two models, then aAcc, mIoU, mAcc, in percent.
 ///

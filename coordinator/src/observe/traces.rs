@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
-use ulda_core::ids::Generation;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::ids::Generation;
+use ulda_run::stage::{Cursor, Stage};
 use ulda_telemetry::{Sender, Span, Spans, TraceContext};
 
 use super::metrics::break_reason_name;

@@ -1,7 +1,7 @@
 //! What scores can say, given the CLIP weights they stand on. Shown wherever scores are.
 
 use maud::{Markup, html};
-use ulda_core::clip::ClipTraining;
+use ulda_run::clip::ClipTraining;
 
 /// A heading and a sentence; `None` where the weights' file says nothing.
 fn words(training: ClipTraining) -> Option<(&'static str, &'static str)> {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSource};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_core::style_health::StyleHealth;
-use ulda_data::Scores;
+use ulda_dataset::Scores;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSource};
+use ulda_run::stage::{Cursor, Stage};
+use ulda_run::style_health::StyleHealth;
 
 use super::ReportError;
 use super::manifest::{FinalManifest, clip_origin};

@@ -1,8 +1,8 @@
 //! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use ulda_core::spec::{EndAfter, StyleSource};
-use ulda_data::labels::CLASSES;
+use ulda_dataset::labels::CLASSES;
+use ulda_run::spec::{EndAfter, StyleSource};
 
 use super::civil::date_text;
 use super::clip_note::clip_banner;
@@ -217,7 +217,7 @@ fn classes(data: &ReportData) -> Markup {
     }
 }
 
-type Pick = fn(&ulda_data::Scores) -> Option<f64>;
+type Pick = fn(&ulda_dataset::Scores) -> Option<f64>;
 
 fn summaries() -> [(&'static str, Pick); 4] {
     [

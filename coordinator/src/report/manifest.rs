@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use ulda_core::clip::ClipOrigin;
+use ulda_run::clip::ClipOrigin;
 
 use crate::journal::clip_of;
 use crate::run_directory::RunDirectory;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 use super::chart::{Chart, Drawing, Series};
 use super::gather::{ReportData, StageTime};

@@ -1,6 +1,6 @@
 //! Scores as tables: for the terminal and as CSV.
 
-use ulda_data::labels::CLASSES;
+use ulda_dataset::labels::CLASSES;
 
 use super::ReportError;
 use super::clip_note::clip_note;

@@ -9,8 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
-use ulda_core::ids::WorkerId;
 use ulda_proto::v1;
+use ulda_run::ids::WorkerId;
 
 use super::bounds::{self, Bounds};
 use super::refusal::Refusal;

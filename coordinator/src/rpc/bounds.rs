@@ -1,14 +1,14 @@
 //! What a field of a message may hold. Whatever came over the wire passes one of these functions before anything is
 //! computed with it or written down; beyond the bounds nothing fits a journal row, a duration or a sum.
 
-use ulda_core::clip::{ClipOrigin, NotAClipTraining};
-use ulda_core::ids::{Generation, Shard, Slot};
-use ulda_core::machine::{Digest, StateClaim};
-use ulda_core::spec::{PathName, PathNameError, RunSpec};
-use ulda_core::stage::{Course, Cursor, NotAStage, Stage};
-use ulda_core::style_health::StyleHealth;
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_machine::{Digest, StateClaim};
 use ulda_proto::v1;
+use ulda_run::clip::{ClipOrigin, NotAClipTraining};
+use ulda_run::ids::{Generation, Shard, Slot};
+use ulda_run::spec::{PathName, PathNameError, RunSpec};
+use ulda_run::stage::{Course, Cursor, NotAStage, Stage};
+use ulda_run::style_health::StyleHealth;
 
 use super::refusal::Refusal;
 use super::wire::Measured;
@@ -250,7 +250,7 @@ pub(super) fn times(field: &'static str, values: Vec<v1::Value>) -> Result<Vec<M
 }
 
 pub(super) fn confusion(cells: &[u64]) -> Result<ConfusionMatrix, Refusal> {
-    let wanted = ulda_data::CLASSES * ulda_data::CLASSES;
+    let wanted = ulda_dataset::CLASSES * ulda_dataset::CLASSES;
     if cells.len() != wanted {
         return Err(malformed(
             "confusion",

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ulda_core::spec::RunSpec;
+use ulda_run::spec::RunSpec;
 
 use super::guard::Guard;
 use super::refusal::Refusal;

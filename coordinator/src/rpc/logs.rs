@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ulda_core::ids::{Slot, WorkerId};
 use ulda_proto::v1;
+use ulda_run::ids::{Slot, WorkerId};
 
 use super::bounds;
 use super::refusal::Refusal;

@@ -13,10 +13,10 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use ulda_core::spec::RunSpec;
 use ulda_credentials::channel::is_loopback;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+use ulda_run::spec::RunSpec;
 
 use super::VERSION;
 use super::attend::{self, Stage};
@@ -209,7 +209,7 @@ impl Coordinator for Door {
         })?;
         bounds::generation(request.generation)?;
         let notice = Notice::from_wire(fact, &self.bounds)?;
-        let worker = ulda_core::ids::WorkerId(request.worker);
+        let worker = ulda_run::ids::WorkerId(request.worker);
         self.answered("Report", |reply| Ask::Report {
             worker,
             notice,
@@ -222,7 +222,7 @@ impl Coordinator for Door {
     async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<v1::LogReply>, Status> {
         let keeper = self.logs.clone().ok_or(Refusal::NoLog)?;
         let request = request.into_inner();
-        let worker = ulda_core::ids::WorkerId(request.worker);
+        let worker = ulda_run::ids::WorkerId(request.worker);
         let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
         keep_log(keeper, Batch::from_wire(slot, request)?).await?;
         Ok(Response::new(v1::LogReply {}))

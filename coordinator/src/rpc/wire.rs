@@ -1,14 +1,14 @@
 //! Wire messages to the core's words and back; what each field may hold is said in `bounds`.
 
 use tokio::sync::{mpsc, oneshot};
-use ulda_core::clip::ClipOrigin;
-use ulda_core::ids::{Generation, Shard, Slot, WorkerId};
-use ulda_core::machine::{Digest, Directive, StateClaim, Stopping};
-use ulda_core::spec::PathName;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_core::style_health::StyleHealth;
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_machine::{Digest, Directive, StateClaim, Stopping};
 use ulda_proto::v1;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
+use ulda_run::spec::PathName;
+use ulda_run::stage::{Cursor, Stage};
+use ulda_run::style_health::StyleHealth;
 use ulda_storage::{Operation, OperationCount, StorageCount};
 
 use super::bounds::{self, Bounds};

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use ulda_core::ids::{Slot, WorkerId};
-use ulda_core::machine::{
+use ulda_machine::{
     Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
 };
-use ulda_core::stage::Course;
+use ulda_run::ids::{Slot, WorkerId};
+use ulda_run::stage::Course;
 use ulda_storage::Counters;
 
 use super::news::{Audience, News, StorageClient};

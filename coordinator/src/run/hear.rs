@@ -1,8 +1,8 @@
 //! The workers' calls: facts for the machine, measurements and notices for the journal.
 
-use ulda_core::ids::{Generation, WorkerId};
-use ulda_core::machine::{Event, Outcome, Tick, Ticket};
-use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_machine::{Event, Outcome, Tick, Ticket};
+use ulda_run::ids::{Generation, WorkerId};
+use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::drive::{Driver, RunError};
 use super::news::{News, StorageClient};
@@ -325,7 +325,7 @@ fn place_of(course: &Course, cursor: Cursor, measures: &Measures) -> Cursor {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::stage::{Stage, StageLength};
+    use ulda_run::stage::{Stage, StageLength};
 
     use super::*;
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ulda_core::ids::{Generation, Slot, WorkerId};
-use ulda_core::machine::{BreakReason, Formation, Snapshot, Verdict};
-use ulda_core::spec::PathName;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_machine::{BreakReason, Formation, Snapshot, Verdict};
+use ulda_run::ids::{Generation, Slot, WorkerId};
+use ulda_run::spec::PathName;
+use ulda_run::stage::{Cursor, Stage};
 use ulda_storage::StorageCount;
 
 use crate::launch::FirstCause;

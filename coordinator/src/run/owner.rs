@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ulda_core::ids::Slot;
-use ulda_core::machine::{
+use ulda_machine::{
     Event, ExitKind, Launching, Machine, Outcome, Record, Resume, Rules, Stopping, Tick, fold,
 };
-use ulda_core::spec::RunSpec;
+use ulda_run::ids::Slot;
+use ulda_run::spec::RunSpec;
 use ulda_storage::Counters;
 
 use super::drive::{Briefing, Driver, RunError};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
-use ulda_core::ids::{Generation, WorkerId};
-use ulda_core::machine::Directive;
+use ulda_machine::Directive;
 use ulda_proto::v1;
+use ulda_run::ids::{Generation, WorkerId};
 
 use crate::rpc::{Attachment, directive_to_wire};
 

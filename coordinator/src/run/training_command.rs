@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ulda_core::spec::DeviceChoice;
+use ulda_run::spec::DeviceChoice;
 
 use crate::launch::Command;
 use crate::run_directory::RunDirectory;

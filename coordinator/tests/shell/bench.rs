@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use ulda_core::spec::{Host, RunConfig, RunSpec};
+use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 /// The `coordinator` binary of this build.
 pub fn coordinator() -> &'static str {

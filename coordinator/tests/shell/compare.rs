@@ -7,10 +7,10 @@ use ulda_coordinator::compare::{
 };
 use ulda_coordinator::journal::{Entry, Journal, clip_fact};
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::clip::{ClipOrigin, ClipTraining};
-use ulda_core::spec::{Host, RunConfig, RunSpec};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::spec::{Host, RunConfig, RunSpec};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
 

@@ -1,8 +1,8 @@
 //! What is written can be read, by others, while it is written.
 
 use ulda_coordinator::journal::{Entry, Journal, JournalError, JournalReader, Level};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::stage::{Cursor, Stage};
 
 fn at(step: u64) -> Cursor {
     Cursor {

@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use ulda_coordinator::journal::JournalReader;
 use ulda_coordinator::launch::ProcessIdentity;
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 use super::bench::{Bench, outcome, told, wait_for};
 

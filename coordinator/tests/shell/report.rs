@@ -6,9 +6,9 @@ use ulda_coordinator::journal::{Entry, Journal};
 use ulda_coordinator::observe::status_page;
 use ulda_coordinator::report;
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::spec::{EndAfter, Host, RunConfig, RunSpec};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::spec::{EndAfter, Host, RunConfig, RunSpec};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::bench::{Bench, RUN_TOML, assert_snapshot, told};
 

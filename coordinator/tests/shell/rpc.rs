@@ -13,10 +13,10 @@ use tonic::transport::Endpoint;
 use ulda_coordinator::rpc::{
     Ask, Door, Fact, Guard, Notice, Refusal, StreamEnd, VERSION, Welcome, bind, serve,
 };
-use ulda_core::ids::WorkerId;
 use ulda_credentials::channel::{Client, Way};
 use ulda_credentials::{Strangers, Token};
 use ulda_proto::v1;
+use ulda_run::ids::WorkerId;
 
 use super::bench::small;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ulda_coordinator::journal::JournalReader;
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 use super::bench::{Bench, outcome, told, wait_for};
 use super::lives::{signal, start, workers};

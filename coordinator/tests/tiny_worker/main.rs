@@ -9,14 +9,14 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
-use ulda_core::spec::{Host, RunConfig, RunSpec};
-use ulda_core::stage::{Course, Cursor, Stage};
-use ulda_core::style_health::{ReferenceShift, StyleHealth};
 use ulda_credentials::Worker as Credentials;
 use ulda_credentials::channel::{Client, Way};
 use ulda_proto::v1;
 use ulda_proto::v1::attendance::Fact;
 use ulda_proto::v1::directive::Order;
+use ulda_run::spec::{Host, RunConfig, RunSpec};
+use ulda_run::stage::{Course, Cursor, Stage};
+use ulda_run::style_health::{ReferenceShift, StyleHealth};
 
 type Anything = Box<dyn Error + Send + Sync>;
 

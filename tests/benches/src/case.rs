@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
-use ulda_data::{Image, LabelMap, Size as PictureSize, palette::write_label_ids, write_rgb};
+use ulda_dataset::{Image, LabelMap, Size as PictureSize, palette::write_label_ids, write_rgb};
 use ulda_method::losses::region::unit_rows;
 use ulda_method::projector::{PARAMETER_NAMES, PUBLISHED_HIDDEN, Projector};
 use ulda_method::rectifier::{PUBLISHED_SCALE, Rectifier};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
-use ulda_data::{Crop, Dataset, DatasetSpec, Layout, Sampling, Size as PictureSize, load};
+use ulda_dataset::{Crop, Dataset, Sampling, Size as PictureSize, load};
 use ulda_method::Phases;
 use ulda_method::adapt::{self, AdaptStep, Rectification};
 use ulda_method::losses::segmentation::valid_pixels;
@@ -20,6 +20,7 @@ use ulda_method::stylebank::DrawnStyles;
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank, upsample};
+use ulda_run::spec::{DatasetConfig, Layout};
 use ulda_torch::Solo;
 
 use crate::Failure;
@@ -316,7 +317,7 @@ fn evaluate(case: &Case, plan: &Plan, clock: &mut Clock) -> Result<(), Failure> 
 
 /// Time to read, crop and normalise a batch on one thread; median of three.
 fn reading_seconds(case: &Case) -> Result<f64, Failure> {
-    let dataset = Dataset::open(&DatasetSpec {
+    let dataset = Dataset::open(&DatasetConfig {
         layout: Layout::Cityscapes,
         root: case.folder.join("pictures"),
         split: "train".to_owned(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 
 const STATE: &str = "state.safetensors";
 const MANIFEST: &str = "manifest.json";

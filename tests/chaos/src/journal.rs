@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ulda_coordinator::journal::JournalReader;
-use ulda_core::machine::Record;
-use ulda_core::stage::{Course, Cursor};
+use ulda_machine::Record;
+use ulda_run::stage::{Course, Cursor};
 
 /// A record and when it was made, milliseconds since 1970.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ulda_core::machine::Record;
+use ulda_machine::Record;
 
 use crate::fault::{Fault, Kind};
 use crate::journal::Dated;
@@ -65,9 +65,9 @@ pub fn recoveries(inflicted: &[Inflicted], records: &[Dated]) -> Vec<Recovery> {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::ids::Generation;
-    use ulda_core::machine::{Digest, StateClaim};
-    use ulda_core::stage::{Cursor, Stage};
+    use ulda_machine::{Digest, StateClaim};
+    use ulda_run::ids::Generation;
+    use ulda_run::stage::{Cursor, Stage};
 
     use super::*;
 

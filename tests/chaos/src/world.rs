@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::spec::Host;
-use ulda_core::stage::Course;
+use ulda_run::spec::Host;
+use ulda_run::stage::Course;
 use ulda_streets::{Request, generate};
 
 use crate::ChaosError;

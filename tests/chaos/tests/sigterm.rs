@@ -14,8 +14,8 @@ use ulda_chaos::patience::wait_for;
 use ulda_chaos::world::{Binaries, Length, World, final_digest, start_logged, tail};
 use ulda_coordinator::journal::{JournalReader, audit_journal};
 use ulda_coordinator::run_directory::RunDirectory;
-use ulda_core::machine::Record;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_machine::Record;
+use ulda_run::stage::{Cursor, Stage};
 
 /// Exit code of a worker that left because it was told to; whoever started it may start another.
 const LEFT: i32 = 143;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ulda_core::spec::RunConfig;
+use ulda_run::spec::RunConfig;
 
 /// Calls that block or suspend until something happens, without saying for how long at most.
 const RAW: [&str; 6] = [
@@ -17,7 +17,7 @@ const RAW: [&str; 6] = [
     "thread::park(",
     ".blocking_recv()",
 ];
-const SOURCES: [&str; 5] = ["coordinator", "worker", "net", "telemetry", "tests/chaos"];
+const SOURCES: [&str; 4] = ["common", "coordinator", "worker", "tests/chaos"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use ulda_core::clip::ClipOrigin;
-use ulda_core::ids::Generation;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_core::style_health::StyleHealth;
 use ulda_proto::v1;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::ids::Generation;
+use ulda_run::stage::{Cursor, Stage};
+use ulda_run::style_health::StyleHealth;
 use ulda_storage::{Operation, StorageCount};
 
 /// A complete state, named by position and digest. The digest is empty where taking it would cost a step.

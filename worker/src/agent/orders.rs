@@ -1,7 +1,7 @@
 //! What the coordinator asks of a worker.
 
-use ulda_core::ids::Generation;
 use ulda_proto::v1;
+use ulda_run::ids::Generation;
 
 use super::facts::StateClaim;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ulda_core::ids::Generation;
+use ulda_run::ids::Generation;
 
 use super::connect::join;
 use super::facts::{Fact, StateClaim};

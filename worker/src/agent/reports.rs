@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use ulda_core::ids::Generation;
+use ulda_run::ids::Generation;
 
 use super::connect::Line;
 use super::facts::Report;

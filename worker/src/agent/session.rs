@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use ulda_core::ids::Generation;
-use ulda_core::spec::{Host, RunConfig, RunSpec};
 use ulda_credentials::Worker as Credentials;
 use ulda_credentials::channel::Distrust;
 use ulda_proto::v1;
+use ulda_run::ids::Generation;
+use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::facts::{Fact, Report, heartbeat};

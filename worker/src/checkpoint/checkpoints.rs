@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 
 use super::remote::RemoteStore;
 use super::store::{CheckpointError, CheckpointStore};

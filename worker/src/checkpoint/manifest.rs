@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use ulda_core::clip::ClipOrigin;
-use ulda_core::stage::Cursor;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::stage::Cursor;
 
 use super::store::{CheckpointError, Difference};
 use crate::state::RunState;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ulda_core::clip::ClipOrigin;
-use ulda_core::stage::Cursor;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::stage::Cursor;
 use ulda_storage::Storage;
 
 use super::manifest::{MANIFEST_FILE, Manifest, STATE_FILE};

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ulda_core::clip::ClipOrigin;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::clip::ClipOrigin;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::beside;
 use super::manifest::{FORMAT, FileEntry, MANIFEST_FILE, Manifest, STATE_FILE};
@@ -303,7 +303,7 @@ fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
 #[cfg(test)]
 mod tests {
     use tch::Tensor;
-    use ulda_core::clip::ClipTraining;
+    use ulda_run::clip::ClipTraining;
 
     use super::super::checkpoints::{Checkpoints, Found};
     use super::*;

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 use ulda_storage::{Storage, StorageCount};
 
 use super::remote::RemoteStore;

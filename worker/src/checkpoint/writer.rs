@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 
 use super::checkpoints::Checkpoints;
 use super::store::CheckpointError;

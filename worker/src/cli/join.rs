@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use ulda_collective::{Listener, Sharing, Tls};
-use ulda_core::spec::DeviceChoice;
 use ulda_credentials::{Strangers, Worker as Credentials};
+use ulda_run::spec::DeviceChoice;
 use ulda_telemetry::Sender;
 
 use crate::advice::with_hint;

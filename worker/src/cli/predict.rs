@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use ulda_core::spec::{DeviceChoice, Precision};
+use ulda_run::spec::{DeviceChoice, Precision};
 
 use crate::advice::with_hint;
 use crate::device::Sight;
-use ulda_data::PicturesError;
+use ulda_dataset::PicturesError;
 
 use crate::predict::{Model, PredictError, collect_images};
 use crate::trainer::exit;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 use ulda_collective::{AbortCause, CollectiveError, DataPlane};
-use ulda_core::stage::Stage;
 use ulda_nccl::{Communicator, NcclError, Pending, Span};
+use ulda_run::stage::Stage;
 
 use super::At;
 use super::gpu_time::{Clock, GpuTime};

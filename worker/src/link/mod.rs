@@ -13,7 +13,7 @@ mod prototypes;
 use std::sync::Arc;
 
 use ulda_collective::{Collective, CollectiveError, Group, Rank, Shard, Tag};
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 pub use gpu_sums::{BucketSums, GpuSums, Layout};
 pub use gpu_time::{Clock, GpuTime};

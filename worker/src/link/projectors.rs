@@ -2,9 +2,9 @@
 
 use tch::Tensor;
 use ulda_collective::{Collective, Group, Shard};
-use ulda_core::plan::{Lane, Lanes};
 use ulda_method::simulate::ProjectorReduce;
 use ulda_method::{MethodError, Result};
+use ulda_run::plan::{Lane, Lanes};
 
 use super::{At, Link, Op};
 

@@ -2,9 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 use ulda_collective::{Collective, Group};
-use ulda_core::plan::{Lane, Lanes};
 use ulda_method::simulate::{Prototype, PrototypeExchange};
 use ulda_method::{MethodError, Result};
+use ulda_run::plan::{Lane, Lanes};
 
 use super::{At, Link, Op};
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ulda_collective::{Meter, Stats};
-use ulda_core::ids::Generation;
-use ulda_data::DecodeCounters;
+use ulda_dataset::DecodeCounters;
+use ulda_run::ids::Generation;
 
 use super::families::{Metrics, OfPhase, OfStage};
 use super::steps::{StepDone, StepTraces};

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
-use ulda_core::stage::Cursor;
+use ulda_run::stage::Cursor;
 use ulda_telemetry::{Sampling, Sender, Span, Spans, TraceContext};
 
 /// A step that a shard finished.

@@ -1,14 +1,14 @@
 //! Stage 2: the head on simulated features, with the rectifier (METHOD.md).
 
 use tch::Tensor;
-use ulda_core::plan::{Purpose, draw_styles, slice};
-use ulda_core::stage::{Cursor, Stage};
 use ulda_method::adapt::{AdaptStep, Rectification, trainables};
 use ulda_method::optim::{PolyDecay, SgdSettings};
 use ulda_method::rectifier::Rectifier;
 use ulda_method::stylebank::StyleBank;
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank};
+use ulda_run::plan::{Purpose, draw_styles, slice};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::context::{Context, Event};
 use super::evaluate::{Images, score};

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
-use ulda_core::plan::{Purpose, Stream, StreamKey};
-use ulda_core::spec::RunSpec;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::plan::{Purpose, Stream, StreamKey};
+use ulda_run::spec::RunSpec;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::StageError;
 use crate::agent::{Progress, Report};

@@ -2,8 +2,8 @@
 
 use std::time::{Instant, SystemTime};
 
-use ulda_core::spec::StyleSource;
-use ulda_core::stage::{Course, Cursor, Stage};
+use ulda_run::spec::StyleSource;
+use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::adapt::Adapt;
 use super::context::{Context, Event};

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use ulda_collective::CollectiveError;
-use ulda_data::{DatasetError, SampleError};
+use ulda_dataset::{DatasetError, SampleError};
 
 use crate::link::ReductionError;
 use crate::state::StateError;
@@ -49,9 +49,9 @@ pub enum StageError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Picture(#[from] ulda_data::WriteError),
+    Picture(#[from] ulda_dataset::WriteError),
     #[error(transparent)]
-    Scores(#[from] ulda_data::ScoresError),
+    Scores(#[from] ulda_dataset::ScoresError),
     #[error(transparent)]
     Text(#[from] ulda_model::text::TextError),
     #[error("libtorch refused an operation")]

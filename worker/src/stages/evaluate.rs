@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ulda_core::spec::PathName;
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::palette::{coloured, strip};
-use ulda_data::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Sampling, write_rgb};
+use ulda_dataset::palette::{coloured, strip};
+use ulda_dataset::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Sampling, write_rgb};
 use ulda_model::Head;
+use ulda_run::spec::PathName;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::context::{Context, Event};
 use super::feed::{next_of, read_ahead};
@@ -164,7 +164,7 @@ fn picture_of(example: &Example) -> Image {
     let area = example.size.pixels();
     let mut rgb = vec![0u8; 3 * area];
     for channel in 0..3 {
-        let (mean, deviation) = (ulda_data::CLIP_MEAN[channel], ulda_data::CLIP_STD[channel]);
+        let (mean, deviation) = (ulda_dataset::CLIP_MEAN[channel], ulda_dataset::CLIP_STD[channel]);
         for (pixel, value) in example.image[channel * area..(channel + 1) * area]
             .iter()
             .enumerate()

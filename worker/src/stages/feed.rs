@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
-use ulda_core::plan::{Batches, SampleAt, draw_sample, slice};
-use ulda_core::spec::JitterConfig;
-use ulda_core::stage::Stage;
-use ulda_data::{
+use ulda_dataset::{
     Adjustment, Crop, Dataset, DecodeCounters, Example, Jitter, Job, Prefetcher, Sampling, Size,
 };
+use ulda_run::plan::{Batches, SampleAt, draw_sample, slice};
+use ulda_run::spec::JitterConfig;
+use ulda_run::stage::Stage;
 
 use super::StageError;
 

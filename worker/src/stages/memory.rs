@@ -5,8 +5,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use tch::Device;
-use ulda_core::spec::{RunConfig, StyleSource};
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::spec::{RunConfig, StyleSource};
+use ulda_run::stage::{Cursor, Stage};
 use ulda_torch::cuda::{self, DeviceMemory};
 
 use super::StageError;
@@ -194,7 +194,7 @@ fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> St
         Some(memory) if memory.reserved_bytes * 2 < memory.total_bytes => {
             ways.insert(0, "end the other processes on this GPU".to_owned());
         }
-        Some(_) if config.compute.precision != ulda_core::spec::Precision::Bf16 => {
+        Some(_) if config.compute.precision != ulda_run::spec::Precision::Bf16 => {
             ways.push("make compute.precision bf16".to_owned());
         }
         Some(_) => {}
@@ -273,7 +273,7 @@ mod tests {
             out_of_memory(at(Stage::Simulate), Device::Cpu, config, asked).to_string()
         };
         config.domains = ["fog", "night", "rain", "snow", "dust"]
-            .map(|name| ulda_core::spec::DomainConfig {
+            .map(|name| ulda_run::spec::DomainConfig {
                 name: name.parse().unwrap(),
                 prompt: name.into(),
                 images: Vec::new(),

@@ -1,7 +1,7 @@
 //! Plain inference: no style, no rectifier (METHOD.md, "Evaluation and inference").
 
 use tch::{Kind, Tensor, no_grad};
-use ulda_data::{LabelMap, Size};
+use ulda_dataset::{LabelMap, Size};
 use ulda_model::{Backbone, Head, upsample};
 
 use super::StageError;

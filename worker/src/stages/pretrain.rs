@@ -1,12 +1,12 @@
 //! Stage 0: the source-only head (METHOD.md).
 
-use ulda_core::plan::Purpose;
-use ulda_core::stage::Stage;
 use ulda_method::adapt::trainables;
 use ulda_method::optim::{PolyDecay, SgdSettings};
 use ulda_method::pretrain::pretrain_step;
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, HeadConfig};
+use ulda_run::plan::Purpose;
+use ulda_run::stage::Stage;
 
 use super::context::Context;
 use super::feed::Augmentation;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tch::Tensor;
 use ulda_collective::{Group, Shard};
-use ulda_core::plan::Purpose;
-use ulda_core::stage::Stage;
 use ulda_method::Phases;
 use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::PolyDecay;
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, Weights, WeightsKind};
+use ulda_run::plan::Purpose;
+use ulda_run::stage::Stage;
 
 use super::StageError;
 use super::context::Context;

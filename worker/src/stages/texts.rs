@@ -1,8 +1,8 @@
 //! The run's prompts as embeddings: each shard encodes some of the domains, all get all.
 
 use tch::Tensor;
-use ulda_core::stage::Cursor;
 use ulda_model::TextBank;
+use ulda_run::stage::Cursor;
 
 use super::StageError;
 use super::context::Context;

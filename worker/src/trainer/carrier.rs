@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ulda_collective::{CollectiveError, DataPlane, Group, WorkerIndex};
-use ulda_core::spec::CollectiveChoice;
 use ulda_nccl::{Communicator, Deadlines, Library, NcclError, Seat, UniqueId};
+use ulda_run::spec::CollectiveChoice;
 
 use super::form::{FORMING, FormError};
 use super::{Trainer, TrainerError};

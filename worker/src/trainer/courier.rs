@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ulda_core::clip::ClipOrigin;
-use ulda_core::spec::RunSpec;
+use ulda_run::clip::ClipOrigin;
+use ulda_run::spec::RunSpec;
 use ulda_storage::{Counters, Settings, Storage, StorageCount};
 
 use super::TrainerError;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
 use crate::link::{At, Op};

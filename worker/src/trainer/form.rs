@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use ulda_collective::{
     AbortCause, CollectiveError, DataPlane, Group, Listener, Membership, Shard, WorkerIndex, WorkerPeer,
 };
-use ulda_core::ids::Generation;
-use ulda_core::stage::Stage;
+use ulda_run::ids::Generation;
+use ulda_run::stage::Stage;
 
 use super::carrier::CarrierRefused;
 use super::{Trainer, TrainerError, claim};
@@ -24,11 +24,11 @@ pub enum FormError {
     #[error(transparent)]
     Collective(#[from] CollectiveError),
     #[error("{0} gives this worker no shard")]
-    NoShard(ulda_core::ids::Generation),
+    NoShard(ulda_run::ids::Generation),
     #[error("state received from another worker")]
     Received(#[source] StateError),
     #[error("no member holds the state at {0}, from which the generation was to start")]
-    NoHolder(ulda_core::stage::Cursor),
+    NoHolder(ulda_run::stage::Cursor),
     #[error("workers start from different states: {0}")]
     Disagree(String),
     #[error("compute.collective is nccl, and NCCL did not form: {0}")]

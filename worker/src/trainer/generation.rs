@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select, unbounded};
 use ulda_collective::{AbortCause, CollectiveError};
-use ulda_core::ids::Generation;
+use ulda_run::ids::Generation;
 
 use super::form::{FormError, Formed};
 use super::shards::{Outcome, Shards};

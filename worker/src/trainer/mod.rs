@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{Deadlines, Listener};
-use ulda_core::ids::Generation;
-use ulda_core::spec::RunSpec;
+use ulda_run::ids::Generation;
+use ulda_run::spec::RunSpec;
 use ulda_storage::Counters;
 use ulda_storage::fetch::{InputError, Inputs};
 

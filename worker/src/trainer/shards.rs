@@ -193,7 +193,7 @@ mod tests {
     use ulda_collective::{
         Deadlines, Generation, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
     };
-    use ulda_core::stage::{Cursor, Stage};
+    use ulda_run::stage::{Cursor, Stage};
 
     use super::*;
     use crate::link::At;

@@ -1,7 +1,7 @@
 //! Label sets, and the names of reasons.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use ulda_core::machine::{BreakReason, LostReason};
+use ulda_machine::{BreakReason, LostReason};
 
 /// Of the run as a whole; the value of the metric is 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,7 +1,7 @@
 //! The values that metrics have before anything happened: what can happen stands at 0.
 
 use prometheus_client::metrics::family::Family;
-use ulda_core::stage::Course;
+use ulda_run::stage::Course;
 
 use super::families::Metrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use ulda_core::ids::Slot;
-use ulda_core::machine::{Formation, Snapshot, Verdict};
-use ulda_core::stage::{Course, Cursor, Stage};
-use ulda_data::ConfusionMatrix;
-use ulda_data::labels::CLASSES;
+use ulda_dataset::ConfusionMatrix;
+use ulda_dataset::labels::CLASSES;
+use ulda_machine::{Formation, Snapshot, Verdict};
+use ulda_run::ids::Slot;
+use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::families::Metrics;
 use super::labels::{
@@ -419,8 +419,8 @@ impl Audience for MetricsRecorder {
 #[cfg(test)]
 mod tests {
     use prometheus_client::registry::Registry;
-    use ulda_core::ids::Generation;
-    use ulda_core::stage::StageLength;
+    use ulda_run::ids::Generation;
+    use ulda_run::stage::StageLength;
 
     use super::super::labels::RunFacts;
     use super::*;

@@ -1,8 +1,8 @@
 //! How many samples of a step a shard computes.
 
-use ulda_core::plan::{Lanes, slice};
-use ulda_core::spec::{RunSpec, StyleSource};
-use ulda_core::stage::Stage;
+use ulda_run::plan::{Lanes, slice};
+use ulda_run::spec::{RunSpec, StyleSource};
+use ulda_run::stage::Stage;
 
 /// Samples per step by shard, of the stages that train. Sets are scored again as a whole, so evaluate has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use ulda_core::spec::RunSpec;
+use ulda_run::spec::RunSpec;
 
 use super::families::Metrics;
 use super::labels::RunFacts;

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use ulda_core::ids::Slot;
+use ulda_run::ids::Slot;
 use ulda_storage::{Operation, StorageCount};
 
 use super::families::{Amount, Listing, Real};

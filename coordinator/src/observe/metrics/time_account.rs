@@ -1,7 +1,7 @@
 //! Where the run's time goes: into steps that count, or into a cause for which none are trained.
 
 use tokio::time::Instant;
-use ulda_core::machine::{Verdict, WaitReason};
+use ulda_machine::{Verdict, WaitReason};
 
 /// What time is spent on when no step that counts is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl TimeAccount {
 mod tests {
     use std::time::Duration;
 
-    use ulda_core::ids::Generation;
+    use ulda_run::ids::Generation;
 
     use super::*;
 

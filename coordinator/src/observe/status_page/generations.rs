@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use ulda_core::machine::Record;
+use ulda_machine::Record;
 
 use super::View;
 use super::parts::ago;
@@ -120,8 +120,8 @@ fn took_text(took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::ids::Generation;
-    use ulda_core::machine::{BreakReason, Formation};
+    use ulda_machine::{BreakReason, Formation};
+    use ulda_run::ids::Generation;
 
     use super::*;
 

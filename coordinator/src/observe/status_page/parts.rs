@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use maud::{Markup, html};
-use ulda_core::stage::Stage;
+use ulda_run::stage::Stage;
 
 use super::View;
 use crate::history::Standing;

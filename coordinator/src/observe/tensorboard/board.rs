@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use prost_types::value::Kind;
-use ulda_core::stage::{Course, Cursor, Stage};
-use ulda_data::ConfusionMatrix;
-use ulda_data::labels::CLASSES;
+use ulda_dataset::ConfusionMatrix;
+use ulda_dataset::labels::CLASSES;
+use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::event::{
     Content, Event, Hparams, HparamsData, Image, Metadata, Plugin, SessionEnd, SessionLog, SessionStart,
@@ -342,7 +342,7 @@ fn png_size(bytes: &[u8]) -> Option<(i32, i32)> {
 
 #[cfg(test)]
 mod tests {
-    use ulda_core::stage::StageLength;
+    use ulda_run::stage::StageLength;
 
     use super::*;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ulda_core::spec::RunSpec;
-use ulda_core::stage::{Cursor, Stage};
+use ulda_run::spec::RunSpec;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::board::{Board, End, Step};
 use super::file::{EventFile, EventFileError, holds_events};

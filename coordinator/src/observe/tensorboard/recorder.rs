@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
-use ulda_core::spec::{PathName, RunSpec};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::ConfusionMatrix;
+use ulda_dataset::ConfusionMatrix;
+use ulda_run::spec::{PathName, RunSpec};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::board::{Board, End, Step, Strip};
 use super::file::{EventFile, EventFileError};

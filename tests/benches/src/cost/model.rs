@@ -1,6 +1,6 @@
 //! Seconds of a step and images per second, from work, device and network. Pure.
 
-use ulda_core::spec::{AdaptConfig, PretrainConfig, SimulateConfig};
+use ulda_run::spec::{AdaptConfig, PretrainConfig, SimulateConfig};
 
 use super::network::Network;
 use super::sizes::{Bucket, EMBEDDING, Sizes};

@@ -3,9 +3,9 @@
 use std::fs;
 
 use tch::Tensor;
-use ulda_core::spec::RunConfig;
 use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank, StyleBankError};
 use ulda_model::Backbone;
+use ulda_run::spec::RunConfig;
 
 use crate::stages::context::Context;
 use crate::stages::{Extent, StageError, names};

@@ -1,8 +1,8 @@
 //! Health of the styles that a round has learned, against the crops they started from and the images of a domain.
 
 use tch::{Kind, Tensor, no_grad};
-use ulda_core::style_health::{NEAR_ZERO, ReferenceShift, StyleHealth};
 use ulda_method::stats::Stats;
+use ulda_run::style_health::{NEAR_ZERO, ReferenceShift, StyleHealth};
 
 use super::measure::stats_of_image;
 use crate::stages::StageError;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tch::{Tensor, no_grad};
-use ulda_core::plan::{Batches, Lane, Lanes};
-use ulda_core::spec::{RunConfig, StyleSource};
-use ulda_core::stage::{Cursor, Stage};
-use ulda_data::{LEAST_SIDE, PicturesError, check_least, list_pictures, normalise, read_image};
+use ulda_dataset::{LEAST_SIDE, PicturesError, check_least, list_pictures, normalise, read_image};
 use ulda_method::stats::Stats;
 use ulda_method::stylebank::{BankStyle, StyleBank};
+use ulda_run::plan::{Batches, Lane, Lanes};
+use ulda_run::spec::{RunConfig, StyleSource};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::bank::{empty_bank, keep_bank, load_bank};
 use super::{batches, feed, image_names, lanes};

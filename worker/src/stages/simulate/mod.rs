@@ -10,14 +10,14 @@ mod sharing;
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
-use ulda_core::plan::{Batches, Lane, Lanes, Purpose};
-use ulda_core::stage::Stage;
 use ulda_method::Phases;
 use ulda_method::optim::SgdSettings;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::simulate::{LossWeights, SimulateSettings};
 use ulda_method::stylebank::StyleBank;
 use ulda_model::{Head, TextBank};
+use ulda_run::plan::{Batches, Lane, Lanes, Purpose};
+use ulda_run::stage::Stage;
 
 use self::bank::{empty_bank, keep_bank};
 use self::losses::mean_terms;

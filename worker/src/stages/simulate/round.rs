@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
-use ulda_core::plan::{Lane, Purpose};
-use ulda_core::stage::{Cursor, Stage};
 use ulda_method::Phases;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::simulate::{
     DomainProjector, DomainStyle, Hooks, Networks, Round, RoundBatch, Segmenter, Start,
 };
 use ulda_method::stats::Stats;
+use ulda_run::plan::{Lane, Purpose};
+use ulda_run::stage::{Cursor, Stage};
 
 use super::Simulate;
 use super::losses::RoundLosses;

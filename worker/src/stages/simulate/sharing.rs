@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use tch::{Device, Tensor};
 use ulda_collective::{Group, Shard};
-use ulda_core::style_health::StyleHealth;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
+use ulda_run::style_health::StyleHealth;
 
 use super::health::{RoundStyles, side_by_side};
 use super::losses::{LOSSES_KEY, RoundLosses};

@@ -1,0 +1,16 @@
+//! What both sides know of a run: its configuration (`spec`), who computes what with which seed (`plan`), and the names of
+//! its parts.
+//!
+//! Pure: plain data in, decisions out. No clock, no socket, no file, no random source; `clippy.toml` beside
+//! this crate's manifest keeps it so.
+
+mod causes;
+
+pub mod clip;
+pub mod ids;
+pub mod plan;
+pub mod spec;
+pub mod stage;
+pub mod style_health;
+
+pub use causes::with_causes;

@@ -1,0 +1,126 @@
+//! Orders the machine gives. The shell carries them out in the order in which they come; a record is on
+//! disk before the effect that follows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::{Digest, StateClaim};
+use super::event::{Stopping, Ticket};
+use super::reason::{FailReason, FenceReason, FirstCause, RefuseReason, StopReason};
+use super::record::Record;
+use ulda_run::ids::{Generation, Slot, WorkerId};
+
+/// One worker of a generation and where its data plane listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub worker: WorkerId,
+    pub slot: Slot,
+    pub data_address: String,
+}
+
+/// Who is in a generation, who serves what, and where it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Formation {
+    /// In slot order.
+    pub members: Vec<Member>,
+    /// The worker of each shard, by shard number.
+    pub shard_owner: Vec<WorkerId>,
+    /// `None`: the run's beginning, or the newest checkpoint the workers find.
+    pub state: Option<StateClaim>,
+    /// A member that holds `state`.
+    pub holder: Option<WorkerId>,
+}
+
+impl Formation {
+    /// Index into `members` by shard, as the wire has it.
+    #[must_use]
+    pub fn shard_owner_indices(&self) -> Vec<u32> {
+        self.shard_owner
+            .iter()
+            .filter_map(|owner| self.index(*owner))
+            .collect()
+    }
+
+    /// Index into `members` of the holder, as the wire has it.
+    #[must_use]
+    pub fn holder_index(&self) -> Option<u32> {
+        self.holder.and_then(|holder| self.index(holder))
+    }
+
+    #[must_use]
+    pub fn contains(&self, worker: WorkerId) -> bool {
+        self.index(worker).is_some()
+    }
+
+    fn index(&self, worker: WorkerId) -> Option<u32> {
+        let index = self.members.iter().position(|member| member.worker == worker)?;
+        u32::try_from(index).ok()
+    }
+}
+
+/// An order to one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Connect the data plane and get the state in place.
+    Form(Formation),
+    /// All have formed: train. Repeated to a worker that attached again; then it changes nothing.
+    Go,
+    /// Leave this generation and all older ones, keep the last complete state, say which that is.
+    Fence { why: FenceReason },
+    /// End the process.
+    Stop { stopping: Stopping, why: StopReason },
+}
+
+/// Whom a refusal goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Join(Ticket),
+    /// Its stream is to be ended; it may join anew.
+    Worker(WorkerId),
+}
+
+/// How the run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Finished {
+        digest: Digest,
+    },
+    Stopped,
+    Failed {
+        reason: FailReason,
+        cause: FirstCause,
+        exit_code: i32,
+    },
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// To be on disk before anything that follows is done.
+    Journal(Record),
+    /// The join request is accepted under this id.
+    Welcome {
+        ticket: Ticket,
+        worker: WorkerId,
+        slot: Slot,
+    },
+    Refuse {
+        asker: Asker,
+        reason: RefuseReason,
+    },
+    Direct {
+        worker: WorkerId,
+        generation: Generation,
+        directive: Directive,
+    },
+    /// Start a process for the slot. `attempt` grows with each start and comes back in `ProcessEnded`.
+    Launch {
+        slot: Slot,
+        attempt: u32,
+    },
+    /// End whatever process the shell started for the slot, at once; none is no error.
+    Kill {
+        slot: Slot,
+    },
+    /// The run is over; what still lives is to be cleaned up.
+    End(Outcome),
+}

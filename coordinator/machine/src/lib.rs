@@ -1,0 +1,53 @@
+//! The run's state machine: who is in, who serves which shard, what is committed, and how a run goes on
+//! when somebody is not.
+//!
+//! Pure. The shell hands over events with the time they were seen at (`Machine::handle`), carries out the
+//! orders it drains (`Machine::drain_effects`) in their order, writing `Effect::Journal` to disk before
+//! anything that follows it, and wakes the machine when `Machine::poll_timeout` says.
+//!
+//! What holds whatever happens, in whatever order:
+//! - one generation trains at a time, and its number is above every number before it;
+//! - a generation is told to train only after each member said that it formed from one and the same state;
+//! - no message of an older generation is obeyed;
+//! - the next generation starts from the furthest state any of its workers holds, and is not formed before
+//!   every live worker of the last one said what it holds;
+//! - every wait has a deadline, so a run without further faults ends.
+
+mod assign;
+mod audit;
+mod claim;
+mod drain;
+mod effect;
+mod event;
+mod form;
+mod gather;
+pub mod ledger;
+mod loss;
+mod phase;
+mod reason;
+mod record;
+mod resume;
+mod roster;
+mod rules;
+mod run;
+mod snapshot;
+mod staff;
+mod tick;
+mod timers;
+mod train;
+
+pub use assign::{Seat, assign};
+pub use audit::{Flaw, TakenUp, audit};
+pub use claim::{Digest, Divergence, Lead, StateClaim, lead};
+pub use effect::{Asker, Directive, Effect, Formation, Member, Outcome};
+pub use event::{Event, ExitKind, Stopping, Ticket};
+pub use phase::PhaseName;
+pub use reason::{
+    BAD_INPUT, BreakReason, FailReason, FenceReason, FirstCause, LostReason, RUN_FAILED, RefuseReason,
+    StopReason, Verdict, WaitReason, Why,
+};
+pub use record::{KnownWorker, Record, Resume, RunningGeneration, fold};
+pub use rules::{Deadlines, Launching, RestartBudget, Rules};
+pub use run::Machine;
+pub use snapshot::{Counters, SlotView, Snapshot, WorkerView};
+pub use tick::Tick;
