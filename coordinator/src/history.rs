@@ -11,7 +11,7 @@ use crate::run_directory::RunDirectory;
 /// How a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
-pub enum Standing {
+pub enum RunStanding {
     /// A coordinator serves it now.
     Running {
         why: String,
@@ -29,7 +29,7 @@ pub enum Standing {
     New,
 }
 
-impl Standing {
+impl RunStanding {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Standing {
 /// What the records of a journal come to.
 #[derive(Clone, Debug)]
 pub struct History {
-    pub standing: Standing,
+    pub standing: RunStanding,
     pub committed: Option<Cursor>,
     pub generation: u64,
     pub term: u64,
@@ -90,7 +90,7 @@ impl History {
     /// Steps done of all steps of the run; all of them when it is finished.
     #[must_use]
     pub fn share_done(&self, spec: &RunSpec) -> f64 {
-        if matches!(self.standing, Standing::Finished { .. }) {
+        if matches!(self.standing, RunStanding::Finished { .. }) {
             return 1.0;
         }
         let course = spec.course();
@@ -125,28 +125,28 @@ pub fn steps_before(course: &Course, cursor: Cursor) -> u64 {
     earlier.map(|length| length.steps).sum::<u64>() + cursor.step.min(course.steps(cursor.stage))
 }
 
-fn standing(records: &[Record], served: bool) -> Standing {
+fn standing(records: &[Record], served: bool) -> RunStanding {
     let Some(last_start) = records
         .iter()
         .rposition(|record| matches!(record, Record::RunStarted { .. }))
     else {
-        return Standing::New;
+        return RunStanding::New;
     };
     let mut generation = 0;
     let mut why = "gathering workers".to_owned();
     for record in &records[last_start..] {
         match record {
             Record::Finished { digest } => {
-                return Standing::Finished {
+                return RunStanding::Finished {
                     digest: digest.to_string(),
                 };
             }
             Record::Failed { reason, .. } => {
-                return Standing::Failed {
+                return RunStanding::Failed {
                     why: reason.to_string(),
                 };
             }
-            Record::Stopped => return Standing::Stopped,
+            Record::Stopped => return RunStanding::Stopped,
             Record::GenerationFormed {
                 generation: formed,
                 formation,
@@ -175,13 +175,13 @@ fn standing(records: &[Record], served: bool) -> Standing {
         .iter()
         .find(|record| matches!(record, Record::Finished { .. }))
     {
-        return Standing::Finished {
+        return RunStanding::Finished {
             digest: digest.to_string(),
         };
     }
     if served {
-        Standing::Running { why }
+        RunStanding::Running { why }
     } else {
-        Standing::Interrupted
+        RunStanding::Interrupted
     }
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use toml::Table;
 use ulda_run::spec::{RunConfig, RunSpec};
-use ulda_storage::{Counters, Settings, Storage, StorageError};
+use ulda_storage::{Settings, Storage, StorageCounters, StorageError};
 
-use crate::config::{Difference, differences};
+use crate::config::{KeyDifference, differences};
 use crate::run_directory::RunDirectory;
 
 const SPEC_FILE: &str = "run.toml";
@@ -29,10 +29,10 @@ pub enum RemoteError {
     #[error("storage.url: {cause}")]
     Storage { cause: StorageError },
     #[error(
-        "`{url}` is damaged, or from a version with other rules: {told}\n  hint: restore it, correct in it what this version \
+        "`{url}` is damaged, or from a version with other rules: {reason}\n  hint: restore it, correct in it what this version \
          refuses (CHANGELOG.md), or remove the run's folder in the storage"
     )]
-    Damaged { url: String, told: String },
+    Damaged { url: String, reason: String },
     #[error(
         "storage `{url}` already holds this run\n  hint: continue it with `--resume`, or give a new run its own run.name"
     )]
@@ -43,13 +43,13 @@ pub enum RemoteError {
     )]
     AnotherRun {
         url: String,
-        differences: Vec<Difference>,
+        differences: Vec<KeyDifference>,
     },
     #[error("copy `{path}`: {cause}")]
     Disk { path: String, cause: io::Error },
 }
 
-fn list(differences: &[Difference]) -> String {
+fn list(differences: &[KeyDifference]) -> String {
     let lines: Vec<String> = differences
         .iter()
         .map(|difference| format!("  {difference}"))
@@ -76,7 +76,7 @@ impl RemoteRun {
     ///
     /// # Errors
     /// Its settings are wrong.
-    pub fn of(config: &RunConfig, counters: &Counters) -> Result<Option<Self>, RemoteError> {
+    pub fn of(config: &RunConfig, counters: &StorageCounters) -> Result<Option<Self>, RemoteError> {
         let Some(url) = &config.storage.url else {
             return Ok(None);
         };
@@ -87,7 +87,7 @@ impl RemoteRun {
     }
 
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &StorageCounters {
         self.storage.counters()
     }
 
@@ -112,7 +112,7 @@ impl RemoteRun {
             });
         parsed.map(Some).map_err(|told| RemoteError::Damaged {
             url: self.storage.url(SPEC_FILE),
-            told,
+            reason: told,
         })
     }
 
@@ -121,9 +121,9 @@ impl RemoteRun {
     /// # Errors
     /// It is another one.
     pub fn compare(&self, there: &RunConfig, spec: &RunSpec) -> Result<(), RemoteError> {
-        let damaged = |told: String| RemoteError::Damaged {
+        let damaged = |reason: String| RemoteError::Damaged {
             url: self.storage.url(SPEC_FILE),
-            told,
+            reason,
         };
         let mut there = there.clone();
         // Another host keeps its files elsewhere.
@@ -201,7 +201,7 @@ impl RemoteRun {
         if digest.is_some_and(|digest| blake3::hash(&bytes).to_hex().as_str() != digest) {
             return Err(RemoteError::Damaged {
                 url: self.storage.url(name),
-                told: "its bytes do not have the digest that manifest.json names".to_owned(),
+                reason: "its bytes do not have the digest that manifest.json names".to_owned(),
             });
         }
         let disk = |cause| RemoteError::Disk {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 use ulda_run::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
-use crate::config::{Difference, differences};
+use crate::config::{KeyDifference, differences};
 
 /// What a new run begins with.
 const FOLDERS: [&str; 4] = ["logs", "checkpoints", "styles", "examples"];
@@ -75,10 +75,10 @@ pub enum RunDirectoryError {
     )]
     NoSpace { path: PathBuf },
     #[error(
-        "`{}` is damaged, or from a version with other rules: {told}\n  hint: restore it, correct in it what this version \
+        "`{}` is damaged, or from a version with other rules: {reason}\n  hint: restore it, correct in it what this version \
          refuses (CHANGELOG.md), or remove the run directory", path.display()
     )]
-    Damaged { path: PathBuf, told: String },
+    Damaged { path: PathBuf, reason: String },
     #[error("`{}` no longer suits this version\n{problems}", path.display())]
     Outdated { path: PathBuf, problems: SpecProblems },
     #[error(
@@ -88,7 +88,7 @@ pub enum RunDirectoryError {
     )]
     AnotherRun {
         path: PathBuf,
-        differences: Vec<Difference>,
+        differences: Vec<KeyDifference>,
     },
     #[error(
         "run directory `{}` already holds this run\n  hint: continue it with `coordinator resume {}`, or give a new \
@@ -108,7 +108,7 @@ pub enum RunDirectoryError {
     Served { path: PathBuf, server: Option<Server> },
 }
 
-fn list(differences: &[Difference]) -> String {
+fn list(differences: &[KeyDifference]) -> String {
     const SHOWN: usize = 8;
     let mut lines: Vec<String> = differences
         .iter()
@@ -302,10 +302,10 @@ impl RunDirectory {
         write_whole(&self.spec_file(), text.as_bytes())
     }
 
-    fn damaged(&self, told: &str) -> RunDirectoryError {
+    fn damaged(&self, reason: &str) -> RunDirectoryError {
         RunDirectoryError::Damaged {
             path: self.spec_file(),
-            told: told.to_owned(),
+            reason: reason.to_owned(),
         }
     }
 

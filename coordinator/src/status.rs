@@ -7,7 +7,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::Host;
 use ulda_run::stage::{Cursor, Stage};
 
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::{CheckpointRow, EventRow, JournalError, JournalReader, StageRow};
 use crate::report::{FinalManifestError, clip_origin};
 use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
@@ -30,7 +30,7 @@ pub enum StatusError {
 pub struct Status {
     pub run: String,
     #[serde(flatten)]
-    pub standing: Standing,
+    pub standing: RunStanding,
     pub coordinator: Option<Server>,
     pub term: u64,
     pub generation: u64,
@@ -39,7 +39,7 @@ pub struct Status {
     pub share_done: f64,
     pub shards: u32,
     pub losses: BTreeMap<String, f64>,
-    pub workers: Vec<Worker>,
+    pub workers: Vec<StatusWorker>,
     pub stages: Vec<StageRow>,
     pub last_checkpoint: Option<CheckpointRow>,
     /// The CLIP weights that the evaluations stand on.
@@ -50,7 +50,7 @@ pub struct Status {
 
 /// A worker that is part of the run now.
 #[derive(Debug, Serialize)]
-pub struct Worker {
+pub struct StatusWorker {
     pub worker: u64,
     pub slot: u32,
     pub device: String,
@@ -87,13 +87,13 @@ pub fn gather(directory: &RunDirectory) -> Result<Status, StatusError> {
         images: row.images,
         mean_iou: row.mean_iou,
     });
-    let running = matches!(history.standing, Standing::Running { .. });
+    let running = matches!(history.standing, RunStanding::Running { .. });
     let workers = history
         .resume
         .workers
         .iter()
         .filter(|_| running)
-        .map(|(worker, known)| Worker {
+        .map(|(worker, known)| StatusWorker {
             worker: worker.0,
             slot: known.slot.0,
             device: known.device.clone(),

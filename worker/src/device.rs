@@ -2,13 +2,13 @@
 
 use tch::Device;
 use ulda_run::spec::{DeviceChoice, Precision};
-use ulda_torch::driver::{self, Driver, Gpu, NoGpu};
+use ulda_torch::driver::{self, CudaDriver, Gpu, NoGpu};
 use ulda_torch::{TorchError, runtime, stream};
 
 /// What this process found when it started.
 #[derive(Clone, Debug)]
-pub struct Sight {
-    driver: Driver,
+pub struct DeviceSurvey {
+    driver: CudaDriver,
     /// GPUs that libtorch sees; none where `libtorch_cuda.so` was not found.
     libtorch: Option<usize>,
 }
@@ -24,9 +24,9 @@ pub struct Chosen {
 /// A GPU is wanted and there is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("compute.device is cuda, but {0}; or leave compute.device out to train on the CPU")]
-pub struct Refusal(pub NoGpu);
+pub struct DeviceRefusal(pub NoGpu);
 
-impl Sight {
+impl DeviceSurvey {
     /// Looks at this host; `cuda` is whether `libtorch_cuda.so` was loaded.
     #[must_use]
     pub fn of_this_host(cuda: bool) -> Self {
@@ -49,7 +49,7 @@ impl Sight {
         match choice {
             DeviceChoice::Auto | DeviceChoice::Cuda => Self::of_this_host(cuda),
             DeviceChoice::Cpu => Self {
-                driver: Driver::Missing,
+                driver: CudaDriver::Missing,
                 libtorch: None,
             },
         }
@@ -68,14 +68,14 @@ impl Sight {
     ///
     /// # Errors
     /// `choice` is a GPU, and there is none.
-    pub fn choose(&self, choice: DeviceChoice, slot: u32) -> Result<Chosen, Refusal> {
+    pub fn choose(&self, choice: DeviceChoice, slot: u32) -> Result<Chosen, DeviceRefusal> {
         let cpu = Chosen {
             device: Device::Cpu,
             gpu: None,
         };
         match (choice, self.gpus()) {
             (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Err(_)) => Ok(cpu),
-            (DeviceChoice::Cuda, Err(why)) => Err(Refusal(why)),
+            (DeviceChoice::Cuda, Err(why)) => Err(DeviceRefusal(why)),
             (DeviceChoice::Auto | DeviceChoice::Cuda, Ok(gpus)) => {
                 let index = slot as usize % gpus.len();
                 Ok(Chosen {
@@ -146,16 +146,16 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ulda_torch::driver::Version;
+    use ulda_torch::driver::CudaVersion;
 
-    fn host(gpus: usize, libtorch: Option<usize>) -> Sight {
+    fn host(gpus: usize, libtorch: Option<usize>) -> DeviceSurvey {
         let gpus = (0..gpus).map(|number| Gpu {
             name: "NVIDIA H100".into(),
             uuid: format!("{number:032x}"),
         });
-        Sight {
-            driver: Driver::Ready {
-                version: Version(13_000),
+        DeviceSurvey {
+            driver: CudaDriver::Ready {
+                version: CudaVersion(13_000),
                 gpus: gpus.collect(),
             },
             libtorch,
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn without_a_gpu_auto_trains_on_the_cpu_and_cuda_refuses_with_the_reason() {
-        let none = Sight {
-            driver: Driver::Missing,
+        let none = DeviceSurvey {
+            driver: CudaDriver::Missing,
             libtorch: Some(0),
         };
         assert_eq!(none.choose(DeviceChoice::Auto, 0).unwrap().device, Device::Cpu);

@@ -6,7 +6,7 @@ use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
 use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_run::stage::Stage;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use crate::resources::enough_styles;
@@ -14,7 +14,7 @@ use crate::stages::given_bank;
 
 /// One thing wrong, as the coordinator's table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct InspectionFinding {
     pub key: String,
     pub what: String,
     pub hint: String,
@@ -22,7 +22,7 @@ pub struct Finding {
     pub is_temporary: bool,
 }
 
-impl Finding {
+impl InspectionFinding {
     /// Splits the hint that an error's text may carry off from it.
     fn new(key: &str, text: &str) -> Self {
         let (what, hint) = text.split_once("hint:").unwrap_or((text, ""));
@@ -46,11 +46,11 @@ impl Finding {
 
 /// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
 #[must_use]
-pub fn inspect(path: &Path) -> Vec<Finding> {
+pub fn inspect(path: &Path) -> Vec<InspectionFinding> {
     let spec = match read_spec(path) {
         Ok(spec) => spec,
         Err(what) => {
-            return vec![Finding {
+            return vec![InspectionFinding {
                 key: path.display().to_string(),
                 what,
                 hint: "is this worker of the same build as its coordinator? build both with `make`"
@@ -64,12 +64,12 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let inputs = Inputs::new(
         config,
         std::env::var_os("ULDA_CACHE").map(Into::into),
-        Counters::default(),
+        StorageCounters::default(),
     );
     let mut bring = |key: &str, path: &Path| match inputs.bring_input(key, path) {
         Ok(path) => Some(path),
         Err(error) => {
-            findings.push(Finding::of(key, &error.cause, &error.cause.to_string()));
+            findings.push(InspectionFinding::of(key, &error.cause, &error.cause.to_string()));
             None
         }
     };
@@ -110,13 +110,19 @@ fn read_spec(path: &Path) -> Result<RunSpec, String> {
     RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|problems| problems.to_string())
 }
 
-fn note<T>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
+fn note<T>(findings: &mut Vec<InspectionFinding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
     outcome
-        .map_err(|error| findings.push(Finding::of(key, &error, &crate::advice::on_weights(&error))))
+        .map_err(|error| {
+            findings.push(InspectionFinding::of(
+                key,
+                &error,
+                &crate::advice::on_weights(&error),
+            ))
+        })
         .ok()
 }
 
-fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weights) {
+fn inspect_prompts(findings: &mut Vec<InspectionFinding>, spec: &RunSpec, weights: &Weights) {
     let Some(encoder) = note(
         findings,
         "clip.checkpoint",
@@ -131,20 +137,25 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
         for prompt in std::iter::once(domain.prompt.clone()).chain(longest) {
             if let Err(error) = encoder.tokenize(&ulda_model::text::fill(&prompt)) {
                 let text = crate::with_causes(&error);
-                findings.push(Finding::new(&format!("domain[{index}].prompt"), &text));
+                findings.push(InspectionFinding::new(&format!("domain[{index}].prompt"), &text));
                 break;
             }
         }
     }
 }
 
-fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone, learns: bool) {
+fn inspect_scene_pool(
+    findings: &mut Vec<InspectionFinding>,
+    spec: &RunSpec,
+    backbone: &Backbone,
+    learns: bool,
+) {
     let config = spec.config();
     let pool = i64::from(config.simulate.scene_pool);
     let rectifies = config.includes(Stage::Adapt) && config.adapt.rectifier;
     let Some(attention) = &backbone.config().pool else {
         if learns || rectifies {
-            findings.push(Finding {
+            findings.push(InspectionFinding {
                 key: "clip.checkpoint".to_owned(),
                 what: "has no attention pool, which the scene loss and the rectifier need".to_owned(),
                 hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
@@ -155,7 +166,7 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
     };
     let side = attention.resolution / 4;
     if learns && side != pool {
-        findings.push(Finding {
+        findings.push(InspectionFinding {
             key: "simulate.scene_pool".to_owned(),
             what: format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
             hint: format!("set it to {side}"),
@@ -164,7 +175,7 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
     }
 }
 
-fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Backbone) {
+fn inspect_bank(findings: &mut Vec<InspectionFinding>, config: &RunConfig, backbone: &Backbone) {
     const KEY: &str = "simulate.bank";
     let text = match given_bank(config, backbone) {
         Ok(None) => return,
@@ -174,14 +185,14 @@ fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Back
         },
         Err(error) => error.to_string(),
     };
-    let mut finding = Finding::new(KEY, &text);
+    let mut finding = InspectionFinding::new(KEY, &text);
     if finding.hint.is_empty() {
         "name the styles/bank.safetensors of another run".clone_into(&mut finding.hint);
     }
     findings.push(finding);
 }
 
-fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
+fn inspect_source(findings: &mut Vec<InspectionFinding>, path: &Path, clip: Option<&Backbone>) {
     const KEY: &str = "pretrain.checkpoint";
     let Some(weights) = note(findings, KEY, Weights::read(path)) else {
         return;
@@ -191,7 +202,7 @@ fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbo
     if let (Some(source), Some(clip)) = (backbone, clip)
         && source.config().low_channels() != clip.config().low_channels()
     {
-        findings.push(Finding {
+        findings.push(InspectionFinding {
             key: KEY.to_owned(),
             what: format!(
                 "has {} low-level channels, clip.checkpoint has {}",

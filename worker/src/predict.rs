@@ -37,7 +37,7 @@ pub enum PredictError {
     #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
-    Device(#[from] crate::device::Refusal),
+    Device(#[from] crate::device::DeviceRefusal),
     #[error(transparent)]
     Torch(#[from] ulda_torch::TorchError),
     #[error(transparent)]

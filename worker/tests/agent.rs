@@ -21,7 +21,7 @@ use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::ids::Generation;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
-use ulda_worker::agent::{Agent, Fact, Introduction, Order, StateClaim};
+use ulda_worker::agent::{Agent, Fact, HeldState, Introduction, Order};
 
 const TERM: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -121,7 +121,7 @@ impl Bench {
         );
         let folder = tempfile::tempdir().unwrap();
         ulda_credentials::issue::create(folder.path(), &[]).unwrap();
-        let credentials = ulda_credentials::Worker::read(folder.path()).unwrap();
+        let credentials = ulda_credentials::WorkerCredentials::read(folder.path()).unwrap();
         let introduction = Introduction {
             credentials: Arc::new(credentials),
             coordinator: format!("http://{address}"),
@@ -177,8 +177,8 @@ impl Bench {
     }
 }
 
-fn state(step: u64) -> StateClaim {
-    StateClaim {
+fn state(step: u64) -> HeldState {
+    HeldState {
         cursor: Cursor {
             stage: Stage::Adapt,
             step,

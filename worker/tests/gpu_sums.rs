@@ -13,9 +13,9 @@ use tch::{Device, Kind, Tensor};
 use ulda_collective::{AbortCause, DataPlane, Shard};
 use ulda_method::optim::SgdSettings;
 use ulda_method::trainable::{ParameterGroup, TrainableSet};
-use ulda_nccl::{Communicator, Deadlines, Seat};
+use ulda_nccl::{Communicator, NcclDeadlines, RankSeat};
 use ulda_run::stage::Stage;
-use ulda_worker::link::{At, BucketSums, GpuSums, GradientReduction, Layout, Link};
+use ulda_worker::link::{At, BucketSums, GpuSums, GradientReduction, Link, ShardPlacement};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -85,14 +85,14 @@ fn train(workers: u32, shards: u32, active: u32, carrier: Carrier) -> Vec<Vec<f3
         let membership = plane.membership().clone();
         let sums = (carrier != Carrier::Tcp).then(|| {
             let communicator = id.map(|id| {
-                let seat = Seat {
+                let seat = RankSeat {
                     rank: membership.me.0,
                     ranks: workers,
                 };
                 let time = SimulatedTime::new();
-                Communicator::form(nccl(), id, seat, time, Deadlines::default(), || None).unwrap()
+                Communicator::form(nccl(), id, seat, time, NcclDeadlines::default(), || None).unwrap()
             });
-            let layout = Layout {
+            let layout = ShardPlacement {
                 owners: membership.shards.iter().map(|owner| owner.0).collect(),
                 me: membership.me.0,
                 ordered: carrier == Carrier::Nccl { ordered: true },
@@ -182,7 +182,7 @@ fn shards_without_images_follow() {
 #[test]
 fn a_broken_plane_ends_a_wait_for_another_shard() {
     let plane = planes(1, 2).remove(0);
-    let layout = Layout {
+    let layout = ShardPlacement {
         owners: vec![0, 0],
         me: 0,
         ordered: false,

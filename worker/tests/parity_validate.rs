@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use tch::{Device, Tensor};
-use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, Size, load};
+use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, load};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Backbone, Head, SegmentationModel, Weights};
 use ulda_run::spec::{DatasetConfig, Layout};

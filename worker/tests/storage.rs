@@ -10,9 +10,9 @@ use tch::Tensor;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::stage::{Cursor, Stage};
 use ulda_s3::{Fault, KEY_ID, Rule, SECRET, Server};
-use ulda_storage::{Counters, Settings, Storage, StorageCount};
+use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 use ulda_worker::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, Listener, Parcel, RemoteStore, Uploaded, Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
 };
 use ulda_worker::state::RunState;
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Ear(Sender<Uploaded>);
 
-impl Listener for Ear {
+impl UploadObserver for Ear {
     fn uploaded(&self, checkpoint: Uploaded) {
         let _ = self.0.send(checkpoint);
     }
@@ -46,7 +46,7 @@ fn storage(server: &Server, deadline: Duration) -> Storage {
         request: Duration::from_secs(5),
         deadline,
     };
-    let storage = Storage::open(&server.url("runs"), &settings, Counters::default()).unwrap();
+    let storage = Storage::open(&server.url("runs"), &settings, StorageCounters::default()).unwrap();
     storage.below("a")
 }
 
@@ -225,7 +225,7 @@ fn an_outage_delays_uploads_and_nothing_else() {
     let uploads = host.checkpoints.uploads().unwrap();
     assert!(!uploads.settle(Duration::from_secs(1), |parcel| matches!(
         parcel,
-        Parcel::Checkpoint(..)
+        Upload::Checkpoint(..)
     )));
     assert_eq!(host.newest().0, 3, "the disk has it");
     let count = host.storage.counters().read();
@@ -266,9 +266,9 @@ fn what_cannot_be_brought_keeps_nothing_else_from_it() {
     }
     server.fail(Rule::all(Fault::Status(503), "styles.bin"));
     let uploads = host.checkpoints.uploads().unwrap();
-    uploads.offer(Parcel::File("styles.bin".into()));
-    uploads.offer(Parcel::File("zebra.bin".into()));
-    let is_zebra = |parcel: &Parcel| *parcel == Parcel::File("zebra.bin".into());
+    uploads.offer(Upload::File("styles.bin".into()));
+    uploads.offer(Upload::File("zebra.bin".into()));
+    let is_zebra = |parcel: &Upload| *parcel == Upload::File("zebra.bin".into());
     assert!(uploads.settle(PATIENCE, is_zebra), "in time");
     assert!(!uploads.settle(Duration::ZERO, |_| true), "the other one waits");
     server.recover();
@@ -297,7 +297,7 @@ fn a_checkpoint_that_is_damaged_on_disk_does_not_stand_for_the_one_before() {
     host.checkpoints
         .uploads()
         .unwrap()
-        .offer(Parcel::File("nothing".into()));
+        .offer(Upload::File("nothing".into()));
     host.settle();
     assert_eq!(Host::new(&server).newest().0, 1);
 }

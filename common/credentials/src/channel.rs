@@ -28,7 +28,7 @@ use crate::error::listed;
 use crate::{Token, why_not_trusted};
 
 /// What a worker calls its coordinator through.
-pub type Client = CoordinatorClient<InterceptedService<Channel, Bearer>>;
+pub type AuthenticatedClient = CoordinatorClient<InterceptedService<Channel, Bearer>>;
 
 /// Name of the header in which a caller says what it claims to be.
 pub const CLAIM: &str = "ulda-claim";
@@ -37,19 +37,19 @@ pub const CLAIM: &str = "ulda-claim";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     #[error(
-        "the coordinator's certificate {told}; hint: is this the credentials folder of the run's coordinator?"
+        "the coordinator's certificate {reason}; hint: is this the credentials folder of the run's coordinator?"
     )]
-    Coordinator { told: String },
+    Coordinator { reason: String },
     #[error(
         "the coordinator's certificate covers {covered}, not `{host}`; hint: dial it by one of these names, or make \
          credentials that cover it with `coordinator credentials new DIR --host {host}`"
     )]
     Name { host: String, covered: String },
     #[error(
-        "the coordinator refused this worker's certificate ({told}); hint: is this the credentials folder of the \
+        "the coordinator refused this worker's certificate ({reason}); hint: is this the credentials folder of the \
          run's coordinator?"
     )]
-    Worker { told: String },
+    Worker { reason: String },
     #[error(
         "what answers there does not speak TLS; hint: is it a coordinator? one with --insecure-loopback is dialled by http://"
     )]
@@ -97,14 +97,14 @@ impl Interceptor for Bearer {
 
 /// How to reach coordinators of one run.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct CoordinatorAccess {
     bearer: Bearer,
     /// None for plain connections within a host.
     tls: Option<Arc<ClientConfig>>,
     distrust: Arc<Mutex<Option<Distrust>>>,
 }
 
-impl Way {
+impl CoordinatorAccess {
     /// `claim` is what the worker says of itself, for the log of whoever refuses it.
     #[must_use]
     pub fn new(token: &Token, tls: Option<Arc<ClientConfig>>, claim: &str) -> Self {
@@ -117,7 +117,7 @@ impl Way {
 
     /// Connects when it is first used, and again whenever the connection is lost.
     #[must_use]
-    pub fn client(&self, endpoint: &Endpoint) -> Client {
+    pub fn client(&self, endpoint: &Endpoint) -> AuthenticatedClient {
         let channel = endpoint.connect_with_connector_lazy(self.dialler());
         CoordinatorClient::with_interceptor(channel, self.bearer.clone())
     }
@@ -126,7 +126,7 @@ impl Way {
     ///
     /// # Errors
     /// Nobody answers, or one side does not trust the other; then [`distrust`](Self::distrust) has the reason.
-    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Client, tonic::transport::Error> {
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<AuthenticatedClient, tonic::transport::Error> {
         let channel = endpoint.connect_with_connector(self.dialler()).await?;
         Ok(CoordinatorClient::with_interceptor(channel, self.bearer.clone()))
     }
@@ -148,9 +148,9 @@ impl Way {
         &self,
     ) -> impl tower::Service<
         tonic::codegen::http::Uri,
-        Response = TokioIo<Connection>,
+        Response = TokioIo<CoordinatorConnection>,
         Error = io::Error,
-        Future = impl Future<Output = io::Result<TokioIo<Connection>>> + Send + use<>,
+        Future = impl Future<Output = io::Result<TokioIo<CoordinatorConnection>>> + Send + use<>,
     > + Send
     + use<> {
         let way = self.clone();
@@ -160,7 +160,7 @@ impl Way {
         })
     }
 
-    async fn dial(self, uri: &tonic::codegen::http::Uri) -> io::Result<Connection> {
+    async fn dial(self, uri: &tonic::codegen::http::Uri) -> io::Result<CoordinatorConnection> {
         let host = host_of(uri);
         let port = uri
             .port_u16()
@@ -168,11 +168,11 @@ impl Way {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = self.tls.clone() else {
-            return Ok(Connection::Plain(stream));
+            return Ok(CoordinatorConnection::Plain(stream));
         };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         match TlsConnector::from(tls).connect(name, stream).await {
-            Ok(stream) => Ok(Connection::Secure {
+            Ok(stream) => Ok(CoordinatorConnection::Secure {
                 stream: Box::new(stream),
                 way: self,
             }),
@@ -195,11 +195,11 @@ impl Way {
                 }
             }
             Error::InvalidCertificate(_) => Distrust::Coordinator {
-                told: why_not_trusted(cause),
+                reason: why_not_trusted(cause),
             },
             Error::InvalidMessage(_) => Distrust::NoTls,
             Error::AlertReceived(alert) => Distrust::Worker {
-                told: format!("{alert:?}"),
+                reason: format!("{alert:?}"),
             },
             _ => return,
         });
@@ -221,16 +221,16 @@ pub fn is_loopback(host: &str) -> bool {
 
 /// A connection to a coordinator.
 #[derive(Debug)]
-pub enum Connection {
+pub enum CoordinatorConnection {
     Plain(TcpStream),
     Secure {
         stream: Box<TlsStream<TcpStream>>,
         /// Where a refusal of the worker's certificate is noted, which arrives after the handshake.
-        way: Way,
+        way: CoordinatorAccess,
     },
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for CoordinatorConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
@@ -245,7 +245,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for CoordinatorConnection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),

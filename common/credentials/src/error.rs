@@ -33,10 +33,10 @@ pub enum CredentialsError {
     #[error("`{}` is empty\n  hint: write a token into it, or copy the run's", path.display())]
     EmptyToken { path: PathBuf },
     #[error(
-        "`{}` holds no token: {told}\n  hint: a token is one line of 16 to 512 letters, digits or signs, without spaces",
+        "`{}` holds no token: {reason}\n  hint: a token is one line of 16 to 512 letters, digits or signs, without spaces",
         path.display()
     )]
-    NotAToken { path: PathBuf, told: &'static str },
+    NotAToken { path: PathBuf, reason: &'static str },
     #[error(
         "`{}` holds no {expected} in PEM form\n  hint: copy it again; it begins with -----BEGIN", path.display()
     )]
@@ -57,10 +57,10 @@ pub enum CredentialsError {
         path.display(), authority.display()
     )]
     OtherAuthority { path: PathBuf, authority: PathBuf },
-    #[error("`{}` cannot be used: {told}\n  hint: {remedy}", path.display())]
+    #[error("`{}` cannot be used: {reason}\n  hint: {remedy}", path.display())]
     Unusable {
         path: PathBuf,
-        told: String,
+        reason: String,
         remedy: &'static str,
     },
     #[error(

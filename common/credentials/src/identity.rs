@@ -30,7 +30,7 @@ impl Authority {
                 .add(certificate)
                 .map_err(|cause| CredentialsError::Unusable {
                     path: path.clone(),
-                    told: cause.to_string(),
+                    reason: cause.to_string(),
                     remedy: "it must be the certificate of an authority",
                 })?;
         }
@@ -43,13 +43,13 @@ impl Authority {
 
 /// A certificate, those between it and the authority, and its key.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct TlsIdentity {
     pub path: PathBuf,
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
 }
 
-impl Identity {
+impl TlsIdentity {
     pub fn read(folder: &Path, certificate: &str, key: &str) -> Result<Self, CredentialsError> {
         let (path, key_path) = (folder.join(certificate), folder.join(key));
         let chain = certificates(&path)?;
@@ -66,12 +66,12 @@ impl Identity {
             }),
             Err(Error::InvalidCertificate(_)) => Err(CredentialsError::Unusable {
                 path,
-                told: "it is damaged".into(),
+                reason: "it is damaged".into(),
                 remedy: "copy it again",
             }),
             Err(cause) => Err(CredentialsError::Unusable {
                 path: key_path,
-                told: cause.to_string(),
+                reason: cause.to_string(),
                 remedy: "give a key of a usual kind: ECDSA P-256 or P-384, Ed25519 or RSA",
             }),
         }
@@ -112,7 +112,7 @@ impl Identity {
             }
             other => CredentialsError::Unusable {
                 path,
-                told: other.to_string(),
+                reason: other.to_string(),
                 remedy: "make new credentials with `coordinator credentials new`",
             },
         }

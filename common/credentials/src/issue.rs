@@ -14,7 +14,7 @@ use rcgen::{
 use rustls::pki_types::ServerName;
 
 use crate::files::{AUTHORITY, AUTHORITY_KEY, COORDINATOR, COORDINATOR_KEY, TOKEN, WORKER, WORKER_KEY};
-use crate::{Coordinator, CredentialsError, Token, WORKER_NAME, Worker};
+use crate::{Coordinator, CredentialsError, Token, WORKER_NAME, WorkerCredentials};
 
 /// The authority's name. Certificates made later are signed in the same name.
 pub const AUTHORITY_NAME: &str = "ulda run authority";
@@ -95,7 +95,7 @@ pub fn keep(folder: &Path, hosts: &[String]) -> Result<(), CredentialsError> {
     }
     let serves = || {
         let coordinator = Coordinator::read(folder)?;
-        Worker::read(folder)?;
+        WorkerCredentials::read(folder)?;
         hosts.iter().try_for_each(|host| coordinator.covers(host))
     };
     match serves() {
@@ -238,7 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         create(&path, &names(&["node7.example", "10.0.0.7", "fe80::7"])).unwrap();
-        Worker::read(&path).unwrap();
+        WorkerCredentials::read(&path).unwrap();
         let coordinator = Coordinator::read(&path).unwrap();
         for host in [
             "localhost",
@@ -279,7 +279,7 @@ mod tests {
 
         keep(&path, &names(&["10.0.0.2"])).unwrap();
         Coordinator::read(&path).unwrap().covers("10.0.0.2").unwrap();
-        Worker::read(&path).unwrap();
+        WorkerCredentials::read(&path).unwrap();
         assert_eq!([TOKEN, AUTHORITY].map(|file| content(&path, file)), before[..2]);
         assert_ne!(content(&path, COORDINATOR), before[2]);
 
@@ -298,7 +298,7 @@ mod tests {
         // Died before the token was there: nothing was in use yet.
         fs::remove_file(path.join(TOKEN)).unwrap();
         keep(&path, &[]).unwrap();
-        Worker::read(&path).unwrap();
+        WorkerCredentials::read(&path).unwrap();
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
             fs::set_permissions(data.join(file), fs::Permissions::from_mode(0o440)).unwrap();
             std::os::unix::fs::symlink(data.join(file), mounted.join(file)).unwrap();
         }
-        Worker::read(&mounted).unwrap();
+        WorkerCredentials::read(&mounted).unwrap();
         let told = Coordinator::read(&mounted).unwrap_err().to_string();
         assert!(told.contains("coordinator.pem` is missing"), "{told}");
     }

@@ -17,7 +17,7 @@ mod token;
 mod verify;
 
 pub use error::CredentialsError;
-pub use sides::{Coordinator, Worker};
+pub use sides::{Coordinator, WorkerCredentials};
 pub use strangers::Strangers;
 pub use token::{Token, TokenDigest};
 pub use verify::{StrangersCertificate, names_of, why_not_trusted};

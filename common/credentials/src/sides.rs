@@ -12,7 +12,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, Error, ServerConfig};
 
 use crate::files::{COORDINATOR, COORDINATOR_KEY, WORKER, WORKER_KEY};
-use crate::identity::{Authority, Identity, now};
+use crate::identity::{Authority, TlsIdentity, now};
 use crate::verify::{WorkersOnly, provider, servers, worker_name};
 use crate::{CredentialsError, Token, TokenDigest};
 
@@ -21,12 +21,12 @@ const HTTP2: &[u8] = b"h2";
 /// A coordinator's side.
 pub struct Coordinator {
     token: TokenDigest,
-    identity: Identity,
+    identity: TlsIdentity,
     tls: Arc<ServerConfig>,
 }
 
 /// A worker's side.
-pub struct Worker {
+pub struct WorkerCredentials {
     folder: PathBuf,
     token: Token,
     to_coordinator: Arc<ClientConfig>,
@@ -42,7 +42,7 @@ impl Coordinator {
     pub fn read(folder: &Path) -> Result<Self, CredentialsError> {
         let token = Token::read(folder)?.digest();
         let authority = Authority::read(folder)?;
-        let identity = Identity::read(folder, COORDINATOR, COORDINATOR_KEY)?;
+        let identity = TlsIdentity::read(folder, COORDINATOR, COORDINATOR_KEY)?;
         is_a_servers(&identity, &authority)?;
         let tls = server_config(&identity, &authority, &[HTTP2])?;
         Ok(Self { token, identity, tls })
@@ -68,7 +68,7 @@ impl Coordinator {
     }
 }
 
-impl Worker {
+impl WorkerCredentials {
     /// Reads token, authority and the workers' certificate, and checks that they belong together and are in date.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Worker {
     pub fn read(folder: &Path) -> Result<Self, CredentialsError> {
         let token = Token::read(folder)?;
         let authority = Authority::read(folder)?;
-        let identity = Identity::read(folder, WORKER, WORKER_KEY)?;
+        let identity = TlsIdentity::read(folder, WORKER, WORKER_KEY)?;
         let workers = WorkersOnly::of(authority.roots.clone()).map_err(|told| unusable(&authority, told))?;
         workers
             .check(identity.end_entity(), identity.intermediates(), now())
@@ -133,7 +133,7 @@ impl fmt::Debug for Coordinator {
     }
 }
 
-impl fmt::Debug for Worker {
+impl fmt::Debug for WorkerCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("folder", &self.folder)
@@ -141,7 +141,7 @@ impl fmt::Debug for Worker {
     }
 }
 
-fn is_a_servers(identity: &Identity, authority: &Authority) -> Result<(), CredentialsError> {
+fn is_a_servers(identity: &TlsIdentity, authority: &Authority) -> Result<(), CredentialsError> {
     let servers = servers(authority.roots.clone()).map_err(|told| unusable(authority, told))?;
     let checked = servers.verify_server_cert(
         identity.end_entity(),
@@ -160,16 +160,16 @@ fn is_a_servers(identity: &Identity, authority: &Authority) -> Result<(), Creden
     }
 }
 
-fn unusable(authority: &Authority, told: String) -> CredentialsError {
+fn unusable(authority: &Authority, reason: String) -> CredentialsError {
     CredentialsError::Unusable {
         path: authority.path.clone(),
-        told,
+        reason,
         remedy: "it must be the certificate of an authority",
     }
 }
 
 fn server_config(
-    identity: &Identity,
+    identity: &TlsIdentity,
     authority: &Authority,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, CredentialsError> {
@@ -188,7 +188,7 @@ fn server_config(
 }
 
 fn client_config(
-    identity: &Identity,
+    identity: &TlsIdentity,
     authority: &Authority,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, CredentialsError> {

@@ -31,7 +31,7 @@ impl Token {
         let bytes = files::secret(&path)?;
         let not = |told| CredentialsError::NotAToken {
             path: path.clone(),
-            told,
+            reason: told,
         };
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| not("it is not text"))?

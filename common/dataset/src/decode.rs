@@ -13,7 +13,7 @@ use png::{BitDepth, ColorType, Reader, Transformations};
 use crate::error::SampleError;
 use crate::geometry::{Size, Window};
 use crate::labels::LAST_LABEL_ID;
-use crate::png_io::{Header, parse_header};
+use crate::png_io::{PngHeader, parse_header};
 use crate::transform::{Framing, frame, place_row};
 
 /// Far above any camera, far below what would exhaust memory for a header that lies.
@@ -181,7 +181,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SampleError> {
     fs::read(path).map_err(|e| SampleError::io(path, e))
 }
 
-fn checked_header(path: &Path, bytes: &[u8]) -> Result<Header, SampleError> {
+fn checked_header(path: &Path, bytes: &[u8]) -> Result<PngHeader, SampleError> {
     parse_header(bytes).ok_or_else(|| SampleError::NotPng {
         path: path.to_owned(),
     })
@@ -199,7 +199,7 @@ fn check_size(path: &Path, size: Size) -> Result<(), SampleError> {
 }
 
 /// Whether the header is one of an image that can be converted to 8-bit RGB without losing depth.
-pub(crate) fn check_image_header(path: &Path, header: &Header) -> Result<(), SampleError> {
+pub(crate) fn check_image_header(path: &Path, header: &PngHeader) -> Result<(), SampleError> {
     check_size(path, header.size)?;
     if header.bits > 8 {
         return Err(SampleError::BitDepth {
@@ -211,7 +211,7 @@ pub(crate) fn check_image_header(path: &Path, header: &Header) -> Result<(), Sam
 }
 
 /// Whether the header is one of a label file.
-pub(crate) fn check_label_header(path: &Path, header: &Header) -> Result<(), SampleError> {
+pub(crate) fn check_label_header(path: &Path, header: &PngHeader) -> Result<(), SampleError> {
     check_size(path, header.size)?;
     let colour = match header.colour {
         ColorType::Indexed => return Ok(()),

@@ -24,14 +24,14 @@ mod scores;
 mod transform;
 
 pub use counters::{DecodeCounters, Decoded};
-pub use dataset::{Dataset, DatasetError, Depth, Finding, Fingerprint, Sample};
+pub use dataset::{Dataset, DatasetError, Depth, Fingerprint, Sample, SampleFinding};
 pub use decode::{Image, LabelMap, read_image, read_label_ids};
 pub use error::SampleError;
 pub use example::{Crop, Example, Job, Sampling, load};
 pub use geometry::{Size, Window};
 pub use jitter::{Adjustment, Jitter};
 pub use pictures::{LEAST_SIDE, Picture, PicturesError, check_least, list_pictures};
-pub use png_io::{Header, WriteError, read_header, write_rgb};
+pub use png_io::{PngHeader, WriteError, read_header, write_rgb};
 pub use prefetch::Prefetcher;
 pub use scores::{CLASSES, ConfusionMatrix, Scores, ScoresError};
 pub use transform::{CLIP_MEAN, CLIP_STD, Framing, normalise};

@@ -17,7 +17,7 @@ const HEADER_BYTES: usize = 29;
 
 /// The facts of a PNG's IHDR chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct PngHeader {
     pub size: Size,
     /// Bits per channel, or per palette index.
     pub bits: u8,
@@ -26,7 +26,7 @@ pub struct Header {
 }
 
 /// Reads the header of a PNG file without touching its pixels.
-pub fn read_header(path: &Path) -> Result<Header, SampleError> {
+pub fn read_header(path: &Path) -> Result<PngHeader, SampleError> {
     let mut bytes = [0u8; HEADER_BYTES];
     let mut file = File::open(path).map_err(|e| SampleError::io(path, e))?;
     file.read_exact(&mut bytes).map_err(|e| match e.kind() {
@@ -41,7 +41,7 @@ pub fn read_header(path: &Path) -> Result<Header, SampleError> {
 }
 
 /// Parses the first bytes of a PNG file; none if they are not a PNG's.
-pub(crate) fn parse_header(bytes: &[u8]) -> Option<Header> {
+pub(crate) fn parse_header(bytes: &[u8]) -> Option<PngHeader> {
     let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
     if bytes[..8] != SIGNATURE || &bytes[12..16] != b"IHDR" {
         return None;
@@ -51,7 +51,7 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Option<Header> {
     if size.pixels() == 0 {
         return None;
     }
-    Some(Header {
+    Some(PngHeader {
         size,
         bits: bytes[24],
         colour: png::ColorType::from_u8(bytes[25])?,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use ulda_dataset::{ConfusionMatrix, Dataset, Sampling, Scores, Size, load};
+use ulda_dataset::{ConfusionMatrix, Dataset, Sampling, Scores, load};
 use ulda_run::spec::{DatasetConfig, Layout};
 
 fn golden() -> PathBuf {

@@ -11,14 +11,14 @@ use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::credentials::CredentialsFile;
-use crate::{Place, Settings, StorageError};
+use crate::{Settings, StorageError, StorageLocation};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A client, and the prefix below which this storage lies.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct PrefixedStore {
     pub store: Arc<dyn ObjectStore>,
     /// Where objects can be written in parts.
     pub parts: Option<Arc<dyn MultipartStore>>,
@@ -27,24 +27,29 @@ pub(crate) struct Client {
 
 /// # Errors
 /// When the settings contradict each other. Nothing is asked of the storage yet.
-pub(crate) fn connect(place: &Place, settings: &Settings) -> Result<Client, StorageError> {
+pub(crate) fn connect(place: &StorageLocation, settings: &Settings) -> Result<PrefixedStore, StorageError> {
     match place {
-        Place::S3 { bucket, prefix } => s3(place, bucket, prefix, settings),
-        Place::File { path } => file(place, path),
+        StorageLocation::S3 { bucket, prefix } => s3(place, bucket, prefix, settings),
+        StorageLocation::File { path } => file(place, path),
     }
 }
 
-fn file(place: &Place, path: &Path) -> Result<Client, StorageError> {
+fn file(place: &StorageLocation, path: &Path) -> Result<PrefixedStore, StorageError> {
     std::fs::create_dir_all(path).map_err(StorageError::disk("create folder", path))?;
     let store = LocalFileSystem::new_with_prefix(path).map_err(|error| refused(place, &error))?;
-    Ok(Client {
+    Ok(PrefixedStore {
         store: Arc::new(store.with_automatic_cleanup(true).with_fsync(true)),
         parts: None,
         prefix: String::new(),
     })
 }
 
-fn s3(place: &Place, bucket: &str, prefix: &str, settings: &Settings) -> Result<Client, StorageError> {
+fn s3(
+    place: &StorageLocation,
+    bucket: &str,
+    prefix: &str,
+    settings: &Settings,
+) -> Result<PrefixedStore, StorageError> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     let given = |key| builder.get_config_value(&key);
     let key_given = given(AmazonS3ConfigKey::AccessKeyId).is_some();
@@ -102,14 +107,18 @@ fn s3(place: &Place, bucket: &str, prefix: &str, settings: &Settings) -> Result<
         builder = builder.with_credentials(Arc::new(file));
     }
     let store = Arc::new(builder.build().map_err(|error| refused(place, &error))?);
-    Ok(Client {
+    Ok(PrefixedStore {
         store: Arc::clone(&store) as Arc<dyn ObjectStore>,
         parts: Some(store),
         prefix: prefix.to_owned(),
     })
 }
 
-fn options(place: &Place, settings: &Settings, allow_http: bool) -> Result<ClientOptions, StorageError> {
+fn options(
+    place: &StorageLocation,
+    settings: &Settings,
+    allow_http: bool,
+) -> Result<ClientOptions, StorageError> {
     let mut options = ClientOptions::new()
         .with_allow_http(allow_http)
         .with_timeout(settings.request)
@@ -124,7 +133,7 @@ fn options(place: &Place, settings: &Settings, allow_http: bool) -> Result<Clien
     Ok(options)
 }
 
-fn refused(place: &Place, error: &object_store::Error) -> StorageError {
+fn refused(place: &StorageLocation, error: &object_store::Error) -> StorageError {
     StorageError::Setting {
         url: place.to_string(),
         what: error.to_string(),

@@ -94,9 +94,9 @@ impl Default for Inner {
 
 /// Shared by all who use a storage; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Counters(Arc<Inner>);
+pub struct StorageCounters(Arc<Inner>);
 
-impl Counters {
+impl StorageCounters {
     #[must_use]
     pub fn read(&self) -> StorageCount {
         let last = self.0.last_put_millis.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::counters::Operation;
 
 /// The cause of a failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum StorageErrorKind {
     NotFound,
     NoBucket,
     NoCredentials,
@@ -33,7 +33,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl StorageErrorKind {
     /// Whether the same request may succeed in a moment. A host's role may be late where no credentials are found.
     pub(crate) fn is_worth_repeating(&self) -> bool {
         self.is_passing() || *self == Self::NoCredentials
@@ -109,7 +109,7 @@ pub enum StorageError {
     Failed {
         operation: Operation,
         url: String,
-        kind: Kind,
+        kind: StorageErrorKind,
         /// The last answer's own words.
         detail: String,
         tries: u32,
@@ -171,7 +171,7 @@ impl StorageError {
         matches!(
             self,
             Self::Failed {
-                kind: Kind::NotFound,
+                kind: StorageErrorKind::NotFound,
                 ..
             }
         )
@@ -183,7 +183,7 @@ impl StorageError {
         matches!(
             self,
             Self::Failed {
-                kind: Kind::NotFound | Kind::Changed,
+                kind: StorageErrorKind::NotFound | StorageErrorKind::Changed,
                 ..
             }
         )
@@ -214,71 +214,77 @@ impl StorageError {
 }
 
 /// What an error of the client is due to, and its own words.
-pub(crate) fn diagnose(error: &object_store::Error) -> (Kind, String) {
+pub(crate) fn diagnose(error: &object_store::Error) -> (StorageErrorKind, String) {
     let text = chain(error);
     let kind = kind_of(error, &text);
     let detail = match &kind {
-        Kind::Other => text,
-        Kind::Unreachable => innermost(error),
-        Kind::WrongRegion | Kind::Busy { .. } => tag(&text, "Message").unwrap_or_default().to_owned(),
+        StorageErrorKind::Other => text,
+        StorageErrorKind::Unreachable => innermost(error),
+        StorageErrorKind::WrongRegion | StorageErrorKind::Busy { .. } => {
+            tag(&text, "Message").unwrap_or_default().to_owned()
+        }
         _ => String::new(),
     };
     (kind, detail)
 }
 
-fn kind_of(error: &object_store::Error, text: &str) -> Kind {
+fn kind_of(error: &object_store::Error, text: &str) -> StorageErrorKind {
     if text.contains("/latest/api/token") || text.contains("169.254.169.254") {
-        return Kind::NoCredentials;
+        return StorageErrorKind::NoCredentials;
     }
     let code = tag(text, "Code").unwrap_or_default();
     match code {
-        "NoSuchBucket" => return Kind::NoBucket,
+        "NoSuchBucket" => return StorageErrorKind::NoBucket,
         "RequestTimeout"
         | "SlowDown"
         | "Throttling"
         | "ThrottlingException"
         | "InternalError"
         | "IDPCommunicationError" => {
-            return Kind::Busy {
+            return StorageErrorKind::Busy {
                 status: code.to_owned(),
             };
         }
         "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
-            return Kind::WrongRegion;
+            return StorageErrorKind::WrongRegion;
         }
         _ => {}
     }
     match error {
-        object_store::Error::NotFound { .. } => return Kind::NotFound,
+        object_store::Error::NotFound { .. } => return StorageErrorKind::NotFound,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            return Kind::Denied {
+            return StorageErrorKind::Denied {
                 code: code.to_owned(),
             };
         }
-        object_store::Error::Precondition { .. } => return Kind::Changed,
+        object_store::Error::Precondition { .. } => return StorageErrorKind::Changed,
         _ => {}
     }
     if text.contains("redirect without LOCATION") {
-        return Kind::WrongRegion;
+        return StorageErrorKind::WrongRegion;
     }
     if let Some(status) = status(text) {
         return match status {
-            "400" | "401" | "403" | "405" | "501" => Kind::Denied {
+            "400" | "401" | "403" | "405" | "501" => StorageErrorKind::Denied {
                 code: code.to_owned(),
             },
-            "301" | "307" => Kind::WrongRegion,
-            "404" => Kind::NotFound,
-            status if status.starts_with('5') || status == "429" || status == "408" => Kind::Busy {
-                status: status.to_owned(),
-            },
-            _ => Kind::Other,
+            "301" | "307" => StorageErrorKind::WrongRegion,
+            "404" => StorageErrorKind::NotFound,
+            status if status.starts_with('5') || status == "429" || status == "408" => {
+                StorageErrorKind::Busy {
+                    status: status.to_owned(),
+                }
+            }
+            _ => StorageErrorKind::Other,
         };
     }
     match http(error).map(HttpError::kind) {
-        Some(HttpErrorKind::Connect) => Kind::Unreachable,
-        Some(HttpErrorKind::Timeout) => Kind::TimedOut,
-        Some(HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Decode) => Kind::Cut,
-        _ => Kind::Other,
+        Some(HttpErrorKind::Connect) => StorageErrorKind::Unreachable,
+        Some(HttpErrorKind::Timeout) => StorageErrorKind::TimedOut,
+        Some(HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Decode) => {
+            StorageErrorKind::Cut
+        }
+        _ => StorageErrorKind::Other,
     }
 }
 

@@ -19,8 +19,8 @@ mod settings;
 mod storage;
 mod transfer;
 
-pub use counters::{Counters, Operation, OperationCount, StorageCount};
-pub use error::{Kind, StorageError};
-pub use place::Place;
+pub use counters::{Operation, OperationCount, StorageCount, StorageCounters};
+pub use error::{StorageError, StorageErrorKind};
+pub use place::StorageLocation;
 pub use settings::Settings;
 pub use storage::{Object, Storage};

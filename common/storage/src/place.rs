@@ -7,7 +7,7 @@ use crate::StorageError;
 
 /// Where a URL points.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StorageLocation {
     /// `prefix` has no slash at either end.
     S3 {
         bucket: String,
@@ -18,7 +18,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl StorageLocation {
     /// # Errors
     /// When the URL has another scheme, or none.
     pub fn parse(url: &str) -> Result<Self, StorageError> {
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StorageLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
@@ -96,20 +96,26 @@ mod tests {
             ("s3://b//a//c/", "s3://b/a/c", "c"),
             ("file:///x/y.tar", "file:///x/y.tar", "y.tar"),
         ] {
-            let place = Place::parse(url).unwrap();
+            let place = StorageLocation::parse(url).unwrap();
             assert_eq!((place.to_string().as_str(), place.name()), (again, name));
         }
         assert_eq!(
-            Place::parse("s3://b/p").unwrap().below("").to_string(),
+            StorageLocation::parse("s3://b/p").unwrap().below("").to_string(),
             "s3://b/p"
         );
-        assert_eq!(Place::parse("s3://b").unwrap().below("x").to_string(), "s3://b/x");
         assert_eq!(
-            Place::parse("s3://b/p").unwrap().below("x/y").to_string(),
+            StorageLocation::parse("s3://b").unwrap().below("x").to_string(),
+            "s3://b/x"
+        );
+        assert_eq!(
+            StorageLocation::parse("s3://b/p")
+                .unwrap()
+                .below("x/y")
+                .to_string(),
             "s3://b/p/x/y"
         );
         for url in ["https://b/x", "b/x", "file://x", "s3:///x", "s3://b/../x"] {
-            assert!(Place::parse(url).is_err(), "{url}");
+            assert!(StorageLocation::parse(url).is_err(), "{url}");
         }
     }
 }

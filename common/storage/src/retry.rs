@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::counters::{Counters, Operation};
-use crate::error::{Kind, StorageError, diagnose};
+use crate::counters::{Operation, StorageCounters};
+use crate::error::{StorageError, StorageErrorKind, diagnose};
 
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -16,7 +16,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 #[derive(Clone, Debug)]
 pub(crate) struct Patience {
     pub deadline: Duration,
-    pub counters: Counters,
+    pub counters: StorageCounters,
     pub cancel: CancellationToken,
 }
 
@@ -45,7 +45,7 @@ impl Patience {
             let (kind, detail) = match outcome {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => diagnose(&error),
-                Err(_) => (Kind::TimedOut, String::new()),
+                Err(_) => (StorageErrorKind::TimedOut, String::new()),
             };
             let waited = began.elapsed();
             let wait = jittered(pause);

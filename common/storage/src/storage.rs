@@ -9,11 +9,11 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::{Client, connect};
-use crate::counters::{Counters, Operation};
+use crate::connect::{PrefixedStore, connect};
+use crate::counters::{Operation, StorageCounters};
 use crate::retry::Patience;
 use crate::runtime::block_on;
-use crate::{Place, Settings, StorageError, transfer};
+use crate::{Settings, StorageError, StorageLocation, transfer};
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct Object {
 /// A place to keep objects. Blocking: for plain threads only. Clones share their connections and counters.
 #[derive(Clone)]
 pub struct Storage {
-    place: Place,
-    client: Client,
+    place: StorageLocation,
+    client: PrefixedStore,
     patience: Patience,
 }
 
@@ -44,13 +44,17 @@ impl Storage {
     ///
     /// # Errors
     /// When URL or settings are wrong.
-    pub fn open(url: &str, settings: &Settings, counters: Counters) -> Result<Self, StorageError> {
-        Self::at(Place::parse(url)?, settings, counters)
+    pub fn open(url: &str, settings: &Settings, counters: StorageCounters) -> Result<Self, StorageError> {
+        Self::at(StorageLocation::parse(url)?, settings, counters)
     }
 
     /// # Errors
     /// When the settings contradict each other.
-    pub fn at(place: Place, settings: &Settings, counters: Counters) -> Result<Self, StorageError> {
+    pub fn at(
+        place: StorageLocation,
+        settings: &Settings,
+        counters: StorageCounters,
+    ) -> Result<Self, StorageError> {
         let client = connect(&place, settings)?;
         Ok(Self {
             place,
@@ -94,7 +98,7 @@ impl Storage {
     }
 
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &StorageCounters {
         &self.patience.counters
     }
 

@@ -8,9 +8,9 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStoreExt, PutPayload};
 
-use crate::connect::Client;
+use crate::connect::PrefixedStore;
 use crate::counters::Operation;
-use crate::error::{Kind, StorageError};
+use crate::error::{StorageError, StorageErrorKind};
 use crate::retry::Patience;
 use crate::storage::Object;
 
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 2;
 const LEAVING: Duration = Duration::from_secs(1);
 
 pub(crate) async fn put(
-    client: &Client,
+    client: &PrefixedStore,
     patience: &Patience,
     url: &str,
     path: &Path,
@@ -41,7 +41,7 @@ pub(crate) async fn put(
 }
 
 async fn put_parts(
-    client: &Client,
+    client: &PrefixedStore,
     store: &dyn MultipartStore,
     patience: &Patience,
     url: &str,
@@ -90,7 +90,7 @@ async fn put_parts(
 }
 
 pub(crate) async fn get(
-    client: &Client,
+    client: &PrefixedStore,
     patience: &Patience,
     url: &str,
     path: &Path,
@@ -118,7 +118,7 @@ pub(crate) async fn get(
 
 /// Hands over the bytes from `from` on, in order. An object that changes meanwhile is an error.
 pub(crate) async fn chunks(
-    client: &Client,
+    client: &PrefixedStore,
     patience: &Patience,
     url: &str,
     path: &Path,
@@ -144,7 +144,7 @@ pub(crate) async fn chunks(
             Err(StorageError::Failed {
                 operation: Operation::Get,
                 url: url.to_owned(),
-                kind: Kind::Changed,
+                kind: StorageErrorKind::Changed,
                 detail: String::new(),
                 tries: 1,
                 waited: Duration::ZERO,

@@ -11,26 +11,26 @@ use common::settings;
 use ulda_run::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig};
 use ulda_s3::{Fault, Rule, Server};
 use ulda_storage::fetch::{Inputs, Probe};
-use ulda_storage::{Counters, Operation, Storage};
+use ulda_storage::{Operation, Storage, StorageCounters};
 
 struct Bench {
     server: Server,
     storage: Storage,
     cache: tempfile::TempDir,
-    counters: Counters,
+    counters: StorageCounters,
     inputs: Inputs,
 }
 
 impl Bench {
     fn new() -> Self {
         let server = Server::start();
-        let storage = Storage::open("s3://bucket", &settings(&server), Counters::default()).unwrap();
+        let storage = Storage::open("s3://bucket", &settings(&server), StorageCounters::default()).unwrap();
         let cache = tempfile::tempdir().unwrap();
         let mut config = RunConfig::default();
         config.storage.endpoint = Some(server.endpoint());
         config.storage.allow_http = Some(true);
         config.storage.deadline = 5.0;
-        let counters = Counters::default();
+        let counters = StorageCounters::default();
         let inputs = Inputs::new(&config, Some(cache.path().to_owned()), counters.clone());
         Self {
             server,

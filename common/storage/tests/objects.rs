@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use common::settings;
 use tokio_util::sync::CancellationToken;
 use ulda_s3::{BUCKET, Fault, Rule, Server};
-use ulda_storage::{Counters, Kind, Operation, Settings, Storage, StorageError};
+use ulda_storage::{Operation, Settings, Storage, StorageCounters, StorageError, StorageErrorKind};
 
 fn storage(server: &Server) -> Storage {
-    Storage::open(&server.url("runs"), &settings(server), Counters::default()).unwrap()
+    Storage::open(&server.url("runs"), &settings(server), StorageCounters::default()).unwrap()
 }
 
-fn kind(error: StorageError) -> Kind {
+fn kind(error: StorageError) -> StorageErrorKind {
     match error {
         StorageError::Failed { kind, .. } => kind,
         other => panic!("{other}"),
@@ -101,7 +101,7 @@ fn what_passes_is_tried_again() {
 #[test]
 fn an_outage_is_given_up_within_the_deadline_and_named() {
     let server = Server::start();
-    let counters = Counters::default();
+    let counters = StorageCounters::default();
     let quick = Settings {
         deadline: Duration::from_secs(2),
         request: Duration::from_millis(300),
@@ -109,8 +109,11 @@ fn an_outage_is_given_up_within_the_deadline_and_named() {
     };
     let storage = Storage::open(&server.url("runs"), &quick, counters.clone()).unwrap();
     for (fault, wanted) in [
-        (Fault::Status(503), Kind::Busy { status: "503".into() }),
-        (Fault::Slow(Duration::from_secs(3)), Kind::TimedOut),
+        (
+            Fault::Status(503),
+            StorageErrorKind::Busy { status: "503".into() },
+        ),
+        (Fault::Slow(Duration::from_secs(3)), StorageErrorKind::TimedOut),
     ] {
         server.fail(Rule::all(fault, "PUT"));
         let began = Instant::now();
@@ -150,10 +153,11 @@ fn a_wait_ends_when_the_process_does() {
 fn what_a_person_has_to_mend_is_told_at_once_and_keeps_secrets() {
     let server = Server::start();
     let right = settings(&server);
-    let open = |url: &str, settings: &Settings| Storage::open(url, settings, Counters::default()).unwrap();
+    let open =
+        |url: &str, settings: &Settings| Storage::open(url, settings, StorageCounters::default()).unwrap();
 
     let error = open("s3://no-such-bucket/runs", &right).list("").unwrap_err();
-    assert_eq!(kind(error), Kind::NoBucket);
+    assert_eq!(kind(error), StorageErrorKind::NoBucket);
 
     server.fail(Rule::all(Fault::Status(403), "GET"));
     let error = open(&server.url("x"), &right).list("").unwrap_err();
@@ -176,13 +180,13 @@ fn what_a_person_has_to_mend_is_told_at_once_and_keeps_secrets() {
     };
     let error = open(&server.url("x"), &nowhere).list("").unwrap_err();
     assert!(error.to_string().contains("check storage.endpoint"), "{error}");
-    assert_eq!(kind(error), Kind::Unreachable);
+    assert_eq!(kind(error), StorageErrorKind::Unreachable);
 
     let plain = Settings {
         allow_http: Some(false),
         ..right
     };
-    let error = Storage::open(&format!("s3://{BUCKET}"), &plain, Counters::default()).unwrap_err();
+    let error = Storage::open(&format!("s3://{BUCKET}"), &plain, StorageCounters::default()).unwrap_err();
     assert!(error.to_string().contains("set storage.allow_http"), "{error}");
 }
 
@@ -190,7 +194,7 @@ fn what_a_person_has_to_mend_is_told_at_once_and_keeps_secrets() {
 fn names_are_taken_as_they_are() {
     let server = Server::start();
     let url = server.url("~me/läufe [1]");
-    let storage = Storage::open(&url, &settings(&server), Counters::default()).unwrap();
+    let storage = Storage::open(&url, &settings(&server), StorageCounters::default()).unwrap();
     storage.put("a b/50%.png", "1").unwrap();
     assert_eq!(names(&storage, ""), ["a b/50%.png"]);
     assert_eq!(names(&storage, "a b"), ["a b/50%.png"]);
@@ -210,7 +214,7 @@ fn a_folder_is_a_storage_too() {
         request: Duration::from_secs(5),
         deadline: Duration::from_secs(5),
     };
-    let storage = Storage::open(&url, &server_less, Counters::default()).unwrap();
+    let storage = Storage::open(&url, &server_less, StorageCounters::default()).unwrap();
     let large = bytes((20 << 20) + 1);
     storage.put("a/large", large.clone()).unwrap();
     storage.put("a/empty", "").unwrap();

@@ -11,6 +11,6 @@ mod sender;
 mod span;
 
 pub use context::TraceContext;
-pub use sampling::Sampling;
+pub use sampling::TraceSampling;
 pub use sender::{Sender, Spans};
 pub use span::Span;

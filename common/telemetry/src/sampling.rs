@@ -4,12 +4,12 @@ use super::context::TraceContext;
 
 /// The share of steps that is traced, by `OTEL_TRACES_SAMPLER_ARG`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling(f64);
+pub struct TraceSampling(f64);
 
 /// Unless said otherwise.
 const USUAL: f64 = 0.1;
 
-impl Sampling {
+impl TraceSampling {
     /// `None` and what is no ratio are the usual one.
     #[must_use]
     pub fn of(argument: Option<&str>) -> Self {
@@ -38,13 +38,13 @@ mod tests {
     fn about_the_share_that_is_asked_for_is_taken() {
         let context = TraceContext::of(b"run");
         let count = |argument: &str| {
-            let sampling = Sampling::of(Some(argument));
+            let sampling = TraceSampling::of(Some(argument));
             let taken = (0..10_000).filter(|step| sampling.takes(&context, "adapt", *step));
             taken.count()
         };
         assert_eq!((count("0"), count("1")), (0, 10_000));
         assert!((2_300..2_700).contains(&count("0.25")));
-        assert_eq!(Sampling::of(Some("7")), Sampling(USUAL));
-        assert_eq!(Sampling::of(None), Sampling(USUAL));
+        assert_eq!(TraceSampling::of(Some("7")), TraceSampling(USUAL));
+        assert_eq!(TraceSampling::of(None), TraceSampling(USUAL));
     }
 }

@@ -10,7 +10,7 @@ pub struct NotAnAmount;
 
 /// A positive quantity, kept as it was written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Amount {
+pub struct ResourceAmount {
     text: String,
     value: f64,
 }
@@ -30,7 +30,7 @@ const SUFFIXES: [(&str, f64); 12] = [
     ("", 1.0),
 ];
 
-impl FromStr for Amount {
+impl FromStr for ResourceAmount {
     type Err = NotAnAmount;
 
     fn from_str(text: &str) -> Result<Self, NotAnAmount> {
@@ -51,7 +51,7 @@ impl FromStr for Amount {
     }
 }
 
-impl Amount {
+impl ResourceAmount {
     /// In units: cores, or bytes.
     #[must_use]
     pub fn value(&self) -> f64 {
@@ -64,7 +64,7 @@ impl Amount {
     }
 }
 
-impl fmt::Display for Amount {
+impl fmt::Display for ResourceAmount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn amounts_are_read_or_refused() {
-        let value = |text: &str| text.parse::<Amount>().map(|amount| amount.value());
+        let value = |text: &str| text.parse::<ResourceAmount>().map(|amount| amount.value());
         assert_eq!(value("4"), Ok(4.0));
         assert_eq!(value("500m"), Ok(0.5));
         assert_eq!(value("16Gi"), Ok(17_179_869_184.0));

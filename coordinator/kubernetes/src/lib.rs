@@ -13,13 +13,13 @@ mod render;
 mod submission;
 mod yaml;
 
-pub use amount::{Amount, NotAnAmount};
-pub use manifest::{Manifest, list_of, yaml_of};
+pub use amount::{NotAnAmount, ResourceAmount};
+pub use manifest::{ObjectManifest, list_of, yaml_of};
 pub use names::{LONGEST_RUN_NAME, Label, NotAName, RunName, Subdomain};
 pub use plan::plan;
 pub use render::{RUNS_PATH, render, render_submission};
 pub use submission::{
-    Credentials, DATA_PATH, DataClaim, Files, Gpu, Monitoring, NotADataClaim, OutputKind, Resources,
-    RunStorage, Submission,
+    Credentials, DATA_PATH, DataClaim, Files, GpuRequest, Monitoring, NotADataClaim, OutputKind,
+    PodResources, RunStorage, Submission,
 };
 pub use yaml::to_yaml;

@@ -8,13 +8,13 @@ use crate::yaml::to_yaml;
 
 /// One object as the API takes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Manifest {
+pub struct ObjectManifest {
     pub kind: String,
     pub name: String,
     pub value: Value,
 }
 
-impl Manifest {
+impl ObjectManifest {
     /// An object with a schema known to this program.
     pub(crate) fn typed<K: Resource + Serialize>(object: &K) -> Self {
         let value = serde_json::to_value(object).expect("API objects have a JSON form");
@@ -62,7 +62,7 @@ impl Manifest {
 
 /// All objects as one YAML stream.
 #[must_use]
-pub fn yaml_of(manifests: &[Manifest]) -> String {
+pub fn yaml_of(manifests: &[ObjectManifest]) -> String {
     let documents: Vec<String> = manifests
         .iter()
         .map(|manifest| to_yaml(&manifest.value))
@@ -72,7 +72,7 @@ pub fn yaml_of(manifests: &[Manifest]) -> String {
 
 /// All objects as one `v1` List.
 #[must_use]
-pub fn list_of(manifests: &[Manifest]) -> Value {
+pub fn list_of(manifests: &[ObjectManifest]) -> Value {
     let items: Vec<&Value> = manifests.iter().map(|manifest| &manifest.value).collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }

@@ -1,11 +1,11 @@
 //! What will be created and with what, for a person to look at before.
 
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::submission::{RunStorage, Submission};
 
 /// Rows of name and value.
 #[must_use]
-pub fn plan(submission: &Submission, manifests: &[Manifest]) -> Vec<[String; 2]> {
+pub fn plan(submission: &Submission, manifests: &[ObjectManifest]) -> Vec<[String; 2]> {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let Submission { run, image, .. } = submission;
     let workers = &submission.worker;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::amount::Amount;
+use crate::amount::ResourceAmount;
 use crate::names::{Label, NotAName, RunName, Subdomain};
 
 /// What runs the workers.
@@ -91,7 +91,7 @@ impl fmt::Display for DataClaim {
 
 /// A GPU per worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpu {
+pub struct GpuRequest {
     /// Extended resource, such as `nvidia.com/gpu`.
     pub resource: String,
     /// Label of the nodes that have the wanted type.
@@ -100,9 +100,9 @@ pub struct Gpu {
 
 /// What one pod may use.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resources {
-    pub cpu: Amount,
-    pub memory: Amount,
+pub struct PodResources {
+    pub cpu: ResourceAmount,
+    pub memory: ResourceAmount,
 }
 
 /// Where what the workers leave is kept.
@@ -154,10 +154,10 @@ pub struct Submission {
     pub output: OutputKind,
     /// Kueue's LocalQueue; what runs the workers starts suspended.
     pub queue: Option<Label>,
-    pub gpu: Option<Gpu>,
-    pub worker: Resources,
-    pub coordinator: Resources,
-    pub state_size: Amount,
+    pub gpu: Option<GpuRequest>,
+    pub worker: PodResources,
+    pub coordinator: PodResources,
+    pub state_size: ResourceAmount,
     pub storage_class: Option<Subdomain>,
     pub data: Vec<DataClaim>,
     pub storage: RunStorage,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use common::{plain, rich, token};
 use serde_json::Value;
 use ulda_kubernetes::{
-    Credentials, Manifest, OutputKind, RunStorage, plan, render, render_submission, yaml_of,
+    Credentials, ObjectManifest, OutputKind, RunStorage, plan, render, render_submission, yaml_of,
 };
 
 fn path_of(name: &str) -> PathBuf {
@@ -31,7 +31,7 @@ fn assert_golden(path: &Path, text: &str) {
     assert_eq!(text, golden, "differs from {}", path.display());
 }
 
-fn find<'a>(manifests: &'a [Manifest], kind: &str) -> &'a Value {
+fn find<'a>(manifests: &'a [ObjectManifest], kind: &str) -> &'a Value {
     &manifests
         .iter()
         .find(|manifest| manifest.kind == kind)
@@ -39,7 +39,7 @@ fn find<'a>(manifests: &'a [Manifest], kind: &str) -> &'a Value {
         .value
 }
 
-fn all() -> Vec<Vec<Manifest>> {
+fn all() -> Vec<Vec<ObjectManifest>> {
     [OutputKind::IndexedJob, OutputKind::JobSet, OutputKind::TrainJob]
         .into_iter()
         .map(|output| render(&rich(output)))
@@ -62,7 +62,7 @@ fn a_rich_run_is_rendered_as_it_was() {
 
 #[test]
 fn sets_differ_in_what_is_around_the_same_job() {
-    let sets: Vec<Manifest> = [OutputKind::JobSet, OutputKind::TrainJob]
+    let sets: Vec<ObjectManifest> = [OutputKind::JobSet, OutputKind::TrainJob]
         .into_iter()
         .flat_map(|output| render(&rich(output)))
         .filter(|manifest| ["JobSet", "TrainJob", "TrainingRuntime"].contains(&manifest.kind.as_str()))
@@ -72,7 +72,8 @@ fn sets_differ_in_what_is_around_the_same_job() {
 
 #[test]
 fn the_same_submission_is_rendered_to_the_same_bytes_and_another_is_told_apart() {
-    let digest = |manifests: &[Manifest]| find(manifests, "StatefulSet")["metadata"]["annotations"].clone();
+    let digest =
+        |manifests: &[ObjectManifest]| find(manifests, "StatefulSet")["metadata"]["annotations"].clone();
     assert_eq!(render(&plain()), render(&plain()));
     let mut other = plain();
     other.workers = 3;
@@ -102,7 +103,7 @@ fn pods(value: &Value) -> Vec<&Value> {
 
 #[test]
 fn workers_are_told_the_device_and_the_coordinator_is_not() {
-    let told = |manifests: &[Manifest], kind| -> Option<String> {
+    let told = |manifests: &[ObjectManifest], kind| -> Option<String> {
         let pod = &find(manifests, kind)["spec"]["template"]["spec"];
         let environment = pod["containers"][0]["env"].as_array().unwrap();
         let device = environment.iter().find(|given| given["name"] == "ULDA_DEVICE")?;

@@ -1,11 +1,11 @@
 //! Stopping on request.
 
-use super::effect::{Directive, Effect, Outcome};
+use super::effect::{Directive, Effect, RunOutcome};
 use super::event::Stopping;
-use super::phase::{Draining, Phase};
+use super::phase::{Draining, RunPhase};
 use super::reason::StopReason;
 use super::record::Record;
-use super::roster::{Line, Place};
+use super::roster::{SlotProcess, WorkerStream};
 use super::run::Machine;
 use ulda_run::ids::{Slot, WorkerId};
 
@@ -13,32 +13,32 @@ impl Machine {
     /// All workers are told to leave; those that have not by the deadline are killed.
     pub(super) fn stop(&mut self, stopping: Stopping, why: String) {
         let deadline = self.now + self.rules.deadlines.drain;
-        self.phase = Phase::Draining(Draining {
+        self.phase = RunPhase::Draining(Draining {
             why: why.clone(),
             deadline,
         });
         self.stop_all(stopping, &StopReason::Asked(why));
         for (slot, seating) in &mut self.roster.slots {
             match seating.place {
-                Place::Starting { .. } => {
-                    seating.place = Place::Leaving { until: deadline };
+                SlotProcess::Starting { .. } => {
+                    seating.place = SlotProcess::Leaving { until: deadline };
                     self.effects.push(Effect::Kill { slot: *slot });
                 }
-                Place::Leaving { .. } => seating.place = Place::Leaving { until: deadline },
-                Place::Resting { .. } => seating.place = Place::Vacant,
-                Place::Vacant | Place::Serving { .. } => {}
+                SlotProcess::Leaving { .. } => seating.place = SlotProcess::Leaving { until: deadline },
+                SlotProcess::Resting { .. } => seating.place = SlotProcess::Vacant,
+                SlotProcess::Vacant | SlotProcess::Serving { .. } => {}
             }
         }
     }
 
     /// A worker attached while the run stops.
     pub(super) fn stop_attached(&mut self, worker: WorkerId) {
-        let Phase::Draining(draining) = &self.phase else {
+        let RunPhase::Draining(draining) = &self.phase else {
             return;
         };
         let why = StopReason::Asked(draining.why.clone());
         if let Some(entry) = self.roster.workers.get_mut(&worker) {
-            entry.line = Line::Open;
+            entry.line = WorkerStream::Open;
         }
         self.direct(
             worker,
@@ -59,8 +59,10 @@ impl Machine {
                 .slots
                 .iter()
                 .filter(|(_, seating)| match seating.place {
-                    Place::Starting { .. } | Place::Serving { .. } | Place::Leaving { .. } => true,
-                    Place::Vacant | Place::Resting { .. } => false,
+                    SlotProcess::Starting { .. }
+                    | SlotProcess::Serving { .. }
+                    | SlotProcess::Leaving { .. } => true,
+                    SlotProcess::Vacant | SlotProcess::Resting { .. } => false,
                 });
             slots.extend(occupied.map(|(slot, _)| *slot));
         }
@@ -87,7 +89,7 @@ impl Machine {
 
     fn stopped(&mut self) {
         self.record(Record::Stopped);
-        self.effects.push(Effect::End(Outcome::Stopped));
-        self.phase = Phase::Stopped;
+        self.effects.push(Effect::End(RunOutcome::Stopped));
+        self.phase = RunPhase::Stopped;
     }
 }

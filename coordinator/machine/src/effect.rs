@@ -80,7 +80,7 @@ pub enum Asker {
 
 /// How the run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunOutcome {
     Finished {
         digest: Digest,
     },
@@ -122,5 +122,5 @@ pub enum Effect {
         slot: Slot,
     },
     /// The run is over; what still lives is to be cleaned up.
-    End(Outcome),
+    End(RunOutcome),
 }

@@ -51,7 +51,7 @@ pub enum Stopping {
 
 /// A past fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum MachineEvent {
     /// A worker introduced itself. Answered by `Effect::Welcome` or `Effect::Refuse` in the same drain.
     JoinAsked {
         ticket: Ticket,
@@ -127,7 +127,7 @@ pub enum Event {
     Woke,
 }
 
-impl Event {
+impl MachineEvent {
     /// The worker this event comes from.
     #[must_use]
     pub fn sender(&self) -> Option<WorkerId> {

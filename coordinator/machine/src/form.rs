@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assign::{Seat, assign};
 use super::claim::{Digest, Divergence, StateClaim, lead};
 use super::effect::{Directive, Formation, Member};
-use super::phase::{Forming, Phase, Rank, Training};
+use super::phase::{Forming, MemberTraining, RunPhase, Training};
 use super::reason::{BreakReason, FailReason, LostReason};
 use super::record::Record;
-use super::roster::Standing;
+use super::roster::WorkerStanding;
 use super::run::Machine;
 use ulda_run::ids::WorkerId;
 
@@ -37,7 +37,7 @@ impl Machine {
         self.blamed.clear();
         let members = seats.iter().filter_map(|seat| {
             let entry = self.roster.workers.get_mut(&seat.worker)?;
-            entry.standing = Standing::Member;
+            entry.standing = WorkerStanding::Member;
             Some(Member {
                 worker: seat.worker,
                 slot: seat.slot,
@@ -60,7 +60,7 @@ impl Machine {
             self.direct(member.worker, generation, Directive::Form(formation.clone()));
         }
         let (since, deadline) = (self.now, self.now + self.rules.deadlines.form);
-        self.phase = Phase::Forming(Forming {
+        self.phase = RunPhase::Forming(Forming {
             formation,
             formed: BTreeMap::new(),
             since,
@@ -86,7 +86,7 @@ impl Machine {
     /// A member says that its data plane stands and its state is in place.
     pub(super) fn formed(&mut self, worker: WorkerId, state: Option<StateClaim>) {
         let state = state.map(|state| self.settled(state));
-        let Phase::Forming(forming) = &mut self.phase else {
+        let RunPhase::Forming(forming) = &mut self.phase else {
             return;
         };
         if let Some(expected) = forming.formation.state.clone() {
@@ -167,12 +167,12 @@ impl Machine {
         if self.committed.as_ref().map(|state| state.cursor) < start.as_ref().map(|state| state.cursor) {
             self.committed.clone_from(&start);
         }
-        let rank = Rank {
+        let rank = MemberTraining {
             cursor: start.as_ref().map(|state| state.cursor),
             last_progress: self.now,
             finished: None,
         };
-        self.phase = Phase::Training(Training {
+        self.phase = RunPhase::Training(Training {
             ranks: forming
                 .formation
                 .members
@@ -189,7 +189,7 @@ impl Machine {
     }
 
     pub(super) fn form_deadline_passed(&mut self) {
-        let Phase::Forming(forming) = &self.phase else {
+        let RunPhase::Forming(forming) = &self.phase else {
             return;
         };
         let waited = self.now.since(forming.since);

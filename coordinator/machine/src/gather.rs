@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::claim::StateClaim;
 use super::effect::Directive;
-use super::phase::{Gathering, Phase};
+use super::phase::{Gathering, RunPhase};
 use super::reason::{BreakReason, FailReason, FenceReason, FirstCause, LostReason, WaitReason};
 use super::record::Record;
-use super::roster::Standing;
+use super::roster::WorkerStanding;
 use super::run::Machine;
 use super::staff::doubled;
 use super::tick::Tick;
@@ -31,20 +31,20 @@ impl Machine {
     pub(super) fn reconsider(&mut self) {
         loop {
             match &self.phase {
-                Phase::Gathering(gathering) => match self.decide(gathering) {
+                RunPhase::Gathering(gathering) => match self.decide(gathering) {
                     Decision::Wait(_) => return,
                     Decision::Fail(reason) => return self.fail(reason),
                     Decision::Form => self.form(),
                 },
-                Phase::Training(training) => {
+                RunPhase::Training(training) => {
                     if training.all_finished() {
                         return self.finish();
                     }
                     let Some(slots) = self.admissible() else { return };
                     self.abandon(BreakReason::Newcomers { slots });
                 }
-                Phase::Draining(_) => return self.leave_if_empty(),
-                Phase::Forming(_) | Phase::Finished | Phase::Stopped | Phase::Failed(_) => return,
+                RunPhase::Draining(_) => return self.leave_if_empty(),
+                RunPhase::Forming(_) | RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => return,
             }
         }
     }
@@ -157,7 +157,7 @@ impl Machine {
     pub(super) fn extend_gathering(&mut self) {
         let grace = self.now + self.rules.relaunch_grace;
         let deadline = self.now + self.rules.deadlines.gather;
-        if let Phase::Gathering(gathering) = &mut self.phase {
+        if let RunPhase::Gathering(gathering) = &mut self.phase {
             gathering.grace = gathering.grace.max(grace);
             gathering.deadline = gathering.deadline.max(deadline);
         }
@@ -166,13 +166,13 @@ impl Machine {
     /// Gives up the current generation: all its members leave it and say what state they keep.
     pub(super) fn abandon(&mut self, why: BreakReason) {
         let formation = match &self.phase {
-            Phase::Forming(forming) => forming.formation.clone(),
-            Phase::Training(training) => training.formation.clone(),
-            Phase::Gathering(_)
-            | Phase::Draining(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => return,
+            RunPhase::Forming(forming) => forming.formation.clone(),
+            RunPhase::Training(training) => training.formation.clone(),
+            RunPhase::Gathering(_)
+            | RunPhase::Draining(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => return,
         };
         let generation = self.generation;
         let gentle = matches!(why, BreakReason::Newcomers { .. });
@@ -187,10 +187,10 @@ impl Machine {
             let Some(entry) = self.roster.workers.get_mut(&member.worker) else {
                 continue;
             };
-            if entry.standing != Standing::Member {
+            if entry.standing != WorkerStanding::Member {
                 continue;
             }
-            entry.standing = Standing::Owing { generation, until };
+            entry.standing = WorkerStanding::Owing { generation, until };
             if entry.attached() {
                 let why = FenceReason::Abandoned {
                     generation,
@@ -210,7 +210,7 @@ impl Machine {
                 doubled(FIRST_PAUSE, self.breaks - 2, LONGEST_PAUSE)
             }
         };
-        self.phase = Phase::Gathering(Gathering {
+        self.phase = RunPhase::Gathering(Gathering {
             since: self.now,
             grace: if gentle {
                 self.now
@@ -236,16 +236,16 @@ impl Machine {
             return;
         };
         match &entry.standing {
-            Standing::Owing { generation: owed, .. } if *owed > generation => {
+            WorkerStanding::Owing { generation: owed, .. } if *owed > generation => {
                 self.counters.stale += 1;
                 return;
             }
-            Standing::Owing { .. } => {}
+            WorkerStanding::Owing { .. } => {}
             // Said twice; the first one may be known to be out of date by now.
-            Standing::Idle { .. } => return,
-            Standing::Loading | Standing::Member => return,
+            WorkerStanding::Idle { .. } => return,
+            WorkerStanding::Loading | WorkerStanding::Member => return,
         }
-        entry.standing = Standing::Idle { claim: claim.clone() };
+        entry.standing = WorkerStanding::Idle { claim: claim.clone() };
         self.blame(worker, waiting_for);
         if let Some(claim) = claim {
             self.commit(generation, claim, worker);

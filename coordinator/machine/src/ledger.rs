@@ -35,7 +35,7 @@ pub struct Share {
 
 /// One committed step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct LedgerLine {
     pub stage: Stage,
     pub step: u64,
     pub generation: Generation,
@@ -69,7 +69,7 @@ pub enum Violation {
 /// The steps of a run and who did them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Ledger {
-    pub lines: Vec<Line>,
+    pub lines: Vec<LedgerLine>,
     /// Steps that were done again because all holders of their result were lost.
     pub done_again: u64,
     /// Steps from before this journal began; the ledger tells what they used, and not who served them.
@@ -105,7 +105,7 @@ pub fn ledger<'a>(
     for (before, ((stage, step), generation)) in (0..).zip(places.zip(&history.done)) {
         let shares = plan.shares(stage, step);
         let owners = history.owners.get(generation);
-        let mut line = Line {
+        let mut line = LedgerLine {
             stage,
             step,
             generation: *generation,
@@ -295,7 +295,7 @@ impl<'a> Plan<'a> {
 }
 
 /// Every sample once in each epoch that is over, at most once in the last one. An evaluation set counts as one epoch.
-fn exactly_once(lines: &[Line], counts: &SampleCounts) -> Vec<Violation> {
+fn exactly_once(lines: &[LedgerLine], counts: &SampleCounts) -> Vec<Violation> {
     let mut used: BTreeMap<(Stage, u64), BTreeMap<usize, u32>> = BTreeMap::new();
     for line in lines {
         for sample in line.shares.iter().flat_map(|share| &share.samples) {

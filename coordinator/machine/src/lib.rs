@@ -39,15 +39,15 @@ mod train;
 pub use assign::{Seat, assign};
 pub use audit::{Flaw, TakenUp, audit};
 pub use claim::{Digest, Divergence, Lead, StateClaim, lead};
-pub use effect::{Asker, Directive, Effect, Formation, Member, Outcome};
-pub use event::{Event, ExitKind, Stopping, Ticket};
+pub use effect::{Asker, Directive, Effect, Formation, Member, RunOutcome};
+pub use event::{ExitKind, MachineEvent, Stopping, Ticket};
 pub use phase::PhaseName;
 pub use reason::{
     BAD_INPUT, BreakReason, FailReason, FenceReason, FirstCause, LostReason, RUN_FAILED, RefuseReason,
     StopReason, Verdict, WaitReason, Why,
 };
 pub use record::{KnownWorker, Record, Resume, RunningGeneration, fold};
-pub use rules::{Deadlines, Launching, RestartBudget, Rules};
+pub use rules::{Launching, MachineDeadlines, MachineRules, RestartBudget};
 pub use run::Machine;
-pub use snapshot::{Counters, SlotView, Snapshot, WorkerView};
+pub use snapshot::{MachineCounters, SlotView, Snapshot, WorkerView};
 pub use tick::Tick;

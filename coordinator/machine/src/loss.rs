@@ -1,10 +1,10 @@
 //! Workers that are gone, and what follows from it.
 
 use super::event::ExitKind;
-use super::phase::Phase;
+use super::phase::RunPhase;
 use super::reason::{BAD_INPUT, BreakReason, FailReason, FirstCause, LostReason};
 use super::record::Record;
-use super::roster::{Line, Loss, Place, Worker};
+use super::roster::{JoinedWorker, Loss, SlotProcess, WorkerStream};
 use super::run::Machine;
 use ulda_run::ids::{Slot, WorkerId};
 
@@ -64,7 +64,7 @@ impl Machine {
         let Some(entry) = self.roster.workers.get_mut(&worker) else {
             return;
         };
-        entry.line = Line::Broken { since, why };
+        entry.line = WorkerStream::Broken { since, why };
         let slot = entry.slot;
         let process_gone = self.roster.seating(slot).ended.is_some();
         if process_gone || self.is_draining() || self.left_after_finishing(worker) {
@@ -98,22 +98,22 @@ impl Machine {
         self.vacate(slot, &why);
 
         match &mut self.phase {
-            Phase::Gathering(_) => self.extend_gathering(),
-            Phase::Forming(forming) if forming.formation.contains(worker) => {
+            RunPhase::Gathering(_) => self.extend_gathering(),
+            RunPhase::Forming(forming) if forming.formation.contains(worker) => {
                 self.abandon(BreakReason::WorkerLost { worker, slot, why });
             }
-            Phase::Training(training) if training.formation.contains(worker) => {
+            RunPhase::Training(training) if training.formation.contains(worker) => {
                 training.ranks.remove(&worker);
                 if !(training.any_finished() && training.all_finished()) {
                     self.abandon(BreakReason::WorkerLost { worker, slot, why });
                 }
             }
-            Phase::Forming(_)
-            | Phase::Training(_)
-            | Phase::Draining(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => {}
+            RunPhase::Forming(_)
+            | RunPhase::Training(_)
+            | RunPhase::Draining(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => {}
         }
     }
 
@@ -153,27 +153,31 @@ impl Machine {
         let bad_input = exit == ExitKind::Code(BAD_INPUT);
         let why = LostReason::ProcessEnded { exit, last_words };
         match place {
-            Place::Serving { worker } => {
-                let attached = self.roster.workers.get(&worker).is_some_and(Worker::attached);
+            SlotProcess::Serving { worker } => {
+                let attached = self
+                    .roster
+                    .workers
+                    .get(&worker)
+                    .is_some_and(JoinedWorker::attached);
                 self.roster.seating(slot).ended = Some(why.clone());
                 // Its stream tells when the worker is gone; it may be of another process than this one.
                 if !attached {
                     self.lose(worker, why.clone());
                 }
             }
-            Place::Starting { .. } => {
+            SlotProcess::Starting { .. } => {
                 self.note_loss(slot, None, &why);
                 self.rest(slot);
                 self.extend_gathering();
             }
-            Place::Leaving { .. } => {
+            SlotProcess::Leaving { .. } => {
                 if let Some(loss) = seating.losses.last_mut().filter(|loss| !loss.explained) {
                     loss.cause.text = why.to_string();
                     loss.explained = why.explains();
                 }
                 self.rest(slot);
             }
-            Place::Vacant | Place::Resting { .. } => return,
+            SlotProcess::Vacant | SlotProcess::Resting { .. } => return,
         }
         if bad_input && !self.is_draining() && !self.phase.name().is_over() {
             let told = self
@@ -210,19 +214,19 @@ impl Machine {
 
     fn vacate(&mut self, slot: Slot, why: &LostReason) {
         let wait = match &self.phase {
-            Phase::Draining(draining) => draining.deadline,
-            Phase::Gathering(_)
-            | Phase::Forming(_)
-            | Phase::Training(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => self.now + self.rules.exit_grace,
+            RunPhase::Draining(draining) => draining.deadline,
+            RunPhase::Gathering(_)
+            | RunPhase::Forming(_)
+            | RunPhase::Training(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => self.now + self.rules.exit_grace,
         };
         match why.remains() {
             Remains::Successor => {}
             // Nobody tells of the end of a process that was not started for a slot of ours.
             Remains::Expected if self.launches() && self.rules.wants(slot) => {
-                self.roster.seating(slot).place = Place::Leaving { until: wait };
+                self.roster.seating(slot).place = SlotProcess::Leaving { until: wait };
             }
             Remains::Nothing | Remains::Expected | Remains::Process => self.rest(slot),
         }
@@ -231,16 +235,16 @@ impl Machine {
     /// A member that said it is through may go.
     fn left_after_finishing(&self, worker: WorkerId) -> bool {
         match &self.phase {
-            Phase::Training(training) => training
+            RunPhase::Training(training) => training
                 .ranks
                 .get(&worker)
                 .is_some_and(|rank| rank.finished.is_some()),
-            Phase::Gathering(_)
-            | Phase::Forming(_)
-            | Phase::Draining(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => false,
+            RunPhase::Gathering(_)
+            | RunPhase::Forming(_)
+            | RunPhase::Draining(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => false,
         }
     }
 }

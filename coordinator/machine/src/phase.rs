@@ -32,7 +32,7 @@ pub(super) struct Forming {
 
 /// What is known of one member's training.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rank {
+pub(super) struct MemberTraining {
     pub cursor: Option<Cursor>,
     pub last_progress: Tick,
     pub finished: Option<Digest>,
@@ -49,7 +49,7 @@ pub(super) struct Training {
     /// At least one step was committed in this generation.
     pub advanced: bool,
     /// Members that are alive, and those that left after they finished.
-    pub ranks: BTreeMap<WorkerId, Rank>,
+    pub ranks: BTreeMap<WorkerId, MemberTraining>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) struct Draining {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum RunPhase {
     Gathering(Gathering),
     Forming(Forming),
     Training(Training),
@@ -102,7 +102,7 @@ impl PhaseName {
     }
 }
 
-impl Phase {
+impl RunPhase {
     pub fn name(&self) -> PhaseName {
         match self {
             Self::Gathering(_) => PhaseName::Gathering,

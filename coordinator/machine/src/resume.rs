@@ -1,16 +1,16 @@
 //! A coordinator takes up a run where its journal ends.
 
-use super::effect::{Effect, Outcome};
-use super::phase::{Gathering, Phase, Rank, Training};
+use super::effect::{Effect, RunOutcome};
+use super::phase::{Gathering, MemberTraining, RunPhase, Training};
 use super::record::Resume;
-use super::roster::{Line, Place, Standing, Worker};
+use super::roster::{JoinedWorker, SlotProcess, WorkerStanding, WorkerStream};
 use super::run::Machine;
 
 impl Machine {
     /// Workers that may be alive are waited for; a generation that may be training is left alone.
     pub(super) fn take_up(&mut self, resume: Resume) {
         if let Some(digest) = resume.finished {
-            self.effects.push(Effect::End(Outcome::Finished { digest }));
+            self.effects.push(Effect::End(RunOutcome::Finished { digest }));
             return;
         }
         for (slot, attempt) in resume.attempts {
@@ -25,23 +25,23 @@ impl Machine {
         });
         let until = self.now + self.rules.deadlines.form;
         for (worker, known) in resume.workers {
-            self.roster.seating(known.slot).place = Place::Serving { worker };
+            self.roster.seating(known.slot).place = SlotProcess::Serving { worker };
             let member = running
                 .as_ref()
                 .is_some_and(|running| running.formation.contains(worker));
             let standing = if member {
-                Standing::Member
+                WorkerStanding::Member
             } else {
-                Standing::Owing {
+                WorkerStanding::Owing {
                     generation: self.generation,
                     until,
                 }
             };
-            let entry = Worker {
+            let entry = JoinedWorker {
                 slot: known.slot,
                 data_address: known.data_address,
                 device: known.device,
-                line: Line::Awaited,
+                line: WorkerStream::Awaited,
                 last_heard: self.now,
                 standing,
             };
@@ -50,13 +50,13 @@ impl Machine {
         self.phase = match running {
             Some(running) => {
                 let cursor = running.state.as_ref().map(|state| state.cursor);
-                let rank = Rank {
+                let rank = MemberTraining {
                     cursor,
                     last_progress: self.now,
                     finished: None,
                 };
                 let members = running.formation.members.iter();
-                Phase::Training(Training {
+                RunPhase::Training(Training {
                     ranks: members.map(|member| (member.worker, rank.clone())).collect(),
                     formation: running.formation,
                     since: self.now,
@@ -66,7 +66,7 @@ impl Machine {
                     advanced: false,
                 })
             }
-            None => Phase::Gathering(Gathering {
+            None => RunPhase::Gathering(Gathering {
                 since: self.now,
                 grace: self.now + self.rules.deadlines.gather,
                 not_before: self.now,

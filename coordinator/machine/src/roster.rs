@@ -12,7 +12,7 @@ use ulda_run::ids::{Generation, Slot, WorkerId};
 
 /// What a worker is to the run right now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum WorkerStanding {
     /// Joined; loads weights and data, and takes no orders yet.
     Loading,
     /// In no generation; holds this state.
@@ -25,7 +25,7 @@ pub(super) enum Standing {
 
 /// The way to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum WorkerStream {
     /// It joined, and has yet to open its attend stream.
     Unopened,
     Open,
@@ -40,32 +40,35 @@ pub(super) enum Line {
 
 /// A process that joined and is not lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Worker {
+pub(super) struct JoinedWorker {
     pub slot: Slot,
     pub data_address: String,
     pub device: String,
-    pub line: Line,
+    pub line: WorkerStream,
     pub last_heard: Tick,
-    pub standing: Standing,
+    pub standing: WorkerStanding,
 }
 
-impl Worker {
+impl JoinedWorker {
     pub fn attached(&self) -> bool {
-        self.line == Line::Open
+        self.line == WorkerStream::Open
     }
 
     /// Attached, ready, and with a known state: can be put into a generation.
     pub fn claim(&self) -> Option<&Option<StateClaim>> {
         match &self.standing {
-            Standing::Idle { claim } if self.attached() => Some(claim),
-            Standing::Loading | Standing::Idle { .. } | Standing::Owing { .. } | Standing::Member => None,
+            WorkerStanding::Idle { claim } if self.attached() => Some(claim),
+            WorkerStanding::Loading
+            | WorkerStanding::Idle { .. }
+            | WorkerStanding::Owing { .. }
+            | WorkerStanding::Member => None,
         }
     }
 }
 
 /// What is known of the process of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SlotProcess {
     /// Nothing runs and nothing is about to.
     Vacant,
     /// Launched, not joined yet.
@@ -97,7 +100,7 @@ pub(super) struct Loss {
 /// A slot's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seating {
-    pub place: Place,
+    pub place: SlotProcess,
     /// How the process of the last start ended, while a worker still serves the slot.
     pub ended: Option<LostReason>,
     /// Number of the last start; `None` before the first.
@@ -113,7 +116,7 @@ pub(super) struct Seating {
 impl Seating {
     pub fn new(attempt: Option<u32>) -> Self {
         Self {
-            place: Place::Vacant,
+            place: SlotProcess::Vacant,
             ended: None,
             attempt,
             losses: Vec::new(),
@@ -144,7 +147,7 @@ impl Seating {
 /// Workers and slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
-    pub workers: BTreeMap<WorkerId, Worker>,
+    pub workers: BTreeMap<WorkerId, JoinedWorker>,
     pub slots: BTreeMap<Slot, Seating>,
 }
 
@@ -168,7 +171,7 @@ impl Roster {
     }
 
     pub fn owing(&self) -> Vec<WorkerId> {
-        let owes = |entry: &Worker| matches!(entry.standing, Standing::Owing { .. });
+        let owes = |entry: &JoinedWorker| matches!(entry.standing, WorkerStanding::Owing { .. });
         self.workers
             .iter()
             .filter(|(_, entry)| owes(entry))
@@ -178,7 +181,7 @@ impl Roster {
 
     /// Workers that have yet to say that they are ready.
     pub fn loading(&self) -> Vec<WorkerId> {
-        let loads = |entry: &Worker| entry.attached() && entry.standing == Standing::Loading;
+        let loads = |entry: &JoinedWorker| entry.attached() && entry.standing == WorkerStanding::Loading;
         self.workers
             .iter()
             .filter(|(_, entry)| loads(entry))

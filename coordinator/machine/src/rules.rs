@@ -8,7 +8,7 @@ use ulda_run::stage::{Course, Cursor};
 
 /// Longest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
+pub struct MachineDeadlines {
     /// All wanted workers have joined.
     pub gather: Duration,
     /// Enough workers have joined that somebody else starts.
@@ -42,7 +42,7 @@ pub enum Launching {
 
 /// What the machine goes by.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
+pub struct MachineRules {
     pub shards: u32,
     pub course: Course,
     /// Fewer than this cannot go on.
@@ -52,7 +52,7 @@ pub struct Rules {
     /// More than this are refused.
     pub max_workers: u32,
     pub launching: Launching,
-    pub deadlines: Deadlines,
+    pub deadlines: MachineDeadlines,
     pub restarts: RestartBudget,
     /// After a break, how long the survivors wait for a relaunched worker before they go on without it.
     pub relaunch_grace: Duration,
@@ -66,7 +66,7 @@ pub struct Rules {
     pub stalls_allowed: u32,
 }
 
-impl Rules {
+impl MachineRules {
     /// The rules of a resolved run for `wanted_workers`, with the published waits.
     #[must_use]
     pub fn of(spec: &RunSpec, wanted_workers: u32, launching: Launching) -> Self {
@@ -81,7 +81,7 @@ impl Rules {
                 .max_workers
                 .unwrap_or_else(|| wanted_workers.max(spec.shards()).saturating_mul(2)),
             launching,
-            deadlines: Deadlines {
+            deadlines: MachineDeadlines {
                 gather: Duration::from_secs_f64(deadline.gather),
                 queue: Duration::from_secs_f64(deadline.queue),
                 form: Duration::from_secs_f64(deadline.form),

@@ -3,27 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::StateClaim;
-use super::effect::{Asker, Directive, Effect, Outcome};
-use super::event::{Event, Stopping};
-use super::phase::{Phase, PhaseName};
+use super::effect::{Asker, Directive, Effect, RunOutcome};
+use super::event::{MachineEvent, Stopping};
+use super::phase::{PhaseName, RunPhase};
 use super::reason::{
     BAD_INPUT, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Why,
 };
 use super::record::{Record, Resume};
-use super::roster::{Roster, Standing};
-use super::rules::{Launching, Rules};
-use super::snapshot::Counters;
+use super::roster::{Roster, WorkerStanding};
+use super::rules::{Launching, MachineRules};
+use super::snapshot::MachineCounters;
 use super::tick::Tick;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 
 /// One run, from the first worker to its end.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    pub(super) rules: Rules,
+    pub(super) rules: MachineRules,
     pub(super) term: u64,
     /// The last tick an event came with.
     pub(super) now: Tick,
-    pub(super) phase: Phase,
+    pub(super) phase: RunPhase,
     /// Number of the last generation that was formed.
     pub(super) generation: Generation,
     /// No lower number is formed next.
@@ -40,7 +40,7 @@ pub struct Machine {
     pub(super) stalls: u32,
     /// Slots blamed for the break of the current generation.
     pub(super) blamed: BTreeSet<Slot>,
-    pub(super) counters: Counters,
+    pub(super) counters: MachineCounters,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -49,10 +49,10 @@ impl Machine {
     ///
     /// `term` must be above the journal's. `now` starts all waits.
     #[must_use]
-    pub fn new(rules: Rules, term: u64, now: Tick, resume: Option<Resume>) -> Self {
+    pub fn new(rules: MachineRules, term: u64, now: Tick, resume: Option<Resume>) -> Self {
         let resume = resume.unwrap_or_default();
         let mut machine = Self {
-            phase: Phase::Finished,
+            phase: RunPhase::Finished,
             term,
             now,
             generation: Generation(resume.generation),
@@ -66,7 +66,7 @@ impl Machine {
             breaks: 0,
             stalls: 0,
             blamed: BTreeSet::new(),
-            counters: Counters::default(),
+            counters: MachineCounters::default(),
             effects: Vec::new(),
             rules,
         };
@@ -76,7 +76,7 @@ impl Machine {
     }
 
     /// Takes in one fact. `now` never runs backwards; an earlier tick counts as the last one.
-    pub fn handle(&mut self, now: Tick, event: Event) {
+    pub fn handle(&mut self, now: Tick, event: MachineEvent) {
         let due = self.poll_timeout();
         self.now = self.now.max(now);
         let admitted = self.phase.name().is_over() || self.known_sender(&event);
@@ -91,31 +91,31 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
-    fn dispatch(&mut self, event: Event, due: Option<(Tick, Why)>) {
+    fn dispatch(&mut self, event: MachineEvent, due: Option<(Tick, Why)>) {
         use PhaseName::{Draining, Failed, Finished, Forming, Gathering, Stopped, Training};
         match (self.phase.name(), event) {
             (
                 Gathering | Forming | Training,
-                Event::JoinAsked {
+                MachineEvent::JoinAsked {
                     ticket,
                     slot,
                     data_address,
                     device,
                 },
             ) => self.join(ticket, slot, data_address, device),
-            (Draining, Event::JoinAsked { ticket, .. }) => {
+            (Draining, MachineEvent::JoinAsked { ticket, .. }) => {
                 self.refuse(Asker::Join(ticket), RefuseReason::Stopping);
             }
-            (Finished | Stopped | Failed, Event::JoinAsked { ticket, .. }) => {
+            (Finished | Stopped | Failed, MachineEvent::JoinAsked { ticket, .. }) => {
                 self.refuse(Asker::Join(ticket), RefuseReason::Over);
             }
 
-            (Gathering | Forming | Training, Event::WorkerAttached { worker, generation }) => {
+            (Gathering | Forming | Training, MachineEvent::WorkerAttached { worker, generation }) => {
                 self.attach(worker, generation);
             }
             (
                 Gathering | Forming | Training,
-                Event::WorkerReady {
+                MachineEvent::WorkerReady {
                     worker,
                     generation,
                     state,
@@ -123,18 +123,18 @@ impl Machine {
             ) => {
                 self.ready(worker, generation, state);
             }
-            (Draining, Event::WorkerReady { .. }) => {}
-            (Draining, Event::WorkerAttached { worker, .. }) => self.stop_attached(worker),
+            (Draining, MachineEvent::WorkerReady { .. }) => {}
+            (Draining, MachineEvent::WorkerAttached { worker, .. }) => self.stop_attached(worker),
 
-            (Gathering | Forming | Training | Draining, Event::WorkerDetached { worker, why }) => {
+            (Gathering | Forming | Training | Draining, MachineEvent::WorkerDetached { worker, why }) => {
                 self.detached(worker, why);
             }
-            (Gathering | Forming | Training | Draining, Event::WorkerLeft { worker }) => {
+            (Gathering | Forming | Training | Draining, MachineEvent::WorkerLeft { worker }) => {
                 self.lose(worker, LostReason::Left);
             }
             (
                 Gathering | Forming | Training | Draining,
-                Event::WorkerFailed {
+                MachineEvent::WorkerFailed {
                     worker,
                     cause,
                     exit_code,
@@ -143,14 +143,14 @@ impl Machine {
                 self.worker_failed(worker, cause, exit_code);
             }
 
-            (Forming, Event::WorkerFormed { worker, state, .. }) => self.formed(worker, state),
-            (Training, Event::ProgressMade { worker, state, .. }) => self.progressed(worker, state),
-            (Training, Event::WorkAdvanced { worker, .. }) => self.worked(worker),
-            (Gathering | Forming | Draining, Event::WorkAdvanced { .. }) => {}
-            (Training, Event::WorkerFinished { worker, digest, .. }) => self.finished(worker, digest),
+            (Forming, MachineEvent::WorkerFormed { worker, state, .. }) => self.formed(worker, state),
+            (Training, MachineEvent::ProgressMade { worker, state, .. }) => self.progressed(worker, state),
+            (Training, MachineEvent::WorkAdvanced { worker, .. }) => self.worked(worker),
+            (Gathering | Forming | Draining, MachineEvent::WorkAdvanced { .. }) => {}
+            (Training, MachineEvent::WorkerFinished { worker, digest, .. }) => self.finished(worker, digest),
             (
                 Forming | Training,
-                Event::GenerationBroke {
+                MachineEvent::GenerationBroke {
                     worker,
                     generation,
                     cause,
@@ -160,7 +160,7 @@ impl Machine {
             ) => self.broke(worker, generation, cause, waiting_for, state),
             (
                 Gathering,
-                Event::GenerationBroke {
+                MachineEvent::GenerationBroke {
                     worker,
                     generation,
                     waiting_for,
@@ -172,17 +172,19 @@ impl Machine {
             }
 
             // A repeated fact of a worker that attached again, or one that a fence overtook.
-            (Training, Event::WorkerFormed { .. })
+            (Training, MachineEvent::WorkerFormed { .. })
             | (
                 Gathering,
-                Event::WorkerFormed { .. } | Event::ProgressMade { .. } | Event::WorkerFinished { .. },
+                MachineEvent::WorkerFormed { .. }
+                | MachineEvent::ProgressMade { .. }
+                | MachineEvent::WorkerFinished { .. },
             )
-            | (Forming, Event::ProgressMade { .. } | Event::WorkerFinished { .. }) => {
+            | (Forming, MachineEvent::ProgressMade { .. } | MachineEvent::WorkerFinished { .. }) => {
                 self.counters.out_of_turn += 1;
             }
             (
                 Draining,
-                Event::ProgressMade {
+                MachineEvent::ProgressMade {
                     worker,
                     generation,
                     state,
@@ -192,14 +194,16 @@ impl Machine {
             }
             (
                 Draining,
-                Event::WorkerFormed { .. } | Event::GenerationBroke { .. } | Event::WorkerFinished { .. },
+                MachineEvent::WorkerFormed { .. }
+                | MachineEvent::GenerationBroke { .. }
+                | MachineEvent::WorkerFinished { .. },
             ) => {}
 
-            (Gathering | Forming | Training | Draining, Event::HeartbeatHeard { .. }) => {}
+            (Gathering | Forming | Training | Draining, MachineEvent::HeartbeatHeard { .. }) => {}
 
             (
                 Gathering | Forming | Training | Draining,
-                Event::ProcessEnded {
+                MachineEvent::ProcessEnded {
                     slot,
                     attempt,
                     exit,
@@ -207,51 +211,56 @@ impl Machine {
                 },
             ) => self.process_ended(slot, attempt, exit, last_words),
 
-            (Gathering | Forming | Training, Event::StopAsked { stopping, why }) => self.stop(stopping, why),
+            (Gathering | Forming | Training, MachineEvent::StopAsked { stopping, why }) => {
+                self.stop(stopping, why)
+            }
             (
                 Draining,
-                Event::StopAsked {
+                MachineEvent::StopAsked {
                     stopping: Stopping::Now,
                     ..
                 },
             ) => self.stop_now(),
             (
                 Draining,
-                Event::StopAsked {
+                MachineEvent::StopAsked {
                     stopping: Stopping::Drain,
                     ..
                 },
             ) => {}
 
-            (Gathering | Forming | Training | Draining, Event::Woke) => self.woke(due),
+            (Gathering | Forming | Training | Draining, MachineEvent::Woke) => self.woke(due),
 
             (
                 Finished | Stopped | Failed,
-                Event::WorkerAttached { .. }
-                | Event::WorkerReady { .. }
-                | Event::WorkerDetached { .. }
-                | Event::WorkerLeft { .. }
-                | Event::HeartbeatHeard { .. }
-                | Event::WorkerFormed { .. }
-                | Event::ProgressMade { .. }
-                | Event::WorkAdvanced { .. }
-                | Event::GenerationBroke { .. }
-                | Event::WorkerFinished { .. }
-                | Event::WorkerFailed { .. }
-                | Event::ProcessEnded { .. }
-                | Event::StopAsked { .. }
-                | Event::Woke,
+                MachineEvent::WorkerAttached { .. }
+                | MachineEvent::WorkerReady { .. }
+                | MachineEvent::WorkerDetached { .. }
+                | MachineEvent::WorkerLeft { .. }
+                | MachineEvent::HeartbeatHeard { .. }
+                | MachineEvent::WorkerFormed { .. }
+                | MachineEvent::ProgressMade { .. }
+                | MachineEvent::WorkAdvanced { .. }
+                | MachineEvent::GenerationBroke { .. }
+                | MachineEvent::WorkerFinished { .. }
+                | MachineEvent::WorkerFailed { .. }
+                | MachineEvent::ProcessEnded { .. }
+                | MachineEvent::StopAsked { .. }
+                | MachineEvent::Woke,
             ) => {}
         }
     }
 
     /// Turns away whoever is not part of the run.
-    fn known_sender(&mut self, event: &Event) -> bool {
+    fn known_sender(&mut self, event: &MachineEvent) -> bool {
         let Some(worker) = event.sender() else { return true };
         if self.roster.workers.contains_key(&worker) {
             return true;
         }
-        if !matches!(event, Event::WorkerDetached { .. } | Event::WorkerLeft { .. }) {
+        if !matches!(
+            event,
+            MachineEvent::WorkerDetached { .. } | MachineEvent::WorkerLeft { .. }
+        ) {
             self.counters.strangers += 1;
             self.refuse(Asker::Worker(worker), RefuseReason::UnknownWorker { worker });
         }
@@ -259,7 +268,7 @@ impl Machine {
     }
 
     /// Marks the sender as alive and lets only facts of the current generation through.
-    fn heard(&mut self, event: Event) -> Option<Event> {
+    fn heard(&mut self, event: MachineEvent) -> Option<MachineEvent> {
         if self.phase.name().is_over() {
             return Some(event);
         }
@@ -279,27 +288,27 @@ impl Machine {
         }
         let current = self.generation;
         let fact = match &event {
-            Event::WorkerFormed { .. }
-            | Event::ProgressMade { .. }
-            | Event::WorkAdvanced { .. }
-            | Event::WorkerFinished { .. } => true,
-            Event::GenerationBroke { .. } => {
+            MachineEvent::WorkerFormed { .. }
+            | MachineEvent::ProgressMade { .. }
+            | MachineEvent::WorkAdvanced { .. }
+            | MachineEvent::WorkerFinished { .. } => true,
+            MachineEvent::GenerationBroke { .. } => {
                 if got < current {
                     self.counters.stale += 1;
                     return None;
                 }
                 false
             }
-            Event::WorkerAttached { .. }
-            | Event::WorkerReady { .. }
-            | Event::HeartbeatHeard { .. }
-            | Event::JoinAsked { .. }
-            | Event::WorkerDetached { .. }
-            | Event::WorkerLeft { .. }
-            | Event::WorkerFailed { .. }
-            | Event::ProcessEnded { .. }
-            | Event::StopAsked { .. }
-            | Event::Woke => false,
+            MachineEvent::WorkerAttached { .. }
+            | MachineEvent::WorkerReady { .. }
+            | MachineEvent::HeartbeatHeard { .. }
+            | MachineEvent::JoinAsked { .. }
+            | MachineEvent::WorkerDetached { .. }
+            | MachineEvent::WorkerLeft { .. }
+            | MachineEvent::WorkerFailed { .. }
+            | MachineEvent::ProcessEnded { .. }
+            | MachineEvent::StopAsked { .. }
+            | MachineEvent::Woke => false,
         };
         if fact && (got != current || !self.is_member(worker)) {
             self.counters.stale += 1;
@@ -319,7 +328,7 @@ impl Machine {
         self.roster
             .workers
             .get(&worker)
-            .is_some_and(|entry| entry.standing == Standing::Member)
+            .is_some_and(|entry| entry.standing == WorkerStanding::Member)
     }
 
     /// A step is committed once any member holds the state behind it.
@@ -330,12 +339,12 @@ impl Machine {
         };
         let now = self.now;
         let advanced = match &mut self.phase {
-            Phase::Training(training) => training.advance(now, &state, by),
-            Phase::Gathering(_) | Phase::Forming(_) | Phase::Draining(_) => self
+            RunPhase::Training(training) => training.advance(now, &state, by),
+            RunPhase::Gathering(_) | RunPhase::Forming(_) | RunPhase::Draining(_) => self
                 .committed
                 .as_ref()
                 .is_none_or(|committed| committed.cursor < state.cursor),
-            Phase::Finished | Phase::Stopped | Phase::Failed(_) => false,
+            RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => false,
         };
         if !advanced {
             return;
@@ -379,12 +388,12 @@ impl Machine {
             exit_code,
         });
         self.stop_all(Stopping::Now, &StopReason::Failed(reason.clone()));
-        self.effects.push(Effect::End(Outcome::Failed {
+        self.effects.push(Effect::End(RunOutcome::Failed {
             reason: reason.clone(),
             cause,
             exit_code,
         }));
-        self.phase = Phase::Failed(reason);
+        self.phase = RunPhase::Failed(reason);
     }
 
     pub(super) fn stop_all(&mut self, stopping: Stopping, why: &StopReason) {

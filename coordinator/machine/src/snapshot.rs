@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::claim::StateClaim;
 use super::gather::Decision;
-use super::phase::{Phase, PhaseName};
+use super::phase::{PhaseName, RunPhase};
 use super::reason::{Verdict, WaitReason};
 use super::run::Machine;
 use super::tick::Tick;
@@ -13,7 +13,7 @@ use ulda_run::stage::Cursor;
 
 /// Things that happened since this coordinator took up the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct MachineCounters {
     /// Messages of an older generation.
     pub stale: u64,
     /// Messages of workers that are not part of the run.
@@ -70,7 +70,7 @@ pub struct Snapshot {
     pub at: Option<Cursor>,
     pub workers: Vec<WorkerView>,
     pub slots: Vec<SlotView>,
-    pub counters: Counters,
+    pub counters: MachineCounters,
 }
 
 impl Machine {
@@ -94,12 +94,12 @@ impl Machine {
     pub fn verdict(&self) -> Verdict {
         let generation = self.generation;
         match &self.phase {
-            Phase::Gathering(gathering) => match self.decide(gathering) {
+            RunPhase::Gathering(gathering) => match self.decide(gathering) {
                 Decision::Wait(reason) => Verdict::Waiting(reason),
                 Decision::Fail(reason) => Verdict::Failed(reason),
                 Decision::Form => Verdict::Waiting(WaitReason::Missing { slots: Vec::new() }),
             },
-            Phase::Forming(forming) => {
+            RunPhase::Forming(forming) => {
                 let members = forming.formation.members.iter();
                 let late = members.filter(|member| !forming.formed.contains_key(&member.worker));
                 Verdict::Forming {
@@ -107,7 +107,7 @@ impl Machine {
                     missing: late.map(|member| member.slot).collect(),
                 }
             }
-            Phase::Training(training) => {
+            RunPhase::Training(training) => {
                 let away = |worker: &WorkerId| {
                     self.roster
                         .workers
@@ -124,13 +124,13 @@ impl Machine {
                     Verdict::Reattaching { generation, missing }
                 }
             }
-            Phase::Draining(draining) => Verdict::Draining {
+            RunPhase::Draining(draining) => Verdict::Draining {
                 why: draining.why.clone(),
                 left: self.left_to_leave(),
             },
-            Phase::Finished => Verdict::Finished,
-            Phase::Stopped => Verdict::Stopped,
-            Phase::Failed(reason) => Verdict::Failed(reason.clone()),
+            RunPhase::Finished => Verdict::Finished,
+            RunPhase::Stopped => Verdict::Stopped,
+            RunPhase::Failed(reason) => Verdict::Failed(reason.clone()),
         }
     }
 
@@ -139,13 +139,13 @@ impl Machine {
     pub fn snapshot(&self, now: Tick) -> Snapshot {
         let mut shards = self.shards_of();
         let at = match &self.phase {
-            Phase::Training(training) => training.state.as_ref().map(|state| state.cursor),
-            Phase::Forming(forming) => forming.formation.state.as_ref().map(|state| state.cursor),
-            Phase::Gathering(_)
-            | Phase::Draining(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => self.committed.as_ref().map(|state| state.cursor),
+            RunPhase::Training(training) => training.state.as_ref().map(|state| state.cursor),
+            RunPhase::Forming(forming) => forming.formation.state.as_ref().map(|state| state.cursor),
+            RunPhase::Gathering(_)
+            | RunPhase::Draining(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => self.committed.as_ref().map(|state| state.cursor),
         };
         let workers = self.roster.workers.iter().map(|(worker, entry)| {
             let member = self.is_member(*worker);
@@ -187,7 +187,7 @@ impl Machine {
     }
 
     fn cursor_of(&self, worker: WorkerId) -> Option<Cursor> {
-        if let Phase::Training(training) = &self.phase
+        if let RunPhase::Training(training) = &self.phase
             && let Some(rank) = training.ranks.get(&worker)
         {
             return rank.cursor;
@@ -198,7 +198,7 @@ impl Machine {
 
     /// Blamed since the last committed step, or behind while the others went on.
     fn is_straggler(&self, now: Tick, worker: WorkerId) -> bool {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return false;
         };
         let Some(rank) = training.ranks.get(&worker).filter(|rank| rank.finished.is_none()) else {

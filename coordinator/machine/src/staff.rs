@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::claim::StateClaim;
 use super::effect::{Asker, Directive, Effect};
 use super::event::Ticket;
-use super::phase::{Phase, PhaseName};
+use super::phase::{PhaseName, RunPhase};
 use super::reason::{BreakReason, FenceReason, LostReason, RefuseReason, StopReason};
 use super::record::Record;
-use super::roster::{Line, Place, Standing, Worker};
+use super::roster::{JoinedWorker, SlotProcess, WorkerStanding, WorkerStream};
 use super::run::Machine;
 use ulda_run::ids::{Generation, Slot, WorkerId};
 use ulda_run::stage::Cursor;
@@ -63,14 +63,14 @@ impl Machine {
         let seating = self.roster.seating(slot);
         seating.attempt = Some(attempt);
         seating.ended = None;
-        seating.place = Place::Serving { worker };
-        let entry = Worker {
+        seating.place = SlotProcess::Serving { worker };
+        let entry = JoinedWorker {
             slot,
             data_address: data_address.clone(),
             device: device.clone(),
-            line: Line::Unopened,
+            line: WorkerStream::Unopened,
             last_heard: now,
-            standing: Standing::Loading,
+            standing: WorkerStanding::Loading,
         };
         self.roster.workers.insert(worker, entry);
         self.record(Record::WorkerJoined {
@@ -89,11 +89,13 @@ impl Machine {
         let Some(entry) = self.roster.workers.get_mut(&worker) else {
             return;
         };
-        entry.line = Line::Open;
+        entry.line = WorkerStream::Open;
         match &mut entry.standing {
             // It was never told of a generation, so it has nothing to leave.
-            Standing::Owing { .. } if generation == Generation::NONE => entry.standing = Standing::Loading,
-            Standing::Owing {
+            WorkerStanding::Owing { .. } if generation == Generation::NONE => {
+                entry.standing = WorkerStanding::Loading
+            }
+            WorkerStanding::Owing {
                 generation: owed,
                 until,
             } => {
@@ -107,8 +109,8 @@ impl Machine {
                     },
                 );
             }
-            Standing::Loading | Standing::Idle { .. } if generation > current => {
-                entry.standing = Standing::Owing {
+            WorkerStanding::Loading | WorkerStanding::Idle { .. } if generation > current => {
+                entry.standing = WorkerStanding::Owing {
                     generation,
                     until: now + patience,
                 };
@@ -118,14 +120,14 @@ impl Machine {
                 };
                 self.direct(worker, generation, Directive::Fence { why });
             }
-            Standing::Loading | Standing::Idle { .. } => {}
-            Standing::Member => match &self.phase {
-                Phase::Forming(forming) => {
+            WorkerStanding::Loading | WorkerStanding::Idle { .. } => {}
+            WorkerStanding::Member => match &self.phase {
+                RunPhase::Forming(forming) => {
                     let formation = forming.formation.clone();
                     self.direct(worker, current, Directive::Form(formation));
                 }
-                Phase::Training(_) if generation == current => self.direct(worker, current, Directive::Go),
-                Phase::Training(_) => {
+                RunPhase::Training(_) if generation == current => self.direct(worker, current, Directive::Go),
+                RunPhase::Training(_) => {
                     let cause = format!("attached in {generation}, not in {current}");
                     self.abandon(BreakReason::Broke {
                         worker,
@@ -133,11 +135,11 @@ impl Machine {
                         waiting_for: Vec::new(),
                     });
                 }
-                Phase::Gathering(_)
-                | Phase::Draining(_)
-                | Phase::Finished
-                | Phase::Stopped
-                | Phase::Failed(_) => {}
+                RunPhase::Gathering(_)
+                | RunPhase::Draining(_)
+                | RunPhase::Finished
+                | RunPhase::Stopped
+                | RunPhase::Failed(_) => {}
             },
         }
     }
@@ -150,20 +152,20 @@ impl Machine {
             return;
         };
         match &entry.standing {
-            Standing::Loading => entry.standing = Standing::Idle { claim },
+            WorkerStanding::Loading => entry.standing = WorkerStanding::Idle { claim },
             // A worker's state never goes back, so the lower claim is the older one.
-            Standing::Idle { claim: known } => {
+            WorkerStanding::Idle { claim: known } => {
                 let further = cursor_of(known.as_ref()) < cursor_of(claim.as_ref());
-                entry.standing = Standing::Idle {
+                entry.standing = WorkerStanding::Idle {
                     claim: if further { claim } else { known.clone() },
                 };
             }
-            Standing::Member if generation == current => {
+            WorkerStanding::Member if generation == current => {
                 if let (Some(state), PhaseName::Training) = (claim, self.phase.name()) {
                     self.progressed(worker, state);
                 }
             }
-            Standing::Member | Standing::Owing { .. } => {}
+            WorkerStanding::Member | WorkerStanding::Owing { .. } => {}
         }
     }
 
@@ -181,7 +183,7 @@ impl Machine {
         }
         for slot in (0..self.rules.wanted_workers).map(Slot) {
             let seating = self.roster.seating(slot);
-            if seating.place == Place::Vacant && !seating.retired {
+            if seating.place == SlotProcess::Vacant && !seating.retired {
                 self.launch(slot);
             }
         }
@@ -193,7 +195,7 @@ impl Machine {
         let attempt = seating.attempt.map_or(0, |last| last + 1);
         seating.attempt = Some(attempt);
         seating.ended = None;
-        seating.place = Place::Starting { until };
+        seating.place = SlotProcess::Starting { until };
         if attempt > 0 {
             self.counters.restarts += 1;
             self.record(Record::Restarted { slot, attempt });
@@ -207,7 +209,7 @@ impl Machine {
         let wanted = self.rules.wants(slot) && self.staffing();
         let seating = self.roster.seating(slot);
         seating.forget(now, budget.window);
-        seating.place = Place::Vacant;
+        seating.place = SlotProcess::Vacant;
         if !launches {
             seating.retired = seating.losses.len() > budget.per_slot as usize;
             return;
@@ -225,16 +227,16 @@ impl Machine {
             self.launch(slot);
         } else {
             let pause = doubled(FIRST_REST, earlier - 1, LONGEST_REST);
-            self.roster.seating(slot).place = Place::Resting { until: now + pause };
+            self.roster.seating(slot).place = SlotProcess::Resting { until: now + pause };
         }
     }
 
     /// Whether lost workers are replaced: not while the run ends.
     fn staffing(&self) -> bool {
         match &self.phase {
-            Phase::Gathering(_) | Phase::Forming(_) => true,
-            Phase::Training(training) => !training.any_finished(),
-            Phase::Draining(_) | Phase::Finished | Phase::Stopped | Phase::Failed(_) => false,
+            RunPhase::Gathering(_) | RunPhase::Forming(_) => true,
+            RunPhase::Training(training) => !training.any_finished(),
+            RunPhase::Draining(_) | RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => false,
         }
     }
 

@@ -1,9 +1,9 @@
 //! What the machine waits for, and what follows when the wait is over.
 
 use super::effect::Effect;
-use super::phase::Phase;
+use super::phase::RunPhase;
 use super::reason::{LostReason, Why};
-use super::roster::{Line, Place, Standing};
+use super::roster::{SlotProcess, WorkerStanding, WorkerStream};
 use super::run::Machine;
 use super::tick::Tick;
 use ulda_run::ids::{Slot, WorkerId};
@@ -19,7 +19,7 @@ impl Machine {
         let mut due: Vec<(Tick, Why)> = Vec::new();
         match &self.phase {
             // These are looked at after every event, so that those passed have had their effect.
-            Phase::Gathering(gathering) => due.extend(
+            RunPhase::Gathering(gathering) => due.extend(
                 [
                     (gathering.grace, Why::Grace),
                     (gathering.not_before, Why::Pacing),
@@ -30,26 +30,26 @@ impl Machine {
                 .into_iter()
                 .filter(|(at, _)| *at > self.now),
             ),
-            Phase::Forming(forming) => due.push((forming.deadline, Why::Form)),
-            Phase::Training(training) => {
+            RunPhase::Forming(forming) => due.push((forming.deadline, Why::Form)),
+            RunPhase::Training(training) => {
                 due.push((training.last_advance + rules.deadlines.progress, Why::Progress));
                 let ripe = training.since + rules.admit_every;
                 if ripe > self.now && training.advanced && !self.spares().is_empty() {
                     due.push((ripe, Why::Admit));
                 }
             }
-            Phase::Draining(draining) => due.push((draining.deadline, Why::Drain)),
-            Phase::Finished | Phase::Stopped | Phase::Failed(_) => {}
+            RunPhase::Draining(draining) => due.push((draining.deadline, Why::Drain)),
+            RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => {}
         }
         for (worker, entry) in &self.roster.workers {
             due.push((
                 entry.last_heard + rules.deadlines.heartbeat,
                 Why::Heartbeat(*worker),
             ));
-            if let Line::Broken { since, .. } = entry.line {
+            if let WorkerStream::Broken { since, .. } = entry.line {
                 due.push((since + rules.reattach, Why::Attach(*worker)));
             }
-            if let Standing::Owing { until, .. } = entry.standing
+            if let WorkerStanding::Owing { until, .. } = entry.standing
                 && entry.attached()
             {
                 due.push((until, Why::Report(*worker)));
@@ -57,10 +57,10 @@ impl Machine {
         }
         for (slot, seating) in &self.roster.slots {
             match seating.place {
-                Place::Starting { until } => due.push((until, Why::Join(*slot))),
-                Place::Leaving { until } => due.push((until, Why::Exit(*slot))),
-                Place::Resting { until } => due.push((until, Why::Relaunch(*slot))),
-                Place::Vacant | Place::Serving { .. } => {}
+                SlotProcess::Starting { until } => due.push((until, Why::Join(*slot))),
+                SlotProcess::Leaving { until } => due.push((until, Why::Exit(*slot))),
+                SlotProcess::Resting { until } => due.push((until, Why::Relaunch(*slot))),
+                SlotProcess::Vacant | SlotProcess::Serving { .. } => {}
             }
         }
         due.into_iter().min()
@@ -78,25 +78,25 @@ impl Machine {
             self.worker_due(worker);
         }
         match &self.phase {
-            Phase::Forming(forming) if forming.deadline <= self.now => self.form_deadline_passed(),
-            Phase::Training(training)
+            RunPhase::Forming(forming) if forming.deadline <= self.now => self.form_deadline_passed(),
+            RunPhase::Training(training)
                 if !training.all_finished()
                     && training.last_advance + self.rules.deadlines.progress <= self.now =>
             {
                 self.progress_deadline_passed();
             }
-            Phase::Draining(draining) if draining.deadline <= self.now => {
+            RunPhase::Draining(draining) if draining.deadline <= self.now => {
                 if !self.left_to_leave().is_empty() {
                     self.stop_now();
                 }
             }
-            Phase::Gathering(_)
-            | Phase::Forming(_)
-            | Phase::Training(_)
-            | Phase::Draining(_)
-            | Phase::Finished
-            | Phase::Stopped
-            | Phase::Failed(_) => {}
+            RunPhase::Gathering(_)
+            | RunPhase::Forming(_)
+            | RunPhase::Training(_)
+            | RunPhase::Draining(_)
+            | RunPhase::Finished
+            | RunPhase::Stopped
+            | RunPhase::Failed(_) => {}
         }
     }
 
@@ -109,7 +109,7 @@ impl Machine {
         }
         for entry in self.roster.workers.values_mut() {
             entry.last_heard = now;
-            if let Line::Broken { since, .. } = &mut entry.line {
+            if let WorkerStream::Broken { since, .. } = &mut entry.line {
                 *since = now;
             }
         }
@@ -120,7 +120,7 @@ impl Machine {
             return;
         };
         match seating.place {
-            Place::Starting { until } if until <= self.now => {
+            SlotProcess::Starting { until } if until <= self.now => {
                 let why = LostReason::NeverJoined {
                     waited: self.rules.deadlines.gather,
                 };
@@ -128,16 +128,16 @@ impl Machine {
                 self.effects.push(Effect::Kill { slot });
                 self.rest(slot);
             }
-            Place::Leaving { until } if until <= self.now => {
+            SlotProcess::Leaving { until } if until <= self.now => {
                 self.effects.push(Effect::Kill { slot });
                 self.rest(slot);
             }
-            Place::Resting { until } if until <= self.now => self.launch(slot),
-            Place::Vacant
-            | Place::Starting { .. }
-            | Place::Serving { .. }
-            | Place::Leaving { .. }
-            | Place::Resting { .. } => {}
+            SlotProcess::Resting { until } if until <= self.now => self.launch(slot),
+            SlotProcess::Vacant
+            | SlotProcess::Starting { .. }
+            | SlotProcess::Serving { .. }
+            | SlotProcess::Leaving { .. }
+            | SlotProcess::Resting { .. } => {}
         }
     }
 
@@ -150,18 +150,20 @@ impl Machine {
         if entry.last_heard + deadlines.heartbeat <= now {
             let silence = now.since(entry.last_heard);
             let why = match entry.line {
-                Line::Unopened => LostReason::NeverAttached { waited: silence },
-                Line::Open | Line::Broken { .. } | Line::Awaited => LostReason::Silent { silence },
+                WorkerStream::Unopened => LostReason::NeverAttached { waited: silence },
+                WorkerStream::Open | WorkerStream::Broken { .. } | WorkerStream::Awaited => {
+                    LostReason::Silent { silence }
+                }
             };
             return self.lose(worker, why);
         }
-        if let Line::Broken { since, why } = &entry.line
+        if let WorkerStream::Broken { since, why } = &entry.line
             && *since + self.rules.reattach <= now
         {
             let (why, waited) = (why.clone(), now.since(*since));
             return self.lose(worker, LostReason::Detached { why, waited });
         }
-        if let Standing::Owing { generation, until } = entry.standing
+        if let WorkerStanding::Owing { generation, until } = entry.standing
             && entry.attached()
             && until <= now
         {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::claim::{Digest, Divergence, StateClaim};
-use super::effect::{Effect, Outcome};
+use super::effect::{Effect, RunOutcome};
 use super::event::Stopping;
-use super::phase::{Phase, Training};
+use super::phase::{RunPhase, Training};
 use super::reason::{BreakReason, FailReason, LostReason, StopReason};
 use super::record::Record;
-use super::roster::Standing;
+use super::roster::WorkerStanding;
 use super::run::Machine;
 use super::tick::Tick;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
@@ -100,7 +100,7 @@ impl Machine {
     /// A long step is not a stuck one: its parts count against the progress deadline too.
     pub(super) fn worked(&mut self, worker: WorkerId) {
         let now = self.now;
-        if let Phase::Training(training) = &mut self.phase
+        if let RunPhase::Training(training) = &mut self.phase
             && let Some(rank) = training.ranks.get_mut(&worker)
         {
             rank.last_progress = now;
@@ -109,7 +109,7 @@ impl Machine {
     }
 
     fn diverged(&mut self, worker: WorkerId, state: &StateClaim) -> bool {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return false;
         };
         let Some(divergence) = training.divergence(state, worker) else {
@@ -135,7 +135,7 @@ impl Machine {
                 .get(&worker)
                 .is_some_and(|rank| rank.finished.is_some())
         };
-        if matches!(&self.phase, Phase::Training(training) if left(training)) {
+        if matches!(&self.phase, RunPhase::Training(training) if left(training)) {
             self.counters.out_of_turn += 1;
             return;
         }
@@ -147,9 +147,9 @@ impl Machine {
             self.commit(generation, claim.clone(), worker);
         }
         if let Some(entry) = self.roster.workers.get_mut(&worker)
-            && entry.standing != Standing::Loading
+            && entry.standing != WorkerStanding::Loading
         {
-            entry.standing = Standing::Idle { claim };
+            entry.standing = WorkerStanding::Idle { claim };
         }
         if member {
             self.blame(worker, &waiting_for);
@@ -163,7 +163,7 @@ impl Machine {
 
     pub(super) fn finished(&mut self, worker: WorkerId, digest: Digest) {
         let now = self.now;
-        let Phase::Training(training) = &mut self.phase else {
+        let RunPhase::Training(training) = &mut self.phase else {
             return;
         };
         if let Some(rank) = training.ranks.get_mut(&worker) {
@@ -174,7 +174,7 @@ impl Machine {
 
     /// All that are left have finished: the run is over, if they agree.
     pub(super) fn finish(&mut self) {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return;
         };
         let mut digests = training
@@ -206,13 +206,13 @@ impl Machine {
         });
         self.stop_all(Stopping::Drain, &StopReason::Finished);
         self.effects
-            .push(Effect::End(Outcome::Finished { digest: one_digest }));
-        self.phase = Phase::Finished;
+            .push(Effect::End(RunOutcome::Finished { digest: one_digest }));
+        self.phase = RunPhase::Finished;
     }
 
     /// Workers beside the generation that could take over shards.
     pub(super) fn spares(&self) -> Vec<Slot> {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return Vec::new();
         };
         let members = training.formation.members.len();
@@ -228,7 +228,7 @@ impl Machine {
 
     /// Newcomers to be taken in now: at a step boundary, and not too often.
     pub(super) fn admissible(&self) -> Option<Vec<Slot>> {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return None;
         };
         let ripe = training.advanced && self.now.since(training.since) >= self.rules.admit_every;
@@ -238,7 +238,7 @@ impl Machine {
 
     /// All members are alive, but no step was committed for too long.
     pub(super) fn progress_deadline_passed(&mut self) {
-        let Phase::Training(training) = &self.phase else {
+        let RunPhase::Training(training) = &self.phase else {
             return;
         };
         let at = training.state.as_ref().map(|state| state.cursor);

@@ -1,7 +1,7 @@
 //! The sample ledger over journals made by hand.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use ulda_machine::ledger::{Ledger, Line, SampleCounts, Violation, ledger};
+use ulda_machine::ledger::{Ledger, LedgerLine, SampleCounts, Violation, ledger};
 use ulda_machine::{Digest, Formation, Member, Record, StateClaim};
 use ulda_run::ids::{Generation, Slot, WorkerId};
 use ulda_run::spec::{DomainConfig, Host, RunConfig, RunSpec};
@@ -126,7 +126,7 @@ fn steps_from_before_the_journal_are_told_apart_and_not_missed() {
     let ledger = read(&records);
     assert_eq!(ledger.violations, []);
     assert_eq!((ledger.lines.len(), ledger.done_elsewhere), (14, 8));
-    let known = |line: &Line| line.shares.iter().all(|share| share.served_by.is_some());
+    let known = |line: &LedgerLine| line.shares.iter().all(|share| share.served_by.is_some());
     let known: Vec<bool> = ledger.lines.iter().map(known).collect();
     assert_eq!(known, [vec![false; 8], vec![true; 6]].concat());
 }

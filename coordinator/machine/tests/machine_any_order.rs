@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ulda_machine::{
-    Deadlines, Digest, Effect, Event, ExitKind, Launching, Machine, Record, RestartBudget, Rules, StateClaim,
-    Stopping, Tick, Ticket, fold,
+    Digest, Effect, ExitKind, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules, Record,
+    RestartBudget, StateClaim, Stopping, Tick, Ticket, fold,
 };
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
 
-fn rules(launching: Launching) -> Rules {
+fn rules(launching: Launching) -> MachineRules {
     let seconds = Duration::from_secs;
-    Rules {
+    MachineRules {
         shards: 3,
         course: Course::new([StageLength {
             stage: Stage::Adapt,
@@ -23,7 +23,7 @@ fn rules(launching: Launching) -> Rules {
         wanted_workers: 2,
         max_workers: 3,
         launching,
-        deadlines: Deadlines {
+        deadlines: MachineDeadlines {
             gather: seconds(8),
             queue: seconds(8),
             form: seconds(4),
@@ -57,33 +57,33 @@ fn claim() -> impl Strategy<Value = StateClaim> {
     })
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = MachineEvent> {
     let who = || (number().prop_map(WorkerId), number().prop_map(Generation));
     let slot = || (0_u32..4).prop_map(Slot);
     let state = || prop::option::of(claim());
     prop_oneof![
-        3 => (any::<u64>(), slot()).prop_map(|(ticket, slot)| Event::JoinAsked {
+        3 => (any::<u64>(), slot()).prop_map(|(ticket, slot)| MachineEvent::JoinAsked {
             ticket: Ticket(ticket), slot, data_address: String::new(), device: String::new(),
         }),
-        3 => who().prop_map(|(worker, generation)| Event::WorkerAttached { worker, generation }),
-        3 => (who(), state()).prop_map(|((worker, generation), state)| Event::WorkerReady { worker, generation, state }),
-        2 => who().prop_map(|(worker, _)| Event::WorkerDetached { worker, why: String::new() }),
-        1 => who().prop_map(|(worker, _)| Event::WorkerLeft { worker }),
-        1 => who().prop_map(|(worker, generation)| Event::HeartbeatHeard { worker, generation }),
-        3 => (who(), state()).prop_map(|((worker, generation), state)| Event::WorkerFormed { worker, generation, state }),
-        3 => (who(), claim()).prop_map(|((worker, generation), state)| Event::ProgressMade { worker, generation, state }),
+        3 => who().prop_map(|(worker, generation)| MachineEvent::WorkerAttached { worker, generation }),
+        3 => (who(), state()).prop_map(|((worker, generation), state)| MachineEvent::WorkerReady { worker, generation, state }),
+        2 => who().prop_map(|(worker, _)| MachineEvent::WorkerDetached { worker, why: String::new() }),
+        1 => who().prop_map(|(worker, _)| MachineEvent::WorkerLeft { worker }),
+        1 => who().prop_map(|(worker, generation)| MachineEvent::HeartbeatHeard { worker, generation }),
+        3 => (who(), state()).prop_map(|((worker, generation), state)| MachineEvent::WorkerFormed { worker, generation, state }),
+        3 => (who(), claim()).prop_map(|((worker, generation), state)| MachineEvent::ProgressMade { worker, generation, state }),
         2 => (who(), state(), prop::collection::vec(any::<u32>().prop_map(Shard), 0..3)).prop_map(
-            |((worker, generation), state, waiting_for)| Event::GenerationBroke {
+            |((worker, generation), state, waiting_for)| MachineEvent::GenerationBroke {
                 worker, generation, cause: String::new(), waiting_for, state,
             }
         ),
-        1 => who().prop_map(|(worker, generation)| Event::WorkerFinished { worker, generation, digest: Digest::default() }),
-        1 => who().prop_map(|(worker, _)| Event::WorkerFailed { worker, cause: String::new(), exit_code: 1 }),
-        1 => (slot(), any::<u32>()).prop_map(|(slot, attempt)| Event::ProcessEnded {
+        1 => who().prop_map(|(worker, generation)| MachineEvent::WorkerFinished { worker, generation, digest: Digest::default() }),
+        1 => who().prop_map(|(worker, _)| MachineEvent::WorkerFailed { worker, cause: String::new(), exit_code: 1 }),
+        1 => (slot(), any::<u32>()).prop_map(|(slot, attempt)| MachineEvent::ProcessEnded {
             slot, attempt: attempt % 3, exit: ExitKind::Code(1), last_words: None,
         }),
-        1 => Just(Event::StopAsked { stopping: Stopping::Drain, why: String::new() }),
-        4 => Just(Event::Woke),
+        1 => Just(MachineEvent::StopAsked { stopping: Stopping::Drain, why: String::new() }),
+        4 => Just(MachineEvent::Woke),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ulda_run::spec::{RunConfig, RunSpec, is_url};
 use ulda_storage::fetch::{Inputs, Probe};
-use ulda_storage::{Counters, Settings, Storage, StorageError};
+use ulda_storage::{Settings, Storage, StorageCounters, StorageError};
 
 use super::finding::{Finding, Remedy};
 
@@ -33,7 +33,7 @@ pub(super) fn look(spec: &RunSpec) -> Look {
     let mut brief = spec.config().clone();
     brief.storage.deadline = brief.storage.deadline.min(DEADLINE.as_secs_f64());
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
-    let inputs = Inputs::new(&brief, cache, Counters::default());
+    let inputs = Inputs::new(&brief, cache, StorageCounters::default());
     let mut config = spec.config().clone();
     for (key, path) in config.inputs_mut() {
         if !is_url(path) {
@@ -70,7 +70,7 @@ impl Look {
 
 fn try_out(url: &str, config: &RunConfig) -> Result<(), StorageError> {
     let settings = Settings::of(&config.storage);
-    let storage = Storage::open(url, &settings, Counters::default())?
+    let storage = Storage::open(url, &settings, StorageCounters::default())?
         .below(config.run.name.as_str())
         .within(settings.deadline.min(DEADLINE));
     storage.list("checkpoints")?;

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_kubernetes::RunName;
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, End, Followed, LogOf, RunState, RunView, StateVolume, summary,
+    Blame, Cluster, ClusterError, ClusterRunState, Followed, LogOf, LoggedEnd, RunView, StateVolume, summary,
 };
 
 use super::arguments::OutputFormat;
@@ -73,7 +73,7 @@ fn line(run: &RunView) -> Vec<String> {
     let progress = run.progress.as_ref();
     let left = progress
         .and_then(|progress| progress.seconds_left)
-        .filter(|_| run.state == RunState::Training);
+        .filter(|_| run.state == ClusterRunState::Training);
     vec![
         run.run.clone(),
         run.state.name().to_owned(),
@@ -218,11 +218,11 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
             eprintln!("run `{run}` goes on; follow it again with `coordinator cluster follow {run}`");
             Ok(Exit::Interrupted)
         }
-        Some(Followed::Over(End::Finished { digest })) => {
+        Some(Followed::Over(LoggedEnd::Finished { digest })) => {
             eprintln!("run `{run}` is finished, digest {digest}");
             Ok(Exit::Done)
         }
-        Some(Followed::Over(End::Failed { why, exit_code })) => {
+        Some(Followed::Over(LoggedEnd::Failed { why, exit_code })) => {
             let told = anyhow!(
                 "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
                  `coordinator cluster resume {run}` tries again"
@@ -237,7 +237,7 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
              `coordinator cluster delete {run}` gives up"
         )
         .into()),
-        Some(Followed::Over(End::Stopped) | Followed::Gone) => {
+        Some(Followed::Over(LoggedEnd::Stopped) | Followed::Gone) => {
             eprintln!("run `{run}` was stopped or deleted");
             Ok(Exit::Terminated)
         }

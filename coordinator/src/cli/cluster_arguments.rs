@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ulda_kubernetes::{Amount, DataClaim, Label, OutputKind, RunName, Subdomain};
+use ulda_kubernetes::{DataClaim, Label, OutputKind, ResourceAmount, RunName, Subdomain};
 
 use super::arguments::{ConfigArguments, OutputFormat};
 
@@ -96,10 +96,10 @@ pub struct SubmitArguments {
     pub gpu_type: Option<String>,
     /// CPU of each worker
     #[arg(long, value_name = "CPU", default_value = "4")]
-    pub cpus_per_worker: Amount,
+    pub cpus_per_worker: ResourceAmount,
     /// Memory of each worker
     #[arg(long, value_name = "MEMORY", default_value = "16Gi")]
-    pub memory_per_worker: Amount,
+    pub memory_per_worker: ResourceAmount,
     /// Run on nodes with this label; can be repeated
     #[arg(long = "node-selector", value_name = "KEY=VALUE", value_parser = label_pair)]
     pub node_selectors: Vec<(String, String)>,
@@ -111,7 +111,7 @@ pub struct SubmitArguments {
     pub output_kind: WorkersAs,
     /// Size of the coordinator's volume
     #[arg(long, value_name = "SIZE", default_value = "5Gi")]
-    pub state_size: Amount,
+    pub state_size: ResourceAmount,
     /// Storage class of the coordinator's volume [default: the cluster's]
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<Subdomain>,

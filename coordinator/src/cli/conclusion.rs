@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ulda_machine::ledger::Ledger;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 
 use super::common::{print, say};
 use super::{ledger, supervised};
@@ -23,9 +23,14 @@ pub(super) struct Served {
 }
 
 /// A coordinator may be moved after the run's last step and before its report.
-pub(super) fn concluded_late(end: &supervised::End, directory: &RunDirectory) -> Result<Exit, Stop> {
+pub(super) fn concluded_late(
+    end: &supervised::SupervisedEnd,
+    directory: &RunDirectory,
+) -> Result<Exit, Stop> {
     match end {
-        supervised::End::Finished { digest } if !directory.report().join("index.html").is_file() => {
+        supervised::SupervisedEnd::Finished { digest }
+            if !directory.report().join("index.html").is_file() =>
+        {
             let ending = Ending::Finished {
                 digest: digest.clone(),
             };
@@ -107,7 +112,7 @@ pub(super) fn write_report(directory: &RunDirectory) -> Result<ReportData, Stop>
 /// The finished run's place in its storage, if it has one that can be opened.
 fn remote_of(directory: &RunDirectory) -> Option<RemoteRun> {
     let config = directory.config().ok()?;
-    match RemoteRun::of(&config, &Counters::default()) {
+    match RemoteRun::of(&config, &StorageCounters::default()) {
         Ok(remote) => remote,
         Err(cause) => {
             tracing::warn!("the report is not in the storage: {cause}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use ulda_kubernetes::cluster::{Happening, Line, Progress};
+use ulda_kubernetes::cluster::{ClusterLogLine, Happening, LoggedProgress};
 
 use super::common::losses_text;
 use crate::observe::duration_text;
@@ -34,14 +34,14 @@ impl FollowView {
         match happening {
             Happening::Coordinator(told) => self.say(&format!("coordinator  {told}")),
             Happening::Workers(told) => self.say(&format!("workers      {told}")),
-            Happening::Line(Line::Progress(progress)) => self.progress(&progress),
-            Happening::Line(Line::Told { level, text }) => match level.as_str() {
+            Happening::Line(ClusterLogLine::Progress(progress)) => self.progress(&progress),
+            Happening::Line(ClusterLogLine::Told { level, text }) => match level.as_str() {
                 "ERROR" => self.say(&format!("{}        {text}", style("error").red().for_stderr())),
                 "WARN" => self.say(&format!("{}      {text}", style("warning").yellow().for_stderr())),
                 _ => self.say(&format!("{}  {text}", style("coordinator").dim().for_stderr())),
             },
-            Happening::Line(Line::Raw(text)) => self.say(&text),
-            Happening::Line(Line::Over(_)) => {}
+            Happening::Line(ClusterLogLine::Raw(text)) => self.say(&text),
+            Happening::Line(ClusterLogLine::Over(_)) => {}
         }
     }
 
@@ -61,7 +61,7 @@ impl FollowView {
         }
     }
 
-    fn progress(&mut self, progress: &Progress) {
+    fn progress(&mut self, progress: &LoggedProgress) {
         if self.stage != progress.stage {
             self.close();
             self.stage.clone_from(&progress.stage);
@@ -86,7 +86,7 @@ impl FollowView {
     }
 }
 
-fn bar(progress: &Progress) -> ProgressBar {
+fn bar(progress: &LoggedProgress) -> ProgressBar {
     let bar = ProgressBar::new(progress.steps);
     let style = ProgressStyle::with_template("{prefix:<11}  {bar:24} {pos}/{len} {msg}")
         .expect("the template is well formed");
@@ -95,7 +95,7 @@ fn bar(progress: &Progress) -> ProgressBar {
     bar
 }
 
-fn details(progress: &Progress) -> String {
+fn details(progress: &LoggedProgress) -> String {
     let mut parts = vec![format!("{} workers", progress.workers)];
     parts.extend(
         progress

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 use ulda_dataset::Dataset;
-use ulda_machine::ledger::{Ledger, Line, SampleCounts, ledger as read_ledger};
+use ulda_machine::ledger::{Ledger, LedgerLine, SampleCounts, ledger as read_ledger};
 use ulda_run::ids::{Shard, Slot, WorkerId};
 use ulda_run::plan::SampleAt;
 use ulda_run::spec::{DatasetConfig, RunSpec};
 use ulda_run::stage::Stage;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use super::arguments::{LedgerArguments, OutputFormat};
@@ -45,7 +45,7 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
     let spec = directory.spec(host(1)).map_err(Stop::bad_input)?;
     let names = names(&spec)?;
     let ledger = read(&directory, &spec, &names)?;
-    let wanted = |line: &&Line| arguments.stage.is_none_or(|stage| stage == line.stage);
+    let wanted = |line: &&LedgerLine| arguments.stage.is_none_or(|stage| stage == line.stage);
     let lines = ledger.lines.iter().filter(wanted);
     match arguments.output {
         OutputFormat::Table => print(&table(lines, &names))?,
@@ -131,7 +131,7 @@ fn names(spec: &RunSpec) -> Result<Names, Stop> {
     // What was fetched by URL is listed where it lies; what is not on this host cannot be.
     let config = spec.config();
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
-    let config = &Inputs::new(config, cache, Counters::default()).already_here(config);
+    let config = &Inputs::new(config, cache, StorageCounters::default()).already_here(config);
     let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
         let dataset = Dataset::list(set).map_err(Stop::bad_input)?;
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
@@ -172,7 +172,7 @@ impl Names {
     }
 }
 
-fn step_out<'a>(line: &Line, names: &'a Names) -> StepOut<'a> {
+fn step_out<'a>(line: &LedgerLine, names: &'a Names) -> StepOut<'a> {
     let epoch = |samples: &[SampleAt]| samples.first().map(|sample| sample.epoch);
     let shares = line.shares.iter().map(|share| ShareOut {
         shard: share.shard,
@@ -193,7 +193,7 @@ fn step_out<'a>(line: &Line, names: &'a Names) -> StepOut<'a> {
     }
 }
 
-fn table<'a>(lines: impl Iterator<Item = &'a Line>, names: &Names) -> String {
+fn table<'a>(lines: impl Iterator<Item = &'a LedgerLine>, names: &Names) -> String {
     let mut rows = vec![
         [
             "STAGE",

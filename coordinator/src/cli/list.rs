@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::arguments::{ListArguments, OutputFormat};
 use super::common::{columns, host, print, print_json};
 use crate::exit::{Exit, Stop};
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::JournalReader;
 use crate::run_directory::RunDirectory;
 
@@ -21,7 +21,7 @@ enum ListError {
 struct Line {
     path: PathBuf,
     #[serde(flatten)]
-    standing: Standing,
+    standing: RunStanding,
     share_done: f64,
 }
 
@@ -62,7 +62,7 @@ fn line(path: &Path) -> Option<Line> {
     let Ok(journal) = JournalReader::open(&directory.journal_file()) else {
         return Some(Line {
             path: path.to_owned(),
-            standing: Standing::New,
+            standing: RunStanding::New,
             share_done: 0.0,
         });
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use ulda_run::stage::Stage;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 
 use super::arguments::PredictArguments;
 use super::common::{run_directory, say, worker_binary};
@@ -42,7 +42,8 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
             };
             let model = directory.final_checkpoints().join(file);
             if !model.is_file()
-                && let Some(remote) = RemoteRun::of(&config, &Counters::default()).map_err(remote_refused)?
+                && let Some(remote) =
+                    RemoteRun::of(&config, &StorageCounters::default()).map_err(remote_refused)?
             {
                 remote.bring_model(file, &directory).map_err(remote_refused)?;
             }

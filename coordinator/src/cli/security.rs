@@ -11,7 +11,7 @@ use crate::exit::Stop;
 use crate::host_names::host_names;
 use crate::http::Stopper;
 use crate::rpc::Guard;
-use crate::run::{Bell, Ear};
+use crate::run::{StopHandle, StopSignals};
 use crate::run_directory::RunDirectory;
 
 /// What a run is served with.
@@ -25,7 +25,7 @@ pub struct Security {
     pub data_tls: bool,
     /// For the status page, and where the run hears of it.
     pub stopper: Stopper,
-    pub ear: Ear,
+    pub ear: StopSignals,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub fn settle(
         DataTls::Always => true,
         DataTls::Auto => !listen.ip().is_loopback(),
     };
-    let (bell, ear) = Bell::new();
+    let (bell, ear) = StopHandle::new();
     Ok(Security {
         folder,
         guard,

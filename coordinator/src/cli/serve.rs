@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::block_in_place;
 use ulda_run::spec::RunSpec;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 use ulda_telemetry::{Sender, TraceContext};
 
 use super::arguments::{ServeArguments, Switch};
@@ -13,7 +13,7 @@ use super::common::worker_binary;
 use super::conclusion::{Served, conclude, concluded_late};
 use super::ledger;
 use super::security::{Security, refuse_early, settle};
-use super::supervised::{self, Farewell};
+use super::supervised::{self, TerminationSignals};
 use super::train::{refused, remote_refused};
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine};
@@ -21,9 +21,9 @@ use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::http::{self, HttpServer, Site, Stopper};
 use crate::journal::{JournalError, JournalReader};
-use crate::observe::metrics::{Exposition, Metrics, MetricsRecorder, Past, SamplesPerStep};
+use crate::observe::metrics::{MetricsRecorder, Past, RunExposition, RunMetrics, SamplesPerStep};
 use crate::observe::tensorboard::TensorBoard;
-use crate::observe::{Bars, Lines, LiveRecorder, Traces};
+use crate::observe::{Bars, LiveRecorder, LogReporter, Traces};
 use crate::remote::RemoteRun;
 use crate::rpc::{self, ServeError};
 use crate::run::{Access, Audience, Ending, RunError, RunRequest, Supervision, serve_run};
@@ -44,7 +44,7 @@ pub(super) async fn prepare_and_serve(
         Some(worker_binary(serve.worker_binary.as_deref())?)
     };
     refuse_early(serve)?;
-    let remote = RemoteRun::of(spec.config(), &Counters::default()).map_err(remote_refused)?;
+    let remote = RemoteRun::of(spec.config(), &StorageCounters::default()).map_err(remote_refused)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
     if let Some(depth) = depth {
@@ -82,7 +82,7 @@ pub(super) async fn prepare_and_serve(
     .map_err(refused)?;
     let mut audience: Vec<Box<dyn Audience>> = vec![match bars {
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
-        None => Box::new(Lines::new(spec.course())),
+        None => Box::new(LogReporter::new(spec.course())),
     }];
     let end = supervision
         .as_ref()
@@ -91,7 +91,7 @@ pub(super) async fn prepare_and_serve(
         audience.push(Box::new(TensorBoard::start(spec, directory)?));
     }
     // Before anybody can see on the page that the run is over, and say that this coordinator is no longer wanted.
-    let farewell = Farewell::listen()?;
+    let farewell = TerminationSignals::listen()?;
     let server = web.map(|web| show(web, spec, directory, workers, &mut audience, stopper));
     let address = listener.local_addr()?;
     if let Some(end) = end {
@@ -135,7 +135,7 @@ pub(super) async fn prepare_and_serve(
     }
     let last = supervision
         .and(ending.as_ref().ok())
-        .and_then(supervised::End::of);
+        .and_then(supervised::SupervisedEnd::of);
     if let Some(end) = last {
         let concluded = ending
             .map_err(unserved)
@@ -197,7 +197,7 @@ async fn last_words(server: &HttpServer) -> std::io::Result<()> {
 }
 
 /// Open pages hear how the run is left.
-async fn leave(server: Option<(HttpServer, Metrics)>) {
+async fn leave(server: Option<(HttpServer, RunMetrics)>) {
     if let Some((server, _)) = server {
         server.close().await;
     }
@@ -211,8 +211,8 @@ fn show(
     workers: u32,
     audience: &mut Vec<Box<dyn Audience>>,
     stopper: Stopper,
-) -> (HttpServer, Metrics) {
-    let exposition = Exposition::new(spec, directory);
+) -> (HttpServer, RunMetrics) {
+    let exposition = RunExposition::new(spec, directory);
     let past = past(directory);
     let metrics = exposition.metrics();
     let recorder = MetricsRecorder::new(
@@ -265,7 +265,7 @@ fn taken(cause: ServeError) -> Stop {
 }
 
 /// Page and metrics of a run that ended before this coordinator came show its end.
-fn tell_end(end: &supervised::End, audience: &mut Vec<Box<dyn Audience>>) {
+fn tell_end(end: &supervised::SupervisedEnd, audience: &mut Vec<Box<dyn Audience>>) {
     for listener in audience {
         listener.hear(&end.news());
     }

@@ -4,7 +4,7 @@ use super::arguments::{OutputFormat, StatusArguments};
 use super::common::{columns, losses_text, print, print_json, run_directory};
 use crate::exit::{Exit, Stop};
 use crate::report::clip_note;
-use crate::status::{Status, StatusError, Worker, gather};
+use crate::status::{Status, StatusError, StatusWorker, gather};
 
 pub fn status(arguments: &StatusArguments) -> Result<Exit, Stop> {
     let directory = run_directory(&arguments.run)?;
@@ -43,7 +43,7 @@ fn table(status: &Status) -> String {
         rows.push(row("losses", losses_text(&status.losses)));
     }
     for worker in &status.workers {
-        let Worker {
+        let StatusWorker {
             worker,
             slot,
             device,

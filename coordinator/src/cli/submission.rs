@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ulda_credentials::{files, issue};
 use ulda_kubernetes::{
-    Amount, Credentials, DATA_PATH, Files, Gpu, Monitoring, NotAName, RUNS_PATH, Resources, RunName,
-    RunStorage, Submission,
+    Credentials, DATA_PATH, Files, GpuRequest, Monitoring, NotAName, PodResources, RUNS_PATH, ResourceAmount,
+    RunName, RunStorage, Submission,
 };
 use ulda_run::spec::{DeviceChoice, Host, RunConfig, RunSpec, is_url};
 
@@ -53,7 +53,7 @@ enum SubmitError {
     #[error(
         "--cpus-per-worker {cpus} is less than one core for each shard of a worker\n  hint: give at least {need}"
     )]
-    FewCores { cpus: Amount, need: u32 },
+    FewCores { cpus: ResourceAmount, need: u32 },
 }
 
 /// What the arguments come to.
@@ -87,7 +87,7 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         output: arguments.output_kind.into(),
         queue: arguments.queue.clone(),
         gpu: gpu(arguments),
-        worker: Resources {
+        worker: PodResources {
             cpu: arguments.cpus_per_worker.clone(),
             memory: arguments.memory_per_worker.clone(),
         },
@@ -136,9 +136,9 @@ fn credentials(run: &RunName) -> Result<Credentials, Stop> {
     })
 }
 
-fn coordinator_resources() -> Resources {
+fn coordinator_resources() -> PodResources {
     let amount = |text: &str| text.parse().expect("it is a quantity");
-    Resources {
+    PodResources {
         cpu: amount("500m"),
         memory: amount("1Gi"),
     }
@@ -153,7 +153,7 @@ fn host(arguments: &SubmitArguments) -> Host {
     }
 }
 
-fn gpu(arguments: &SubmitArguments) -> Option<Gpu> {
+fn gpu(arguments: &SubmitArguments) -> Option<GpuRequest> {
     let node = arguments
         .gpu_type
         .as_ref()
@@ -161,7 +161,7 @@ fn gpu(arguments: &SubmitArguments) -> Option<Gpu> {
             Some((label, value)) => (label.to_owned(), value.to_owned()),
             None => (GPU_LABEL.to_owned(), given.clone()),
         });
-    (arguments.gpus_per_worker > 0).then(|| Gpu {
+    (arguments.gpus_per_worker > 0).then(|| GpuRequest {
         resource: GPU_RESOURCE.to_owned(),
         node,
     })

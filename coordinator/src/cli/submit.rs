@@ -1,8 +1,8 @@
 //! `coordinator submit`.
 
 use serde::Serialize;
-use ulda_kubernetes::cluster::{Applied, Cluster, Earnest, Outcome};
-use ulda_kubernetes::{Manifest, Submission, list_of, plan, render_submission, yaml_of};
+use ulda_kubernetes::cluster::{Applied, ApplyOutcome, Cluster, Earnest};
+use ulda_kubernetes::{ObjectManifest, Submission, list_of, plan, render_submission, yaml_of};
 
 use super::cluster::{follow, refused};
 use super::cluster_arguments::{ClusterArguments, DryRun, ObjectFormat, SubmitArguments};
@@ -24,7 +24,7 @@ pub fn submit(arguments: &SubmitArguments) -> Result<Exit, Stop> {
 async fn send(
     arguments: &SubmitArguments,
     submission: &Submission,
-    manifests: &[Manifest],
+    manifests: &[ObjectManifest],
 ) -> Result<Exit, Stop> {
     let ClusterArguments { namespace, context } = &arguments.cluster;
     let cluster = Cluster::connect(context.as_deref(), namespace.as_ref())
@@ -56,7 +56,7 @@ async fn send(
 fn print_objects(
     format: Option<ObjectFormat>,
     submission: &Submission,
-    manifests: &[Manifest],
+    manifests: &[ObjectManifest],
 ) -> Result<(), Stop> {
     match format {
         Some(ObjectFormat::Yaml) => print(&yaml_of(manifests)),
@@ -69,7 +69,7 @@ fn print_objects(
     }
 }
 
-fn plan_table(submission: &Submission, manifests: &[Manifest]) -> String {
+fn plan_table(submission: &Submission, manifests: &[ObjectManifest]) -> String {
     let rows: Vec<Vec<String>> = plan(submission, manifests).into_iter().map(Vec::from).collect();
     columns(&rows)
 }
@@ -79,9 +79,9 @@ fn applied_table(applied: &[Applied], namespace: &str, earnest: Earnest) -> Stri
         .iter()
         .map(|object| {
             let what = match (object.outcome, earnest) {
-                (Outcome::Created, Earnest::Apply) => "created",
-                (Outcome::Created, Earnest::DryRun) => "would be created",
-                (Outcome::There, _) => "is there already",
+                (ApplyOutcome::Created, Earnest::Apply) => "created",
+                (ApplyOutcome::Created, Earnest::DryRun) => "would be created",
+                (ApplyOutcome::There, _) => "is there already",
             };
             vec![object.kind.clone(), object.name.clone(), what.to_owned()]
         })
@@ -108,8 +108,8 @@ fn told<'a>(cluster: &'a Cluster, submission: &'a Submission, applied: &'a [Appl
         kind: &object.kind,
         name: &object.name,
         outcome: match object.outcome {
-            Outcome::Created => "created",
-            Outcome::There => "unchanged",
+            ApplyOutcome::Created => "created",
+            ApplyOutcome::There => "unchanged",
         },
     });
     Told {

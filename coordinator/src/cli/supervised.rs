@@ -8,7 +8,7 @@ use ulda_machine::Record;
 use ulda_run::spec::RunSpec;
 
 use crate::exit::{Exit, Stop};
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::{JournalError, JournalReader};
 use crate::rpc::{self, Guard, Refusal};
 use crate::run::{ATTEMPT, Ending, News, Supervision};
@@ -16,7 +16,7 @@ use crate::run_directory::RunDirectory;
 
 /// How a run ended for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum SupervisedEnd {
     Finished {
         digest: String,
     },
@@ -28,7 +28,7 @@ pub enum End {
     Stopped,
 }
 
-impl End {
+impl SupervisedEnd {
     /// Nothing, if the run goes on or can.
     pub fn of(ending: &Ending) -> Option<Self> {
         match ending {
@@ -97,7 +97,7 @@ impl End {
 
 /// How the journal says that the run ended. Nothing where there is something to train, or where a run that failed or was
 /// stopped is to be tried again: `supervision` names another try than the last one.
-pub fn end_of(directory: &RunDirectory, supervision: &Supervision) -> Option<End> {
+pub fn end_of(directory: &RunDirectory, supervision: &Supervision) -> Option<SupervisedEnd> {
     let read = || {
         let journal = JournalReader::open(&directory.journal_file())?;
         let history = History::read(directory, &journal)?;
@@ -114,25 +114,25 @@ pub fn end_of(directory: &RunDirectory, supervision: &Supervision) -> Option<End
     let (standing, exit_code, last) = read().ok()?;
     let again = supervision.attempt.is_some() && supervision.attempt != last;
     match standing {
-        Standing::Finished { digest } => Some(End::Finished { digest }),
-        Standing::Failed { .. } | Standing::Stopped if again => None,
-        Standing::Failed { why } => Some(End::Failed {
+        RunStanding::Finished { digest } => Some(SupervisedEnd::Finished { digest }),
+        RunStanding::Failed { .. } | RunStanding::Stopped if again => None,
+        RunStanding::Failed { why } => Some(SupervisedEnd::Failed {
             why,
             exit_code: exit_code.unwrap_or(1),
         }),
-        Standing::Stopped => Some(End::Stopped),
-        Standing::Running { .. } | Standing::Interrupted | Standing::New => None,
+        RunStanding::Stopped => Some(SupervisedEnd::Stopped),
+        RunStanding::Running { .. } | RunStanding::Interrupted | RunStanding::New => None,
     }
 }
 
 /// SIGTERM and Ctrl-C, heard from the moment this exists.
 #[derive(Debug)]
-pub struct Farewell {
+pub struct TerminationSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl Farewell {
+impl TerminationSignals {
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -149,7 +149,13 @@ impl Farewell {
 }
 
 /// Stays until the farewell, turning workers away with the run's end.
-pub async fn linger(spec: &RunSpec, listener: TcpListener, guard: Guard, end: End, mut farewell: Farewell) {
+pub async fn linger(
+    spec: &RunSpec,
+    listener: TcpListener,
+    guard: Guard,
+    end: SupervisedEnd,
+    mut farewell: TerminationSignals,
+) {
     let closing = CancellationToken::new();
     let late = tokio::spawn(rpc::turn_away(
         listener,
@@ -159,9 +165,11 @@ pub async fn linger(spec: &RunSpec, listener: TcpListener, guard: Guard, end: En
         closing.clone(),
     ));
     match &end {
-        End::Finished { digest } => tracing::info!(state = "finished", digest, exit_code = 0, "over"),
-        End::Stopped => tracing::info!(state = "stopped", exit_code = 0, "over"),
-        End::Failed { why, exit_code } => tracing::error!(state = "failed", why, exit_code, "over"),
+        SupervisedEnd::Finished { digest } => {
+            tracing::info!(state = "finished", digest, exit_code = 0, "over")
+        }
+        SupervisedEnd::Stopped => tracing::info!(state = "stopped", exit_code = 0, "over"),
+        SupervisedEnd::Failed { why, exit_code } => tracing::error!(state = "failed", why, exit_code, "over"),
     }
     farewell.said().await;
     closing.cancel();

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use indicatif::MultiProgress;
 use tracing::{Instrument, Span};
 use ulda_run::spec::{RecoveryConfig, RunConfig, RunSpec};
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, configuration, host, run_directory, say};
@@ -13,7 +13,7 @@ use super::conclusion::shown;
 use super::serve::prepare_and_serve;
 use crate::check::{Depth, of_problems};
 use crate::exit::{Exit, Stop};
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::JournalReader;
 use crate::observe::{LogTarget, start_logging};
 use crate::remote::{RemoteError, RemoteRun};
@@ -73,7 +73,7 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
 
 /// The run's place in its storage and what lies there, if it is a run.
 fn in_storage(config: &RunConfig) -> Result<Option<(RemoteRun, RunConfig)>, Stop> {
-    let Some(remote) = RemoteRun::of(config, &Counters::default()).map_err(remote_refused)? else {
+    let Some(remote) = RemoteRun::of(config, &StorageCounters::default()).map_err(remote_refused)? else {
         return Ok(None);
     };
     let there = remote.config().map_err(remote_refused)?;
@@ -116,7 +116,7 @@ fn workers_of_last_time(directory: &RunDirectory) -> u32 {
 fn is_finished(directory: &RunDirectory) -> bool {
     let history =
         JournalReader::open(&directory.journal_file()).and_then(|journal| History::read(directory, &journal));
-    history.is_ok_and(|history| matches!(history.standing, Standing::Finished { .. }))
+    history.is_ok_and(|history| matches!(history.standing, RunStanding::Finished { .. }))
 }
 
 /// What is wrong with a run directory, with the exit code that belongs to it.

@@ -6,7 +6,7 @@ use toml::Table;
 
 use super::comparison::ComparedSets;
 use super::{ComparedMethod, ComparedRun, MethodDifferences, MethodScores};
-use crate::config::{Difference, differences};
+use crate::config::{KeyDifference, differences};
 
 /// Keys shown of those in which two runs differ.
 const SHOWN: usize = 8;
@@ -145,7 +145,7 @@ fn adapts_alike(one: &ComparedRun, other: &ComparedRun) -> bool {
 }
 
 /// In what two runs differ besides seed, name, and where their inputs and files are.
-fn unexpected(one: &ComparedRun, other: &ComparedRun) -> Vec<Difference> {
+fn unexpected(one: &ComparedRun, other: &ComparedRun) -> Vec<KeyDifference> {
     let table =
         |run: &ComparedRun| Table::try_from(&run.config).expect("a resolved configuration is a TOML table");
     let mut config = one.config.clone();
@@ -161,7 +161,7 @@ fn unexpected(one: &ComparedRun, other: &ComparedRun) -> Vec<Difference> {
     found
 }
 
-fn mixed(label: &str, one: &ComparedRun, other: &ComparedRun, found: &[Difference]) -> Option<String> {
+fn mixed(label: &str, one: &ComparedRun, other: &ComparedRun, found: &[KeyDifference]) -> Option<String> {
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
     let mut keys: Vec<String> = found
         .iter()

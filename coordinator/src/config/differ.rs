@@ -7,13 +7,13 @@ use toml::{Table, Value};
 
 /// One key with both of its values; `None` where it is not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct KeyDifference {
     pub key: String,
     pub there: Option<String>,
     pub here: Option<String>,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for KeyDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
         write!(
@@ -28,14 +28,14 @@ impl fmt::Display for Difference {
 
 /// The keys whose values differ, in order of name.
 #[must_use]
-pub fn differences(there: &Table, here: &Table) -> Vec<Difference> {
+pub fn differences(there: &Table, here: &Table) -> Vec<KeyDifference> {
     let (there, here) = (flat(there), flat(here));
     let mut keys: Vec<&String> = there.keys().chain(here.keys()).collect();
     keys.sort();
     keys.dedup();
     keys.into_iter()
         .filter(|key| there.get(*key) != here.get(*key))
-        .map(|key| Difference {
+        .map(|key| KeyDifference {
             key: key.clone(),
             there: there.get(key).cloned(),
             here: here.get(key).cloned(),

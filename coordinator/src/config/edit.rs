@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use ulda_run::spec::url_scheme;
 
 use super::load::Problem;
-use super::schema::{Kind, Schema};
+use super::schema::{Schema, ValueKind};
 
 /// `a.b=c`, not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,9 +131,9 @@ fn parse_steps(key: &str) -> Vec<Step> {
         .collect()
 }
 
-fn read_value(kind: Kind, text: &str) -> Value {
+fn read_value(kind: ValueKind, text: &str) -> Value {
     let quoted = text.starts_with(['"', '\'']);
-    if matches!(kind, Kind::Text | Kind::Name | Kind::Word(_)) && !quoted {
+    if matches!(kind, ValueKind::Text | ValueKind::Name | ValueKind::Word(_)) && !quoted {
         return Value::String(text.to_owned());
     }
     let parsed = format!("value = {text}")

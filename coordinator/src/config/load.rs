@@ -115,15 +115,15 @@ pub enum LoadError {
     Read { path: PathBuf, source: io::Error },
     #[error(
         "configuration `{}` is not TOML\n{}\n  hint: `coordinator init -` shows how one is written",
-        path.display(), told.trim_end()
+        path.display(), reason.trim_end()
     )]
-    Syntax { path: PathBuf, told: String },
+    Syntax { path: PathBuf, reason: String },
     #[error("{0}")]
     Keys(Problems),
     #[error(
-        "configuration cannot be read: {told}\n  hint: compare it with the output of `coordinator init -`"
+        "configuration cannot be read: {reason}\n  hint: compare it with the output of `coordinator init -`"
     )]
-    Shape { told: String },
+    Shape { reason: String },
 }
 
 /// Merges the layers into a configuration whose paths are absolute.
@@ -169,7 +169,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
     let mut config: RunConfig = tree
         .try_into()
         .map_err(|cause: toml::de::Error| LoadError::Shape {
-            told: cause.message().to_owned(),
+            reason: cause.message().to_owned(),
         })?;
     config.rebase(&base);
     tidy_all(&mut config);
@@ -217,7 +217,7 @@ fn read(path: &Path) -> Result<Table, LoadError> {
     })?;
     text.parse().map_err(|cause: toml::de::Error| LoadError::Syntax {
         path: path.to_owned(),
-        told: cause.to_string(),
+        reason: cause.to_string(),
     })
 }
 

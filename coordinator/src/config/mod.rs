@@ -9,7 +9,7 @@ mod load;
 mod nearest;
 mod schema;
 
-pub use differ::{Difference, differences};
+pub use differ::{KeyDifference, differences};
 pub use edit::Edit;
 pub use load::{Layers, LoadError, Origin, Problem, Problems, load};
 pub use schema::Schema;

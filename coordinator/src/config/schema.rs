@@ -10,7 +10,7 @@ use super::nearest::nearest;
 
 /// What a key's value has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     Whole,
     Number,
     Text,
@@ -28,7 +28,7 @@ pub enum Kind {
     Section,
 }
 
-impl Kind {
+impl ValueKind {
     fn wanted(self) -> String {
         let wanted = match self {
             Self::Whole => "a whole number of 0 or more",
@@ -70,7 +70,7 @@ impl Kind {
 /// All keys of a run.toml by dotted path; items of lists under the list's own path.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    keys: BTreeMap<String, Kind>,
+    keys: BTreeMap<String, ValueKind>,
 }
 
 impl Schema {
@@ -120,26 +120,28 @@ impl Schema {
         for (key, value) in table {
             let path = join(prefix, key);
             let kind = match value {
-                Value::Integer(_) => Kind::Whole,
-                Value::Float(_) => Kind::Number,
-                Value::Boolean(_) => Kind::Switch,
-                Value::String(_) if key == "name" => Kind::Name,
-                Value::String(_) | Value::Datetime(_) => words_of(key).map_or(Kind::Text, Kind::Word),
+                Value::Integer(_) => ValueKind::Whole,
+                Value::Float(_) => ValueKind::Number,
+                Value::Boolean(_) => ValueKind::Switch,
+                Value::String(_) if key == "name" => ValueKind::Name,
+                Value::String(_) | Value::Datetime(_) => {
+                    words_of(key).map_or(ValueKind::Text, ValueKind::Word)
+                }
                 Value::Table(inner) => {
                     self.collect(&path, inner);
-                    Kind::Section
+                    ValueKind::Section
                 }
                 Value::Array(items) => match items.first() {
                     Some(Value::Table(inner)) => {
                         self.collect(&path, inner);
-                        Kind::List(if path == "domain" {
+                        ValueKind::List(if path == "domain" {
                             &["name", "prompt"]
                         } else {
                             &["name", "layout", "root"]
                         })
                     }
-                    Some(Value::String(_)) => Kind::Texts,
-                    _ => Kind::Size,
+                    Some(Value::String(_)) => ValueKind::Texts,
+                    _ => ValueKind::Size,
                 },
             };
             self.keys.insert(path, kind);
@@ -148,7 +150,7 @@ impl Schema {
 
     /// Every key that holds a value, sections left out.
     pub fn leaves(&self) -> impl Iterator<Item = &str> {
-        let leaf = |kind: &Kind| !matches!(kind, Kind::Section | Kind::List(_));
+        let leaf = |kind: &ValueKind| !matches!(kind, ValueKind::Section | ValueKind::List(_));
         self.keys
             .iter()
             .filter(move |(_, kind)| leaf(kind))
@@ -157,7 +159,7 @@ impl Schema {
 
     /// The kind of the key at `path`, whose list positions are left out.
     #[must_use]
-    pub fn kind(&self, path: &str) -> Option<Kind> {
+    pub fn kind(&self, path: &str) -> Option<ValueKind> {
         self.keys.get(path).copied()
     }
 
@@ -213,7 +215,7 @@ impl Schema {
         };
         if !kind.accepts(value) {
             let no_name = match (kind, value) {
-                (Kind::Name, Value::String(name)) => name.parse::<PathName>().err(),
+                (ValueKind::Name, Value::String(name)) => name.parse::<PathName>().err(),
                 _ => None,
             };
             let what = no_name.map_or_else(|| format!("is {}", describe(value)), |why| why.to_string());
@@ -221,14 +223,14 @@ impl Schema {
             return;
         }
         match (kind, value) {
-            (Kind::Section, Value::Table(inner)) => self.walk(plain, shown, inner, problems),
-            (Kind::List(required), Value::Array(items)) => {
+            (ValueKind::Section, Value::Table(inner)) => self.walk(plain, shown, inner, problems),
+            (ValueKind::List(required), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     let Value::Table(inner) = item else { continue };
                     let shown = format!("{shown}[{index}]");
                     self.walk(plain, &shown, inner, problems);
                     for name in required.iter().filter(|name| !inner.contains_key(**name)) {
-                        let kind = self.kind(&join(plain, name)).unwrap_or(Kind::Text);
+                        let kind = self.kind(&join(plain, name)).unwrap_or(ValueKind::Text);
                         let hint = format!("give {}", kind.wanted());
                         problems.push(Problem::new(&join(&shown, name), "is missing", hint));
                     }

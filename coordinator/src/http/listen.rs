@@ -28,20 +28,20 @@ pub enum HttpAddress {
 }
 
 impl FromStr for HttpAddress {
-    type Err = NotAnAddress;
+    type Err = NotAListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    fn from_str(text: &str) -> Result<Self, NotAListenAddress> {
         match text {
             "off" => Ok(Self::Off),
             "auto" => Ok(Self::Usual),
-            other => other.parse().map(Self::At).map_err(|_| NotAnAddress),
+            other => other.parse().map(Self::At).map_err(|_| NotAListenAddress),
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("give HOST:PORT such as 127.0.0.1:9464 or 0.0.0.0:9464, `auto` or `off`")]
-pub struct NotAnAddress;
+pub struct NotAListenAddress;
 
 /// Why the page cannot be served.
 #[derive(Debug, thiserror::Error)]

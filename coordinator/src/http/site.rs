@@ -9,7 +9,7 @@ use ulda_net::AdmissionCaps;
 
 use super::stop::Stopper;
 use crate::observe::Live;
-use crate::observe::metrics::Exposition;
+use crate::observe::metrics::RunExposition;
 use crate::observe::status_page::{self, PageError};
 use crate::run_directory::RunDirectory;
 use crate::status;
@@ -48,7 +48,7 @@ struct Scrapes {
 /// What only a run that is served has.
 #[derive(Debug)]
 struct Served {
-    exposition: Exposition,
+    exposition: RunExposition,
     live: watch::Receiver<Live>,
 }
 
@@ -63,7 +63,11 @@ struct Rendered {
 impl Site {
     /// A run that this coordinator serves.
     #[must_use]
-    pub fn of_served(directory: RunDirectory, exposition: Exposition, live: watch::Receiver<Live>) -> Self {
+    pub fn of_served(
+        directory: RunDirectory,
+        exposition: RunExposition,
+        live: watch::Receiver<Live>,
+    ) -> Self {
         Self::new(directory, Some(Served { exposition, live }))
     }
 
@@ -115,7 +119,7 @@ impl Site {
         self.served.is_some()
     }
 
-    pub(super) fn exposition(&self) -> Option<&Exposition> {
+    pub(super) fn exposition(&self) -> Option<&RunExposition> {
         self.served.as_ref().map(|served| &served.exposition)
     }
 

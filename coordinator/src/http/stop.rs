@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use ulda_credentials::{Strangers, TokenDigest};
 
 use super::site::Site;
-use crate::run::Bell;
+use crate::run::StopHandle;
 
 /// Before a wrong token is answered, one after the other.
 const PENALTY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const PENDING: usize = 8;
 #[derive(Debug)]
 pub struct Stopper {
     token: TokenDigest,
-    bell: Bell,
+    bell: StopHandle,
     strangers: Strangers,
     rung: AtomicBool,
     waiting: Semaphore,
@@ -54,7 +54,7 @@ enum Refusal {
 
 impl Stopper {
     #[must_use]
-    pub fn new(token: TokenDigest, bell: Bell, strangers: Strangers) -> Self {
+    pub fn new(token: TokenDigest, bell: StopHandle, strangers: Strangers) -> Self {
         Self {
             token,
             bell,
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn only_this_page_and_programs_of_this_host_may_ask() {
         let token = ulda_credentials::Token::draw().unwrap();
-        let (bell, _rung) = Bell::new();
+        let (bell, _rung) = StopHandle::new();
         let stopper = Stopper::new(token.digest(), bell, Strangers::default());
         let here = SocketAddr::from(([127, 0, 0, 1], 5));
         let right = format!("Bearer {}", token.reveal());

@@ -11,8 +11,8 @@ use super::writer::JournalError;
 pub enum Unsound {
     #[error(transparent)]
     Read(#[from] JournalError),
-    #[error("record {record} is no record: {told}")]
-    Unknown { record: usize, told: String },
+    #[error("record {record} is no record: {reason}")]
+    Unknown { record: usize, reason: String },
     #[error(transparent)]
     Flaw(#[from] Flaw),
     #[error(
@@ -53,7 +53,7 @@ pub fn audit_journal(journal: &JournalReader) -> Result<Sound, Unsound> {
         let record = index + 1;
         let read: Record = serde_json::from_str(&row.json).map_err(|error| Unsound::Unknown {
             record,
-            told: error.to_string(),
+            reason: error.to_string(),
         })?;
         records.push(read);
     }

@@ -28,7 +28,7 @@ pub type Place = Cursor;
 
 /// One row.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Entry {
+pub enum JournalEntry {
     /// A record of the run's state machine, as JSON.
     Record {
         json: String,

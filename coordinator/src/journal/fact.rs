@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::ids::Slot;
 
-use super::entry::Entry;
+use super::entry::JournalEntry;
 
 /// The CLIP weights that the workers loaded.
 const CLIP: &str = "clip weights";
@@ -25,8 +25,8 @@ pub fn slot_of_metrics(key: &str) -> Option<Slot> {
 
 /// Notes which CLIP weights the run stands on.
 #[must_use]
-pub fn clip_fact(clip: &ClipOrigin) -> Entry {
-    Entry::Fact {
+pub fn clip_fact(clip: &ClipOrigin) -> JournalEntry {
+    JournalEntry::Fact {
         key: CLIP.into(),
         value: serde_json::to_string(clip).expect("plain fields have a JSON form"),
     }

@@ -13,7 +13,7 @@ mod style;
 mod writer;
 
 pub use audit::{Sound, Unsound, audit_journal, taken_up_digest, taken_up_fact};
-pub use entry::{Entry, Level, Place};
+pub use entry::{JournalEntry, Level, Place};
 pub use fact::{clip_fact, clip_of, metrics_key, slot_of_metrics};
 pub use reader::{
     CheckpointRow, EvaluationRow, EventRow, JournalReader, MeasurementRow, MetricPoint, PhaseRow, ProcessRow,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::entry::Entry;
+use super::entry::JournalEntry;
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_writing};
 use super::wall_millis;
 use crate::disk_space::DiskSpace;
@@ -97,7 +97,7 @@ fn wants_space(path: &Path, error: &rusqlite::Error) -> bool {
 #[derive(Debug)]
 struct Noted {
     at: i64,
-    entry: Entry,
+    entry: JournalEntry,
 }
 
 struct Batch {
@@ -164,7 +164,7 @@ impl Journal {
     }
 
     /// Remembers an entry for the next commit.
-    pub fn note(&mut self, entry: Entry) {
+    pub fn note(&mut self, entry: JournalEntry) {
         self.noted.push(Noted {
             at: wall_millis(),
             entry,
@@ -268,7 +268,7 @@ fn claim(transaction: &Transaction<'_>, ours: u64) -> Result<(), Unwritten> {
         let value = ours.to_string();
         write_entry(
             transaction,
-            &Entry::Fact {
+            &JournalEntry::Fact {
                 key: TERM_FACT.into(),
                 value,
             },
@@ -278,17 +278,19 @@ fn claim(transaction: &Transaction<'_>, ours: u64) -> Result<(), Unwritten> {
     Ok(())
 }
 
-fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlite::Result<()> {
+fn write_entry(transaction: &Transaction<'_>, entry: &JournalEntry, at: i64) -> rusqlite::Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         transaction.prepare_cached(sql)?.execute(values).map(|_| ())
     };
     match entry {
-        Entry::Record { json } => run("INSERT INTO records (at, json) VALUES (?, ?)", params![at, json]),
-        Entry::Metric { place, name, value } => run(
+        JournalEntry::Record { json } => {
+            run("INSERT INTO records (at, json) VALUES (?, ?)", params![at, json])
+        }
+        JournalEntry::Metric { place, name, value } => run(
             "INSERT OR REPLACE INTO metrics (name, stage, step, value, at) VALUES (?, ?, ?, ?, ?)",
             params![name, place.stage.name(), signed(place.step), finite(*value), at],
         ),
-        Entry::Phase {
+        JournalEntry::Phase {
             stage,
             slot,
             name,
@@ -298,7 +300,7 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
              ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
             params![stage.name(), slot, name, finite(*amount).unwrap_or(0.0)],
         ),
-        Entry::Checkpoint {
+        JournalEntry::Checkpoint {
             path,
             place,
             digest,
@@ -314,7 +316,7 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
                 at
             ],
         ),
-        Entry::Evaluation {
+        JournalEntry::Evaluation {
             model,
             set,
             place,
@@ -341,7 +343,7 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
                 ],
             )
         }
-        Entry::StageDone {
+        JournalEntry::StageDone {
             stage,
             seconds,
             digest,
@@ -349,11 +351,11 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
             "INSERT OR REPLACE INTO stages (stage, seconds, digest, at) VALUES (?, ?, ?, ?)",
             params![stage.name(), seconds, digest, at],
         ),
-        Entry::Event { level, slot, text } => run(
+        JournalEntry::Event { level, slot, text } => run(
             "INSERT INTO events (at, level, slot, text) VALUES (?, ?, ?, ?)",
             params![at, level.name(), slot, text],
         ),
-        Entry::Process {
+        JournalEntry::Process {
             slot,
             attempt,
             process_id,
@@ -362,8 +364,8 @@ fn write_entry(transaction: &Transaction<'_>, entry: &Entry, at: i64) -> rusqlit
             "INSERT OR REPLACE INTO processes (slot, attempt, process_id, started_ticks, at) VALUES (?, ?, ?, ?, ?)",
             params![slot, attempt, process_id, signed(*started_ticks), at],
         ),
-        Entry::ProcessGone { slot } => run("DELETE FROM processes WHERE slot = ?", params![slot]),
-        Entry::Fact { key, value } => run(
+        JournalEntry::ProcessGone { slot } => run("DELETE FROM processes WHERE slot = ?", params![slot]),
+        JournalEntry::Fact { key, value } => run(
             "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)",
             params![key, value],
         ),

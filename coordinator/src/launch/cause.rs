@@ -11,7 +11,7 @@ const LINES_WITHOUT_ERROR: usize = 5;
 
 /// What a dead worker left behind for a person to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirstCause {
+pub struct WorkerDeath {
     pub slot: u32,
     /// How the process ended.
     pub exit: String,
@@ -20,7 +20,7 @@ pub struct FirstCause {
     pub log: PathBuf,
 }
 
-impl fmt::Display for FirstCause {
+impl fmt::Display for WorkerDeath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker in slot {} ended with {}", self.slot, self.exit)?;
         for line in &self.lines {
@@ -32,9 +32,9 @@ impl fmt::Display for FirstCause {
 
 /// Reads what the worker of `slot` wrote from byte `from` on. A log that cannot be read gives no lines.
 #[must_use]
-pub fn first_cause(slot: u32, exit: String, log: &Path, from: u64) -> FirstCause {
+pub fn first_cause(slot: u32, exit: String, log: &Path, from: u64) -> WorkerDeath {
     let text = tail(log, from).unwrap_or_default();
-    FirstCause {
+    WorkerDeath {
         slot,
         exit,
         lines: telling_lines(&text),

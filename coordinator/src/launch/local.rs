@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::cause::{FirstCause, first_cause};
+use super::cause::{WorkerDeath, first_cause};
 use super::process::{ProcessExit, ProcessIdentity};
 
 /// How often an adopted process, which is not our child, is looked at.
@@ -61,12 +61,12 @@ pub struct Started {
 
 /// A process that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct EndedProcess {
     pub slot: u32,
     pub attempt: u32,
     pub process_id: u32,
     pub exit: ProcessExit,
-    pub cause: FirstCause,
+    pub cause: WorkerDeath,
 }
 
 #[derive(Debug)]
@@ -78,13 +78,13 @@ struct Running {
 #[derive(Debug)]
 pub struct LocalLauncher {
     running: BTreeMap<u32, Running>,
-    ended: mpsc::Sender<Outcome>,
+    ended: mpsc::Sender<EndedProcess>,
 }
 
 impl LocalLauncher {
     /// Ends of processes are told to `ended`; the owner passes each on to [`LocalLauncher::forget`].
     #[must_use]
-    pub fn new(ended: mpsc::Sender<Outcome>) -> Self {
+    pub fn new(ended: mpsc::Sender<EndedProcess>) -> Self {
         Self {
             running: BTreeMap::new(),
             ended,
@@ -141,7 +141,7 @@ impl LocalLauncher {
             let cause = first_cause(slot, exit.to_string(), &path, from);
             // Nobody listens once the coordinator has left.
             let _ = ended
-                .send(Outcome {
+                .send(EndedProcess {
                     slot,
                     attempt,
                     process_id,
@@ -176,7 +176,7 @@ impl LocalLauncher {
             let exit = ProcessExit::Unseen;
             let cause = first_cause(slot, exit.to_string(), &path, 0);
             let _ = ended
-                .send(Outcome {
+                .send(EndedProcess {
                     slot,
                     attempt,
                     process_id: identity.process_id,
@@ -189,7 +189,7 @@ impl LocalLauncher {
     }
 
     /// The process of an outcome is gone. Returns whether it was the one its slot runs now.
-    pub fn forget(&mut self, outcome: &Outcome) -> bool {
+    pub fn forget(&mut self, outcome: &EndedProcess) -> bool {
         let current = self
             .running
             .get(&outcome.slot)

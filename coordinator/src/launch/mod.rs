@@ -4,6 +4,6 @@ mod cause;
 mod local;
 mod process;
 
-pub use cause::{FirstCause, first_cause};
-pub use local::{Command, LaunchError, LocalLauncher, Outcome, Started};
+pub use cause::{WorkerDeath, first_cause};
+pub use local::{Command, EndedProcess, LaunchError, LocalLauncher, Started};
 pub use process::{ProcessExit, ProcessIdentity};

@@ -26,7 +26,7 @@ pub struct KeepError {
 
 /// Lines of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct LogBatch {
     pub worker: WorkerId,
     pub slot: Slot,
     /// Grows by one with each batch of a worker, from 1.
@@ -59,7 +59,7 @@ impl LogKeeper {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn keep(&self, batch: &Batch) -> Result<(), KeepError> {
+    pub fn keep(&self, batch: &LogBatch) -> Result<(), KeepError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written
             .get(&batch.worker)
@@ -87,7 +87,7 @@ impl LogKeeper {
     }
 }
 
-fn text_of(batch: &Batch) -> String {
+fn text_of(batch: &LogBatch) -> String {
     let mut text = String::new();
     if batch.dropped > 0 {
         let dropped = batch.dropped;
@@ -110,8 +110,8 @@ fn text_of(batch: &Batch) -> String {
 mod tests {
     use super::*;
 
-    fn batch(number: u64, lines: &[&str], dropped: u64) -> Batch {
-        Batch {
+    fn batch(number: u64, lines: &[&str], dropped: u64) -> LogBatch {
+        LogBatch {
             worker: WorkerId(7),
             slot: Slot(2),
             number,

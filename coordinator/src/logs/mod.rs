@@ -8,6 +8,6 @@ mod keeper;
 mod line;
 mod reader;
 
-pub use keeper::{Batch, KeepError, LogKeeper};
+pub use keeper::{KeepError, LogBatch, LogKeeper};
 pub use line::{LogLevel, LogLine};
 pub use reader::{LogReader, Selection};

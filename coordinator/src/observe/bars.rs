@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use ulda_machine::Verdict;
 use ulda_run::stage::{Course, Stage};
 
-use super::progress::{Progress, duration_text};
+use super::progress::{RunProgress, duration_text};
 use super::score_table::percent;
 use crate::run::{Audience, News};
 
@@ -20,7 +20,7 @@ pub struct Bars {
     all: MultiProgress,
     bar: Option<ProgressBar>,
     stage: Option<Stage>,
-    progress: Progress,
+    progress: RunProgress,
 }
 
 impl Bars {
@@ -31,7 +31,7 @@ impl Bars {
             all,
             bar: None,
             stage: None,
-            progress: Progress::new(course),
+            progress: RunProgress::new(course),
         }
     }
 

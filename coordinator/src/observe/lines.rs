@@ -6,23 +6,23 @@ use tokio::time::Instant;
 use ulda_machine::Verdict;
 use ulda_run::stage::Course;
 
-use super::progress::Progress;
+use super::progress::RunProgress;
 use crate::run::{Audience, News};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells a run's news as log events.
 #[derive(Debug)]
-pub struct Lines {
-    progress: Progress,
+pub struct LogReporter {
+    progress: RunProgress,
     told: Option<Instant>,
 }
 
-impl Lines {
+impl LogReporter {
     #[must_use]
     pub fn new(course: Course) -> Self {
         Self {
-            progress: Progress::new(course),
+            progress: RunProgress::new(course),
             told: None,
         }
     }
@@ -62,7 +62,7 @@ impl Lines {
     }
 }
 
-impl Audience for Lines {
+impl Audience for LogReporter {
     fn hear(&mut self, news: &News) {
         let now = Instant::now();
         match news {
@@ -224,7 +224,7 @@ mod tests {
             (3, measured(&[], "iteration 1 of 3")),
         ];
         let lines = logged(|| {
-            let mut lines = Lines::new(Course::new([StageLength {
+            let mut lines = LogReporter::new(Course::new([StageLength {
                 stage: Stage::Simulate,
                 steps: 9,
             }]));

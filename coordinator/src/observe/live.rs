@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use ulda_machine::Snapshot;
 use ulda_run::stage::{Course, Cursor, Stage};
 
-use super::progress::Progress;
+use super::progress::RunProgress;
 use crate::rpc::Measures;
 use crate::run::{Audience, News};
 
@@ -145,7 +145,7 @@ impl Live {
 #[derive(Debug)]
 pub struct LiveRecorder {
     live: watch::Sender<Live>,
-    progress: Progress,
+    progress: RunProgress,
 }
 
 impl LiveRecorder {
@@ -153,7 +153,7 @@ impl LiveRecorder {
     #[must_use]
     pub fn new(course: Course) -> (Self, watch::Receiver<Live>) {
         let (live, read) = watch::channel(Live::default());
-        let progress = Progress::new(course);
+        let progress = RunProgress::new(course);
         (Self { live, progress }, read)
     }
 }

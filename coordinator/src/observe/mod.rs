@@ -15,10 +15,10 @@ pub mod tensorboard;
 mod traces;
 
 pub use bars::Bars;
-pub use lines::Lines;
+pub use lines::LogReporter;
 pub use live::{Live, LiveRecorder, RankLive};
 pub use log::{LogFormat, LogTarget, start_logging};
-pub use progress::{Progress, duration_text};
+pub use progress::{RunProgress, duration_text};
 pub(crate) use score_table::{difference, frame, percent};
 pub use score_table::{overview_table, score_table};
 pub use traces::Traces;

@@ -15,7 +15,7 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// The state of a run's progress.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct RunProgress {
     course: Course,
     pub stage: Option<Stage>,
     pub steps_done: u64,
@@ -38,7 +38,7 @@ struct Seen {
     images: u64,
 }
 
-impl Progress {
+impl RunProgress {
     #[must_use]
     pub fn new(course: Course) -> Self {
         Self {
@@ -166,7 +166,7 @@ mod tests {
                 steps: 100,
             },
         ]);
-        let mut progress = Progress::new(course);
+        let mut progress = RunProgress::new(course);
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let told = Measures {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn losses_are_those_of_one_step() {
-        let mut progress = Progress::new(Course::new([StageLength {
+        let mut progress = RunProgress::new(Course::new([StageLength {
             stage: Stage::Adapt,
             steps: 10,
         }]));
@@ -215,7 +215,7 @@ mod tests {
                 .collect(),
             ..Measures::default()
         };
-        let known = |progress: &Progress| {
+        let known = |progress: &RunProgress| {
             let terms: Vec<(String, f64)> = progress.losses.clone().into_iter().collect();
             (progress.steps_done, progress.losses_of, terms)
         };

@@ -12,7 +12,7 @@ use ulda_run::style_health::StyleHealth;
 
 use super::ReportError;
 use super::manifest::{FinalManifest, clip_origin};
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow, styles_of};
 use crate::run_directory::RunDirectory;
 
@@ -30,7 +30,7 @@ const PHASES: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
 #[derive(Clone, Debug, Serialize)]
 pub struct ReportData {
     pub run: String,
-    pub standing: Standing,
+    pub standing: RunStanding,
     /// The CLIP weights that the scores stand on.
     pub clip: ClipOrigin,
     pub began_at: Option<i64>,
@@ -47,7 +47,7 @@ pub struct ReportData {
     pub style_health: Vec<DomainStyles>,
     pub curves: BTreeMap<Stage, BTreeMap<String, Vec<MetricPoint>>>,
     pub stages: Vec<StageTime>,
-    pub examples: Vec<Example>,
+    pub examples: Vec<ExampleStrip>,
     pub shards: u32,
     pub workers: Option<String>,
     /// What identifies the run's inputs and outputs, by name.
@@ -165,7 +165,7 @@ pub struct PhaseTime {
 
 /// A picture made by the worker: the panels of [`ReportData::panels`] side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Example {
+pub struct ExampleStrip {
     pub set: String,
     pub file: PathBuf,
 }
@@ -332,14 +332,14 @@ fn stage_times(lengths: &[(Stage, u64)], done: &[StageRow], phases: &[PhaseRow])
         .collect()
 }
 
-fn examples(folder: &Path, names: &[&PathName]) -> Vec<Example> {
+fn examples(folder: &Path, names: &[&PathName]) -> Vec<ExampleStrip> {
     let mut examples = Vec::new();
     for name in names {
         let entries = std::fs::read_dir(folder.join(name)).into_iter().flatten();
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "png"));
         files.sort();
-        examples.extend(files.into_iter().map(|file| Example {
+        examples.extend(files.into_iter().map(|file| ExampleStrip {
             set: name.to_string(),
             file,
         }));
@@ -349,11 +349,11 @@ fn examples(folder: &Path, names: &[&PathName]) -> Vec<Example> {
 
 fn digests(
     manifest: &FinalManifest,
-    standing: &Standing,
+    standing: &RunStanding,
     facts: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let mut digests = BTreeMap::new();
-    if let Standing::Finished { digest } = standing {
+    if let RunStanding::Finished { digest } = standing {
         digests.insert("final state".to_owned(), digest.clone());
     }
     for (name, digest) in [

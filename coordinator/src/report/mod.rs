@@ -16,8 +16,8 @@ use std::path::PathBuf;
 pub(crate) use civil::{date_text, rfc3339_text};
 pub(crate) use clip_note::{clip_banner, clip_note};
 pub use gather::{
-    DomainStyles, Example, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean, Validation,
-    gather,
+    DomainStyles, ExampleStrip, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean,
+    Validation, gather,
 };
 pub(crate) use gather::{SOURCE_ONLY, set_scores};
 pub use html::render;

@@ -14,14 +14,14 @@ use ulda_run::ids::WorkerId;
 
 use super::bounds::{self, Bounds};
 use super::refusal::Refusal;
-use super::service::Door;
-use super::wire::{Ask, Attachment, Fact, StreamEnd};
+use super::service::WorkerService;
+use super::wire::{Ask, Attachment, ReceivedFact, StreamEnd};
 
 /// Directives a worker has not read yet; more mean that it is stuck.
 const UNREAD_DIRECTIVES: usize = 64;
 
 /// What a stream needs to know of its surroundings.
-pub(super) struct Stage {
+pub(super) struct AttendContext {
     pub attachment: Attachment,
     pub asks: mpsc::Sender<Ask>,
     pub closing: CancellationToken,
@@ -34,8 +34,8 @@ pub(super) struct Stage {
 
 /// Lets the worker in and pumps its messages to the owner until the stream ends.
 pub(super) async fn open(
-    door: &Door,
-    stage: Stage,
+    door: &WorkerService,
+    stage: AttendContext,
     mut messages: Streaming<v1::Attendance>,
     tasks: &TaskTracker,
 ) -> Result<impl tokio_stream::Stream<Item = Result<v1::Directive, Status>> + use<>, Refusal> {
@@ -50,13 +50,13 @@ pub(super) async fn open(
         Some(Err(status)) => {
             return Err(Refusal::Malformed {
                 field: "attendance",
-                told: status.message().to_owned(),
+                reason: status.message().to_owned(),
             });
         }
         None => {
             return Err(Refusal::Malformed {
                 field: "attendance",
-                told: "ended before its first message".into(),
+                reason: "ended before its first message".into(),
             });
         }
     };
@@ -83,7 +83,7 @@ pub(super) async fn open(
 }
 
 async fn pump(
-    stage: Stage,
+    stage: AttendContext,
     worker: WorkerId,
     first: v1::Attendance,
     mut messages: Streaming<v1::Attendance>,
@@ -114,7 +114,7 @@ async fn pump(
         };
         let Some(fact) = message.fact else { continue };
         let heard = bounds::generation(message.generation)
-            .and_then(|generation| Ok((generation, Fact::from_wire(fact, &stage.bounds)?)));
+            .and_then(|generation| Ok((generation, ReceivedFact::from_wire(fact, &stage.bounds)?)));
         match heard {
             Ok((generation, fact)) => {
                 let ask = Ask::Attended {

@@ -87,9 +87,9 @@ impl Bounds {
     }
 }
 
-fn malformed(field: &'static str, told: impl Into<String>) -> Refusal {
-    let told = told.into();
-    Refusal::Malformed { field, told }
+fn malformed(field: &'static str, reason: impl Into<String>) -> Refusal {
+    let told = reason.into();
+    Refusal::Malformed { field, reason: told }
 }
 
 fn at_most<T: PartialOrd + std::fmt::Display>(field: &'static str, value: T, most: T) -> Result<T, Refusal> {

@@ -56,7 +56,7 @@ impl Caller {
 
 /// A connection that was let in.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct AcceptedConnection {
     caller: Caller,
     wire: Wire,
     /// Until its caller is authenticated.
@@ -81,7 +81,7 @@ pub(super) fn incoming(
     listener: TcpListener,
     guard: Guard,
     closing: CancellationToken,
-) -> ReceiverStream<io::Result<Connection>> {
+) -> ReceiverStream<io::Result<AcceptedConnection>> {
     let admission = Admission::new("control plane", AdmissionCaps::of_process());
     let (let_in, connections) = mpsc::channel(admission.caps().total);
     tokio::spawn(accept_all(listener, guard, admission, closing, let_in));
@@ -93,7 +93,7 @@ async fn accept_all(
     guard: Guard,
     admission: Admission,
     closing: CancellationToken,
-    let_in: mpsc::Sender<io::Result<Connection>>,
+    let_in: mpsc::Sender<io::Result<AcceptedConnection>>,
 ) {
     loop {
         let (stream, address) = tokio::select! {
@@ -125,7 +125,7 @@ async fn introduce(
     caller: Caller,
     evicted: CancellationToken,
     guard: Guard,
-    let_in: mpsc::Sender<io::Result<Connection>>,
+    let_in: mpsc::Sender<io::Result<AcceptedConnection>>,
 ) {
     let deadline = Instant::now() + FIRST_CALL;
     let shaken = tokio::select! {
@@ -140,7 +140,7 @@ async fn introduce(
                 evicted: Box::pin(evicted.cancelled_owned()),
                 deadline: Box::pin(sleep_until(deadline)),
             });
-            let connection = Connection {
+            let connection = AcceptedConnection {
                 caller,
                 wire,
                 probation,
@@ -176,7 +176,7 @@ async fn shake_hands(stream: TcpStream, guard: &Guard) -> Result<Wire, String> {
     }
 }
 
-impl Connected for Connection {
+impl Connected for AcceptedConnection {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
@@ -184,7 +184,7 @@ impl Connected for Connection {
     }
 }
 
-impl Connection {
+impl AcceptedConnection {
     /// Whether the connection has to end, because its caller has not shown the run's token. Asked in reads and writes: a
     /// peer that takes in nothing keeps HTTP/2 from reading.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -197,7 +197,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AcceptedConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let connection = self.get_mut();
         if connection.is_over(cx) {
@@ -210,7 +210,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AcceptedConnection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let connection = self.get_mut();
         if connection.is_over(cx) {

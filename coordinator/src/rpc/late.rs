@@ -11,7 +11,7 @@ use ulda_run::spec::RunSpec;
 
 use super::guard::Guard;
 use super::refusal::Refusal;
-use super::service::{CLOSE_DEADLINE, Door, ServeError, bind, serve};
+use super::service::{CLOSE_DEADLINE, ServeError, WorkerService, bind, serve};
 use super::wire::Ask;
 
 const UNHEARD_CALLS: usize = 64;
@@ -47,7 +47,7 @@ pub async fn turn_away(
     closing: CancellationToken,
 ) -> Result<(), ServeError> {
     let (asks, mut inbox) = mpsc::channel(UNHEARD_CALLS);
-    let door = Door::new(&spec, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
+    let door = WorkerService::new(&spec, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
     let answering = tokio::spawn(async move {
         while let Some(ask) = inbox.recv().await {
             answer(ask, &refusal);

@@ -8,12 +8,12 @@ use ulda_run::ids::{Slot, WorkerId};
 
 use super::bounds;
 use super::refusal::Refusal;
-use crate::logs::{Batch, LogKeeper};
+use crate::logs::{LogBatch, LogKeeper};
 
 /// Longest wait for a batch of lines to be on disk.
 const KEEP_DEADLINE: Duration = Duration::from_secs(10);
 
-impl Batch {
+impl LogBatch {
     pub(super) fn from_wire(slot: Slot, request: v1::LogRequest) -> Result<Self, Refusal> {
         Ok(Self {
             worker: WorkerId(request.worker),
@@ -25,15 +25,15 @@ impl Batch {
     }
 }
 
-pub(super) async fn keep_log(keeper: Arc<LogKeeper>, batch: Batch) -> Result<(), Refusal> {
+pub(super) async fn keep_log(keeper: Arc<LogKeeper>, batch: LogBatch) -> Result<(), Refusal> {
     let kept = tokio::task::spawn_blocking(move || keeper.keep(&batch));
     match tokio::time::timeout(KEEP_DEADLINE, kept).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(cause))) => Err(Refusal::NotKept {
-            told: crate::with_causes(&cause),
+            reason: crate::with_causes(&cause),
         }),
         Ok(Err(cause)) => Err(Refusal::NotKept {
-            told: cause.to_string(),
+            reason: cause.to_string(),
         }),
         Err(_) => Err(Refusal::Late {
             what: "Log",

@@ -17,9 +17,10 @@ mod wire;
 pub use guard::Guard;
 pub use late::{bind_again, turn_away};
 pub use refusal::Refusal;
-pub use service::{CLOSE_DEADLINE, Door, ServeError, bind, serve};
+pub use service::{CLOSE_DEADLINE, ServeError, WorkerService, bind, serve};
 pub use wire::{
-    Ask, Attachment, Fact, Introduction, Measured, Measures, Notice, StreamEnd, Welcome, directive_to_wire,
+    Ask, Attachment, JoiningWorker, Measured, Measures, Notice, ReceivedFact, StreamEnd, Welcome,
+    directive_to_wire,
 };
 
 /// What a worker of another build is refused for.

@@ -25,8 +25,8 @@ pub enum Refusal {
     Exposed { data_address: String },
     #[error("worker {worker} is not known here; hint: join again")]
     UnknownWorker { worker: u64 },
-    #[error("{told}")]
-    Machine { told: String },
+    #[error("{reason}")]
+    Machine { reason: String },
     #[error("the run is ending")]
     Ending,
     #[error("{why}")]
@@ -35,10 +35,10 @@ pub enum Refusal {
     Superseded { ours: u64, theirs: u64 },
     #[error("this coordinator keeps no log of its workers: they write their own files")]
     NoLog,
-    #[error("log lines were not kept: {told}")]
-    NotKept { told: String },
-    #[error("field `{field}` {told}")]
-    Malformed { field: &'static str, told: String },
+    #[error("log lines were not kept: {reason}")]
+    NotKept { reason: String },
+    #[error("field `{field}` {reason}")]
+    Malformed { field: &'static str, reason: String },
     #[error("worker waited {} s for the coordinator to answer {what}", waited.as_secs())]
     Late { what: &'static str, waited: Duration },
     #[error("coordinator waited {} s for the worker's {what}", waited.as_secs_f64())]

@@ -19,14 +19,14 @@ use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 use ulda_run::spec::RunSpec;
 
 use super::VERSION;
-use super::attend::{self, Stage};
+use super::attend::{self, AttendContext};
 use super::bounds::{self, Bounds};
 use super::guard::Guard;
 use super::incoming::incoming;
 use super::logs::keep_log;
 use super::refusal::Refusal;
-use super::wire::{Ask, Attachment, Introduction, Notice};
-use crate::logs::{Batch, LogKeeper};
+use super::wire::{Ask, Attachment, JoiningWorker, Notice};
+use crate::logs::{LogBatch, LogKeeper};
 
 /// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
@@ -60,7 +60,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// What the workers' calls meet: hands each to the owner of the run.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct WorkerService {
     run: Arc<str>,
     bounds: Arc<Bounds>,
     term: u64,
@@ -74,7 +74,7 @@ pub struct Door {
     logs: Option<Arc<LogKeeper>>,
 }
 
-impl Door {
+impl WorkerService {
     /// `term` is the number of the coordinator of the run `spec`, `silence` the longest wait for a worker's first message on its
     /// attend stream.
     #[must_use]
@@ -160,7 +160,7 @@ impl Door {
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(listener: TcpListener, door: Door, guard: Guard) -> Result<(), ServeError> {
+pub async fn serve(listener: TcpListener, door: WorkerService, guard: Guard) -> Result<(), ServeError> {
     let closing = door.closing.clone();
     let connections = incoming(listener, guard.clone(), closing.clone());
     tonic::transport::Server::builder()
@@ -173,13 +173,13 @@ pub async fn serve(listener: TcpListener, door: Door, guard: Guard) -> Result<()
 }
 
 #[tonic::async_trait]
-impl Coordinator for Door {
+impl Coordinator for WorkerService {
     type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::Directive, Status>> + Send>>;
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         let request = request.into_inner();
         self.admit(&request)?;
-        let who = Introduction::try_from(request)?;
+        let who = JoiningWorker::try_from(request)?;
         let welcome = self.answered("Join", |reply| Ask::Join { who, reply }).await?;
         Ok(Response::new(welcome.into()))
     }
@@ -189,7 +189,7 @@ impl Coordinator for Door {
         request: Request<Streaming<v1::Attendance>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let attachment = Attachment(self.attachments.fetch_add(1, Ordering::Relaxed));
-        let stage = Stage {
+        let stage = AttendContext {
             attachment,
             asks: self.asks.clone(),
             closing: self.closing.clone(),
@@ -205,7 +205,7 @@ impl Coordinator for Door {
         let request = request.into_inner();
         let fact = request.fact.ok_or(Refusal::Malformed {
             field: "fact",
-            told: "is missing".into(),
+            reason: "is missing".into(),
         })?;
         bounds::generation(request.generation)?;
         let notice = Notice::from_wire(fact, &self.bounds)?;
@@ -224,7 +224,7 @@ impl Coordinator for Door {
         let request = request.into_inner();
         let worker = ulda_run::ids::WorkerId(request.worker);
         let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
-        keep_log(keeper, Batch::from_wire(slot, request)?).await?;
+        keep_log(keeper, LogBatch::from_wire(slot, request)?).await?;
         Ok(Response::new(v1::LogReply {}))
     }
 }

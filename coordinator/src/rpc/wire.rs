@@ -20,7 +20,7 @@ pub struct Attachment(pub u64);
 
 /// A worker that asks to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Introduction {
+pub struct JoiningWorker {
     pub slot: Slot,
     pub data_address: String,
     pub device: String,
@@ -63,7 +63,7 @@ pub struct Measured {
 
 /// What an attend stream said.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fact {
+pub enum ReceivedFact {
     Heartbeat,
     /// Weights and data are loaded; the worker can take orders.
     Ready {
@@ -132,7 +132,7 @@ pub enum StreamEnd {
 #[derive(Debug)]
 pub enum Ask {
     Join {
-        who: Introduction,
+        who: JoiningWorker,
         reply: oneshot::Sender<Result<Welcome, Refusal>>,
     },
     Attend {
@@ -147,7 +147,7 @@ pub enum Ask {
         worker: WorkerId,
         attachment: Attachment,
         generation: Generation,
-        fact: Fact,
+        fact: ReceivedFact,
     },
     Detached {
         worker: WorkerId,
@@ -196,7 +196,7 @@ fn storage_count(storage: v1::Storage) -> Result<StorageCount, Refusal> {
     Ok(count)
 }
 
-impl TryFrom<v1::JoinRequest> for Introduction {
+impl TryFrom<v1::JoinRequest> for JoiningWorker {
     type Error = Refusal;
 
     fn try_from(request: v1::JoinRequest) -> Result<Self, Refusal> {
@@ -226,7 +226,7 @@ impl Measures {
     }
 }
 
-impl Fact {
+impl ReceivedFact {
     pub(super) fn from_wire(fact: v1::attendance::Fact, bounds: &Bounds) -> Result<Self, Refusal> {
         use v1::attendance::Fact as Wire;
         Ok(match fact {

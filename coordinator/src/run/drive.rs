@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use ulda_machine::{
-    Asker, Effect, Event, ExitKind, Machine, Outcome, Record, Stopping, Tick, Ticket, Verdict,
+    Asker, Effect, ExitKind, Machine, MachineEvent, Record, RunOutcome, Stopping, Tick, Ticket, Verdict,
 };
 use ulda_run::ids::{Slot, WorkerId};
 use ulda_run::stage::Course;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 
 use super::news::{Audience, News, StorageClient};
 use super::streams::{Sent, Streams};
 use super::training_command::{WorkerLaunch, worker_command};
-use crate::journal::{Entry, Journal, JournalError, Level};
-use crate::launch::{self, FirstCause, LocalLauncher, ProcessExit};
+use crate::journal::{Journal, JournalEntry, JournalError, Level};
+use crate::launch::{self, LocalLauncher, ProcessExit, WorkerDeath};
 use crate::rpc::{Refusal, Welcome};
 use crate::with_causes;
 
@@ -84,7 +84,7 @@ pub(super) struct Briefing {
 }
 
 /// The machine with its hands.
-pub(super) struct Driver {
+pub(super) struct RunDriver {
     pub machine: Machine,
     pub journal: Journal,
     pub launcher: LocalLauncher,
@@ -102,12 +102,12 @@ pub(super) struct Driver {
     unwritten_record: bool,
     /// Slots whose process a next coordinator would not find in the journal yet.
     unwritten_processes: Vec<Slot>,
-    pub first_causes: BTreeMap<u32, FirstCause>,
+    pub first_causes: BTreeMap<u32, WorkerDeath>,
     /// What this process asks of the run's storage.
-    pub storage: Option<Counters>,
+    pub storage: Option<StorageCounters>,
 }
 
-impl Driver {
+impl RunDriver {
     pub fn new(
         machine: Machine,
         journal: Journal,
@@ -142,13 +142,13 @@ impl Driver {
     }
 
     /// Hands one fact to the machine and carries out what it orders. `Some` when the run is over.
-    pub async fn feed(&mut self, now: Tick, event: Event) -> Result<Option<Outcome>, RunError> {
+    pub async fn feed(&mut self, now: Tick, event: MachineEvent) -> Result<Option<RunOutcome>, RunError> {
         self.machine.handle(now, event);
         self.carry_out(now).await
     }
 
     /// Carries out all orders, and those that come of carrying them out.
-    pub async fn carry_out(&mut self, now: Tick) -> Result<Option<Outcome>, RunError> {
+    pub async fn carry_out(&mut self, now: Tick) -> Result<Option<RunOutcome>, RunError> {
         let mut ended = None;
         loop {
             let mut consequences = VecDeque::new();
@@ -171,8 +171,8 @@ impl Driver {
     async fn carry_out_one(
         &mut self,
         effect: Effect,
-        consequences: &mut VecDeque<Event>,
-    ) -> Result<Option<Outcome>, RunError> {
+        consequences: &mut VecDeque<MachineEvent>,
+    ) -> Result<Option<RunOutcome>, RunError> {
         if let Effect::Journal(record) = effect {
             self.note_record(&record)?;
             return Ok(None);
@@ -188,7 +188,7 @@ impl Driver {
                 if let Some(reply) = self.tickets.remove(&ticket) {
                     // A worker that hung up needs no answer.
                     let _ = reply.send(Err(Refusal::Machine {
-                        told: reason.to_string(),
+                        reason: reason.to_string(),
                     }));
                 }
             }
@@ -212,7 +212,7 @@ impl Driver {
                 );
                 if self.streams.send(worker, generation, &directive) == Sent::Unread {
                     let why = "it does not read its orders".to_owned();
-                    consequences.push_back(Event::WorkerDetached { worker, why });
+                    consequences.push_back(MachineEvent::WorkerDetached { worker, why });
                 }
             }
             Effect::Launch { slot, attempt } => consequences.extend(self.start(slot, attempt)),
@@ -225,7 +225,7 @@ impl Driver {
     fn note_record(&mut self, record: &Record) -> Result<(), RunError> {
         let json = serde_json::to_string(record).map_err(|source| RunError::Record { source })?;
         tracing::debug!(record = %json, "journal");
-        self.journal.note(Entry::Record { json });
+        self.journal.note(JournalEntry::Record { json });
         self.unwritten_record = true;
         match record {
             Record::WorkerJoined {
@@ -240,7 +240,7 @@ impl Driver {
             }
             Record::WorkerLost { worker, slot, why } => {
                 let text = format!("{worker} is lost: {why}");
-                self.journal.note(Entry::Event {
+                self.journal.note(JournalEntry::Event {
                     level: Level::Warn,
                     slot: Some(slot.0),
                     text,
@@ -253,7 +253,7 @@ impl Driver {
             }
             Record::GenerationAbandoned { generation, why } => {
                 let text = format!("{generation} abandoned: {why}");
-                self.journal.note(Entry::Event {
+                self.journal.note(JournalEntry::Event {
                     level: Level::Warn,
                     slot: None,
                     text,
@@ -337,7 +337,7 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, slot: Slot, attempt: u32) -> Option<Event> {
+    fn start(&mut self, slot: Slot, attempt: u32) -> Option<MachineEvent> {
         let launch = self.launch.as_ref()?;
         if self.launcher.runs(slot.0) {
             self.launcher.kill(slot.0);
@@ -351,7 +351,7 @@ impl Driver {
                     process_id,
                     started_ticks,
                 } = started.identity;
-                self.journal.note(Entry::Process {
+                self.journal.note(JournalEntry::Process {
                     slot: slot.0,
                     attempt,
                     process_id,
@@ -367,7 +367,7 @@ impl Driver {
             }
             Err(cause) => {
                 let exit = ExitKind::NotStarted(with_causes(&cause));
-                Some(Event::ProcessEnded {
+                Some(MachineEvent::ProcessEnded {
                     slot,
                     attempt,
                     exit,
@@ -381,15 +381,16 @@ impl Driver {
     pub async fn process_ended(
         &mut self,
         now: Tick,
-        outcome: launch::Outcome,
-    ) -> Result<Option<Outcome>, RunError> {
+        outcome: launch::EndedProcess,
+    ) -> Result<Option<RunOutcome>, RunError> {
         if self.launcher.forget(&outcome) {
-            self.journal.note(Entry::ProcessGone { slot: outcome.slot });
+            self.journal
+                .note(JournalEntry::ProcessGone { slot: outcome.slot });
         }
         let well = matches!(outcome.exit, ProcessExit::Code(0 | TERMINATED));
         if !well && !self.machine.phase().is_over() {
             let text = outcome.cause.to_string();
-            self.journal.note(Entry::Event {
+            self.journal.note(JournalEntry::Event {
                 level: Level::Error,
                 slot: Some(outcome.slot),
                 text,
@@ -403,7 +404,7 @@ impl Driver {
         let exit = exit_kind(outcome.exit);
         self.feed(
             now,
-            Event::ProcessEnded {
+            MachineEvent::ProcessEnded {
                 slot: Slot(outcome.slot),
                 attempt: outcome.attempt,
                 exit,
@@ -427,16 +428,16 @@ impl Driver {
         now: Tick,
         stopping: Stopping,
         why: &str,
-    ) -> Result<Option<Outcome>, RunError> {
+    ) -> Result<Option<RunOutcome>, RunError> {
         self.tell(News::Stopping { why: why.to_owned() });
-        self.journal.note(Entry::Event {
+        self.journal.note(JournalEntry::Event {
             level: Level::Info,
             slot: None,
             text: format!("stop asked: {why}"),
         });
         self.feed(
             now,
-            Event::StopAsked {
+            MachineEvent::StopAsked {
                 stopping,
                 why: why.to_owned(),
             },

@@ -1,30 +1,30 @@
 //! The workers' calls: facts for the machine, measurements and notices for the journal.
 
-use ulda_machine::{Event, Outcome, Tick, Ticket};
+use ulda_machine::{MachineEvent, RunOutcome, Tick, Ticket};
 use ulda_run::ids::{Generation, WorkerId};
 use ulda_run::stage::{Course, Cursor, Stage};
 
-use super::drive::{Driver, RunError};
+use super::drive::{RunDriver, RunError};
 use super::news::{News, StorageClient};
-use crate::journal::{Entry, clip_fact, metrics_key, style_metric};
-use crate::rpc::{Ask, Fact, Introduction, Measures, Notice, Refusal, StreamEnd};
+use crate::journal::{JournalEntry, clip_fact, metrics_key, style_metric};
+use crate::rpc::{Ask, JoiningWorker, Measures, Notice, ReceivedFact, Refusal, StreamEnd};
 
-impl Driver {
+impl RunDriver {
     /// A call of a worker.
-    pub async fn asked(&mut self, now: Tick, ask: Ask) -> Result<Option<Outcome>, RunError> {
+    pub async fn asked(&mut self, now: Tick, ask: Ask) -> Result<Option<RunOutcome>, RunError> {
         match ask {
             Ask::Join { who, reply } => {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
                 self.tickets.insert(ticket, reply);
-                let Introduction {
+                let JoiningWorker {
                     slot,
                     data_address,
                     device,
                     process_id,
                     metrics_address,
                 } = who;
-                self.journal.note(Entry::Fact {
+                self.journal.note(JournalEntry::Fact {
                     key: metrics_key(slot),
                     value: metrics_address.unwrap_or_default(),
                 });
@@ -32,7 +32,7 @@ impl Driver {
                 let ended = self
                     .feed(
                         now,
-                        Event::JoinAsked {
+                        MachineEvent::JoinAsked {
                             ticket,
                             slot,
                             data_address,
@@ -54,7 +54,7 @@ impl Driver {
             } => {
                 self.streams.open(worker, attachment, directives);
                 let ended = self
-                    .feed(now, Event::WorkerAttached { worker, generation })
+                    .feed(now, MachineEvent::WorkerAttached { worker, generation })
                     .await?;
                 let answer = if self.streams.attends(worker) {
                     Ok(())
@@ -114,65 +114,71 @@ impl Driver {
         now: Tick,
         worker: WorkerId,
         generation: Generation,
-        fact: Fact,
-    ) -> Result<Option<Outcome>, RunError> {
+        fact: ReceivedFact,
+    ) -> Result<Option<RunOutcome>, RunError> {
         let event = match fact {
-            Fact::Heartbeat => Event::HeartbeatHeard { worker, generation },
-            Fact::Ready { state, clip } => {
+            ReceivedFact::Heartbeat => MachineEvent::HeartbeatHeard { worker, generation },
+            ReceivedFact::Ready { state, clip } => {
                 if let Some(clip) = &clip {
                     self.journal.note(clip_fact(clip));
                 }
-                Event::WorkerReady {
+                MachineEvent::WorkerReady {
                     worker,
                     generation,
                     state,
                 }
             }
-            Fact::Formed { state } => Event::WorkerFormed {
+            ReceivedFact::Formed { state } => MachineEvent::WorkerFormed {
                 worker,
                 generation,
                 state,
             },
-            Fact::Progress { state, measures } => {
+            ReceivedFact::Progress { state, measures } => {
                 let Some(state) = state else {
                     self.measured(worker, None, measures);
-                    return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
+                    return self
+                        .feed(now, MachineEvent::HeartbeatHeard { worker, generation })
+                        .await;
                 };
                 if !measures.activity.is_empty() {
                     self.measured(worker, Some(state.cursor), measures);
-                    return self.feed(now, Event::WorkAdvanced { worker, generation }).await;
+                    return self
+                        .feed(now, MachineEvent::WorkAdvanced { worker, generation })
+                        .await;
                 }
                 self.measured(worker, Some(state.cursor), measures);
-                Event::ProgressMade {
+                MachineEvent::ProgressMade {
                     worker,
                     generation,
                     state,
                 }
             }
-            Fact::Broke {
+            ReceivedFact::Broke {
                 cause,
                 waiting_for,
                 state,
-            } => Event::GenerationBroke {
+            } => MachineEvent::GenerationBroke {
                 worker,
                 generation,
                 cause,
                 waiting_for,
                 state,
             },
-            Fact::Storage(count) => {
+            ReceivedFact::Storage(count) => {
                 if let Some(slot) = self.slots.get(&worker).copied() {
                     let client = StorageClient::Worker(slot);
                     self.tell(News::Storage { client, count });
                 }
-                return self.feed(now, Event::HeartbeatHeard { worker, generation }).await;
+                return self
+                    .feed(now, MachineEvent::HeartbeatHeard { worker, generation })
+                    .await;
             }
-            Fact::Finished { digest } => Event::WorkerFinished {
+            ReceivedFact::Finished { digest } => MachineEvent::WorkerFinished {
                 worker,
                 generation,
                 digest,
             },
-            Fact::Failed { cause, exit_code } => Event::WorkerFailed {
+            ReceivedFact::Failed { cause, exit_code } => MachineEvent::WorkerFailed {
                 worker,
                 cause,
                 exit_code,
@@ -197,7 +203,7 @@ impl Driver {
             .chain(rates.iter().map(|rate| ("lr", rate)));
         for (kind, measured) in named {
             let name = format!("{kind}.{}", measured.name);
-            self.journal.note(Entry::Metric {
+            self.journal.note(JournalEntry::Metric {
                 place,
                 name,
                 value: measured.value,
@@ -206,11 +212,11 @@ impl Driver {
         for (domain, health) in &measures.styles {
             for (measure, value) in health.measures() {
                 let name = style_metric(domain, measure);
-                self.journal.note(Entry::Metric { place, name, value });
+                self.journal.note(JournalEntry::Metric { place, name, value });
             }
         }
         for phase in &measures.phase_seconds {
-            self.journal.note(Entry::Phase {
+            self.journal.note(JournalEntry::Phase {
                 stage: place.stage,
                 slot: slot.0,
                 name: phase.name.clone(),
@@ -219,7 +225,7 @@ impl Driver {
         }
         if measures.images > 0 {
             let amount = measures.images as f64;
-            self.journal.note(Entry::Phase {
+            self.journal.note(JournalEntry::Phase {
                 stage: place.stage,
                 slot: slot.0,
                 name: "images".into(),
@@ -248,7 +254,7 @@ impl Driver {
                     place,
                     size_bytes,
                 });
-                self.journal.note(Entry::Checkpoint {
+                self.journal.note(JournalEntry::Checkpoint {
                     path,
                     place,
                     digest,
@@ -270,7 +276,7 @@ impl Driver {
                     images,
                     confusion: confusion.clone(),
                 });
-                self.journal.note(Entry::Evaluation {
+                self.journal.note(JournalEntry::Evaluation {
                     model,
                     set,
                     place,
@@ -289,7 +295,7 @@ impl Driver {
 
     fn stage_done(&mut self, stage: Stage, seconds: f64, digest: String) {
         self.tell(News::StageDone { stage, seconds });
-        self.journal.note(Entry::StageDone {
+        self.journal.note(JournalEntry::StageDone {
             stage,
             seconds,
             digest,
@@ -297,11 +303,11 @@ impl Driver {
     }
 }
 
-fn detached(worker: WorkerId, end: StreamEnd) -> Event {
+fn detached(worker: WorkerId, end: StreamEnd) -> MachineEvent {
     match end {
-        StreamEnd::Closed => Event::WorkerLeft { worker },
-        StreamEnd::Broke { why } => Event::WorkerDetached { worker, why },
-        StreamEnd::Nonsense { refusal } => Event::WorkerFailed {
+        StreamEnd::Closed => MachineEvent::WorkerLeft { worker },
+        StreamEnd::Broke { why } => MachineEvent::WorkerDetached { worker, why },
+        StreamEnd::Nonsense { refusal } => MachineEvent::WorkerFailed {
             worker,
             cause: format!("sent a message that makes no sense: {refusal}"),
             exit_code: 1,

@@ -15,5 +15,5 @@ mod training_command;
 pub use drive::RunError;
 pub use news::{Audience, News, StorageClient};
 pub use owner::{ATTEMPT, Access, Ending, RunRequest, Supervision, serve_run};
-pub use signals::{Bell, Ear, Signal};
+pub use signals::{Signal, StopHandle, StopSignals};
 pub use training_command::{WorkerLaunch, dialled, worker_command};

@@ -10,7 +10,7 @@ use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
 use ulda_storage::StorageCount;
 
-use crate::launch::FirstCause;
+use crate::launch::WorkerDeath;
 use crate::rpc::Measures;
 
 /// One thing worth telling.
@@ -91,7 +91,7 @@ pub enum News {
         client: StorageClient,
         count: Box<StorageCount>,
     },
-    WorkerDied(FirstCause),
+    WorkerDied(WorkerDeath),
     Stopping {
         why: String,
     },

@@ -10,20 +10,21 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use ulda_machine::{
-    Event, ExitKind, Launching, Machine, Outcome, Record, Resume, Rules, Stopping, Tick, fold,
+    ExitKind, Launching, Machine, MachineEvent, MachineRules, Record, Resume, RunOutcome, Stopping, Tick,
+    fold,
 };
 use ulda_run::ids::Slot;
 use ulda_run::spec::RunSpec;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 
-use super::drive::{Briefing, Driver, RunError};
+use super::drive::{Briefing, RunDriver, RunError};
 use super::news::{Audience, News};
-use super::signals::{Ear, Signal, listen};
+use super::signals::{Signal, StopSignals, listen};
 use super::training_command::WorkerLaunch;
-use crate::journal::{Entry, Journal, JournalReader, ProcessRow, taken_up_digest, taken_up_fact};
-use crate::launch::{self, FirstCause, LocalLauncher, ProcessIdentity, Started};
+use crate::journal::{Journal, JournalEntry, JournalReader, ProcessRow, taken_up_digest, taken_up_fact};
+use crate::launch::{self, LocalLauncher, ProcessIdentity, Started, WorkerDeath};
 use crate::logs::LogKeeper;
-use crate::rpc::{self, Ask, Door, Guard};
+use crate::rpc::{self, Ask, Guard, WorkerService};
 use crate::run_directory::RunDirectory;
 
 /// How long noted measurements may wait for the disk.
@@ -54,7 +55,7 @@ pub struct RunRequest {
     /// Where the workers' spans belong, if the run is traced.
     pub trace_parent: Option<String>,
     /// What this process asks of the run's storage, if the run has one.
-    pub storage: Option<Counters>,
+    pub storage: Option<StorageCounters>,
 }
 
 /// What is different where a supervisor such as Kubernetes keeps one coordinator running.
@@ -89,19 +90,19 @@ pub enum Ending {
     Failed {
         why: String,
         exit_code: i32,
-        causes: Vec<FirstCause>,
+        causes: Vec<WorkerDeath>,
     },
 }
 
 /// Why the loop ended.
 enum Over {
-    Said { outcome: Outcome, by: Option<Signal> },
+    Said { outcome: RunOutcome, by: Option<Signal> },
     HandedOver,
 }
 
 enum Happened {
     Signalled(Signal),
-    ProcessEnded(launch::Outcome),
+    ProcessEnded(launch::EndedProcess),
     Asked(Ask),
     FlushDue,
     Woke,
@@ -115,7 +116,7 @@ enum Happened {
 /// The journal or the control plane failed.
 pub async fn serve_run(
     request: RunRequest,
-    mut ear: Ear,
+    mut ear: StopSignals,
     audience: Box<dyn Audience>,
 ) -> Result<Ending, RunError> {
     listen(&ear)?;
@@ -132,12 +133,12 @@ async fn serve(
     let term = last_term + 1;
     journal.claim(term);
     for (key, value) in facts(&request) {
-        journal.note(Entry::Fact {
+        journal.note(JournalEntry::Fact {
             key: key.into(),
             value,
         });
     }
-    journal.note(Entry::Fact {
+    journal.note(JournalEntry::Fact {
         key: taken_up_fact(term),
         value: taken_up_digest(resume.as_ref()),
     });
@@ -154,7 +155,7 @@ async fn serve(
     } else {
         Launching::Elsewhere
     };
-    let rules = Rules::of(&request.spec, request.workers, launching);
+    let rules = MachineRules::of(&request.spec, request.workers, launching);
     let drain = rules.deadlines.drain;
     let heartbeat = rules.deadlines.heartbeat;
     let launch = request.worker_binary.map(|binary| WorkerLaunch {
@@ -191,7 +192,7 @@ async fn serve(
         data_tls: request.access.data_tls,
         trace_parent: request.trace_parent.unwrap_or_default(),
     };
-    let mut driver = Driver::new(
+    let mut driver = RunDriver::new(
         machine,
         journal,
         launcher,
@@ -211,7 +212,7 @@ async fn serve(
     let (asks_sender, mut asks) = mpsc::channel(UNHEARD_CALLS);
     let closing = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let door = Door::new(
+    let door = WorkerService::new(
         &request.spec,
         term,
         asks_sender,
@@ -259,7 +260,7 @@ async fn serve(
 
 struct Inputs<'a> {
     signalled: &'a mut mpsc::Receiver<Signal>,
-    ended: &'a mut mpsc::Receiver<launch::Outcome>,
+    ended: &'a mut mpsc::Receiver<launch::EndedProcess>,
     asks: &'a mut mpsc::Receiver<Ask>,
     server: &'a mut tokio::task::JoinHandle<Result<(), rpc::ServeError>>,
     clock: &'a Clock,
@@ -268,9 +269,9 @@ struct Inputs<'a> {
 }
 
 async fn until_over(
-    driver: &mut Driver,
+    driver: &mut RunDriver,
     inputs: &mut Inputs<'_>,
-    gone: Vec<Event>,
+    gone: Vec<MachineEvent>,
 ) -> Result<Over, RunError> {
     let mut first_signal = None;
     let said = |outcome, by| Ok(Over::Said { outcome, by });
@@ -308,7 +309,7 @@ async fn until_over(
                 if again {
                     driver.launcher.signal_all(libc::SIGKILL);
                     driver.tell(News::Stopped);
-                    return said(Outcome::Stopped, first_signal);
+                    return said(RunOutcome::Stopped, first_signal);
                 }
                 driver.stop(now, stopping, signal.why()).await?
             }
@@ -319,7 +320,7 @@ async fn until_over(
                 driver.look(now);
                 None
             }
-            Happened::Woke => driver.feed(now, Event::Woke).await?,
+            Happened::Woke => driver.feed(now, MachineEvent::Woke).await?,
             Happened::ControlPlaneGone => return Err(RunError::ControlPlaneGone),
         };
         if let Some(outcome) = ended {
@@ -331,7 +332,7 @@ async fn until_over(
 /// Sees every process out: those of a finished or stopped run leave by themselves, within the drain deadline;
 /// those that obey another coordinator are none of ours.
 async fn close(
-    driver: &mut Driver,
+    driver: &mut RunDriver,
     inputs: &mut Inputs<'_>,
     result: &Result<Over, RunError>,
     drain: Duration,
@@ -342,15 +343,15 @@ async fn close(
         Err(cause) => Err(cause),
     };
     let patience = match outcome {
-        Ok(Outcome::Finished { .. } | Outcome::Stopped) => drain,
-        Ok(Outcome::Failed { .. }) | Err(_) => LEAVE_AFTER_FAILURE,
+        Ok(RunOutcome::Finished { .. } | RunOutcome::Stopped) => drain,
+        Ok(RunOutcome::Failed { .. }) | Err(_) => LEAVE_AFTER_FAILURE,
     };
     match outcome {
-        Ok(Outcome::Finished { digest }) => driver.tell(News::Finished {
+        Ok(RunOutcome::Finished { digest }) => driver.tell(News::Finished {
             digest: digest.to_string(),
         }),
-        Ok(Outcome::Stopped) => driver.tell(News::Stopped),
-        Ok(Outcome::Failed { reason, .. }) => driver.tell(News::Failed {
+        Ok(RunOutcome::Stopped) => driver.tell(News::Stopped),
+        Ok(RunOutcome::Failed { reason, .. }) => driver.tell(News::Failed {
             why: reason.to_string(),
         }),
         Err(cause) => driver.tell(News::Failed {
@@ -366,13 +367,14 @@ async fn close(
     }
     let deadline = Instant::now() + patience;
     let last_lines = match outcome {
-        Ok(Outcome::Finished { .. }) => deadline,
-        Ok(Outcome::Stopped | Outcome::Failed { .. }) | Err(_) => Instant::now() + LEAVE_AFTER_FAILURE,
+        Ok(RunOutcome::Finished { .. }) => deadline,
+        Ok(RunOutcome::Stopped | RunOutcome::Failed { .. }) | Err(_) => Instant::now() + LEAVE_AFTER_FAILURE,
     };
     let mut healthy = result.is_ok();
     // A worker of another host has sent the last of its log when its stream ends.
-    let talks =
-        |driver: &Driver, healthy: bool| healthy && driver.streams.count() > 0 && Instant::now() < last_lines;
+    let talks = |driver: &RunDriver, healthy: bool| {
+        healthy && driver.streams.count() > 0 && Instant::now() < last_lines
+    };
     while driver.launcher.count() > 0 || talks(driver, healthy) {
         let happened = tokio::select! {
             biased;
@@ -410,17 +412,17 @@ async fn close(
 
 /// The run's end for people. Of a failure, the causes are those of the slot where it began, or all.
 fn ending_of(
-    outcome: Outcome,
+    outcome: RunOutcome,
     by: Option<Signal>,
-    mut causes: BTreeMap<u32, FirstCause>,
+    mut causes: BTreeMap<u32, WorkerDeath>,
     directory: &RunDirectory,
 ) -> Ending {
     match outcome {
-        Outcome::Finished { digest } => Ending::Finished {
+        RunOutcome::Finished { digest } => Ending::Finished {
             digest: digest.to_string(),
         },
-        Outcome::Stopped => Ending::Stopped { by },
-        Outcome::Failed {
+        RunOutcome::Stopped => Ending::Stopped { by },
+        RunOutcome::Failed {
             reason,
             cause,
             exit_code,
@@ -473,7 +475,7 @@ fn adopt(
     resume: Option<&Resume>,
     directory: &RunDirectory,
     launches: bool,
-) -> Vec<Event> {
+) -> Vec<MachineEvent> {
     if !launches {
         return Vec::new();
     }
@@ -492,7 +494,7 @@ fn adopt(
     let known = resume.map(|resume| resume.workers.values()).into_iter().flatten();
     known
         .filter(|worker| !launcher.runs(worker.slot.0))
-        .map(|worker| Event::ProcessEnded {
+        .map(|worker| MachineEvent::ProcessEnded {
             slot: Slot(worker.slot.0),
             attempt: worker.attempt,
             exit: ExitKind::Signal(libc::SIGKILL),

@@ -17,20 +17,20 @@ pub enum Signal {
 
 /// Ends a run from within its coordinator.
 #[derive(Clone, Debug)]
-pub struct Bell(mpsc::Sender<Signal>);
+pub struct StopHandle(mpsc::Sender<Signal>);
 
 /// Where a run hears that it is to end.
 #[derive(Debug)]
-pub struct Ear {
+pub struct StopSignals {
     sender: mpsc::Sender<Signal>,
     pub(super) heard: mpsc::Receiver<Signal>,
 }
 
-impl Bell {
+impl StopHandle {
     #[must_use]
-    pub fn new() -> (Self, Ear) {
+    pub fn new() -> (Self, StopSignals) {
         let (sender, heard) = mpsc::channel(4);
-        (Self(sender.clone()), Ear { sender, heard })
+        (Self(sender.clone()), StopSignals { sender, heard })
     }
 
     /// Asks for the end; a run that ends already needs no other word.
@@ -53,7 +53,7 @@ impl Signal {
 ///
 /// # Errors
 /// A handler cannot be installed.
-pub(super) fn listen(ear: &Ear) -> Result<(), RunError> {
+pub(super) fn listen(ear: &StopSignals) -> Result<(), RunError> {
     let mut kinds = vec![
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),

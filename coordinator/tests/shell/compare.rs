@@ -5,7 +5,7 @@ use std::path::Path;
 use ulda_coordinator::compare::{
     CompareChoices, ComparedRun, Comparison, Estimate, MethodScores, NamedRuns, ScoredModel, methods,
 };
-use ulda_coordinator::journal::{Entry, Journal, clip_fact};
+use ulda_coordinator::journal::{Journal, JournalEntry, clip_fact};
 use ulda_coordinator::run_directory::RunDirectory;
 use ulda_dataset::ConfusionMatrix;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
@@ -59,7 +59,7 @@ impl Made {
         let mut journal = Journal::open(&directory.journal_file()).unwrap();
         journal.note(clip_fact(&self.clip));
         for (set, model, percent) in self.scores {
-            journal.note(Entry::Evaluation {
+            journal.note(JournalEntry::Evaluation {
                 model: (*model).into(),
                 set: set.parse().unwrap(),
                 place: Cursor {
@@ -74,7 +74,7 @@ impl Made {
         let finish = r#"{"record":"finished","digest":"f00d"}"#;
         let records = [r#"{"record":"run-started","term":1}"#, finish];
         for json in records.into_iter().take(if self.finished { 2 } else { 1 }) {
-            journal.note(Entry::Record { json: json.into() });
+            journal.note(JournalEntry::Record { json: json.into() });
         }
         journal.commit().await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! What is written can be read, by others, while it is written.
 
-use ulda_coordinator::journal::{Entry, Journal, JournalError, JournalReader, Level};
+use ulda_coordinator::journal::{Journal, JournalEntry, JournalError, JournalReader, Level};
 use ulda_dataset::ConfusionMatrix;
 use ulda_run::stage::{Cursor, Stage};
 
@@ -11,8 +11,8 @@ fn at(step: u64) -> Cursor {
     }
 }
 
-fn loss(step: u64, value: f64) -> Entry {
-    Entry::Metric {
+fn loss(step: u64, value: f64) -> JournalEntry {
+    JournalEntry::Metric {
         place: at(step),
         name: "loss.seg".into(),
         value,
@@ -26,7 +26,7 @@ async fn readers_see_what_was_committed_and_nothing_else() {
     let mut journal = Journal::open(&path).unwrap();
     let reader = JournalReader::open(&path).unwrap();
 
-    journal.note(Entry::Record {
+    journal.note(JournalEntry::Record {
         json: "{\"a\":1}".into(),
     });
     journal.note(loss(1, 2.0));
@@ -37,7 +37,7 @@ async fn readers_see_what_was_committed_and_nothing_else() {
     journal.note(loss(2, f64::NAN));
     journal.note(loss(1, 1.5));
     for _ in 0..2 {
-        journal.note(Entry::Phase {
+        journal.note(JournalEntry::Phase {
             stage: Stage::Adapt,
             slot: 0,
             name: "data".into(),
@@ -45,7 +45,7 @@ async fn readers_see_what_was_committed_and_nothing_else() {
         });
     }
     let confusion = ConfusionMatrix::from_counts(&[1; 361]).unwrap();
-    journal.note(Entry::Evaluation {
+    journal.note(JournalEntry::Evaluation {
         model: "adapted".into(),
         set: "fog".parse().unwrap(),
         place: at(3),
@@ -53,18 +53,18 @@ async fn readers_see_what_was_committed_and_nothing_else() {
         confusion: confusion.clone(),
         seconds: 1.0,
     });
-    journal.note(Entry::Checkpoint {
+    journal.note(JournalEntry::Checkpoint {
         path: "checkpoints/adapt-2".into(),
         place: at(2),
         digest: "d".into(),
         size_bytes: 10,
     });
-    journal.note(Entry::Event {
+    journal.note(JournalEntry::Event {
         level: Level::Warn,
         slot: Some(1),
         text: "lost".into(),
     });
-    journal.note(Entry::Process {
+    journal.note(JournalEntry::Process {
         slot: 1,
         attempt: 2,
         process_id: 77,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use ulda_coordinator::launch::{Command, LaunchError, LocalLauncher, Outcome, ProcessExit, ProcessIdentity};
+use ulda_coordinator::launch::{
+    Command, EndedProcess, LaunchError, LocalLauncher, ProcessExit, ProcessIdentity,
+};
 
 fn shell(folder: &Path, script: &str) -> Command {
     Command {
@@ -15,14 +17,14 @@ fn shell(folder: &Path, script: &str) -> Command {
     }
 }
 
-async fn next(ended: &mut mpsc::Receiver<Outcome>) -> Outcome {
+async fn next(ended: &mut mpsc::Receiver<EndedProcess>) -> EndedProcess {
     tokio::time::timeout(Duration::from_secs(10), ended.recv())
         .await
         .unwrap()
         .unwrap()
 }
 
-fn bench() -> (tempfile::TempDir, LocalLauncher, mpsc::Receiver<Outcome>) {
+fn bench() -> (tempfile::TempDir, LocalLauncher, mpsc::Receiver<EndedProcess>) {
     let (sender, ended) = mpsc::channel(8);
     (tempfile::tempdir().unwrap(), LocalLauncher::new(sender), ended)
 }

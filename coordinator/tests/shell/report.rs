@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use ulda_coordinator::journal::{Entry, Journal};
+use ulda_coordinator::journal::{Journal, JournalEntry};
 use ulda_coordinator::observe::status_page;
 use ulda_coordinator::report;
 use ulda_coordinator::run_directory::RunDirectory;
@@ -57,17 +57,17 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
     let place = |stage, step| Cursor { stage, step };
     for step in 1..=100 {
         let value = 2.0 / step as f64;
-        journal.note(Entry::Metric {
+        journal.note(JournalEntry::Metric {
             place: place(Stage::Adapt, step),
             name: "loss.seg".into(),
             value,
         });
-        journal.note(Entry::Metric {
+        journal.note(JournalEntry::Metric {
             place: place(Stage::Adapt, step),
             name: "lr.head".into(),
             value: 0.01,
         });
-        journal.note(Entry::Metric {
+        journal.note(JournalEntry::Metric {
             place: place(Stage::Simulate, step),
             name: "loss.cross".into(),
             value,
@@ -76,7 +76,7 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
     for (set, right) in [("night", 300), ("fog", 500)] {
         for &(model, more) in models {
             let (model, set) = (model.into(), set.parse().unwrap());
-            journal.note(Entry::Evaluation {
+            journal.note(JournalEntry::Evaluation {
                 model,
                 set,
                 place: place(Stage::Evaluate, 0),
@@ -86,7 +86,7 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
             });
         }
     }
-    journal.note(Entry::Evaluation {
+    journal.note(JournalEntry::Evaluation {
         model: "validation".into(),
         set: "source".parse().unwrap(),
         place: place(Stage::Adapt, 50),
@@ -94,23 +94,23 @@ async fn made_up_run_until(bench: &Bench, end_after: EndAfter) -> RunDirectory {
         confusion: confusion(400),
         seconds: 1.0,
     });
-    journal.note(Entry::StageDone {
+    journal.note(JournalEntry::StageDone {
         stage: Stage::Adapt,
         seconds: 12.0,
         digest: "abc".into(),
     });
     for (name, amount) in [("forward", 6.0), ("data", 2.0), ("images", 200.0)] {
-        journal.note(Entry::Phase {
+        journal.note(JournalEntry::Phase {
             stage: Stage::Adapt,
             slot: 0,
             name: name.into(),
             amount,
         });
     }
-    journal.note(Entry::Record {
+    journal.note(JournalEntry::Record {
         json: r#"{"record":"run-started","term":1}"#.into(),
     });
-    journal.note(Entry::Record {
+    journal.note(JournalEntry::Record {
         json: r#"{"record":"finished","digest":"f00d"}"#.into(),
     });
     journal.commit().await.unwrap();

@@ -11,9 +11,9 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tonic::transport::Endpoint;
 use ulda_coordinator::rpc::{
-    Ask, Door, Fact, Guard, Notice, Refusal, StreamEnd, VERSION, Welcome, bind, serve,
+    Ask, Guard, Notice, ReceivedFact, Refusal, StreamEnd, VERSION, Welcome, WorkerService, bind, serve,
 };
-use ulda_credentials::channel::{Client, Way};
+use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
 use ulda_credentials::{Strangers, Token};
 use ulda_proto::v1;
 use ulda_run::ids::WorkerId;
@@ -22,17 +22,22 @@ use super::bench::small;
 
 const TERM: u64 = 3;
 
-async fn door() -> (Client, mpsc::Receiver<Ask>, CancellationToken) {
+async fn door() -> (AuthenticatedClient, mpsc::Receiver<Ask>, CancellationToken) {
     let (client, owner, closing, _) = door_at().await;
     (client, owner, closing)
 }
 
-async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, (Way, Endpoint)) {
+async fn door_at() -> (
+    AuthenticatedClient,
+    mpsc::Receiver<Ask>,
+    CancellationToken,
+    (CoordinatorAccess, Endpoint),
+) {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (asks, owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
-    let door = Door::new(
+    let door = WorkerService::new(
         &small(),
         TERM,
         asks,
@@ -43,7 +48,7 @@ async fn door_at() -> (Client, mpsc::Receiver<Ask>, CancellationToken, (Way, End
     let token = Token::draw().unwrap();
     let guard = Guard::new(token.digest(), None, Strangers::default());
     tokio::spawn(serve(listener, door.within_host(true), guard));
-    let way = Way::new(&token, None, "slot 1");
+    let way = CoordinatorAccess::new(&token, None, "slot 1");
     let endpoint: Endpoint = format!("http://{address}").parse().unwrap();
     let client = way.connect(&endpoint).await.unwrap();
     (client, owner, closing, (way, endpoint))
@@ -173,7 +178,7 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
     reply.send(Ok(())).unwrap();
     let mut orders = attending.await.unwrap();
     let Some(Ask::Attended {
-        fact: Fact::Ready {
+        fact: ReceivedFact::Ready {
             state: Some(state), ..
         },
         ..
@@ -294,7 +299,9 @@ async fn refusals_and_silence_come_back_as_status() {
 }
 
 /// Attends as worker 5.
-async fn attend(mut client: Client) -> (mpsc::Sender<v1::Attendance>, tonic::Streaming<v1::Directive>) {
+async fn attend(
+    mut client: AuthenticatedClient,
+) -> (mpsc::Sender<v1::Attendance>, tonic::Streaming<v1::Directive>) {
     let (facts, outbox) = mpsc::channel(8);
     facts
         .send(says(v1::attendance::Fact::Heartbeat(v1::Heartbeat {})))

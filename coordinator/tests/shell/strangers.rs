@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tonic::transport::Endpoint;
-use ulda_coordinator::rpc::{Ask, Door, Guard, VERSION, bind, serve};
-use ulda_credentials::channel::{Distrust, Way};
-use ulda_credentials::{Coordinator, Strangers, Token, Worker, issue};
+use ulda_coordinator::rpc::{Ask, Guard, VERSION, WorkerService, bind, serve};
+use ulda_credentials::channel::{CoordinatorAccess, Distrust};
+use ulda_credentials::{Coordinator, Strangers, Token, WorkerCredentials, issue};
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
@@ -39,7 +39,7 @@ impl Run {
         let (asks, owner) = mpsc::channel(16);
         let closing = CancellationToken::new();
         let silence = Duration::from_secs(5);
-        let door = Door::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
+        let door = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
         let guard = Guard::new(credentials.token(), Some(credentials.tls()), Strangers::default());
         tokio::spawn(serve(listener, door, guard));
         Self {
@@ -50,8 +50,8 @@ impl Run {
         }
     }
 
-    fn worker(&self) -> Worker {
-        Worker::read(self.folder.path()).unwrap()
+    fn worker(&self) -> WorkerCredentials {
+        WorkerCredentials::read(self.folder.path()).unwrap()
     }
 
     fn endpoint(&self, host: &str) -> Endpoint {
@@ -88,7 +88,7 @@ fn introduction() -> v1::JoinRequest {
 }
 
 /// Joins; the status of the refusal.
-async fn join(way: &Way, endpoint: &Endpoint) -> tonic::Status {
+async fn join(way: &CoordinatorAccess, endpoint: &Endpoint) -> tonic::Status {
     match way.connect(endpoint).await {
         Ok(mut client) => client.join(introduction()).await.unwrap_err(),
         Err(cause) => tonic::Status::unavailable(cause.to_string()),
@@ -99,7 +99,7 @@ async fn join(way: &Way, endpoint: &Endpoint) -> tonic::Status {
 async fn a_worker_of_the_run_is_let_in() {
     let mut run = Run::new().await;
     let worker = run.worker();
-    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let way = CoordinatorAccess::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
     for host in ["127.0.0.1", "localhost"] {
         let mut client = way.connect(&run.endpoint(host)).await.unwrap();
         let joining = tokio::spawn(async move { client.join(introduction()).await });
@@ -119,7 +119,7 @@ async fn no_token_and_another_token_are_refused_on_every_call() {
     let mut run = Run::new().await;
     let worker = run.worker();
     let tls = Some(worker.to_coordinator());
-    let other = Way::new(&Token::draw().unwrap(), tls, "slot 1");
+    let other = CoordinatorAccess::new(&Token::draw().unwrap(), tls, "slot 1");
     let told = join(&other, &run.endpoint("127.0.0.1")).await;
     assert_eq!(told.code(), Code::Unauthenticated);
     assert!(
@@ -142,7 +142,7 @@ async fn a_call_without_a_token_is_answered_before_its_body_is_read() {
     let (asks, mut owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
     let silence = Duration::from_secs(5);
-    let door = Door::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
+    let door = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
     let token = Token::draw().unwrap();
     tokio::spawn(serve(
         listener,
@@ -172,17 +172,17 @@ async fn certificates_of_another_authority_are_refused_on_both_sides() {
     let run = Run::new().await;
     let worker = run.worker();
     let others = made(&[]);
-    let stranger = Worker::read(others.path()).unwrap();
-    let way = Way::new(worker.token(), Some(stranger.to_coordinator()), "slot 1");
+    let stranger = WorkerCredentials::read(others.path()).unwrap();
+    let way = CoordinatorAccess::new(worker.token(), Some(stranger.to_coordinator()), "slot 1");
     join(&way, &run.endpoint("127.0.0.1")).await;
-    let Some(Distrust::Coordinator { told }) = way.distrust() else {
+    let Some(Distrust::Coordinator { reason: told }) = way.distrust() else {
         panic!("the coordinator's certificate was believed")
     };
     assert_eq!(told, "was not signed by this run's authority");
 
     // A stranger that believes anybody, and shows its own certificate.
     std::fs::copy(run.folder.path().join("ca.pem"), others.path().join("run.pem")).unwrap();
-    let way = Way::new(
+    let way = CoordinatorAccess::new(
         worker.token(),
         Some(believing(others.path(), "run.pem")),
         "slot 1",
@@ -219,7 +219,7 @@ fn believing(folder: &Path, authority: &str) -> Arc<tokio_rustls::rustls::Client
 async fn a_name_the_certificate_does_not_cover_is_told() {
     let run = Run::at([127, 0, 0, 2]).await;
     let worker = run.worker();
-    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let way = CoordinatorAccess::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
     join(&way, &run.endpoint("127.0.0.2")).await;
     let Some(Distrust::Name { host, covered }) = way.distrust() else {
         panic!("a name that is not covered was believed")
@@ -271,7 +271,7 @@ async fn a_worker_joins_beside_more_silent_connections_than_there_are_places() {
     let mut run = Run::new().await;
     let _silent = silent(run.address).await;
     let worker = run.worker();
-    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let way = CoordinatorAccess::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
     let mut client = way.connect(&run.endpoint("127.0.0.1")).await.unwrap();
     let joining = tokio::spawn(async move { client.join(introduction()).await });
     let asked = tokio::time::timeout(Duration::from_secs(20), run.owner.recv()).await;
@@ -286,7 +286,7 @@ async fn a_worker_joins_beside_more_silent_connections_than_there_are_places() {
 async fn a_worker_that_has_shown_its_token_keeps_its_connection() {
     let mut run = Run::new().await;
     let worker = run.worker();
-    let way = Way::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
+    let way = CoordinatorAccess::new(worker.token(), Some(worker.to_coordinator()), "slot 1");
     let mut client = way.connect(&run.endpoint("127.0.0.1")).await.unwrap();
     let joining = tokio::spawn(async move { client.join(introduction()).await });
     let Some(Ask::Join { reply, .. }) = run.owner.recv().await else {

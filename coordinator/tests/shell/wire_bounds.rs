@@ -13,8 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use ulda_coordinator::journal::JournalReader;
 use ulda_coordinator::rpc::VERSION;
-use ulda_credentials::Worker;
-use ulda_credentials::channel::{Client, Way};
+use ulda_credentials::WorkerCredentials;
+use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
 use ulda_proto::{DESCRIPTION, v1};
 
 use super::bench::{Bench, ask, outcome, page_of, told};
@@ -158,7 +158,7 @@ fn mutations(message: &DynamicMessage, path: &str) -> Vec<Hostile> {
 struct Served {
     bench: Bench,
     process: Child,
-    client: Client,
+    client: AuthenticatedClient,
     /// Slots that a worker has joined for.
     slots: u32,
 }
@@ -189,8 +189,8 @@ impl Served {
         let lock = std::fs::read(bench.run().join("run.lock")).unwrap();
         let lock: serde_json::Value = serde_json::from_slice(&lock).unwrap();
         let address = format!("http://{}", lock["address"].as_str().unwrap());
-        let credentials = Worker::read(&bench.run().join("credentials")).unwrap();
-        let way = Way::new(credentials.token(), None, "slot 0");
+        let credentials = WorkerCredentials::read(&bench.run().join("credentials")).unwrap();
+        let way = CoordinatorAccess::new(credentials.token(), None, "slot 0");
         let client = way.connect(&address.parse().unwrap()).await.unwrap();
         Self {
             bench,

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
-use ulda_credentials::Worker as Credentials;
-use ulda_credentials::channel::{Client, Way};
+use ulda_credentials::WorkerCredentials as Credentials;
+use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
 use ulda_proto::v1;
 use ulda_proto::v1::attendance::Fact;
 use ulda_proto::v1::directive::Order;
@@ -77,7 +77,7 @@ async fn join(
     let tls = coordinator
         .starts_with("https:")
         .then(|| credentials.to_coordinator());
-    let way = Way::new(credentials.token(), tls, &format!("slot {slot}"));
+    let way = CoordinatorAccess::new(credentials.token(), tls, &format!("slot {slot}"));
     let mut client = way.connect(&Endpoint::from_shared(coordinator)?).await?;
     let request = v1::JoinRequest {
         run,
@@ -212,7 +212,7 @@ struct Worker {
     formed: Option<v1::Formed>,
     course: Course,
     facts: mpsc::Sender<v1::Attendance>,
-    client: Client,
+    client: AuthenticatedClient,
     domains: Vec<String>,
     sets: Vec<String>,
 }

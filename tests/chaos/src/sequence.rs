@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::fault::{Fault, Kind};
-use crate::luck::Luck;
+use crate::rng::FaultRng;
 use crate::site::Site;
 
 /// What a sequence is drawn for.
@@ -64,19 +64,19 @@ impl Sequence {
     /// `None` where none of the wanted kinds can be inflicted anywhere.
     #[must_use]
     pub fn draw(seed: u64, scope: &Scope) -> Option<Self> {
-        let mut luck = Luck::new(seed);
+        let mut rng = FaultRng::new(seed);
         let sites = scope.sites.iter().copied();
         let sites: Vec<Site> = sites.filter(|site| !scope.kinds(*site).is_empty()).collect();
-        let site = *luck.pick(&sites)?;
+        let site = *rng.pick(&sites)?;
         let kinds = scope.kinds(site);
-        let workers = 2 + u32::try_from(luck.below(u64::from(scope.shards.max(2)) - 1)).unwrap_or(0);
-        let count = 5 + luck.below(3);
-        let mut steps: Vec<u64> = (0..count).map(|_| luck.below(scope.steps)).collect();
+        let workers = 2 + u32::try_from(rng.below(u64::from(scope.shards.max(2)) - 1)).unwrap_or(0);
+        let count = 5 + rng.below(3);
+        let mut steps: Vec<u64> = (0..count).map(|_| rng.below(scope.steps)).collect();
         steps.sort_unstable();
         let mut faults = Vec::new();
         for (index, step) in steps.into_iter().enumerate() {
-            let kind = *luck.pick(&kinds)?;
-            let chained = index > 0 && scope.only.is_empty() && luck.chance(30);
+            let kind = *rng.pick(&kinds)?;
+            let chained = index > 0 && scope.only.is_empty() && rng.chance(30);
             faults.push(Planned {
                 moment: if chained {
                     Moment::Chained
@@ -84,15 +84,15 @@ impl Sequence {
                     Moment::Step(step)
                 },
                 delay: if chained {
-                    luck.millis(0, 900)
+                    rng.millis(0, 900)
                 } else {
-                    luck.millis(0, 150)
+                    rng.millis(0, 150)
                 },
                 fault: Fault {
                     kind,
-                    victim: u32::try_from(luck.below(64)).unwrap_or(0),
-                    time: time_of(kind, &mut luck),
-                    workers: 1 + u32::try_from(luck.below(u64::from(scope.shards))).unwrap_or(0),
+                    victim: u32::try_from(rng.below(64)).unwrap_or(0),
+                    time: time_of(kind, &mut rng),
+                    workers: 1 + u32::try_from(rng.below(u64::from(scope.shards))).unwrap_or(0),
                 },
             });
         }
@@ -111,20 +111,20 @@ impl Sequence {
     }
 }
 
-fn time_of(kind: Kind, luck: &mut Luck) -> Duration {
+fn time_of(kind: Kind, rng: &mut FaultRng) -> Duration {
     match kind {
-        Kind::PauseWorker => luck.millis(100, 1200),
-        Kind::PauseCoordinator | Kind::KillCoordinator | Kind::FullJournal => luck.millis(200, 2500),
-        Kind::StallControl => luck.millis(300, 4000),
+        Kind::PauseWorker => rng.millis(100, 1200),
+        Kind::PauseCoordinator | Kind::KillCoordinator | Kind::FullJournal => rng.millis(200, 2500),
+        Kind::StallControl => rng.millis(300, 4000),
         // Longer than any deadline: half open until somebody gives up.
         Kind::StallData => Duration::from_secs(60),
-        Kind::FullDisk => luck.millis(500, 2500),
+        Kind::FullDisk => rng.millis(500, 2500),
         // Shorter than the deadlines of heartbeat and collective, and longer than both.
-        Kind::LinkDown => luck.millis(200, 1500),
-        Kind::LinkLost | Kind::Partition => luck.millis(4000, 7000),
-        Kind::CoordinatorLinkDown => luck.millis(300, 5000),
-        Kind::KillNode => luck.millis(500, 4000),
-        Kind::Storm => luck.millis(1000, 4000),
+        Kind::LinkDown => rng.millis(200, 1500),
+        Kind::LinkLost | Kind::Partition => rng.millis(4000, 7000),
+        Kind::CoordinatorLinkDown => rng.millis(300, 5000),
+        Kind::KillNode => rng.millis(500, 4000),
+        Kind::Storm => rng.millis(1000, 4000),
         Kind::KillWorker
         | Kind::KillAllWorkers
         | Kind::TerminateWorker

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use ulda_worker::device::Sight;
+use ulda_worker::device::DeviceSurvey;
 
 use place::Place;
 use table::Table;
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     if let Some(mib) = arguments.hog {
         return checks::memory::hog(mib);
     }
-    let sight = Sight::of_this_host(cuda);
+    let sight = DeviceSurvey::of_this_host(cuda);
     if let (Device::Cuda, Err(why)) = (arguments.device, sight.gpus()) {
         eprintln!("SKIPPED the GPU check: {why}");
         eprintln!("  hint: on a GPU host, `tests/gpu/check`; here, `--device cpu` runs what needs no GPU");

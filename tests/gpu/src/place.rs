@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use ulda_streets::{Request, Size};
-use ulda_worker::device::Sight;
+use ulda_worker::device::DeviceSurvey;
 
 use crate::Device;
 use crate::program::{Ended, run};
@@ -43,7 +43,7 @@ pub struct Trained {
 impl Place {
     pub fn make(
         device: Device,
-        sight: &Sight,
+        sight: &DeviceSurvey,
         programs: Option<PathBuf>,
         golden: PathBuf,
     ) -> Result<Self, String> {
@@ -91,7 +91,7 @@ impl Place {
         Ok(place)
     }
 
-    pub fn title(&self, sight: &Sight) -> String {
+    pub fn title(&self, sight: &DeviceSurvey) -> String {
         let device = match (self.device, sight.gpus()) {
             (Device::Cuda, Ok(gpus)) => format!("{} x {}", gpus.len(), gpus[0].name),
             (Device::Cuda | Device::Cpu, _) => "CPU only: nothing here says anything about a GPU".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::camera::{Camera, Size};
 use crate::canvas::{Canvas, SKY};
-use crate::luck::hash;
+use crate::rng::hash;
 use crate::vector::{Rgb, V3};
 use crate::weather::Atmosphere;
 use crate::world::World;

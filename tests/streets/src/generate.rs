@@ -13,9 +13,9 @@ use crate::disk::{Item, acdc, cityscapes, gta5};
 use crate::error::StreetsError;
 use crate::label::LABEL_COUNT;
 use crate::layout::{Style, scene};
-use crate::luck::Luck;
 use crate::picture::{Picture, draw};
 use crate::request::Request;
+use crate::rng::SceneRng;
 use crate::weather::{Atmosphere, Condition};
 use crate::world::World;
 
@@ -42,18 +42,18 @@ pub struct SceneKey {
 }
 
 impl SceneKey {
-    fn luck(self) -> Luck {
-        Luck::keyed(self.seed, self.split, u64::from(self.index))
+    fn rng(self) -> SceneRng {
+        SceneRng::keyed(self.seed, self.split, u64::from(self.index))
     }
 
     /// The world of the scene; the same for every condition and size.
     pub fn world(self) -> World {
-        scene(self.style, &self.luck())
+        scene(self.style, &self.rng())
     }
 
     /// The scene in a condition.
     pub fn picture(self, condition: Condition, size: Size) -> Picture {
-        let air = Atmosphere::of(condition, &mut self.luck().fork(9));
+        let air = Atmosphere::of(condition, &mut self.rng().fork(9));
         draw(&self.world(), &air, size)
     }
 }

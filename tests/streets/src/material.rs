@@ -1,7 +1,7 @@
 //! What surfaces look like by themselves, before any light or weather.
 
 use crate::draw::building::Facade;
-use crate::luck::{clouds, noise, speck};
+use crate::rng::{clouds, noise, speck};
 use crate::sheet::{Outline, Sheet};
 use crate::vector::{Grid, Rgb, V3, paint, ramp, stripe, v3};
 use crate::world::World;

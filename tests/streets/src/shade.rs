@@ -3,8 +3,8 @@
 use crate::camera::{Camera, Size};
 use crate::canvas::{Canvas, DepthPlane, SKY};
 use crate::label::Label;
-use crate::luck::{clouds, noise};
 use crate::material::{Material, Surface, surface};
+use crate::rng::{clouds, noise};
 use crate::shadow::{ShadowMap, hugs_ground};
 use crate::sheet::Sheet;
 use crate::vector::{Grid, Rgb, UP, V3, ramp, v3};

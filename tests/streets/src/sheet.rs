@@ -1,8 +1,8 @@
 //! Flat patches, the one primitive all things are built of.
 
 use crate::label::Label;
-use crate::luck::noise;
 use crate::material::Material;
+use crate::rng::noise;
 use crate::vector::V3;
 
 /// The most corners a patch has.

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ulda_collective::{
-    Collective, CollectiveError, DataPlane, Deadlines, Generation, Group, Listener, Membership, Op, Rank,
-    RunId, Secret, Sharing, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
+    Collective, CollectiveError, DataPlane, DataPlaneListener, Generation, Membership, OperationName,
+    PlaneDeadlines, Rank, RunId, Secret, ShardGroup, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Buffer sizes in bytes, with how often each is timed.
@@ -127,12 +127,12 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
     let [me, workers, shards_per_worker] = numbers[..] else {
         return Err("a worker takes three numbers and perhaps a folder".into());
     };
-    let listener = Listener::bind("127.0.0.1:0")?;
+    let listener = DataPlaneListener::bind("127.0.0.1:0")?;
     if way.is_some() && keys.is_none() {
         listener.share(Sharing::Off);
     }
     if let Some(keys) = keys {
-        let worker = ulda_credentials::Worker::read(keys)?;
+        let worker = ulda_credentials::WorkerCredentials::read(keys)?;
         listener.use_tls(Tls {
             dials: worker.to_peers(),
             accepts: worker.from_peers(),
@@ -155,7 +155,7 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
         secret: Secret([7; 32]),
         encrypted: keys.is_some(),
     };
-    let plane = DataPlane::connect(&listener, membership, Deadlines::default())?;
+    let plane = DataPlane::connect(&listener, membership, PlaneDeadlines::default())?;
     let ranks = plane
         .membership()
         .shards_of(WorkerIndex(me))
@@ -174,18 +174,18 @@ fn serve(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn time(rank: &Rank) -> Result<String, CollectiveError> {
-    let group = Group::all(rank.shards());
+    let group = ShardGroup::all(rank.shards());
     let mut table = String::new();
     for (size, (bytes, repeats)) in SIZES.into_iter().enumerate() {
         let mut buffer = vec![1.0; bytes / size_of::<f32>()];
         let tag = |step: u64, part: u32| Tag {
-            stage: Stage {
+            stage: StageName {
                 code: 1,
                 name: "benchmark",
             },
             step: step * SIZES.len() as u64 + size as u64,
             iteration: 0,
-            op: Op {
+            op: OperationName {
                 code: 1,
                 name: "buffer",
             },

@@ -81,7 +81,7 @@ impl Layout {
 
 /// A worker's own board.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct SharedSegment {
     memory: Memory,
     layout: Layout,
     mark: [u8; MARK_BYTES],
@@ -90,13 +90,13 @@ pub(crate) struct Board {
     file: Mutex<Option<File>>,
 }
 
-impl Board {
+impl SharedSegment {
     /// A board for a mesh of `workers`; none where `sharing` is off.
     pub fn create(
         workers: usize,
         sharing: Sharing,
         mark: [u8; MARK_BYTES],
-    ) -> io::Result<Option<Arc<Board>>> {
+    ) -> io::Result<Option<Arc<SharedSegment>>> {
         let (slots, misplaced) = match sharing {
             Sharing::Slots(slots) => (slots.min(SLOTS), false),
             Sharing::Misplaced => (SLOTS, true),
@@ -112,7 +112,7 @@ impl Board {
         }
         // SAFETY: made a moment ago, and nobody has been told of it.
         unsafe { memory.write(0, &mark) };
-        Ok(Some(Arc::new(Board {
+        Ok(Some(Arc::new(SharedSegment {
             memory,
             layout,
             mark,
@@ -192,7 +192,7 @@ impl PeerBoard {
 #[derive(Debug)]
 pub(crate) struct Boards {
     me: WorkerIndex,
-    mine: Arc<Board>,
+    mine: Arc<SharedSegment>,
     /// By worker; none for this one and for those elsewhere.
     peers: Vec<Option<Arc<PeerBoard>>>,
     slots: Mutex<Slots>,
@@ -216,7 +216,7 @@ struct Lent {
 }
 
 impl Boards {
-    pub fn new(me: WorkerIndex, mine: Arc<Board>, peers: Vec<Option<Arc<PeerBoard>>>) -> Boards {
+    pub fn new(me: WorkerIndex, mine: Arc<SharedSegment>, peers: Vec<Option<Arc<PeerBoard>>>) -> Boards {
         let slots = Slots {
             free: (0..mine.layout.slots).rev().map(Slot).collect(),
             lent: Vec::new(),
@@ -330,7 +330,7 @@ impl Boards {
 #[derive(Debug)]
 pub(crate) struct Loan {
     board: Arc<PeerBoard>,
-    reader: Arc<Board>,
+    reader: Arc<SharedSegment>,
     owner: WorkerIndex,
     slot: Slot,
     length: usize,
@@ -361,7 +361,7 @@ mod tests {
     /// Both ends of two workers that share boards of `slots`.
     fn pair(slots: u16) -> [Boards; 2] {
         let boards = [1, 2].map(|mark| {
-            let board = Board::create(2, Sharing::Slots(slots), [mark; MARK_BYTES]);
+            let board = SharedSegment::create(2, Sharing::Slots(slots), [mark; MARK_BYTES]);
             board.unwrap().unwrap()
         });
         let peer = |of: usize| Arc::new(PeerBoard::open(&boards[of].offer().unwrap(), 2).unwrap());
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_board_is_known_by_its_mark_and_closed_in_the_end() {
-        let board = Board::create(2, Sharing::default(), [1; MARK_BYTES]);
+        let board = SharedSegment::create(2, Sharing::default(), [1; MARK_BYTES]);
         let board = board.unwrap().unwrap();
         let offer = board.offer().unwrap();
         let other = Offer {

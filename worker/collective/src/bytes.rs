@@ -7,14 +7,14 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("ulda-collective sends buffers in memory order and needs a little-endian target");
 
-use crate::frame::Operation;
+use crate::frame::OperationId;
 
 /// A number that can be reduced: `f32` (IEEE addition) or `u64` (wrapping addition).
-pub(crate) trait Element: Copy + Send + 'static {
+pub(crate) trait Summand: Copy + Send + 'static {
     /// Size of one number on the wire.
     const BYTES: usize;
     /// What a reduction of this type is called on the wire.
-    const REDUCE: Operation;
+    const REDUCE: OperationId;
 
     /// The buffer as it goes onto the wire.
     fn as_bytes(numbers: &[Self]) -> &[u8];
@@ -30,9 +30,9 @@ pub(crate) trait Element: Copy + Send + 'static {
 
 macro_rules! element {
     ($number:ty, $operation:expr, $add:expr) => {
-        impl Element for $number {
+        impl Summand for $number {
             const BYTES: usize = size_of::<$number>();
-            const REDUCE: Operation = $operation;
+            const REDUCE: OperationId = $operation;
 
             fn as_bytes(numbers: &[Self]) -> &[u8] {
                 // SAFETY: the numbers are plain, without padding; any of their bytes is a valid u8, and the
@@ -71,5 +71,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, Operation::ReduceF32, |a: f32, b: f32| a + b);
-element!(u64, Operation::ReduceU64, u64::wrapping_add);
+element!(f32, OperationId::ReduceF32, |a: f32, b: f32| a + b);
+element!(u64, OperationId::ReduceU64, u64::wrapping_add);

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 use crate::core::Core;
 use crate::error::CollectiveError;
-use crate::frame::{Header, Kind, Operation};
-use crate::group::{Group, Shard};
-use crate::mailbox::{Exchange, Missing, Parcel, Place, Shape};
+use crate::frame::{FrameHeader, FrameKind, OperationId};
+use crate::group::{Shard, ShardGroup};
+use crate::mailbox::{Exchange, FramePlace, Missing, OperationShape, Piece};
 use crate::membership::WorkerIndex;
 use crate::pool::Payload;
 use crate::tag::Tag;
@@ -20,8 +20,8 @@ pub(crate) struct Call<'a> {
     pub core: &'a Core,
     pub me: Shard,
     pub tag: Tag,
-    pub group: &'a Group,
-    operation: Operation,
+    pub group: &'a ShardGroup,
+    operation: OperationId,
     fingerprint: u32,
     exchange: Arc<Exchange>,
     local_members: usize,
@@ -39,8 +39,8 @@ impl<'a> Call<'a> {
         core: &'a Core,
         me: Shard,
         tag: Tag,
-        group: &'a Group,
-        (operation, total): (Operation, Option<u64>),
+        group: &'a ShardGroup,
+        (operation, total): (OperationId, Option<u64>),
         body: impl FnOnce(&Call<'a>) -> Result<R, CollectiveError>,
     ) -> Result<R, CollectiveError> {
         if let Some(fault) = core.fault() {
@@ -57,8 +57,8 @@ impl<'a> Call<'a> {
         core: &'a Core,
         me: Shard,
         tag: Tag,
-        group: &'a Group,
-        operation: Operation,
+        group: &'a ShardGroup,
+        operation: OperationId,
         total: Option<u64>,
     ) -> Result<Call<'a>, CollectiveError> {
         let members = group.members();
@@ -98,7 +98,7 @@ impl<'a> Call<'a> {
         let after = remote_receivers.partition_point(|worker| *worker < here);
         remote_receivers.rotate_left(after);
         let fingerprint = group.fingerprint();
-        let shape = Shape {
+        let shape = OperationShape {
             speaker: me,
             operation,
             group: fingerprint,
@@ -137,8 +137,8 @@ impl<'a> Call<'a> {
         self.local_receivers.first() == Some(&self.me)
     }
 
-    fn header(&self, kind: Kind, piece: u32, length: usize, total: u64) -> Header {
-        Header {
+    fn header(&self, kind: FrameKind, piece: u32, length: usize, total: u64) -> FrameHeader {
+        FrameHeader {
             kind,
             operation: self.operation,
             generation: self.core.membership.generation,
@@ -156,7 +156,7 @@ impl<'a> Call<'a> {
     pub fn send(
         &self,
         to: WorkerIndex,
-        (kind, piece): (Kind, u32),
+        (kind, piece): (FrameKind, u32),
         payload: &[u8],
         total: u64,
     ) -> Result<(), CollectiveError> {
@@ -170,7 +170,7 @@ impl<'a> Call<'a> {
     /// Says `payload` to all receivers but this rank.
     pub fn send_to_receivers(
         &self,
-        (kind, piece): (Kind, u32),
+        (kind, piece): (FrameKind, u32),
         payload: &[u8],
         total: u64,
     ) -> Result<(), CollectiveError> {
@@ -181,20 +181,25 @@ impl<'a> Call<'a> {
         self.core.send(self.tag, &self.remote_receivers, header, payload)
     }
 
-    fn keep(&self, (kind, piece): (Kind, u32), payload: &[u8], total: u64) -> Result<(), CollectiveError> {
+    fn keep(
+        &self,
+        (kind, piece): (FrameKind, u32),
+        payload: &[u8],
+        total: u64,
+    ) -> Result<(), CollectiveError> {
         let header = self.header(kind, piece, payload.len(), total);
-        let shape = Shape {
+        let shape = OperationShape {
             speaker: self.me,
             operation: self.operation,
             group: self.fingerprint,
             total: None,
         };
-        let place = Place {
+        let place = FramePlace {
             kind,
             from: self.me,
             piece,
         };
-        let parcel = Parcel {
+        let parcel = Piece {
             payload: Arc::new(Payload::Own(self.core.pool.copy(payload))),
             total,
         };
@@ -205,13 +210,13 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// The plane's fault, `Timeout`, `PeerClosed`.
-    pub fn take(&self, wanted: &[Place]) -> Result<Vec<Parcel>, CollectiveError> {
+    pub fn take(&self, wanted: &[FramePlace]) -> Result<Vec<Piece>, CollectiveError> {
         let core = self.core;
-        let readers = |place: Place| match place.kind {
-            Kind::Whole | Kind::Sum => self.listeners(place.from),
-            Kind::Contribution | Kind::Ready | Kind::Abort | Kind::Bye => 1,
+        let readers = |place: FramePlace| match place.kind {
+            FrameKind::Whole | FrameKind::Sum => self.listeners(place.from),
+            FrameKind::Contribution | FrameKind::Ready | FrameKind::Abort | FrameKind::Bye => 1,
         };
-        let stop = |missing: &[Place]| {
+        let stop = |missing: &[FramePlace]| {
             if let Some(fault) = core.fault() {
                 return Some(fault.clone());
             }
@@ -247,8 +252,8 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// Like [`take`](Call::take).
-    pub fn take_one(&self, kind: Kind, from: Shard, piece: u32) -> Result<Parcel, CollectiveError> {
-        let mut parcels = self.take(&[Place { kind, from, piece }])?;
+    pub fn take_one(&self, kind: FrameKind, from: Shard, piece: u32) -> Result<Piece, CollectiveError> {
+        let mut parcels = self.take(&[FramePlace { kind, from, piece }])?;
         // One place wanted gives one parcel.
         parcels.pop().ok_or(CollectiveError::Closed)
     }

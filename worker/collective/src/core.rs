@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::board::Boards;
 use crate::error::CollectiveError;
-use crate::frame::{HEADER_BYTES, Header, Kind};
+use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::group::Shard;
-use crate::link::{LAST_WORDS, Link, abort_frame};
+use crate::link::{LAST_WORDS, PeerLink, abort_frame};
 use crate::mailbox::Mailbox;
-use crate::membership::{Deadlines, Membership, WorkerIndex};
+use crate::membership::{Membership, PlaneDeadlines, WorkerIndex};
 use crate::pool::Pool;
-use crate::stats::Counters;
+use crate::stats::PlaneCounters;
 use crate::tag::{Tag, TagLedger};
 use crate::wait::{Gate, lock};
 
@@ -26,16 +26,16 @@ const POST_MORTEM: Duration = Duration::from_secs(1);
 
 pub(crate) struct Core {
     pub membership: Membership,
-    pub deadlines: Deadlines,
+    pub deadlines: PlaneDeadlines,
     /// By worker; none for this one.
-    pub links: Vec<Option<Arc<Link>>>,
+    pub links: Vec<Option<Arc<PeerLink>>>,
     /// None where no peer is on this host.
     pub boards: Option<Boards>,
     /// By shard; only those of this worker's shards are used.
     pub ledgers: Vec<Mutex<TagLedger>>,
     pub mailbox: Mailbox,
     pub pool: Arc<Pool>,
-    pub counters: Arc<Counters>,
+    pub counters: Arc<PlaneCounters>,
     /// Threads of operations that run beside their caller.
     pub running: Mutex<Vec<JoinHandle<()>>>,
     fault: OnceLock<CollectiveError>,
@@ -45,8 +45,8 @@ pub(crate) struct Core {
 impl Core {
     pub fn new(
         membership: Membership,
-        deadlines: Deadlines,
-        links: Vec<Option<Arc<Link>>>,
+        deadlines: PlaneDeadlines,
+        links: Vec<Option<Arc<PeerLink>>>,
         boards: Option<Boards>,
     ) -> Core {
         let ledgers = membership.shards.iter().map(|_| Mutex::default()).collect();
@@ -88,7 +88,7 @@ impl Core {
         let generation = self.membership.generation;
         let me = self.membership.me;
         let (header, payload) = match error {
-            CollectiveError::Closed => (Header::control(Kind::Bye, generation, me.0), Vec::new()),
+            CollectiveError::Closed => (FrameHeader::control(FrameKind::Bye, generation, me.0), Vec::new()),
             CollectiveError::PeerAborted { worker, cause } => abort_frame(generation, *worker, cause),
             other => abort_frame(generation, me, &other.cause()),
         };
@@ -123,7 +123,7 @@ impl Core {
         &self,
         tag: Tag,
         to: &[WorkerIndex],
-        header: Header,
+        header: FrameHeader,
         payload: &[u8],
     ) -> Result<(), CollectiveError> {
         if let Some(fault) = self.fault() {
@@ -133,7 +133,7 @@ impl Core {
         let lent = boards.and_then(|boards| Some((boards, boards.lend(payload, to)?)));
         to.iter().try_for_each(|to| {
             let slot = lent.and_then(|(boards, slot)| boards.shares_with(*to).then_some(slot));
-            self.send_one(tag, *to, &Header { slot, ..header }, payload)
+            self.send_one(tag, *to, &FrameHeader { slot, ..header }, payload)
         })
     }
 
@@ -141,7 +141,7 @@ impl Core {
         &self,
         tag: Tag,
         to: WorkerIndex,
-        header: &Header,
+        header: &FrameHeader,
         payload: &[u8],
     ) -> Result<(), CollectiveError> {
         if let Some(fault) = self.fault() {

@@ -82,8 +82,8 @@ pub enum HandshakeError {
     )]
     Encrypted { current: Generation },
     /// A side does not believe the other's certificate.
-    #[error("{told}\nhint: all workers of a run need the same credentials")]
-    Untrusted { told: String },
+    #[error("{reason}\nhint: all workers of a run need the same credentials")]
+    Untrusted { reason: String },
     /// The generation's connections are encrypted, and this worker has nothing to show.
     #[error("this worker has no certificate\nhint: start it with the run's credentials folder")]
     NoCredentials,

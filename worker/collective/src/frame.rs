@@ -68,7 +68,7 @@ pub enum FrameError {
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum FrameKind {
     /// A shard's whole contribution, or a piece of it, for all receivers.
     Whole = 1,
     /// A piece of a shard's contribution, for the shard that sums this piece.
@@ -86,7 +86,7 @@ pub(crate) enum Kind {
 /// Which operation a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub(crate) enum Operation {
+pub(crate) enum OperationId {
     None = 0,
     ReduceF32 = 1,
     ReduceU64 = 2,
@@ -97,9 +97,9 @@ pub(crate) enum Operation {
 
 /// A header; see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub kind: Kind,
-    pub operation: Operation,
+pub(crate) struct FrameHeader {
+    pub kind: FrameKind,
+    pub operation: OperationId,
     pub generation: Generation,
     pub tag: TagKey,
     pub from: u32,
@@ -111,12 +111,12 @@ pub(crate) struct Header {
     pub group: u32,
 }
 
-impl Header {
+impl FrameHeader {
     /// A frame that belongs to no operation.
-    pub fn control(kind: Kind, generation: Generation, from: u32) -> Header {
-        Header {
+    pub fn control(kind: FrameKind, generation: Generation, from: u32) -> FrameHeader {
+        FrameHeader {
             kind,
-            operation: Operation::None,
+            operation: OperationId::None,
             generation,
             tag: TagKey::default(),
             from,
@@ -156,7 +156,7 @@ impl Header {
     ///
     /// # Errors
     /// Any [`FrameError`] but `Speaker` and `Slot`.
-    pub fn decode(bytes: &[u8; HEADER_BYTES], current: Generation) -> Result<Header, FrameError> {
+    pub fn decode(bytes: &[u8; HEADER_BYTES], current: Generation) -> Result<FrameHeader, FrameError> {
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let magic = [bytes[0], bytes[1], bytes[2], bytes[3]];
@@ -175,12 +175,12 @@ impl Header {
             });
         }
         let kind = match bytes[4] {
-            1 => Kind::Whole,
-            2 => Kind::Contribution,
-            3 => Kind::Sum,
-            4 => Kind::Ready,
-            5 => Kind::Abort,
-            6 => Kind::Bye,
+            1 => FrameKind::Whole,
+            2 => FrameKind::Contribution,
+            3 => FrameKind::Sum,
+            4 => FrameKind::Ready,
+            5 => FrameKind::Abort,
+            6 => FrameKind::Bye,
             code => {
                 return Err(FrameError::Code {
                     field: "kind",
@@ -189,12 +189,12 @@ impl Header {
             }
         };
         let operation = match bytes[5] {
-            0 => Operation::None,
-            1 => Operation::ReduceF32,
-            2 => Operation::ReduceU64,
-            3 => Operation::Gather,
-            4 => Operation::Broadcast,
-            5 => Operation::Barrier,
+            0 => OperationId::None,
+            1 => OperationId::ReduceF32,
+            2 => OperationId::ReduceU64,
+            3 => OperationId::Gather,
+            4 => OperationId::Broadcast,
+            5 => OperationId::Barrier,
             code => {
                 return Err(FrameError::Code {
                     field: "operation",
@@ -213,7 +213,7 @@ impl Header {
         if length as usize > PIECE_BYTES {
             return Err(FrameError::Length { got_bytes: length });
         }
-        Ok(Header {
+        Ok(FrameHeader {
             kind,
             operation,
             generation,
@@ -246,10 +246,10 @@ mod tests {
 
     use super::*;
 
-    fn header() -> Header {
-        Header {
-            kind: Kind::Sum,
-            operation: Operation::ReduceU64,
+    fn header() -> FrameHeader {
+        FrameHeader {
+            kind: FrameKind::Sum,
+            operation: OperationId::ReduceU64,
             generation: Generation(u64::MAX - 3),
             tag: TagKey {
                 step: 1 << 40,
@@ -271,20 +271,20 @@ mod tests {
         #[test]
         fn damage_is_found(at in 0..HEADER_BYTES, bit in 0u8..8) {
             let mut bytes = header().encode();
-            prop_assert_eq!(Header::decode(&bytes, header().generation), Ok(header()));
+            prop_assert_eq!(FrameHeader::decode(&bytes, header().generation), Ok(header()));
             bytes[at] ^= 1 << bit;
-            prop_assert!(Header::decode(&bytes, header().generation).is_err());
+            prop_assert!(FrameHeader::decode(&bytes, header().generation).is_err());
         }
     }
 
     #[test]
     fn bounds_and_generation_are_checked() {
-        let long = Header {
+        let long = FrameHeader {
             length: PIECE_BYTES as u32 + 1,
             ..header()
         }
         .encode();
-        let error = Header::decode(&long, header().generation);
+        let error = FrameHeader::decode(&long, header().generation);
         assert_eq!(
             error,
             Err(FrameError::Length {
@@ -292,7 +292,7 @@ mod tests {
             })
         );
         let current = Generation(4);
-        let error = Header::decode(&header().encode(), current);
+        let error = FrameHeader::decode(&header().encode(), current);
         assert_eq!(
             error,
             Err(FrameError::Generation {

@@ -18,21 +18,21 @@ impl fmt::Display for Shard {
 /// Both lists are ascending and free of repetitions. Every shard in either list calls the operation, with
 /// an equal group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Group {
+pub struct ShardGroup {
     contributors: Vec<Shard>,
     receivers: Vec<Shard>,
 }
 
-impl Group {
+impl ShardGroup {
     /// All `shards` of the run give and get.
-    pub fn all(shards: u32) -> Group {
-        Group::of(0..shards)
+    pub fn all(shards: u32) -> ShardGroup {
+        ShardGroup::of(0..shards)
     }
 
     /// The shards of `range` give and get.
-    pub fn of(range: Range<u32>) -> Group {
+    pub fn of(range: Range<u32>) -> ShardGroup {
         let members: Vec<Shard> = range.map(Shard).collect();
-        Group {
+        ShardGroup {
             contributors: members.clone(),
             receivers: members,
         }
@@ -42,8 +42,8 @@ impl Group {
     pub fn reduce_to(
         contributors: impl IntoIterator<Item = Shard>,
         receivers: impl IntoIterator<Item = Shard>,
-    ) -> Group {
-        Group {
+    ) -> ShardGroup {
+        ShardGroup {
             contributors: ascending(contributors),
             receivers: ascending(receivers),
         }
@@ -105,12 +105,15 @@ mod tests {
 
     #[test]
     fn groups_are_ascending_and_told_apart() {
-        let group = Group::reduce_to([Shard(3), Shard(1), Shard(3)], [Shard(2)]);
+        let group = ShardGroup::reduce_to([Shard(3), Shard(1), Shard(3)], [Shard(2)]);
         assert_eq!(group.contributors(), [Shard(1), Shard(3)]);
         assert_eq!(group.members(), [Shard(1), Shard(2), Shard(3)]);
         assert!(group.contains(Shard(2)) && !group.contains(Shard(0)));
-        let turned = Group::reduce_to([Shard(2)], [Shard(1), Shard(3)]);
+        let turned = ShardGroup::reduce_to([Shard(2)], [Shard(1), Shard(3)]);
         assert_ne!(group.fingerprint(), turned.fingerprint());
-        assert_eq!(Group::all(4).fingerprint(), Group::of(0..4).fingerprint());
+        assert_eq!(
+            ShardGroup::all(4).fingerprint(),
+            ShardGroup::of(0..4).fingerprint()
+        );
     }
 }

@@ -27,11 +27,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::board::{Board, PeerBoard};
+use crate::board::{PeerBoard, SharedSegment};
 use crate::error::HandshakeError;
 use crate::membership::{Generation, Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
 use crate::offer::{OFFER_BYTES, encode_offer, find_board};
-use crate::seal::{Session, TLS_HANDSHAKE, Tls};
+use crate::seal::{TLS_HANDSHAKE, Tls, TlsSession};
 
 const MAGIC: [u8; 8] = *b"ULDAPEER";
 const VERSION: u16 = 3;
@@ -39,17 +39,17 @@ const BODY_BYTES: usize = 1024;
 pub(crate) const NONCE_BYTES: usize = 32;
 
 /// A connection, and the TLS session on it if it is encrypted.
-pub(crate) struct Stream {
+pub(crate) struct PeerStream {
     pub socket: TcpStream,
-    pub session: Option<Arc<Session>>,
+    pub session: Option<Arc<TlsSession>>,
     /// Where the peer's payloads lie, if both sides have found each other's board.
     pub board: Option<Arc<PeerBoard>>,
 }
 
 /// A connection and the moment by which the handshake on it must be over.
-pub(crate) struct Parlour {
+pub(crate) struct HandshakeConnection {
     socket: Arc<TcpStream>,
-    session: Option<Arc<Session>>,
+    session: Option<Arc<TlsSession>>,
     board: Option<Arc<PeerBoard>>,
     start: Instant,
     limit: Duration,
@@ -70,10 +70,10 @@ impl fmt::Display for Hello {
     }
 }
 
-impl Parlour {
+impl HandshakeConnection {
     /// Others may hold `socket` weakly, to shut it down until the handshake is over.
-    pub fn new(socket: impl Into<Arc<TcpStream>>, limit: Duration) -> Parlour {
-        Parlour {
+    pub fn new(socket: impl Into<Arc<TcpStream>>, limit: Duration) -> HandshakeConnection {
+        HandshakeConnection {
             socket: socket.into(),
             session: None,
             board: None,
@@ -110,21 +110,22 @@ impl Parlour {
 
     /// Dialler: whatever follows is encrypted.
     pub fn encrypt(&mut self, tls: &Tls) -> Result<(), HandshakeError> {
-        self.secure(Session::dialling(tls))
+        self.secure(TlsSession::dialling(tls))
     }
 
     /// Acceptor: whatever follows is encrypted.
     pub fn decrypt(&mut self, tls: &Tls) -> Result<(), HandshakeError> {
         // A dialler that does not believe this side hangs up, and its reason may be lost with the connection.
-        self.secure(Session::accepting(tls)).map_err(|error| match error {
-            HandshakeError::Io { source, .. } => HandshakeError::Untrusted {
-                told: format!("the other side broke off the TLS handshake: {source}"),
-            },
-            other => other,
-        })
+        self.secure(TlsSession::accepting(tls))
+            .map_err(|error| match error {
+                HandshakeError::Io { source, .. } => HandshakeError::Untrusted {
+                    reason: format!("the other side broke off the TLS handshake: {source}"),
+                },
+                other => other,
+            })
     }
 
-    fn secure(&mut self, session: Result<Session, rustls::Error>) -> Result<(), HandshakeError> {
+    fn secure(&mut self, session: Result<TlsSession, rustls::Error>) -> Result<(), HandshakeError> {
         let session = Arc::new(session.map_err(|error| untrusted(&error))?);
         self.session = Some(session.clone());
         session
@@ -203,8 +204,8 @@ impl Parlour {
     }
 
     /// The connection, after the handshake.
-    pub fn into_stream(self) -> Stream {
-        Stream {
+    pub fn into_stream(self) -> PeerStream {
+        PeerStream {
             socket: Arc::into_inner(self.socket).expect("nobody shuts it down after the handshake"),
             session: self.session,
             board: self.board,
@@ -263,7 +264,11 @@ impl Parlour {
     }
 
     /// Acceptor: lets the dialler in, and agrees with it on boards.
-    pub fn welcome(&mut self, membership: &Membership, board: Option<&Board>) -> Result<(), HandshakeError> {
+    pub fn welcome(
+        &mut self,
+        membership: &Membership,
+        board: Option<&SharedSegment>,
+    ) -> Result<(), HandshakeError> {
         self.say(WELCOME, &encode_offer(board))?;
         let body = self.hear(BOARD, OFFER_BYTES + 1).map_err(Heard::into_error)?;
         let theirs = find_board(&body, membership, board);
@@ -277,7 +282,7 @@ impl Parlour {
         &mut self,
         membership: &Membership,
         to: WorkerIndex,
-        board: Option<&Board>,
+        board: Option<&SharedSegment>,
     ) -> Result<(), Heard> {
         let mut hello = MAGIC.to_vec();
         hello.extend_from_slice(&VERSION.to_le_bytes());
@@ -309,7 +314,7 @@ impl Parlour {
 }
 
 /// The socket, with what is left of the parlour's time as its timeout.
-struct Timed<'a>(&'a Parlour);
+struct Timed<'a>(&'a HandshakeConnection);
 
 impl Timed<'_> {
     fn left(&self) -> io::Result<Duration> {
@@ -393,7 +398,7 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> HandshakeError {
 /// A session that failed: one side does not believe the other, or speaks something else.
 fn untrusted(error: &rustls::Error) -> HandshakeError {
     HandshakeError::Untrusted {
-        told: format!("TLS handshake failed: {error}"),
+        reason: format!("TLS handshake failed: {error}"),
     }
 }
 

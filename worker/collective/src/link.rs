@@ -14,13 +14,13 @@ use std::time::Duration;
 use crate::board::{Loan, Slot};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
-use crate::frame::{FrameError, HEADER_BYTES, Header, Kind, Operation, PIECE_BYTES};
+use crate::frame::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, OperationId, PIECE_BYTES};
 use crate::group::Shard;
-use crate::handshake::Stream;
-use crate::mailbox::{Parcel, Place, Shape};
+use crate::handshake::PeerStream;
+use crate::mailbox::{FramePlace, OperationShape, Piece};
 use crate::membership::{Generation, WorkerIndex};
 use crate::pool::Payload;
-use crate::seal::{Reader, Session};
+use crate::seal::{Reader, TlsSession};
 use crate::wait::{Gate, lock};
 
 /// Frames up to this size are read with one system call.
@@ -31,10 +31,10 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(200);
 const CAUSE_BYTES: usize = 1024;
 
 /// The writing half, and the state, of a connection.
-pub(crate) struct Link {
+pub(crate) struct PeerLink {
     peer: WorkerIndex,
     stream: TcpStream,
-    session: Option<Arc<Session>>,
+    session: Option<Arc<TlsSession>>,
     /// Held while a frame is written; ciphertext on its way.
     writing: Mutex<Vec<u8>>,
     /// What this side says before it falls silent.
@@ -43,10 +43,10 @@ pub(crate) struct Link {
     departed: AtomicBool,
 }
 
-impl Link {
+impl PeerLink {
     /// Takes over a connection that has shaken hands; a write waits at most `limit` for room.
-    pub fn new(peer: WorkerIndex, stream: Stream, limit: Duration) -> io::Result<Link> {
-        let Stream {
+    pub fn new(peer: WorkerIndex, stream: PeerStream, limit: Duration) -> io::Result<PeerLink> {
+        let PeerStream {
             socket: stream,
             session,
             board: _,
@@ -57,7 +57,7 @@ impl Link {
         if stream.peer_addr()?.ip() == stream.local_addr()?.ip() {
             do_not_pace(&stream);
         }
-        Ok(Link {
+        Ok(PeerLink {
             peer,
             stream,
             session,
@@ -79,7 +79,7 @@ impl Link {
     }
 
     /// Writes one frame.
-    pub fn send(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
+    pub fn send(&self, header: &FrameHeader, payload: &[u8]) -> io::Result<()> {
         let outcome = self.write(header, payload);
         if self.last_words.get().is_some() {
             self.speak_last(LAST_WORDS);
@@ -87,7 +87,7 @@ impl Link {
         outcome
     }
 
-    fn write(&self, header: &Header, payload: &[u8]) -> io::Result<()> {
+    fn write(&self, header: &FrameHeader, payload: &[u8]) -> io::Result<()> {
         let header = header.encode();
         let mut parts = [IoSlice::new(&header), IoSlice::new(payload)];
         let mut writing = lock(&self.writing);
@@ -121,7 +121,7 @@ impl Link {
 
     /// Writes a last, short frame and ends the writing direction. While another thread is in the middle of a
     /// frame, that is left to it; otherwise it takes at most `limit`.
-    pub fn send_last(&self, header: &Header, payload: &[u8], limit: Duration) {
+    pub fn send_last(&self, header: &FrameHeader, payload: &[u8], limit: Duration) {
         let mut frame = header.encode().to_vec();
         frame.extend_from_slice(payload);
         // Only the first fault is told.
@@ -195,19 +195,19 @@ pub(crate) fn abort_frame(
     generation: Generation,
     origin: WorkerIndex,
     cause: &AbortCause,
-) -> (Header, Vec<u8>) {
+) -> (FrameHeader, Vec<u8>) {
     let mut end = cause.text.len().min(CAUSE_BYTES);
     while !cause.text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut header = Header::control(Kind::Abort, generation, origin.0);
+    let mut header = FrameHeader::control(FrameKind::Abort, generation, origin.0);
     header.length = end as u32;
     header.piece = cause.suspect.map_or(0, |worker| worker.0.saturating_add(1));
     (header, cause.text.as_bytes()[..end].to_vec())
 }
 
 /// Reads frames of `peer` until its connection ends. Body of a thread.
-pub(crate) fn read_frames(core: &Arc<Core>, link: &Link, stream: Reader) {
+pub(crate) fn read_frames(core: &Arc<Core>, link: &PeerLink, stream: Reader) {
     let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
     while core.fault().is_none() {
         match read_frame(core, link, &mut stream) {
@@ -253,7 +253,7 @@ fn borrow(core: &Core, worker: WorkerIndex, slot: Slot, got_bytes: u32) -> Resul
     Ok(loan)
 }
 
-fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> Result<(), Trouble> {
+fn read_frame(core: &Arc<Core>, link: &PeerLink, stream: &mut BufReader<Reader>) -> Result<(), Trouble> {
     let worker = link.peer;
     let trouble = |error: io::Error| match error.kind() {
         ErrorKind::InvalidData => {
@@ -263,7 +263,7 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
     };
     let mut header = [0; HEADER_BYTES];
     stream.read_exact(&mut header).map_err(trouble)?;
-    let header = Header::decode(&header, core.membership.generation)
+    let header = FrameHeader::decode(&header, core.membership.generation)
         .map_err(|source| Trouble::Fault(CollectiveError::Frame { worker, source }))?;
     let payload = match header.slot {
         Some(slot) => Payload::Lent(borrow(core, worker, slot, header.length)?),
@@ -276,8 +276,8 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
     let bytes = HEADER_BYTES as u64 + u64::from(header.length);
     core.counters.received_bytes.fetch_add(bytes, Ordering::Relaxed);
     match header.kind {
-        Kind::Whole | Kind::Contribution | Kind::Sum | Kind::Ready => {}
-        Kind::Abort => {
+        FrameKind::Whole | FrameKind::Contribution | FrameKind::Sum | FrameKind::Ready => {}
+        FrameKind::Abort => {
             let cause = AbortCause {
                 suspect: header.piece.checked_sub(1).map(WorkerIndex),
                 text: String::from_utf8_lossy(payload.bytes()).into_owned(),
@@ -288,7 +288,7 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
                 cause,
             }));
         }
-        Kind::Bye => {
+        FrameKind::Bye => {
             link.departed.store(true, Ordering::Release);
             core.mailbox.wake();
             return Ok(());
@@ -299,19 +299,19 @@ fn read_frame(core: &Arc<Core>, link: &Link, stream: &mut BufReader<Reader>) -> 
         let source = FrameError::Speaker(from);
         return Err(Trouble::Fault(CollectiveError::Frame { worker, source }));
     }
-    let reduces = matches!(header.operation, Operation::ReduceF32 | Operation::ReduceU64);
-    let shape = Shape {
+    let reduces = matches!(header.operation, OperationId::ReduceF32 | OperationId::ReduceU64);
+    let shape = OperationShape {
         speaker: from,
         operation: header.operation,
         group: header.group,
         total: reduces.then_some(header.total),
     };
-    let place = Place {
+    let place = FramePlace {
         kind: header.kind,
         from,
         piece: header.piece,
     };
-    let parcel = Parcel {
+    let parcel = Piece {
         payload: Arc::new(payload),
         total: header.total,
     };

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use ulda_net::{Admission, AdmissionCaps, AdmittedConnection};
 
-use crate::board::{Board, Sharing};
+use crate::board::{SharedSegment, Sharing};
 use crate::error::{CollectiveError, HandshakeError};
-use crate::handshake::{Hello, Parlour, Stream};
+use crate::handshake::{HandshakeConnection, Hello, PeerStream};
 use crate::membership::{Generation, Membership, WorkerIndex};
 use crate::seal::Tls;
 use crate::wait::Gate;
@@ -29,7 +29,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// A connection that was not let in.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RefusedPeer {
     /// Where it came from.
     pub address: SocketAddr,
     /// What it claimed to be, if it came to that.
@@ -39,55 +39,57 @@ pub struct Refusal {
 }
 
 /// Accepts the data-plane connections of one process.
-pub struct Listener {
+pub struct DataPlaneListener {
     address: SocketAddr,
     socket: TcpListener,
-    pub(crate) door: Arc<Gate<Door>>,
+    pub(crate) door: Arc<Gate<ListenerState>>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 /// What the forming of a generation has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum FormingPhase {
     Forming,
     Formed,
     Abandoned,
 }
 
 /// The generation callers are let in for.
-pub(crate) struct Seat {
+pub(crate) struct ListenedGeneration {
     pub membership: Arc<Membership>,
     /// What peers on this host may read; none where nothing is shared.
-    pub board: Option<Arc<Board>>,
-    pub phase: Phase,
+    pub board: Option<Arc<SharedSegment>>,
+    pub phase: FormingPhase,
 }
 
 /// Hears of each refusal as it happens.
-type Tell = Box<dyn Fn(&Refusal) + Send>;
+type Tell = Box<dyn Fn(&RefusedPeer) + Send>;
 
 #[derive(Default)]
-pub(crate) struct Door {
-    pub seat: Option<Seat>,
-    pub arrived: HashMap<WorkerIndex, Stream>,
+pub(crate) struct ListenerState {
+    pub seat: Option<ListenedGeneration>,
+    pub arrived: HashMap<WorkerIndex, PeerStream>,
     /// What this worker's own dialling has come to.
-    pub dialled: HashMap<WorkerIndex, Result<Stream, HandshakeError>>,
+    pub dialled: HashMap<WorkerIndex, Result<PeerStream, HandshakeError>>,
     /// What this worker shows, and whom it believes.
     pub tls: Option<Tls>,
     pub sharing: Sharing,
     told: Option<Tell>,
-    refusals: VecDeque<Refusal>,
+    refusals: VecDeque<RefusedPeer>,
     closed: bool,
 }
 
-impl Door {
+impl ListenerState {
     /// Whether `generation` of this membership is the one being formed.
     pub fn forms(&self, membership: &Arc<Membership>) -> bool {
         let seat = self.seat.as_ref();
-        seat.is_some_and(|seat| Arc::ptr_eq(&seat.membership, membership) && seat.phase == Phase::Forming)
+        seat.is_some_and(|seat| {
+            Arc::ptr_eq(&seat.membership, membership) && seat.phase == FormingPhase::Forming
+        })
     }
 
     /// This worker's board for `membership`.
-    fn board(&self, membership: &Arc<Membership>) -> Option<Arc<Board>> {
+    fn board(&self, membership: &Arc<Membership>) -> Option<Arc<SharedSegment>> {
         let seat = self.seat.as_ref()?;
         let known = Arc::ptr_eq(&seat.membership, membership);
         known.then(|| seat.board.clone()).flatten()
@@ -139,13 +141,13 @@ impl Door {
             }));
         }
         Some(match seat.phase {
-            Phase::Forming => Ok(known.clone()),
-            Phase::Formed => Err(HandshakeError::AlreadyConnected { got: hello.from }),
-            Phase::Abandoned => Err(HandshakeError::Abandoned { got }),
+            FormingPhase::Forming => Ok(known.clone()),
+            FormingPhase::Formed => Err(HandshakeError::AlreadyConnected { got: hello.from }),
+            FormingPhase::Abandoned => Err(HandshakeError::Abandoned { got }),
         })
     }
 
-    fn note(&mut self, refusal: Refusal) {
+    fn note(&mut self, refusal: RefusedPeer) {
         if let Some(tell) = &self.told {
             tell(&refusal);
         }
@@ -156,31 +158,34 @@ impl Door {
     }
 }
 
-impl Listener {
+impl DataPlaneListener {
     /// Listens on `address`; port 0 means any free port.
     ///
     /// # Errors
     /// `Io` when the address cannot be had.
-    pub fn bind(address: impl ToSocketAddrs) -> Result<Listener, CollectiveError> {
-        Listener::bind_with(address, HANDSHAKE)
+    pub fn bind(address: impl ToSocketAddrs) -> Result<DataPlaneListener, CollectiveError> {
+        DataPlaneListener::bind_with(address, HANDSHAKE)
     }
 
     /// Like [`bind`](Listener::bind), and a caller has `handshake` to prove itself.
     ///
     /// # Errors
     /// `Io` when the address cannot be had.
-    pub fn bind_with(address: impl ToSocketAddrs, handshake: Duration) -> Result<Listener, CollectiveError> {
+    pub fn bind_with(
+        address: impl ToSocketAddrs,
+        handshake: Duration,
+    ) -> Result<DataPlaneListener, CollectiveError> {
         let failed = |error| CollectiveError::io("listen for the data plane", error);
         let socket = TcpListener::bind(address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let accepting = socket.try_clone().map_err(failed)?;
-        let door = Arc::new(Gate::new(Door::default()));
+        let door = Arc::new(Gate::new(ListenerState::default()));
         let acceptor = thread::Builder::new().name("data-plane-door".into()).spawn({
             let door = door.clone();
             move || accept(&accepting, &door, handshake)
         });
         let acceptor = Some(acceptor.map_err(failed)?);
-        Ok(Listener {
+        Ok(DataPlaneListener {
             address,
             socket,
             door,
@@ -205,12 +210,12 @@ impl Listener {
     }
 
     /// Calls `tell` for each connection that is refused from now on; it must not wait for anything.
-    pub fn on_refusal(&self, tell: impl Fn(&Refusal) + Send + 'static) {
+    pub fn on_refusal(&self, tell: impl Fn(&RefusedPeer) + Send + 'static) {
         self.door.update(|door| door.told = Some(Box::new(tell)));
     }
 
     /// The latest connections refused, oldest first; forgets them.
-    pub fn drain_refusals(&self) -> Vec<Refusal> {
+    pub fn drain_refusals(&self) -> Vec<RefusedPeer> {
         self.door.lock().refusals.drain(..).collect()
     }
 
@@ -219,9 +224,9 @@ impl Listener {
     pub fn abandon(&self) {
         self.door.update(|door| {
             if let Some(seat) = &mut door.seat
-                && seat.phase == Phase::Forming
+                && seat.phase == FormingPhase::Forming
             {
-                seat.phase = Phase::Abandoned;
+                seat.phase = FormingPhase::Abandoned;
             }
         });
     }
@@ -230,11 +235,11 @@ impl Listener {
     pub(crate) fn seat(
         &self,
         membership: &Arc<Membership>,
-        board: Option<&Arc<Board>>,
+        board: Option<&Arc<SharedSegment>>,
     ) -> Result<(), HandshakeError> {
         let got = membership.generation;
         self.door.update(|door| {
-            if let Some(Seat {
+            if let Some(ListenedGeneration {
                 membership: known, ..
             }) = &door.seat
                 && known.run == membership.run
@@ -245,10 +250,10 @@ impl Listener {
                     current: known.generation,
                 });
             }
-            door.seat = Some(Seat {
+            door.seat = Some(ListenedGeneration {
                 membership: membership.clone(),
                 board: board.cloned(),
-                phase: Phase::Forming,
+                phase: FormingPhase::Forming,
             });
             door.arrived.clear();
             door.dialled.clear();
@@ -257,7 +262,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for DataPlaneListener {
     fn drop(&mut self) {
         self.door.update(|door| door.closed = true);
         // SAFETY: the descriptor is open as long as `self.socket`. On Linux this wakes the thread that
@@ -270,7 +275,7 @@ impl Drop for Listener {
     }
 }
 
-fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
+fn accept(socket: &TcpListener, door: &Arc<Gate<ListenerState>>, handshake: Duration) {
     let admission = Admission::new("data plane", AdmissionCaps::of_process());
     loop {
         let caller = socket.accept();
@@ -312,7 +317,7 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
         if received.is_err() {
             let pending = admission.count();
             door.update(|door| {
-                door.note(Refusal {
+                door.note(RefusedPeer {
                     address,
                     claim: None,
                     cause: HandshakeError::Crowded { pending },
@@ -323,13 +328,13 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<Door>>, handshake: Duration) {
 }
 
 fn receive(
-    door: &Gate<Door>,
+    door: &Gate<ListenerState>,
     stream: Arc<TcpStream>,
     admitted: AdmittedConnection,
     address: SocketAddr,
     handshake: Duration,
 ) {
-    let mut parlour = Parlour::new(stream, handshake);
+    let mut parlour = HandshakeConnection::new(stream, handshake);
     let mut claim = None;
     let outcome = converse(door, &mut parlour, handshake, &mut claim);
     // From here on nobody closes the connection for another one, which may have happened since its last message.
@@ -348,7 +353,7 @@ fn receive(
         Err(cause) => {
             // Noted first: whoever hears of a refusal finds it here.
             door.update(|door| {
-                door.note(Refusal {
+                door.note(RefusedPeer {
                     address,
                     claim,
                     cause: cause.clone(),
@@ -360,8 +365,8 @@ fn receive(
 }
 
 fn converse(
-    door: &Gate<Door>,
-    parlour: &mut Parlour,
+    door: &Gate<ListenerState>,
+    parlour: &mut HandshakeConnection,
     handshake: Duration,
     claim: &mut Option<String>,
 ) -> Result<(Arc<Membership>, WorkerIndex), HandshakeError> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::CollectiveError;
-use crate::frame::{Kind, Operation};
+use crate::frame::{FrameKind, OperationId};
 use crate::group::Shard;
 use crate::membership::WorkerIndex;
 use crate::pool::Payload;
@@ -22,30 +22,30 @@ const AHEAD_BYTES: u64 = 1 << 30;
 
 /// What a frame is within its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub kind: Kind,
+pub(crate) struct FramePlace {
+    pub kind: FrameKind,
     pub from: Shard,
     pub piece: u32,
 }
 
 /// What all callers of an operation must agree on; `total` in bytes, where lengths must be equal.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct OperationShape {
     pub speaker: Shard,
-    pub operation: Operation,
+    pub operation: OperationId,
     pub group: u32,
     pub total: Option<u64>,
 }
 
 /// A payload, and the length in bytes of the buffer it is a piece of.
 #[derive(Clone, Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct Piece {
     pub payload: Arc<Payload>,
     pub total: u64,
 }
 
 struct Mail {
-    parcel: Parcel,
+    parcel: Piece,
     reads: usize,
 }
 
@@ -57,17 +57,17 @@ pub(crate) struct Exchange {
 
 #[derive(Default)]
 struct State {
-    mail: HashMap<Place, Mail>,
-    waiters: Vec<(u64, Vec<Place>)>,
+    mail: HashMap<FramePlace, Mail>,
+    waiters: Vec<(u64, Vec<FramePlace>)>,
     waiters_so_far: u64,
-    shape: Option<Shape>,
+    shape: Option<OperationShape>,
     opened: Option<Tag>,
     finished: usize,
     unclaimed: Vec<(WorkerIndex, u64)>,
 }
 
 impl State {
-    fn agree(&mut self, key: TagKey, shape: Shape) -> Result<(), CollectiveError> {
+    fn agree(&mut self, key: TagKey, shape: OperationShape) -> Result<(), CollectiveError> {
         let Some(known) = self.shape else {
             self.shape = Some(shape);
             return Ok(());
@@ -107,14 +107,14 @@ impl Exchange {
     /// What `stop` gives, or what is missing when `limit` has passed.
     pub fn take(
         &self,
-        wanted: &[Place],
-        readers: impl Fn(Place) -> usize,
+        wanted: &[FramePlace],
+        readers: impl Fn(FramePlace) -> usize,
         limit: Duration,
-        stop: impl Fn(&[Place]) -> Option<CollectiveError>,
-    ) -> (Result<Vec<Parcel>, Missing>, Duration) {
+        stop: impl Fn(&[FramePlace]) -> Option<CollectiveError>,
+    ) -> (Result<Vec<Piece>, Missing>, Duration) {
         let mut ticket = None;
         let (outcome, waited) = self.gate.wait(limit, |state| {
-            let missing: Vec<Place> = match ticket {
+            let missing: Vec<FramePlace> = match ticket {
                 None => wanted
                     .iter()
                     .copied()
@@ -157,7 +157,7 @@ impl Exchange {
     }
 }
 
-fn hand_out(state: &mut State, place: Place, readers: usize) -> Option<Parcel> {
+fn hand_out(state: &mut State, place: FramePlace, readers: usize) -> Option<Piece> {
     let mail = state.mail.get_mut(&place)?;
     mail.reads += 1;
     if mail.reads >= readers {
@@ -171,7 +171,7 @@ pub(crate) enum Missing {
     /// The wait was ended.
     Stopped(CollectiveError),
     /// The deadline passed without these.
-    Late(Vec<Place>),
+    Late(Vec<FramePlace>),
 }
 
 /// All operations under way.
@@ -204,7 +204,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// `LengthMismatch`, `OperationMismatch`.
-    pub fn open(&self, tag: Tag, shape: Shape) -> Result<Arc<Exchange>, CollectiveError> {
+    pub fn open(&self, tag: Tag, shape: OperationShape) -> Result<Arc<Exchange>, CollectiveError> {
         let exchange = self.exchange(tag.key());
         let mut state = exchange.gate.lock();
         state.agree(exchange.key, shape)?;
@@ -239,9 +239,9 @@ impl Mailbox {
     pub fn deliver(
         &self,
         key: TagKey,
-        shape: Shape,
-        place: Place,
-        parcel: Parcel,
+        shape: OperationShape,
+        place: FramePlace,
+        parcel: Piece,
         carrier: Option<WorkerIndex>,
     ) -> Result<(), CollectiveError> {
         let exchange = self.exchange(key);

@@ -122,7 +122,7 @@ impl Membership {
 
 /// How long each kind of wait may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
+pub struct PlaneDeadlines {
     /// Forming the whole mesh, from the call of `connect`.
     pub connect: Duration,
     /// One handshake, from the connection to its last message.
@@ -131,10 +131,10 @@ pub struct Deadlines {
     pub operation: Duration,
 }
 
-impl Default for Deadlines {
+impl Default for PlaneDeadlines {
     /// A minute to form, five seconds to shake hands, two minutes for a peer to arrive at an operation.
     fn default() -> Self {
-        Deadlines {
+        PlaneDeadlines {
             connect: Duration::from_secs(60),
             handshake: Duration::from_secs(5),
             operation: Duration::from_secs(120),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::board::{Board, PeerBoard};
+use crate::board::{PeerBoard, SharedSegment};
 use crate::membership::Membership;
 
 /// Bytes of a mark.
@@ -24,8 +24,8 @@ pub(crate) struct Offer {
 }
 
 /// The offer of `board`.
-pub(crate) fn encode_offer(board: Option<&Board>) -> Vec<u8> {
-    let Some(offer) = board.and_then(Board::offer) else {
+pub(crate) fn encode_offer(board: Option<&SharedSegment>) -> Vec<u8> {
+    let Some(offer) = board.and_then(SharedSegment::offer) else {
         return vec![0; OFFER_BYTES];
     };
     let mut bytes = offer.process.to_le_bytes().to_vec();
@@ -53,7 +53,7 @@ fn decode_offer(bytes: &[u8]) -> Option<Offer> {
 pub(crate) fn find_board(
     offer: &[u8],
     membership: &Membership,
-    mine: Option<&Board>,
+    mine: Option<&SharedSegment>,
 ) -> Option<Arc<PeerBoard>> {
     mine?;
     match PeerBoard::open(&decode_offer(offer)?, membership.workers.len()) {

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::board::{Board, Boards, PeerBoard};
+use crate::board::{Boards, PeerBoard, SharedSegment};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
 use crate::group::Shard;
-use crate::handshake::{Heard, Parlour, Stream, nonce};
-use crate::link::{LAST_WORDS, Link, read_frames};
-use crate::listener::{Door, Listener, Phase};
-use crate::membership::{Deadlines, Generation, Membership, RunId, Secret, WorkerIndex, WorkerPeer};
+use crate::handshake::{HandshakeConnection, Heard, PeerStream, nonce};
+use crate::link::{LAST_WORDS, PeerLink, read_frames};
+use crate::listener::{DataPlaneListener, FormingPhase, ListenerState};
+use crate::membership::{Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
 use crate::seal::Tls;
-use crate::stats::{Meter, Stats};
+use crate::stats::{Meter, PlaneStats};
 use crate::wait::{Gate, lock};
 
 /// The first and the longest pause between two attempts to reach a peer.
@@ -38,9 +38,9 @@ impl DataPlane {
     /// [`Listener::drain_refusals`]. A later call for a later generation, from another thread, ends this
     /// one with `StaleGeneration`.
     pub fn connect(
-        listener: &Listener,
+        listener: &DataPlaneListener,
         membership: Membership,
-        deadlines: Deadlines,
+        deadlines: PlaneDeadlines,
     ) -> Result<DataPlane, CollectiveError> {
         membership.check()?;
         let membership = Arc::new(membership);
@@ -50,9 +50,9 @@ impl DataPlane {
         let formed = dial_all(listener, &membership, board.as_ref(), deadlines, start)
             .and_then(|()| await_peers(&listener.door, &membership, deadlines.connect, start));
         let phase = if formed.is_ok() {
-            Phase::Formed
+            FormingPhase::Formed
         } else {
-            Phase::Abandoned
+            FormingPhase::Abandoned
         };
         listener.door.update(|door| {
             if door.forms(&membership)
@@ -72,7 +72,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// `Membership` when `shards` is 0.
-    pub fn solo(shards: u32, deadlines: Deadlines) -> Result<DataPlane, CollectiveError> {
+    pub fn solo(shards: u32, deadlines: PlaneDeadlines) -> Result<DataPlane, CollectiveError> {
         let membership = Membership {
             run: RunId("solo".into()),
             generation: Generation(0),
@@ -90,17 +90,17 @@ impl DataPlane {
 
     fn start(
         membership: Membership,
-        deadlines: Deadlines,
-        peers: Vec<(WorkerIndex, Stream)>,
-        board: Option<Arc<Board>>,
+        deadlines: PlaneDeadlines,
+        peers: Vec<(WorkerIndex, PeerStream)>,
+        board: Option<Arc<SharedSegment>>,
     ) -> Result<DataPlane, CollectiveError> {
-        let mut links: Vec<Option<Arc<Link>>> = membership.workers.iter().map(|_| None).collect();
+        let mut links: Vec<Option<Arc<PeerLink>>> = membership.workers.iter().map(|_| None).collect();
         let mut boards: Vec<Option<Arc<PeerBoard>>> = membership.workers.iter().map(|_| None).collect();
         let mut halves = Vec::new();
         for (peer, mut stream) in peers {
             boards[peer.0 as usize] = stream.board.take();
             let failed = |error| CollectiveError::io(format!("prepare the connection to {peer}"), error);
-            let link = Arc::new(Link::new(peer, stream, deadlines.operation).map_err(failed)?);
+            let link = Arc::new(PeerLink::new(peer, stream, deadlines.operation).map_err(failed)?);
             halves.push((peer, link.clone(), link.reading_half().map_err(failed)?));
             links[peer.0 as usize] = Some(link);
         }
@@ -151,7 +151,7 @@ impl DataPlane {
     }
 
     /// What it has done so far.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> PlaneStats {
         self.core.counters.snapshot()
     }
 
@@ -178,13 +178,13 @@ impl Drop for DataPlane {
 }
 
 /// What this worker's peers may read in its memory; none where they are to read nothing, or cannot.
-fn own_board(listener: &Listener, membership: &Membership) -> Option<Arc<Board>> {
+fn own_board(listener: &DataPlaneListener, membership: &Membership) -> Option<Arc<SharedSegment>> {
     if membership.encrypted || membership.workers.len() == 1 {
         return None;
     }
     let sharing = listener.door.lock().sharing;
     let mark = nonce().ok()?;
-    match Board::create(membership.workers.len(), sharing, mark) {
+    match SharedSegment::create(membership.workers.len(), sharing, mark) {
         Ok(board) => board,
         Err(error) => {
             tracing::debug!(%error, "all payloads go over connections: there is no memory to share");
@@ -195,10 +195,10 @@ fn own_board(listener: &Listener, membership: &Membership) -> Option<Arc<Board>>
 
 /// Starts a thread for every worker above this one; what becomes of it arrives at the door.
 fn dial_all(
-    listener: &Listener,
+    listener: &DataPlaneListener,
     membership: &Arc<Membership>,
-    board: Option<&Arc<Board>>,
-    deadlines: Deadlines,
+    board: Option<&Arc<SharedSegment>>,
+    deadlines: PlaneDeadlines,
     start: Instant,
 ) -> Result<(), CollectiveError> {
     for peer in membership.me.0 + 1..membership.workers.len() as u32 {
@@ -223,13 +223,13 @@ fn dial_all(
 
 /// Tries to reach `peer` until the deadline; none when the generation is no longer being formed.
 fn dial(
-    door: &Gate<Door>,
+    door: &Gate<ListenerState>,
     membership: &Arc<Membership>,
-    board: Option<&Board>,
+    board: Option<&SharedSegment>,
     peer: WorkerIndex,
-    deadlines: Deadlines,
+    deadlines: PlaneDeadlines,
     start: Instant,
-) -> Option<Result<Stream, HandshakeError>> {
+) -> Option<Result<PeerStream, HandshakeError>> {
     let tls = door.lock().tls.clone();
     let address = membership.workers[peer.0 as usize].address.clone();
     let mut pause = PAUSES.0;
@@ -269,11 +269,11 @@ fn dial(
 
 fn attempt(
     membership: &Membership,
-    (tls, board): (Option<&Tls>, Option<&Board>),
+    (tls, board): (Option<&Tls>, Option<&SharedSegment>),
     peer: WorkerIndex,
     address: &str,
     limit: Duration,
-) -> Result<Stream, Heard> {
+) -> Result<PeerStream, Heard> {
     let start = Instant::now();
     let failed = |what: &'static str| {
         move |error| {
@@ -295,7 +295,7 @@ fn attempt(
     }
     let stream = outcome?;
     stream.set_nodelay(true).map_err(failed("set up the socket"))?;
-    let mut parlour = Parlour::new(stream, limit.saturating_sub(start.elapsed()));
+    let mut parlour = HandshakeConnection::new(stream, limit.saturating_sub(start.elapsed()));
     if membership.encrypted {
         let tls = tls.ok_or(Heard::Refusal(HandshakeError::NoCredentials))?;
         parlour.encrypt(tls).map_err(distrusts)?;
@@ -326,11 +326,11 @@ fn describe(error: &HandshakeError) -> String {
 
 /// Waits until every peer has arrived or been reached.
 fn await_peers(
-    door: &Gate<Door>,
+    door: &Gate<ListenerState>,
     membership: &Arc<Membership>,
     limit: Duration,
     start: Instant,
-) -> Result<Vec<(WorkerIndex, Stream)>, CollectiveError> {
+) -> Result<Vec<(WorkerIndex, PeerStream)>, CollectiveError> {
     let me = membership.me.0;
     let lower: Vec<WorkerIndex> = (0..me).map(WorkerIndex).collect();
     let higher: Vec<WorkerIndex> = (me + 1..membership.workers.len() as u32)

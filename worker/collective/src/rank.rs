@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
-use crate::group::{Group, Shard};
+use crate::group::{Shard, ShardGroup};
 use crate::tag::Tag;
 use crate::{reduce, spread};
 
@@ -28,22 +28,23 @@ pub trait Collective {
     ///
     /// # Errors
     /// The plane's fault; `LengthMismatch` when the buffers differ in length.
-    fn all_reduce(&self, tag: Tag, group: &Group, buffer: &mut [f32]) -> Result<(), CollectiveError>;
+    fn all_reduce(&self, tag: Tag, group: &ShardGroup, buffer: &mut [f32]) -> Result<(), CollectiveError>;
 
     /// The same for integers, which wrap around.
     ///
     /// # Errors
     /// As [`all_reduce`](Collective::all_reduce).
-    fn all_reduce_u64(&self, tag: Tag, group: &Group, buffer: &mut [u64]) -> Result<(), CollectiveError>;
+    fn all_reduce_u64(&self, tag: Tag, group: &ShardGroup, buffer: &mut [u64])
+    -> Result<(), CollectiveError>;
 
     /// Starts [`all_reduce`](Collective::all_reduce) beside the caller, who may start others meanwhile.
-    fn start_all_reduce(&self, tag: Tag, group: &Group, buffer: Vec<f32>) -> Pending;
+    fn start_all_reduce(&self, tag: Tag, group: &ShardGroup, buffer: Vec<f32>) -> PendingSum;
 
     /// Every contributor's bytes, of any lengths, in shard order; nothing for a shard that only contributes.
     ///
     /// # Errors
     /// The plane's fault.
-    fn all_gather(&self, tag: Tag, group: &Group, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError>;
+    fn all_gather(&self, tag: Tag, group: &ShardGroup, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError>;
 
     /// Copies the root's `buffer` to all members of the group, whose own is replaced. The root waits until
     /// they call.
@@ -53,7 +54,7 @@ pub trait Collective {
     fn broadcast(
         &self,
         tag: Tag,
-        group: &Group,
+        group: &ShardGroup,
         root: Shard,
         buffer: &mut Vec<u8>,
     ) -> Result<(), CollectiveError>;
@@ -62,7 +63,7 @@ pub trait Collective {
     ///
     /// # Errors
     /// The plane's fault.
-    fn barrier(&self, tag: Tag, group: &Group) -> Result<(), CollectiveError>;
+    fn barrier(&self, tag: Tag, group: &ShardGroup) -> Result<(), CollectiveError>;
 
     /// Gives the generation up on all workers; whoever waits returns at once.
     fn abort(&self, cause: AbortCause);
@@ -90,15 +91,20 @@ impl Collective for Rank {
         self.core.membership.shards.len() as u32
     }
 
-    fn all_reduce(&self, tag: Tag, group: &Group, buffer: &mut [f32]) -> Result<(), CollectiveError> {
+    fn all_reduce(&self, tag: Tag, group: &ShardGroup, buffer: &mut [f32]) -> Result<(), CollectiveError> {
         reduce::all_reduce(&self.core, self.shard, tag, group, buffer)
     }
 
-    fn all_reduce_u64(&self, tag: Tag, group: &Group, buffer: &mut [u64]) -> Result<(), CollectiveError> {
+    fn all_reduce_u64(
+        &self,
+        tag: Tag,
+        group: &ShardGroup,
+        buffer: &mut [u64],
+    ) -> Result<(), CollectiveError> {
         reduce::all_reduce(&self.core, self.shard, tag, group, buffer)
     }
 
-    fn start_all_reduce(&self, tag: Tag, group: &Group, mut buffer: Vec<f32>) -> Pending {
+    fn start_all_reduce(&self, tag: Tag, group: &ShardGroup, mut buffer: Vec<f32>) -> PendingSum {
         let (done, outcome) = sync_channel(1);
         let (rank, group) = (self.clone(), group.clone());
         let name = format!("reduce-{}", self.shard.0);
@@ -111,30 +117,30 @@ impl Collective for Rank {
             Ok(handle) => self.core.keep(handle),
             Err(error) => {
                 let error = CollectiveError::io(format!("start a thread for {tag}"), error);
-                return Pending::ready(Err(self.core.fail(error)));
+                return PendingSum::ready(Err(self.core.fail(error)));
             }
         }
-        Pending {
+        PendingSum {
             tag: Some(tag),
             outcome,
         }
     }
 
-    fn all_gather(&self, tag: Tag, group: &Group, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+    fn all_gather(&self, tag: Tag, group: &ShardGroup, mine: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
         spread::all_gather(&self.core, self.shard, tag, group, mine)
     }
 
     fn broadcast(
         &self,
         tag: Tag,
-        group: &Group,
+        group: &ShardGroup,
         root: Shard,
         buffer: &mut Vec<u8>,
     ) -> Result<(), CollectiveError> {
         spread::broadcast(&self.core, self.shard, tag, group, root, buffer)
     }
 
-    fn barrier(&self, tag: Tag, group: &Group) -> Result<(), CollectiveError> {
+    fn barrier(&self, tag: Tag, group: &ShardGroup) -> Result<(), CollectiveError> {
         spread::barrier(&self.core, self.shard, tag, group)
     }
 
@@ -145,18 +151,18 @@ impl Collective for Rank {
 
 /// A sum that is being formed. Dropped unawaited, it is still formed, and the other shards get theirs.
 #[must_use = "the sum is in the result of `wait`"]
-pub struct Pending {
+pub struct PendingSum {
     tag: Option<Tag>,
     outcome: Receiver<Result<Vec<f32>, CollectiveError>>,
 }
 
-impl Pending {
+impl PendingSum {
     /// One that is there already, for other implementations of [`Collective`].
-    pub fn ready(result: Result<Vec<f32>, CollectiveError>) -> Pending {
+    pub fn ready(result: Result<Vec<f32>, CollectiveError>) -> PendingSum {
         let (done, outcome) = sync_channel(1);
         // The receiver is alive, and there is room for one.
         let _ = done.send(result);
-        Pending { tag: None, outcome }
+        PendingSum { tag: None, outcome }
     }
 
     /// The sum. The operation has deadlines of its own, at each of its steps.

@@ -7,13 +7,13 @@
 //! pieces, owners and the order of additions follow from the group and the length alone, never from workers
 //! or time. (Which payload a NaN carries is the processor's choice.)
 
-use crate::bytes::Element;
+use crate::bytes::Summand;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::CollectiveError;
-use crate::frame::{Kind, PIECE_BYTES};
-use crate::group::{Group, Shard};
-use crate::mailbox::{Parcel, Place};
+use crate::frame::{FrameKind, PIECE_BYTES};
+use crate::group::{Shard, ShardGroup};
+use crate::mailbox::{FramePlace, Piece};
 use crate::tag::Tag;
 
 /// Longest buffer that takes one hop.
@@ -31,11 +31,11 @@ const COLLECT_BEHIND: usize = 3;
 ///
 /// # Errors
 /// The plane's fault; see [`CollectiveError`].
-pub(crate) fn all_reduce<E: Element>(
+pub(crate) fn all_reduce<E: Summand>(
     core: &Core,
     me: Shard,
     tag: Tag,
-    group: &Group,
+    group: &ShardGroup,
     buffer: &mut [E],
 ) -> Result<(), CollectiveError> {
     let total = size_of_val(buffer);
@@ -52,30 +52,30 @@ pub(crate) fn all_reduce<E: Element>(
     )
 }
 
-fn one_hop<E: Element>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), CollectiveError> {
+fn one_hop<E: Summand>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), CollectiveError> {
     if call.group.gives(call.me) {
         let total = size_of_val(buffer) as u64;
-        call.send_to_receivers((Kind::Whole, 0), E::as_bytes(buffer), total)?;
+        call.send_to_receivers((FrameKind::Whole, 0), E::as_bytes(buffer), total)?;
     }
     match call.group.gets(call.me) {
-        true => sum(call, Kind::Whole, 0, buffer),
+        true => sum(call, FrameKind::Whole, 0, buffer),
         false => Ok(()),
     }
 }
 
 /// Takes the contributions of all others to `numbers` and adds them up in shard order, this rank's own in
 /// its place.
-fn sum<E: Element>(
+fn sum<E: Summand>(
     call: &Call<'_>,
-    kind: Kind,
+    kind: FrameKind,
     piece: u32,
     numbers: &mut [E],
 ) -> Result<(), CollectiveError> {
     let contributors = call.group.contributors();
-    let others: Vec<Place> = contributors
+    let others: Vec<FramePlace> = contributors
         .iter()
         .filter(|shard| **shard != call.me)
-        .map(|shard| Place {
+        .map(|shard| FramePlace {
             kind,
             from: *shard,
             piece,
@@ -101,7 +101,7 @@ fn sum<E: Element>(
 }
 
 /// `numbers = (((c0 + c1) + …) + numbers) + …`, in blocks that stay in the innermost cache.
-fn add_around<E: Element>(before: &[Parcel], after: &[Parcel], numbers: &mut [E]) {
+fn add_around<E: Summand>(before: &[Piece], after: &[Piece], numbers: &mut [E]) {
     let mut prefix = [0; BLOCK_BYTES];
     for (block, numbers) in numbers.chunks_mut(BLOCK_BYTES / E::BYTES).enumerate() {
         let start = block * BLOCK_BYTES;
@@ -127,7 +127,7 @@ fn add_around<E: Element>(before: &[Parcel], after: &[Parcel], numbers: &mut [E]
 fn check_length(
     call: &Call<'_>,
     shard: Shard,
-    parcel: &Parcel,
+    parcel: &Piece,
     expected: usize,
 ) -> Result<(), CollectiveError> {
     let got = parcel.payload.bytes().len();
@@ -152,7 +152,7 @@ struct Cut {
 }
 
 impl Cut {
-    fn new<E: Element>(length: usize, owners: usize) -> Cut {
+    fn new<E: Summand>(length: usize, owners: usize) -> Cut {
         let even = (length * E::BYTES).div_ceil(owners).next_multiple_of(64);
         Cut {
             length,
@@ -173,7 +173,7 @@ impl Cut {
     }
 }
 
-fn in_pieces<E: Element>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), CollectiveError> {
+fn in_pieces<E: Summand>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), CollectiveError> {
     let owners = call.group.receivers();
     let mine = owners.binary_search(&call.me).ok();
     let cut = Cut::new::<E>(buffer.len(), owners.len());
@@ -187,8 +187,8 @@ fn in_pieces<E: Element>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), Collec
         {
             let total = size_of_val(buffer) as u64;
             let numbers = &mut buffer[range];
-            sum(call, Kind::Contribution, piece, numbers)?;
-            call.send_to_receivers((Kind::Sum, piece), E::as_bytes(numbers), total)?;
+            sum(call, FrameKind::Contribution, piece, numbers)?;
+            call.send_to_receivers((FrameKind::Sum, piece), E::as_bytes(numbers), total)?;
         }
         if let Some(collecting) = round.checked_sub(COLLECT_BEHIND) {
             collect(call, &cut, collecting, mine, buffer)?;
@@ -198,7 +198,7 @@ fn in_pieces<E: Element>(call: &Call<'_>, buffer: &mut [E]) -> Result<(), Collec
 }
 
 /// Sends this rank's part of the round's pieces to their owners, beginning with the next one after itself.
-fn contribute<E: Element>(
+fn contribute<E: Summand>(
     call: &Call<'_>,
     cut: &Cut,
     round: usize,
@@ -216,7 +216,7 @@ fn contribute<E: Element>(
             let to = call.core.worker_of(owners[owner]);
             call.send(
                 to,
-                (Kind::Contribution, piece),
+                (FrameKind::Contribution, piece),
                 E::as_bytes(&buffer[range]),
                 total,
             )?;
@@ -226,7 +226,7 @@ fn contribute<E: Element>(
 }
 
 /// Takes the sums of the round's other pieces.
-fn collect<E: Element>(
+fn collect<E: Summand>(
     call: &Call<'_>,
     cut: &Cut,
     round: usize,
@@ -234,13 +234,13 @@ fn collect<E: Element>(
     buffer: &mut [E],
 ) -> Result<(), CollectiveError> {
     let owners = call.group.receivers();
-    let pieces: Vec<(Place, std::ops::Range<usize>)> = (0..owners.len())
+    let pieces: Vec<(FramePlace, std::ops::Range<usize>)> = (0..owners.len())
         .filter(|owner| *owner != mine)
         .filter_map(|owner| {
             let (piece, range) = cut.piece(round, owner)?;
             Some((
-                Place {
-                    kind: Kind::Sum,
+                FramePlace {
+                    kind: FrameKind::Sum,
                     from: owners[owner],
                     piece,
                 },
@@ -248,7 +248,7 @@ fn collect<E: Element>(
             ))
         })
         .collect();
-    let wanted: Vec<Place> = pieces.iter().map(|(place, _)| *place).collect();
+    let wanted: Vec<FramePlace> = pieces.iter().map(|(place, _)| *place).collect();
     for ((place, range), parcel) in pieces.into_iter().zip(call.take(&wanted)?) {
         let numbers = &mut buffer[range];
         check_length(call, place.from, &parcel, size_of_val(numbers))?;

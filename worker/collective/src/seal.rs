@@ -41,17 +41,17 @@ impl fmt::Debug for Tls {
 }
 
 /// A TLS session, shared by the two directions of a connection.
-pub(crate) struct Session(Mutex<Connection>);
+pub(crate) struct TlsSession(Mutex<Connection>);
 
-impl Session {
-    pub fn dialling(tls: &Tls) -> Result<Session, rustls::Error> {
+impl TlsSession {
+    pub fn dialling(tls: &Tls) -> Result<TlsSession, rustls::Error> {
         let client = ClientConnection::new(tls.dials.clone(), tls.peer.clone())?;
-        Ok(Session(Mutex::new(client.into())))
+        Ok(TlsSession(Mutex::new(client.into())))
     }
 
-    pub fn accepting(tls: &Tls) -> Result<Session, rustls::Error> {
+    pub fn accepting(tls: &Tls) -> Result<TlsSession, rustls::Error> {
         let server = ServerConnection::new(tls.accepts.clone())?;
-        Ok(Session(Mutex::new(server.into())))
+        Ok(TlsSession(Mutex::new(server.into())))
     }
 
     pub fn is_shaking_hands(&self) -> bool {
@@ -142,14 +142,14 @@ fn feed(connection: &mut Connection, raw: &mut &[u8]) -> io::Result<()> {
 /// The reading direction of a connection.
 pub(crate) struct Reader {
     socket: TcpStream,
-    session: Option<Arc<Session>>,
+    session: Option<Arc<TlsSession>>,
     raw: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
 impl Reader {
-    pub fn new(socket: TcpStream, session: Option<Arc<Session>>) -> Reader {
+    pub fn new(socket: TcpStream, session: Option<Arc<TlsSession>>) -> Reader {
         let length = if session.is_some() { RAW_BYTES } else { 0 };
         Reader {
             socket,

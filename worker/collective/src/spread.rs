@@ -8,9 +8,9 @@
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::CollectiveError;
-use crate::frame::{Kind, Operation, PIECE_BYTES};
-use crate::group::{Group, Shard};
-use crate::mailbox::{Parcel, Place};
+use crate::frame::{FrameKind, OperationId, PIECE_BYTES};
+use crate::group::{Shard, ShardGroup};
+use crate::mailbox::{FramePlace, Piece};
 use crate::tag::Tag;
 
 /// Pieces of a buffer of `total` bytes.
@@ -27,18 +27,19 @@ fn piece_of(bytes: &[u8], piece: u32) -> &[u8] {
 
 fn send_all(call: &Call<'_>, bytes: &[u8]) -> Result<(), CollectiveError> {
     let total = bytes.len() as u64;
-    (0..pieces(total))
-        .try_for_each(|piece| call.send_to_receivers((Kind::Whole, piece), piece_of(bytes, piece), total))
+    (0..pieces(total)).try_for_each(|piece| {
+        call.send_to_receivers((FrameKind::Whole, piece), piece_of(bytes, piece), total)
+    })
 }
 
 /// Collects what `from` sends to all receivers into `bytes`, which is emptied first.
 fn take_all(call: &Call<'_>, from: Shard, bytes: &mut Vec<u8>) -> Result<(), CollectiveError> {
     bytes.clear();
-    let first = call.take_one(Kind::Whole, from, 0)?;
+    let first = call.take_one(FrameKind::Whole, from, 0)?;
     let total = first.total;
     bytes.extend_from_slice(first.payload.bytes());
     for piece in 1..pieces(total) {
-        let parcel: Parcel = call.take_one(Kind::Whole, from, piece)?;
+        let parcel: Piece = call.take_one(FrameKind::Whole, from, piece)?;
         bytes.extend_from_slice(parcel.payload.bytes());
     }
     if bytes.len() as u64 != total {
@@ -64,10 +65,10 @@ pub(crate) fn all_gather(
     core: &Core,
     me: Shard,
     tag: Tag,
-    group: &Group,
+    group: &ShardGroup,
     mine: &[u8],
 ) -> Result<Vec<Vec<u8>>, CollectiveError> {
-    Call::run(core, me, tag, group, (Operation::Gather, None), |call| {
+    Call::run(core, me, tag, group, (OperationId::Gather, None), |call| {
         if group.gives(me) {
             send_all(call, mine)?;
         }
@@ -94,13 +95,13 @@ pub(crate) fn broadcast(
     core: &Core,
     me: Shard,
     tag: Tag,
-    group: &Group,
+    group: &ShardGroup,
     root: Shard,
     buffer: &mut Vec<u8>,
 ) -> Result<(), CollectiveError> {
     // With the root as the only contributor, ranks that differ about it are found out.
-    let group = Group::reduce_to([root], group.members());
-    Call::run(core, me, tag, &group, (Operation::Broadcast, None), |call| {
+    let group = ShardGroup::reduce_to([root], group.members());
+    Call::run(core, me, tag, &group, (OperationId::Broadcast, None), |call| {
         let here = core.membership.me;
         if me == root {
             let firsts = call.remote_receivers().iter().filter_map(|worker| {
@@ -108,18 +109,18 @@ pub(crate) fn broadcast(
                     .receivers()
                     .iter()
                     .find(|shard| core.worker_of(**shard) == *worker)?;
-                Some(Place {
-                    kind: Kind::Ready,
+                Some(FramePlace {
+                    kind: FrameKind::Ready,
                     from: *first,
                     piece: 0,
                 })
             });
-            call.take(&firsts.collect::<Vec<Place>>())?;
+            call.take(&firsts.collect::<Vec<FramePlace>>())?;
             return send_all(call, buffer);
         }
         let speaker = core.worker_of(root);
         if speaker != here && call.leads_receivers() {
-            call.send(speaker, (Kind::Ready, 0), &[], 0)?;
+            call.send(speaker, (FrameKind::Ready, 0), &[], 0)?;
         }
         take_all(call, root, buffer)
     })
@@ -129,19 +130,19 @@ pub(crate) fn broadcast(
 ///
 /// # Errors
 /// The plane's fault; see [`CollectiveError`].
-pub(crate) fn barrier(core: &Core, me: Shard, tag: Tag, group: &Group) -> Result<(), CollectiveError> {
-    Call::run(core, me, tag, group, (Operation::Barrier, None), |call| {
+pub(crate) fn barrier(core: &Core, me: Shard, tag: Tag, group: &ShardGroup) -> Result<(), CollectiveError> {
+    Call::run(core, me, tag, group, (OperationId::Barrier, None), |call| {
         if group.gives(me) {
-            call.send_to_receivers((Kind::Whole, 0), &[], 0)?;
+            call.send_to_receivers((FrameKind::Whole, 0), &[], 0)?;
         }
         if group.gets(me) {
             let others = group.contributors().iter().filter(|shard| **shard != me);
-            let wanted = others.map(|shard| Place {
-                kind: Kind::Whole,
+            let wanted = others.map(|shard| FramePlace {
+                kind: FrameKind::Whole,
                 from: *shard,
                 piece: 0,
             });
-            call.take(&wanted.collect::<Vec<Place>>())?;
+            call.take(&wanted.collect::<Vec<FramePlace>>())?;
         }
         Ok(())
     })

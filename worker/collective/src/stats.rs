@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What a plane has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct PlaneStats {
     /// Bytes given to other workers, headers included.
     pub sent_bytes: u64,
     /// Bytes taken from other workers, headers included.
@@ -21,18 +21,18 @@ pub struct Stats {
 
 /// Reads a plane's counters without keeping the plane.
 #[derive(Clone, Debug)]
-pub struct Meter(pub(crate) Arc<Counters>);
+pub struct Meter(pub(crate) Arc<PlaneCounters>);
 
 impl Meter {
     /// What the plane has done so far.
     #[must_use]
-    pub fn read(&self) -> Stats {
+    pub fn read(&self) -> PlaneStats {
         self.0.snapshot()
     }
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct PlaneCounters {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
     pub shared_bytes: AtomicU64,
@@ -40,13 +40,13 @@ pub(crate) struct Counters {
     pub waited_nanos: AtomicU64,
 }
 
-impl Counters {
+impl PlaneCounters {
     pub fn waited(&self, waited: Duration) {
         self.waited_nanos.fetch_add(waited.as_nanos() as u64, Relaxed);
     }
 
-    pub fn snapshot(&self) -> Stats {
-        Stats {
+    pub fn snapshot(&self) -> PlaneStats {
+        PlaneStats {
             sent_bytes: self.sent_bytes.load(Relaxed),
             received_bytes: self.received_bytes.load(Relaxed),
             shared_bytes: self.shared_bytes.load(Relaxed),

@@ -12,7 +12,7 @@ const STEPS_REMEMBERED: usize = 16;
 
 /// A stage of a run: the code that travels, the word people read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stage {
+pub struct StageName {
     /// Equal on all ranks, different for each stage.
     pub code: u8,
     /// As in "adapt".
@@ -21,7 +21,7 @@ pub struct Stage {
 
 /// A kind of operation within a step: the code that travels, the words people read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Op {
+pub struct OperationName {
     /// Equal on all ranks, different for each kind of operation.
     pub code: u16,
     /// As in "gradient bucket".
@@ -32,13 +32,13 @@ pub struct Op {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag {
     /// The stage it belongs to.
-    pub stage: Stage,
+    pub stage: StageName,
     /// Step of the stage.
     pub step: u64,
     /// Inner iteration of the step, 0 where a step has none.
     pub iteration: u32,
     /// What is being done.
-    pub op: Op,
+    pub op: OperationName,
     /// Which of several like it, such as the number of a gradient bucket.
     pub part: u32,
 }
@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn a_tag_reads_as_a_phrase() {
         let mut tag = Tag {
-            stage: Stage {
+            stage: StageName {
                 code: 3,
                 name: "adapt",
             },
             step: 17,
             iteration: 0,
-            op: Op {
+            op: OperationName {
                 code: 1,
                 name: "gradient bucket",
             },

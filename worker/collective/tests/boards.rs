@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{PATIENT, encrypted_mesh, everywhere, mesh, sharing_mesh, tag};
-use ulda_collective::{Collective, DataPlane, Group, Shard, Sharing};
+use ulda_collective::{Collective, DataPlane, Shard, ShardGroup, Sharing};
 
 /// Tests here count this process's descriptors and mappings, so one runs at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -33,8 +33,12 @@ fn sums(planes: &[DataPlane], length: usize) -> Vec<Vec<u32>> {
     everywhere(planes, |rank| {
         let mut buffer = contribution(rank.shard().0, length);
         for step in 0..2 {
-            rank.all_reduce(tag(step, length as u32), &Group::all(rank.shards()), &mut buffer)
-                .unwrap();
+            rank.all_reduce(
+                tag(step, length as u32),
+                &ShardGroup::all(rank.shards()),
+                &mut buffer,
+            )
+            .unwrap();
         }
         buffer.into_iter().map(f32::to_bits).collect()
     })
@@ -78,7 +82,8 @@ fn sixty_four_mebibytes_come_through() {
     let reduced = |planes: &[DataPlane]| {
         everywhere(planes, |rank| {
             let mut buffer = contribution(rank.shard().0, length);
-            rank.all_reduce(tag(0, 0), &Group::all(3), &mut buffer).unwrap();
+            rank.all_reduce(tag(0, 0), &ShardGroup::all(3), &mut buffer)
+                .unwrap();
             buffer.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
         })
     };
@@ -97,7 +102,7 @@ fn other_operations_read_shared_memory_too() {
     let planes = mesh(3, 4, PATIENT);
     let whole: Vec<u8> = (0..3_000_000).map(|at| (at % 251) as u8).collect();
     let results = everywhere(&planes, |rank| {
-        let group = Group::all(4);
+        let group = ShardGroup::all(4);
         let mine = &whole[rank.shard().0 as usize..];
         let gathered = rank.all_gather(tag(0, 0), &group, mine).unwrap();
         let mut told = if rank.shard() == Shard(2) {
@@ -132,7 +137,7 @@ fn buckets_in_flight_share_what_room_there_is() {
     let _alone = alone();
     let planes = sharing_mesh(3, 3, PATIENT, &|_| Sharing::Slots(3));
     let results = everywhere(&planes, |rank| {
-        let group = Group::all(3);
+        let group = ShardGroup::all(3);
         let start = |part: u32| {
             let buffer = vec![(part + rank.shard().0) as f32; 300_007];
             rank.start_all_reduce(tag(0, part), &group, buffer)

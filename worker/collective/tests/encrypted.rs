@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, chain, credentials, encrypted_mesh, everywhere, listener, membership, mesh, tag, tls};
 use ulda_collective::{
-    AbortCause, Collective, CollectiveError, DataPlane, Group, HandshakeError, Listener, Membership,
+    AbortCause, Collective, CollectiveError, DataPlane, DataPlaneListener, HandshakeError, Membership,
+    ShardGroup,
 };
 
 /// Far below any deadline in use, far above what a loaded machine needs.
@@ -28,7 +29,7 @@ fn encryption_changes_no_bit() {
     for length in [1, 1000, 700_001] {
         let sums = |planes: &[DataPlane]| {
             everywhere(planes, |rank| {
-                let group = Group::all(rank.shards());
+                let group = ShardGroup::all(rank.shards());
                 let mut buffer = contribution(rank.shard().0, length);
                 for step in 0..3 {
                     rank.all_reduce(tag(step, 1), &group, &mut buffer).unwrap();
@@ -48,7 +49,7 @@ fn encryption_changes_no_bit() {
 fn both_directions_at_once_do_not_wait_for_each_other() {
     let planes = encrypted_mesh(2, 2, PATIENT);
     everywhere(&planes, |rank| {
-        let group = Group::all(2);
+        let group = ShardGroup::all(2);
         let pending: Vec<_> = (0..8)
             .map(|part| rank.start_all_reduce(tag(0, part), &group, vec![1.0; 600_000]))
             .collect();
@@ -65,7 +66,7 @@ fn an_abort_wakes_everybody_and_tells_why() {
     let told = thread::scope(|scope| {
         let waits = [1, 2].map(|index: usize| {
             let rank = planes[index].rank(ulda_collective::Shard(index as u32)).unwrap();
-            scope.spawn(move || rank.barrier(tag(0, 0), &Group::all(3)).unwrap_err())
+            scope.spawn(move || rank.barrier(tag(0, 0), &ShardGroup::all(3)).unwrap_err())
         });
         planes[0].abort(AbortCause::new("the disk is on fire"));
         waits.map(|wait| chain(&wait.join().unwrap()))
@@ -83,7 +84,7 @@ fn a_worker_that_goes_is_noticed_at_once() {
     let left = planes.pop().unwrap();
     let rank = planes[0].rank(ulda_collective::Shard(0)).unwrap();
     let told = thread::scope(|scope| {
-        let waits = scope.spawn(|| rank.all_reduce(tag(0, 0), &Group::all(2), &mut vec![1.0; 500_000]));
+        let waits = scope.spawn(|| rank.all_reduce(tag(0, 0), &ShardGroup::all(2), &mut vec![1.0; 500_000]));
         drop(left);
         waits.join().unwrap().unwrap_err()
     });
@@ -100,7 +101,7 @@ fn differ(
     for (listener, (_, folder)) in listeners.iter().zip([one, other]) {
         folder.iter().for_each(|folder| listener.use_tls(tls(folder)));
     }
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let memberships = [(0, one), (1, other)].map(|(me, (encrypted, _))| Membership {
         encrypted,
         ..membership(me, &refs, 2)
@@ -163,7 +164,7 @@ fn what_passes_by_on_the_wire_is_not_plain() {
         listener.use_tls(tls(run.path()));
     }
     let tap = TcpListener::bind("127.0.0.1:0").unwrap();
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let [mut dialler, acceptor] = [0, 1].map(|me| Membership {
         encrypted: true,
         ..membership(me, &refs, 2)
@@ -194,7 +195,8 @@ fn what_passes_by_on_the_wire_is_not_plain() {
         ];
         everywhere(&planes, |rank| {
             let mut buffer = vec![1.5_f32; 4096];
-            rank.all_reduce(tag(0, 0), &Group::all(2), &mut buffer).unwrap();
+            rank.all_reduce(tag(0, 0), &ShardGroup::all(2), &mut buffer)
+                .unwrap();
         });
         drop(planes);
         let seen = seen.join().unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, chain, everywhere, mesh, ranks, tag};
 use ulda_collective::{
-    AbortCause, Collective, CollectiveError, DataPlane, Deadlines, Group, Shard, Tag, WorkerIndex,
+    AbortCause, Collective, CollectiveError, DataPlane, PlaneDeadlines, Shard, ShardGroup, Tag, WorkerIndex,
 };
 
 const LONG: usize = 500_000;
@@ -39,7 +39,7 @@ fn calls_then<R: Send>(
 }
 
 fn reduce(rank: &dyn Collective, tag: Tag, length: usize) -> Result<(), CollectiveError> {
-    rank.all_reduce(tag, &Group::all(rank.shards()), &mut vec![1.0; length])
+    rank.all_reduce(tag, &ShardGroup::all(rank.shards()), &mut vec![1.0; length])
 }
 
 /// Waits until `planes` have called `operations` in total.
@@ -89,7 +89,7 @@ fn after_the_first_fault_all_calls_return_it() {
     let first = planes[1].fault().unwrap();
     assert_eq!(first.to_string(), "aborted: loss is not finite");
     planes[1].abort(AbortCause::new("another"));
-    let again = all[3].barrier(tag(1, 1), &Group::all(4)).unwrap_err();
+    let again = all[3].barrier(tag(1, 1), &ShardGroup::all(4)).unwrap_err();
     assert_eq!(again.to_string(), first.to_string());
     let results = calls_then(ranks(&planes), |rank| reduce(rank, tag(1, 0), 5), || {});
     assert_eq!(
@@ -125,7 +125,7 @@ fn an_abort_wakes_whoever_waits() {
 
 #[test]
 fn a_shard_that_never_calls_is_named() {
-    let deadlines = Deadlines {
+    let deadlines = PlaneDeadlines {
         operation: Duration::from_millis(300),
         ..PATIENT
     };
@@ -154,7 +154,7 @@ fn a_finished_worker_may_leave_while_others_work_on() {
     let remaining: Vec<_> = [planes[0].rank(Shard(1)), planes[1].rank(Shard(2))]
         .map(Result::unwrap)
         .into();
-    let group = Group::of(1..3);
+    let group = ShardGroup::of(1..3);
     let results = calls_then(remaining, |rank| rank.barrier(tag(2, 0), &group), || {});
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     let wide = planes[0].rank(Shard(1)).unwrap();
@@ -182,11 +182,14 @@ fn callers_that_disagree_are_told() {
     let long: Call = |rank| reduce(rank, tag(1, 0), 10 + LONG * rank.shard().0 as usize);
     let operation: Call = |rank| match rank.shard() {
         Shard(0) => reduce(rank, tag(1, 0), 0),
-        _ => rank.barrier(tag(1, 0), &Group::all(2)),
+        _ => rank.barrier(tag(1, 0), &ShardGroup::all(2)),
     };
     let group: Call = |rank| match rank.shard() {
-        Shard(0) => rank.barrier(tag(1, 0), &Group::all(2)),
-        _ => rank.barrier(tag(1, 0), &Group::reduce_to([Shard(0), Shard(1)], [Shard(1)])),
+        Shard(0) => rank.barrier(tag(1, 0), &ShardGroup::all(2)),
+        _ => rank.barrier(
+            tag(1, 0),
+            &ShardGroup::reduce_to([Shard(0), Shard(1)], [Shard(1)]),
+        ),
     };
     let disagreements = [
         (length, "bytes, shard"),
@@ -214,14 +217,16 @@ fn callers_that_disagree_are_told() {
 fn groups_are_checked() {
     let planes = [DataPlane::solo(2, PATIENT).unwrap()];
     let stranger = ranks(&planes)[1]
-        .barrier(tag(1, 0), &Group::of(0..1))
+        .barrier(tag(1, 0), &ShardGroup::of(0..1))
         .unwrap_err();
     assert_eq!(
         stranger.to_string(),
         "adapt step 1: gradient bucket 0: shard 1 calls with a group it is not in"
     );
     let planes = [DataPlane::solo(2, PATIENT).unwrap()];
-    let wide = ranks(&planes)[1].barrier(tag(1, 0), &Group::all(3)).unwrap_err();
+    let wide = ranks(&planes)[1]
+        .barrier(tag(1, 0), &ShardGroup::all(3))
+        .unwrap_err();
     assert!(
         wide.to_string()
             .ends_with("a group of shards the run does not have"),
@@ -239,14 +244,14 @@ fn a_plane_is_dropped_with_operations_in_flight() {
     let rank = planes[0].rank(Shard(0)).unwrap();
     let start = Instant::now();
     let pending: Vec<_> = (0..4)
-        .map(|part| rank.start_all_reduce(tag(1, part), &Group::all(2), vec![1.0; LONG]))
+        .map(|part| rank.start_all_reduce(tag(1, part), &ShardGroup::all(2), vec![1.0; LONG]))
         .collect();
     drop(planes);
     for sum in pending {
         sum.wait().unwrap_err();
     }
     assert!(matches!(
-        rank.barrier(tag(2, 0), &Group::all(2)),
+        rank.barrier(tag(2, 0), &ShardGroup::all(2)),
         Err(CollectiveError::Closed)
     ));
     assert!(start.elapsed() < AT_ONCE);
@@ -254,7 +259,7 @@ fn a_plane_is_dropped_with_operations_in_flight() {
 
 /// The planes of two workers whose connection runs through this process, and the relay's socket to the second.
 /// After `budget` bytes the relay stops reading what the first sends, but keeps the connection.
-fn relayed(budget: u64, deadlines: Deadlines) -> ([DataPlane; 2], TcpStream) {
+fn relayed(budget: u64, deadlines: PlaneDeadlines) -> ([DataPlane; 2], TcpStream) {
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let (low, high) = (common::listener(), common::listener());
     let [mut first, second] = [0, 1].map(|me| common::membership(me, &[&low, &high], 2));
@@ -327,7 +332,7 @@ fn a_slot_that_no_board_has_breaks_the_plane_by_name() {
 
 #[test]
 fn a_worker_that_stops_reading_is_named() {
-    let deadlines = Deadlines {
+    let deadlines = PlaneDeadlines {
         operation: Duration::from_millis(300),
         ..PATIENT
     };

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, everywhere, listener, membership, tag};
 use ulda_collective::{
-    Collective, CollectiveError, DataPlane, Deadlines, Generation, Group, HandshakeError, Listener,
-    Membership, RunId, Secret, WorkerIndex,
+    Collective, CollectiveError, DataPlane, DataPlaneListener, Generation, HandshakeError, Membership,
+    PlaneDeadlines, RunId, Secret, ShardGroup, WorkerIndex,
 };
 
 /// An outsider dials the last of three workers as if it were worker 0, while the true three form their mesh.
 fn intrude(change: impl FnOnce(&mut Membership)) -> (CollectiveError, Vec<HandshakeError>) {
     let listeners = [listener(), listener(), listener()];
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let outside = [listener(), listener(), listener()];
     let mut theirs = membership(0, &refs, 3);
     // Only the third of the workers the intruder knows is a true one.
@@ -37,13 +37,15 @@ fn intrude(change: impl FnOnce(&mut Membership)) -> (CollectiveError, Vec<Handsh
             .map(|plane| plane.take().unwrap().join().unwrap().unwrap())
             .collect();
         planes.push(last.join().unwrap().unwrap());
-        everywhere(&planes, |rank| rank.barrier(tag(0, 0), &Group::all(3)).unwrap());
+        everywhere(&planes, |rank| {
+            rank.barrier(tag(0, 0), &ShardGroup::all(3)).unwrap()
+        });
         (refused, noted)
     })
 }
 
 /// The side that hears of a refusal notes it a moment after the side that decides it.
-fn until_refused(listener: &Listener) -> Vec<HandshakeError> {
+fn until_refused(listener: &DataPlaneListener) -> Vec<HandshakeError> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let refusals = listener.drain_refusals();
@@ -107,7 +109,7 @@ fn a_caller_for_another_worker_is_refused() {
 #[test]
 fn a_caller_of_a_later_generation_is_not_lost() {
     let listeners = [listener(), listener()];
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let later = |me| Membership {
         generation: Generation(8),
         ..membership(me, &refs, 2)
@@ -129,7 +131,9 @@ fn a_caller_of_a_later_generation_is_not_lost() {
             ),
             "{stale}"
         );
-        everywhere(&planes, |rank| rank.barrier(tag(0, 0), &Group::all(2)).unwrap());
+        everywhere(&planes, |rank| {
+            rank.barrier(tag(0, 0), &ShardGroup::all(2)).unwrap()
+        });
         let again = DataPlane::connect(&listeners[1], later(1), PATIENT)
             .err()
             .unwrap();
@@ -145,9 +149,9 @@ fn a_caller_of_a_later_generation_is_not_lost() {
 
 #[test]
 fn strangers_who_babble_or_are_silent_are_dropped_and_block_nobody() {
-    let hasty = || Listener::bind_with("127.0.0.1:0", Duration::from_millis(400)).unwrap();
+    let hasty = || DataPlaneListener::bind_with("127.0.0.1:0", Duration::from_millis(400)).unwrap();
     let listeners = [hasty(), hasty()];
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let dial = || {
         let stream = TcpStream::connect(listeners[1].local_addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -163,7 +167,9 @@ fn strangers_who_babble_or_are_silent_are_dropped_and_block_nobody() {
         let second = DataPlane::connect(&listeners[1], membership(1, &refs, 2), PATIENT).unwrap();
         [first.join().unwrap().unwrap(), second]
     });
-    everywhere(&planes, |rank| rank.barrier(tag(0, 0), &Group::all(2)).unwrap());
+    everywhere(&planes, |rank| {
+        rank.barrier(tag(0, 0), &ShardGroup::all(2)).unwrap()
+    });
     silent.push(babbling);
     for stream in &mut silent {
         // An answer or a reset, but an end.
@@ -181,12 +187,12 @@ fn strangers_who_babble_or_are_silent_are_dropped_and_block_nobody() {
 #[test]
 fn silent_connections_make_room_for_the_workers_of_the_run() {
     // Longer than the workers look for each other.
-    let patient = || Listener::bind_with("127.0.0.1:0", Duration::from_secs(120)).unwrap();
+    let patient = || DataPlaneListener::bind_with("127.0.0.1:0", Duration::from_secs(120)).unwrap();
     let listeners = [patient(), patient()];
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let dial = || TcpStream::connect(listeners[1].local_addr()).unwrap();
     let _silent: Vec<TcpStream> = (0..300).map(|_| dial()).collect();
-    let deadlines = Deadlines {
+    let deadlines = PlaneDeadlines {
         connect: Duration::from_secs(30),
         ..PATIENT
     };
@@ -195,18 +201,20 @@ fn silent_connections_make_room_for_the_workers_of_the_run() {
         let second = DataPlane::connect(&listeners[1], membership(1, &refs, 2), deadlines).unwrap();
         [first.join().unwrap().unwrap(), second]
     });
-    everywhere(&planes, |rank| rank.barrier(tag(0, 0), &Group::all(2)).unwrap());
+    everywhere(&planes, |rank| {
+        rank.barrier(tag(0, 0), &ShardGroup::all(2)).unwrap()
+    });
 }
 
 #[test]
 fn a_worker_that_does_not_come_is_named() {
-    let deadlines = Deadlines {
+    let deadlines = PlaneDeadlines {
         connect: Duration::from_millis(300),
         ..PATIENT
     };
     let listeners = [listener(), listener()];
     let gone = listeners[1].local_addr();
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     let memberships = [membership(0, &refs, 2), membership(1, &refs, 2)];
     let start = Instant::now();
     let absent = DataPlane::connect(&listeners[1], memberships[1].clone(), deadlines)
@@ -253,7 +261,7 @@ fn impossible_memberships_are_refused() {
 #[test]
 fn a_forming_that_is_given_up_ends_at_once() {
     let listeners = [listener(), listener()];
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     thread::scope(|scope| {
         let mine = membership(1, &refs, 2);
         let alone = scope.spawn(|| DataPlane::connect(&listeners[1], mine, PATIENT));

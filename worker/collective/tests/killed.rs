@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, listener, membership, tag};
 use ulda_collective::{
-    Collective, CollectiveError, DataPlane, Group, Membership, Rank, WorkerIndex, WorkerPeer,
+    Collective, CollectiveError, DataPlane, Membership, Rank, ShardGroup, WorkerIndex, WorkerPeer,
 };
 
 const LONG: usize = 4_000_000;
@@ -32,7 +32,7 @@ fn sum_on(rank: &Rank, done: impl Fn(u64)) -> CollectiveError {
     (0..)
         .find_map(|step| {
             buffer.fill(1.0);
-            let outcome = rank.all_reduce(tag(step, 0), &Group::all(2), &mut buffer);
+            let outcome = rank.all_reduce(tag(step, 0), &ShardGroup::all(2), &mut buffer);
             assert!(outcome.is_err() || buffer.iter().all(|sum| *sum == 2.0));
             done(step);
             outcome.err()

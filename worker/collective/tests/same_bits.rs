@@ -5,7 +5,7 @@ mod common;
 
 use common::{PATIENT, everywhere, mesh, tag};
 use proptest::prelude::*;
-use ulda_collective::{Collective, DataPlane, Group, Op, Shard, Tag};
+use ulda_collective::{Collective, DataPlane, OperationName, Shard, ShardGroup, Tag};
 
 /// Numbers of very different sizes, so that another order of additions gives other bits.
 fn contribution(seed: u64, shard: u32, length: usize) -> Vec<f32> {
@@ -38,7 +38,13 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 }
 
 /// What every shard has after a reduction over `group`.
-fn reduced(planes: &[DataPlane], tag: Tag, seed: u64, group: &Group, length: usize) -> Vec<Option<Vec<u32>>> {
+fn reduced(
+    planes: &[DataPlane],
+    tag: Tag,
+    seed: u64,
+    group: &ShardGroup,
+    length: usize,
+) -> Vec<Option<Vec<u32>>> {
     everywhere(planes, |rank| {
         group.contains(rank.shard()).then(|| {
             let mut buffer = contribution(seed, rank.shard().0, length);
@@ -61,7 +67,7 @@ const LENGTHS: [usize; 14] = [
 #[test]
 fn any_number_of_workers_gives_the_ordered_sum() {
     for shards in [4, 6] {
-        let group = Group::all(shards);
+        let group = ShardGroup::all(shards);
         let meshes = meshes(shards);
         for (step, length) in LENGTHS.into_iter().enumerate() {
             let expected = bits(&ordered_sum(step as u64, group.contributors(), length));
@@ -78,7 +84,7 @@ fn any_number_of_workers_gives_the_ordered_sum() {
 #[test]
 fn the_order_of_additions_matters_for_these_numbers() {
     let turned: Vec<Shard> = (0..4).rev().map(Shard).collect();
-    let sum = ordered_sum(1, Group::all(4).contributors(), 1000);
+    let sum = ordered_sum(1, ShardGroup::all(4).contributors(), 1000);
     assert_ne!(bits(&sum), bits(&ordered_sum(1, &turned, 1000)));
 }
 
@@ -94,7 +100,7 @@ proptest! {
         workers in 1u32..5,
     ) {
         let chosen = |mask: u32| (0..6).filter(move |shard| mask >> shard & 1 == 1).map(Shard);
-        let group = Group::reduce_to(chosen(contributors), chosen(receivers));
+        let group = ShardGroup::reduce_to(chosen(contributors), chosen(receivers));
         let planes = mesh(workers, 6, PATIENT);
         let expected = bits(&ordered_sum(seed, group.contributors(), length));
         for (shard, result) in reduced(&planes, tag(0, 0), seed, &group, length).into_iter().enumerate() {
@@ -116,7 +122,7 @@ fn integers_are_summed_exactly() {
                 let mut counts: Vec<u64> = (0..length)
                     .map(|at| (1 << 60) + at * (u64::from(rank.shard().0) + 1))
                     .collect();
-                rank.all_reduce_u64(tag(1, 0), &Group::all(4), &mut counts)
+                rank.all_reduce_u64(tag(1, 0), &ShardGroup::all(4), &mut counts)
                     .unwrap();
                 counts
             });
@@ -129,13 +135,13 @@ fn integers_are_summed_exactly() {
 #[test]
 fn sub_groups_run_side_by_side() {
     let planes = mesh(3, 6, PATIENT);
-    let op = Op {
+    let op = OperationName {
         code: 9,
         name: "projector",
     };
     let results = everywhere(&planes, |rank| {
         let half = rank.shard().0 / 3;
-        let group = Group::of(half * 3..half * 3 + 3);
+        let group = ShardGroup::of(half * 3..half * 3 + 3);
         (0..20)
             .map(|step| {
                 let tag = Tag {
@@ -152,7 +158,7 @@ fn sub_groups_run_side_by_side() {
     for (shard, result) in results.iter().enumerate() {
         let first = shard as u32 / 3 * 3;
         for (step, sum) in result.iter().enumerate() {
-            let group = Group::of(first..first + 3);
+            let group = ShardGroup::of(first..first + 3);
             assert!(*sum == bits(&ordered_sum(step as u64, group.contributors(), 20_000)));
         }
     }
@@ -162,7 +168,7 @@ fn sub_groups_run_side_by_side() {
 fn many_buckets_in_flight_at_once() {
     let planes = mesh(3, 4, PATIENT);
     let results = everywhere(&planes, |rank| {
-        let group = Group::all(4);
+        let group = ShardGroup::all(4);
         let order: Vec<u32> = match rank.shard().0 % 2 {
             0 => (0..12).collect(),
             _ => (0..12).rev().collect(),
@@ -181,7 +187,7 @@ fn many_buckets_in_flight_at_once() {
         assert!(
             sum == bits(&ordered_sum(
                 u64::from(part),
-                Group::all(4).contributors(),
+                ShardGroup::all(4).contributors(),
                 30_000
             ))
         );

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{PATIENT, everywhere, mesh, tag};
-use ulda_collective::{Collective, DataPlane, Group, Shard};
+use ulda_collective::{Collective, DataPlane, Shard, ShardGroup};
 
 fn bytes(shard: u32, length: usize) -> Vec<u8> {
     (0..length)
@@ -15,7 +15,7 @@ fn bytes(shard: u32, length: usize) -> Vec<u8> {
 #[test]
 fn a_gather_keeps_uneven_lengths_in_shard_order() {
     let lengths = [3usize, 0, 1_000_003, 262_144];
-    let group = Group::reduce_to((0..4).map(Shard), [Shard(0), Shard(3), Shard(4)]);
+    let group = ShardGroup::reduce_to((0..4).map(Shard), [Shard(0), Shard(3), Shard(4)]);
     for workers in 1..=4 {
         let planes = mesh(workers, 5, PATIENT);
         let results = everywhere(&planes, |rank| {
@@ -45,14 +45,14 @@ fn a_state_of_64_megabytes_reaches_everybody() {
             } else {
                 vec![7; 10]
             };
-            rank.broadcast(tag(1, 0), &Group::all(4), Shard(1), &mut buffer)
+            rank.broadcast(tag(1, 0), &ShardGroup::all(4), Shard(1), &mut buffer)
                 .unwrap();
             buffer == state
         });
         assert_eq!(equal, [true; 4]);
         let longest = everywhere(&planes, |rank| {
             let mut buffer = vec![0; rank.shard().0 as usize];
-            rank.broadcast(tag(2, 0), &Group::all(4), Shard(0), &mut buffer)
+            rank.broadcast(tag(2, 0), &ShardGroup::all(4), Shard(0), &mut buffer)
                 .unwrap();
             buffer.len()
         });
@@ -69,7 +69,7 @@ fn nobody_leaves_a_barrier_before_all_have_come() {
         everywhere(&planes, |rank| {
             for step in 0..50 {
                 arrived.fetch_add(1, SeqCst);
-                rank.barrier(tag(step, 0), &Group::all(4)).unwrap();
+                rank.barrier(tag(step, 0), &ShardGroup::all(4)).unwrap();
                 assert!(arrived.load(SeqCst) >= 4 * (step as u32 + 1));
             }
         });

@@ -1,7 +1,7 @@
 //! The method on tensors, as published: statistics, prompt-driven normalisation, losses, rectifier, optimiser, and
 //! the steps of the three training stages.
 //!
-//! No socket, no thread, no async: other workers are reached through traits that the caller implements. Luck comes in
+//! No socket, no thread, no async: other workers are reached through traits that the caller implements. Random numbers come in
 //! as seeds. The numbers equal the published implementation's within the tolerances of the golden fixtures, quirks
 //! included; each block's header names the section that it follows.
 

@@ -27,7 +27,7 @@ pub struct ParameterGroup {
 
 /// One parameter's place in the flat buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ParameterEntry {
     /// Published name.
     pub name: String,
     /// Shape of the parameter.
@@ -38,7 +38,7 @@ pub struct Entry {
 
 /// A stretch of the flat gradient that is complete as soon as its parameters' gradients are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bucket {
+pub struct BucketSpan {
     /// Elements of the flat gradient.
     pub range: Range<usize>,
     /// Positions in [`TrainableSet::entries`].
@@ -54,7 +54,7 @@ struct Group {
 /// Named parameters in a fixed order with flat values, gradient and velocity (all float32, `[len]`).
 #[derive(Debug)]
 pub struct TrainableSet {
-    entries: Vec<Entry>,
+    entries: Vec<ParameterEntry>,
     leaves: Vec<Tensor>,
     groups: Vec<Group>,
     values: Tensor,
@@ -81,7 +81,7 @@ impl TrainableSet {
                     });
                 }
                 let count = leaf.numel();
-                entries.push(Entry {
+                entries.push(ParameterEntry {
                     name,
                     shape: leaf.size(),
                     range: at..at + count,
@@ -122,7 +122,7 @@ impl TrainableSet {
     }
 
     /// Parameters in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ParameterEntry] {
         &self.entries
     }
 
@@ -152,8 +152,8 @@ impl TrainableSet {
 
     /// Cuts the gradient into buckets of at most `max_bytes` (at least one parameter each), last parameters first:
     /// the order in which a backward pass completes them.
-    pub fn buckets(&self, max_bytes: usize) -> Vec<Bucket> {
-        let mut buckets: Vec<Bucket> = Vec::new();
+    pub fn buckets(&self, max_bytes: usize) -> Vec<BucketSpan> {
+        let mut buckets: Vec<BucketSpan> = Vec::new();
         let mut end = self.flat_len();
         for (at, entry) in self.entries.iter().enumerate().rev() {
             let fits = buckets
@@ -164,7 +164,7 @@ impl TrainableSet {
                     open.range.start = entry.range.start;
                     open.entries.start = at;
                 }
-                _ => buckets.push(Bucket {
+                _ => buckets.push(BucketSpan {
                     range: entry.range.start..end,
                     entries: at..at + 1,
                 }),
@@ -181,7 +181,7 @@ impl TrainableSet {
     /// When libtorch refuses a hook.
     pub fn on_bucket_ready(
         &self,
-        buckets: &[Bucket],
+        buckets: &[BucketSpan],
         mut ready: impl FnMut(usize) -> Result<(), String> + Send + 'static,
     ) -> Result<GradientHooks> {
         let mut bucket_of = vec![0usize; self.entries.len()];
@@ -294,7 +294,7 @@ impl TrainableSet {
 }
 
 /// The part of a flat buffer that belongs to `entry`, in its shape, outside autograd.
-fn view(flat: &Tensor, entry: &Entry) -> Result<Tensor> {
+fn view(flat: &Tensor, entry: &ParameterEntry) -> Result<Tensor> {
     let part = flat.f_narrow(0, entry.range.start as i64, entry.range.len() as i64)?;
     Ok(part.f_view(entry.shape.as_slice())?.f_data()?)
 }

@@ -14,7 +14,7 @@ mod segmentation;
 pub mod text;
 pub mod weights;
 
-pub use clip::{Backbone, ClipConfig, ImageConfig, TextConfig, TextEncoder, Tokenizer};
+pub use clip::{Backbone, ClipSizes, ImageConfig, TextConfig, TextEncoder, Tokenizer};
 pub use head::{Head, HeadConfig, HeadStats, TrainMode};
 pub use seeded::Seeded;
 pub use segmentation::{SegmentationModel, upsample};

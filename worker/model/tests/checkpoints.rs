@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use tch::{Kind, Tensor};
-use ulda_model::{Backbone, ClipConfig, Head, ImageConfig, Weights, WeightsKind};
+use ulda_model::{Backbone, ClipSizes, Head, ImageConfig, Weights, WeightsKind};
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(name);
@@ -69,7 +69,7 @@ fn formats_of_the_same_weights_have_the_same_digest() {
 
 #[test]
 fn sizes_are_read_from_the_checkpoint() {
-    let config = ClipConfig::read(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap()).unwrap();
+    let config = ClipSizes::read(&Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap()).unwrap();
     assert_eq!((config.image.width, config.image.blocks), (8, [3, 4, 6, 3]));
     assert_eq!(
         (config.image.low_channels(), config.image.deep_channels()),

@@ -9,11 +9,11 @@ use cudarc::nccl::sys::ncclDataType_t;
 
 use crate::error::NcclError;
 use crate::library::Library;
-use crate::owner::{Kind, Operation, Order, Owner, Task};
-use crate::pending::Pending;
-use crate::seat::{Deadlines, Seat};
+use crate::owner::{CommunicatorOrder, NcclOperation, NcclOperationKind, Owner, Task};
+use crate::pending::PendingOperation;
+use crate::seat::{NcclDeadlines, RankSeat};
 use crate::shared::{Overdue, Shared};
-use crate::span::{Element, Keeper, Span};
+use crate::span::{DeviceSpan, Element, Keeper};
 use crate::timeline::Timeline;
 use crate::unique_id::UniqueId;
 
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// All ranks ask for the same operations in the same order. Dropped, it is aborted; [`close`](Self::close)
 /// is the orderly end.
 pub struct Communicator<T: Timeline> {
-    orders: Sender<Order<T::Mark>>,
+    orders: Sender<CommunicatorOrder<T::Mark>>,
     shared: Arc<Shared>,
     /// None once its end was waited for.
     thread: Option<JoinHandle<()>>,
@@ -42,9 +42,9 @@ impl<T: Timeline> Communicator<T> {
     pub fn form(
         library: &Library,
         id: UniqueId,
-        seat: Seat,
+        seat: RankSeat,
         timeline: T,
-        deadlines: Deadlines,
+        deadlines: NcclDeadlines,
         outside: impl Fn() -> Option<String> + Send + 'static,
     ) -> Result<Communicator<T>, NcclError> {
         if seat.rank >= seat.ranks || i32::try_from(seat.ranks).is_err() {
@@ -87,16 +87,21 @@ impl<T: Timeline> Communicator<T> {
     }
 
     /// This rank and how many there are.
-    pub fn seat(&self) -> Seat {
+    pub fn seat(&self) -> RankSeat {
         self.shared.seat
     }
 
     /// Sums `span` over all ranks, in an order of NCCL's choice, and leaves the sum in each rank's. All have
     /// the same number of elements. `name` says in errors what it is, e.g. "gradient bucket 3 of adapt step
     /// 17"; the communicator's stream waits for `ready`, then the device sums.
-    pub fn all_reduce_sum(&self, name: impl Into<String>, span: Span<f32>, ready: T::Mark) -> Pending {
+    pub fn all_reduce_sum(
+        &self,
+        name: impl Into<String>,
+        span: DeviceSpan<f32>,
+        ready: T::Mark,
+    ) -> PendingOperation {
         let task = Task {
-            kind: Kind::Sum,
+            kind: NcclOperationKind::Sum,
             source: span.pointer(),
             target: span.pointer(),
             elements: span.elements(),
@@ -110,10 +115,10 @@ impl<T: Timeline> Communicator<T> {
     pub fn all_gather<E: Element>(
         &self,
         name: impl Into<String>,
-        mine: Span<E>,
-        all: Span<E>,
+        mine: DeviceSpan<E>,
+        all: DeviceSpan<E>,
         ready: T::Mark,
-    ) -> Pending {
+    ) -> PendingOperation {
         let (operation, seat) = (name.into(), self.shared.seat);
         if mine.elements().checked_mul(seat.ranks as usize) != Some(all.elements()) {
             return self.refuse(NcclError::GatherLength {
@@ -124,7 +129,7 @@ impl<T: Timeline> Communicator<T> {
             });
         }
         let task = Task {
-            kind: Kind::Gather,
+            kind: NcclOperationKind::Gather,
             source: mine.pointer(),
             target: all.pointer(),
             elements: mine.elements(),
@@ -143,9 +148,9 @@ impl<T: Timeline> Communicator<T> {
         &self,
         name: impl Into<String>,
         root: u32,
-        span: Span<E>,
+        span: DeviceSpan<E>,
         ready: T::Mark,
-    ) -> Pending {
+    ) -> PendingOperation {
         let (operation, seat) = (name.into(), self.shared.seat);
         if root >= seat.ranks {
             return self.refuse(NcclError::NoSuchRoot {
@@ -155,7 +160,7 @@ impl<T: Timeline> Communicator<T> {
             });
         }
         let task = Task {
-            kind: Kind::Broadcast { root },
+            kind: NcclOperationKind::Broadcast { root },
             source: span.pointer(),
             target: span.pointer(),
             elements: span.elements(),
@@ -183,14 +188,14 @@ impl<T: Timeline> Communicator<T> {
     /// does not come out of NCCL or the driver, and the process has to be replaced.
     pub fn close(mut self) -> Result<(), NcclError> {
         // One that has ended has no use for orders.
-        let _ = self.orders.send(Order::Close);
+        let _ = self.orders.send(CommunicatorOrder::Close);
         self.wait_for_end()
     }
 
-    fn ask(&self, name: String, task: Task, keepers: Vec<Keeper>, ready: T::Mark) -> Pending {
-        let (reply, pending) = Pending::new(&self.shared);
+    fn ask(&self, name: String, task: Task, keepers: Vec<Keeper>, ready: T::Mark) -> PendingOperation {
+        let (reply, pending) = PendingOperation::new(&self.shared);
         if self.shared.fault().is_none() {
-            let operation = Operation {
+            let operation = NcclOperation {
                 name,
                 task,
                 ready,
@@ -198,13 +203,13 @@ impl<T: Timeline> Communicator<T> {
                 reply,
             };
             // One that has ended drops the reply, and the fault is what `wait` gives.
-            let _ = self.orders.send(Order::Operate(operation));
+            let _ = self.orders.send(CommunicatorOrder::Operate(operation));
         }
         pending
     }
 
-    fn refuse(&self, error: NcclError) -> Pending {
-        let (reply, pending) = Pending::new(&self.shared);
+    fn refuse(&self, error: NcclError) -> PendingOperation {
+        let (reply, pending) = PendingOperation::new(&self.shared);
         // The receiver is alive.
         let _ = reply.send(Err(error));
         pending
@@ -212,7 +217,7 @@ impl<T: Timeline> Communicator<T> {
 
     fn wake(&self) {
         // One that has ended needs no waking.
-        let _ = self.orders.send(Order::Look);
+        let _ = self.orders.send(CommunicatorOrder::Look);
     }
 
     /// Waits for the thread's end, which comes unless a call hangs: all else there has deadlines.
@@ -255,6 +260,6 @@ impl<T: Timeline> Drop for Communicator<T> {
     }
 }
 
-fn element_of<E: Element>(_: &Span<E>) -> ncclDataType_t {
+fn element_of<E: Element>(_: &DeviceSpan<E>) -> ncclDataType_t {
     E::NAME
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::library::Version;
-use crate::seat::Seat;
+use crate::library::NcclVersion;
+use crate::seat::RankSeat;
 
 /// A place where NCCL was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct Attempt {
 
 /// A call that NCCL answered with an error, or an error that it reported later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct NcclFailure {
     /// Whose call it was; none where no communicator was involved.
-    pub seat: Option<Seat>,
+    pub seat: Option<RankSeat>,
     /// What was going on, e.g. the operation's name.
     pub during: String,
     /// NCCL's function.
@@ -33,9 +33,9 @@ pub struct Failure {
     pub text: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for NcclFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
+        let NcclFailure {
             seat,
             during,
             call,
@@ -70,7 +70,7 @@ pub enum NcclError {
          `ULDA_NCCL`",
         path.display()
     )]
-    Version { path: PathBuf, found: Version },
+    Version { path: PathBuf, found: NcclVersion },
     /// The environment would make NCCL's calls block.
     #[error(
         "`NCCL_COMM_BLOCKING` is `{value}`, which makes calls of NCCL block past every deadline; hint: unset it"
@@ -81,18 +81,18 @@ pub enum NcclError {
     UniqueIdLength { found: usize, expected: usize },
     /// A rank that the communicator does not have.
     #[error("there is no {seat}, as ranks count from 0")]
-    NoSuchSeat { seat: Seat },
+    NoSuchSeat { seat: RankSeat },
     /// The communicator's thread cannot be started.
     #[error("start the communicator's thread of {seat}")]
     Thread {
-        seat: Seat,
+        seat: RankSeat,
         #[source]
         source: Arc<io::Error>,
     },
     /// The device's runtime refused something.
     #[error("{during}: {seat}: {step}: {reason}")]
     Device {
-        seat: Seat,
+        seat: RankSeat,
         during: String,
         step: &'static str,
         reason: String,
@@ -103,7 +103,7 @@ pub enum NcclError {
          run, name the network interface that they share in `NCCL_SOCKET_IFNAME`, and let \
          `NCCL_DEBUG=INFO` tell more"
     )]
-    FormTimeout { seat: Seat, waited: Duration },
+    FormTimeout { seat: RankSeat, waited: Duration },
     /// An operation did not complete in time.
     #[error(
         "{operation}: {seat} waited {waited:?} for the other ranks; hint: one of them is gone, or late by \
@@ -111,38 +111,38 @@ pub enum NcclError {
     )]
     OperationTimeout {
         operation: String,
-        seat: Seat,
+        seat: RankSeat,
         waited: Duration,
     },
     /// An orderly end did not come in time.
     #[error("{seat} waited {waited:?} for the communicator to finalise")]
-    FinaliseTimeout { seat: Seat, waited: Duration },
+    FinaliseTimeout { seat: RankSeat, waited: Duration },
     /// Two ranks are on one GPU.
     #[error("{0}; hint: two ranks are on one GPU: let each worker have its own, by `CUDA_VISIBLE_DEVICES`")]
-    DuplicateGpu(Failure),
+    DuplicateGpu(NcclFailure),
     /// CUDA failed inside NCCL.
     #[error(
         "{0}; hint: see that this host has a GPU with memory to spare, and a driver as new as NCCL's CUDA; \
          `NCCL_DEBUG=INFO` tells which call of CUDA failed"
     )]
-    Cuda(Failure),
+    Cuda(NcclFailure),
     /// A peer ended or its connection did.
     #[error("{0}; hint: a peer went, and its own log says why")]
-    Remote(Failure),
+    Remote(NcclFailure),
     /// The system refused something, mostly a socket or shared memory.
     #[error(
         "{0}; hint: name the network interface that the ranks share in `NCCL_SOCKET_IFNAME`, see that \
          `/dev/shm` has room, and let `NCCL_DEBUG=INFO` tell more"
     )]
-    System(Failure),
+    System(NcclFailure),
     /// NCCL failed in another way.
     #[error("{0}; hint: `NCCL_DEBUG=INFO` tells more")]
-    Refused(Failure),
+    Refused(NcclFailure),
     /// The spans of an all-gather do not fit together. The communicator is left as it was.
     #[error("{operation}: {seat} gathers {mine} elements of each rank into room for {all}")]
     GatherLength {
         operation: String,
-        seat: Seat,
+        seat: RankSeat,
         mine: usize,
         all: usize,
     },
@@ -150,7 +150,7 @@ pub enum NcclError {
     #[error("{operation}: {seat} expects rank {root}'s content, which is not there")]
     NoSuchRoot {
         operation: String,
-        seat: Seat,
+        seat: RankSeat,
         root: u32,
     },
     /// This process gave the communicator up.
@@ -168,7 +168,7 @@ pub enum NcclError {
          see that no `nccl.conf` sets `NCCL_COMM_BLOCKING`"
     )]
     Stuck {
-        seat: Seat,
+        seat: RankSeat,
         call: &'static str,
         waited: Duration,
     },
@@ -178,14 +178,14 @@ pub enum NcclError {
          be replaced"
     )]
     AbortHangs {
-        seat: Seat,
+        seat: RankSeat,
         call: &'static str,
         waited: Duration,
         cause: String,
     },
     /// The communicator's thread panicked.
     #[error("the communicator's thread of {seat} panicked")]
-    Panicked { seat: Seat },
+    Panicked { seat: RankSeat },
 }
 
 impl NcclError {

@@ -26,10 +26,10 @@ mod timeline;
 mod unique_id;
 
 pub use communicator::Communicator;
-pub use error::{Attempt, Failure, NcclError};
-pub use library::{Library, Version};
-pub use pending::Pending;
-pub use seat::{Deadlines, Seat};
-pub use span::{Element, Span};
+pub use error::{Attempt, NcclError, NcclFailure};
+pub use library::{Library, NcclVersion};
+pub use pending::PendingOperation;
+pub use seat::{NcclDeadlines, RankSeat};
+pub use span::{DeviceSpan, Element};
 pub use timeline::Timeline;
 pub use unique_id::UniqueId;

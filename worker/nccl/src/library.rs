@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use cudarc::nccl::sys::ncclUniqueId;
 
-use crate::error::{Attempt, Failure, NcclError};
-use crate::seat::Seat;
+use crate::error::{Attempt, NcclError, NcclFailure};
+use crate::seat::RankSeat;
 use crate::table::{Code, Table};
 use crate::unique_id::UniqueId;
 
@@ -22,24 +22,24 @@ const NAME: &str = "libnccl.so.2";
 
 /// NCCL's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct NcclVersion {
     pub major: u32,
     pub minor: u32,
     pub patch: u32,
 }
 
-impl Version {
+impl NcclVersion {
     /// The first whose config structure is the one in use here; later 2.x accept it.
-    const OLDEST: Version = Version {
+    const OLDEST: NcclVersion = NcclVersion {
         major: 2,
         minor: 28,
         patch: 0,
     };
 
-    fn from_code(code: u32) -> Version {
+    fn from_code(code: u32) -> NcclVersion {
         // Up to 2.8 the number had a digit less for the major version.
         let major_unit = if code < 10_000 { 1_000 } else { 10_000 };
-        Version {
+        NcclVersion {
             major: code / major_unit,
             minor: code % major_unit / 100,
             patch: code % 100,
@@ -47,11 +47,11 @@ impl Version {
     }
 
     fn is_supported(self) -> bool {
-        self >= Version::OLDEST && self.major == Version::OLDEST.major
+        self >= NcclVersion::OLDEST && self.major == NcclVersion::OLDEST.major
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for NcclVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Version {
 pub struct Library {
     table: Table,
     path: PathBuf,
-    version: Version,
+    version: NcclVersion,
 }
 
 impl fmt::Debug for Library {
@@ -122,7 +122,7 @@ impl Library {
         let library = Library {
             table,
             path: path.to_owned(),
-            version: Version::from_code(code.unsigned_abs()),
+            version: NcclVersion::from_code(code.unsigned_abs()),
         };
         if answer != Code::SUCCESS {
             return Err(library.failure(answer, None, "ask NCCL for its version", "ncclGetVersion"));
@@ -135,7 +135,7 @@ impl Library {
     }
 
     /// Its version.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> NcclVersion {
         self.version
     }
 
@@ -167,7 +167,7 @@ impl Library {
     pub(crate) fn failure(
         &self,
         code: Code,
-        seat: Option<Seat>,
+        seat: Option<RankSeat>,
         during: &str,
         call: &'static str,
     ) -> NcclError {
@@ -175,7 +175,7 @@ impl Library {
         let meaning = unsafe { text((self.table.get_error_string)(code)) };
         // SAFETY: the argument is unused as of 2.28 and may be null; the string is a static buffer.
         let detail = unsafe { text((self.table.get_last_error)(std::ptr::null_mut())) };
-        let failure = Failure {
+        let failure = NcclFailure {
             seat,
             during: during.to_owned(),
             call,
@@ -259,7 +259,7 @@ mod tests {
             (30000, "3.0.0", false),
         ];
         for (code, text, supported) in table {
-            let version = Version::from_code(code);
+            let version = NcclVersion::from_code(code);
             assert_eq!(
                 (version.to_string().as_str(), version.is_supported()),
                 (text, supported)

@@ -38,9 +38,9 @@ const SPINS: u32 = 200;
 const REST: Duration = Duration::from_micros(50);
 
 /// What the communicator's holders ask of its thread.
-pub(crate) enum Order<M> {
+pub(crate) enum CommunicatorOrder<M> {
     /// Carry this out after what came before.
-    Operate(Operation<M>),
+    Operate(NcclOperation<M>),
     /// End in order after what came before.
     Close,
     /// See that there is a fault.
@@ -48,7 +48,7 @@ pub(crate) enum Order<M> {
 }
 
 /// One collective operation, and who waits for it.
-pub(crate) struct Operation<M> {
+pub(crate) struct NcclOperation<M> {
     pub name: String,
     pub task: Task,
     pub ready: M,
@@ -58,7 +58,7 @@ pub(crate) struct Operation<M> {
 
 /// The call to make.
 pub(crate) struct Task {
-    pub kind: Kind,
+    pub kind: NcclOperationKind,
     pub source: *mut c_void,
     pub target: *mut c_void,
     /// Of each rank, also where the target holds all ranks'.
@@ -70,7 +70,7 @@ pub(crate) struct Task {
 unsafe impl Send for Task {}
 
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum NcclOperationKind {
     Sum,
     Gather,
     Broadcast { root: u32 },
@@ -78,7 +78,7 @@ pub(crate) enum Kind {
 
 /// An operation whose call was made.
 struct Launched<M> {
-    operation: Operation<M>,
+    operation: NcclOperation<M>,
     since: Instant,
 }
 
@@ -100,10 +100,10 @@ pub(crate) struct Owner<T: Timeline> {
     timeline: T,
     outside: Box<dyn Fn() -> Option<String> + Send>,
     asked: Instant,
-    orders: Receiver<Order<T::Mark>>,
+    orders: Receiver<CommunicatorOrder<T::Mark>>,
     /// NCCL writes here until the communicator has formed or its abort has returned, from a thread of its own.
     communicator: Box<AtomicPtr<ncclComm>>,
-    queued: VecDeque<Operation<T::Mark>>,
+    queued: VecDeque<NcclOperation<T::Mark>>,
     launching: Option<Launched<T::Mark>>,
     flying: VecDeque<Flying<T::Mark>>,
     closing: bool,
@@ -116,7 +116,7 @@ impl<T: Timeline> Owner<T> {
         shared: Arc<Shared>,
         timeline: T,
         outside: Box<dyn Fn() -> Option<String> + Send>,
-        orders: Receiver<Order<T::Mark>>,
+        orders: Receiver<CommunicatorOrder<T::Mark>>,
     ) -> Owner<T> {
         Owner {
             library,
@@ -213,11 +213,11 @@ impl<T: Timeline> Owner<T> {
         self.queued.is_empty() && self.launching.is_none() && self.flying.is_empty()
     }
 
-    fn take(&mut self, order: Order<T::Mark>) {
+    fn take(&mut self, order: CommunicatorOrder<T::Mark>) {
         match order {
-            Order::Operate(operation) => self.queued.push_back(operation),
-            Order::Close => self.closing = true,
-            Order::Look => {}
+            CommunicatorOrder::Operate(operation) => self.queued.push_back(operation),
+            CommunicatorOrder::Close => self.closing = true,
+            CommunicatorOrder::Look => {}
         }
     }
 
@@ -271,7 +271,7 @@ impl<T: Timeline> Owner<T> {
     }
 
     /// Makes an operation's call; from then on, NCCL may use its memory.
-    fn call(&mut self, operation: Operation<T::Mark>) -> Result<(), NcclError> {
+    fn call(&mut self, operation: NcclOperation<T::Mark>) -> Result<(), NcclError> {
         let limit = self.shared.deadlines.operation;
         let since = Instant::now();
         let Launched { operation, .. } = self.launching.insert(Launched { operation, since });
@@ -317,7 +317,7 @@ impl<T: Timeline> Owner<T> {
                 return Err(fault);
             }
             if let Some(Flying { launched, .. }) = self.flying.pop_front() {
-                let Operation { keepers, reply, .. } = launched.operation;
+                let NcclOperation { keepers, reply, .. } = launched.operation;
                 drop(keepers);
                 // Nobody may be waiting any more.
                 let _ = reply.send(Ok(()));
@@ -448,13 +448,13 @@ impl<T: Timeline> Owner<T> {
     }
 }
 
-impl Kind {
+impl NcclOperationKind {
     /// NCCL's function.
     fn call(self) -> &'static str {
         match self {
-            Kind::Sum => "ncclAllReduce",
-            Kind::Gather => "ncclAllGather",
-            Kind::Broadcast { .. } => "ncclBroadcast",
+            NcclOperationKind::Sum => "ncclAllReduce",
+            NcclOperationKind::Gather => "ncclAllGather",
+            NcclOperationKind::Broadcast { .. } => "ncclBroadcast",
         }
     }
 }
@@ -477,12 +477,14 @@ impl Task {
         // SAFETY: as the caller says.
         unsafe {
             match kind {
-                Kind::Sum => {
+                NcclOperationKind::Sum => {
                     let sum = ncclRedOp_t::ncclSum;
                     (table.all_reduce)(source, target, elements, element, sum, communicator, stream)
                 }
-                Kind::Gather => (table.all_gather)(source, target, elements, element, communicator, stream),
-                Kind::Broadcast { root } => {
+                NcclOperationKind::Gather => {
+                    (table.all_gather)(source, target, elements, element, communicator, stream)
+                }
+                NcclOperationKind::Broadcast { root } => {
                     let root = root as i32;
                     (table.broadcast)(source, target, elements, element, root, communicator, stream)
                 }

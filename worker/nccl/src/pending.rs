@@ -12,16 +12,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// An operation in flight. Dropped unawaited, it is still carried out.
 #[must_use = "whether the operation succeeded is in the result of `wait`"]
-pub struct Pending {
+pub struct PendingOperation {
     outcome: Receiver<Result<(), NcclError>>,
     shared: Arc<Shared>,
 }
 
-impl Pending {
-    pub(crate) fn new(shared: &Arc<Shared>) -> (Sender<Result<(), NcclError>>, Pending) {
+impl PendingOperation {
+    pub(crate) fn new(shared: &Arc<Shared>) -> (Sender<Result<(), NcclError>>, PendingOperation) {
         let (reply, outcome) = channel();
         let shared = Arc::clone(shared);
-        (reply, Pending { outcome, shared })
+        (reply, PendingOperation { outcome, shared })
     }
 
     /// Waits until the device has carried the operation out, so that whatever is put on any of its streams

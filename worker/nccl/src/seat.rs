@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// One rank among those of a communicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seat {
+pub struct RankSeat {
     /// This rank, counted from 0.
     pub rank: u32,
     /// How many there are.
     pub ranks: u32,
 }
 
-impl fmt::Display for Seat {
+impl fmt::Display for RankSeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rank {} of {}", self.rank, self.ranks)
     }
@@ -20,7 +20,7 @@ impl fmt::Display for Seat {
 
 /// How long each kind of wait may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
+pub struct NcclDeadlines {
     /// Forming a communicator, from its call to the last rank's arrival.
     pub form: Duration,
     /// One operation, from when its turn comes. It includes what its stream waits for: the work before the
@@ -30,10 +30,10 @@ pub struct Deadlines {
     pub abort: Duration,
 }
 
-impl Default for Deadlines {
+impl Default for NcclDeadlines {
     /// A minute to form, two for an operation, ten seconds to abort.
     fn default() -> Self {
-        Deadlines {
+        NcclDeadlines {
             form: Duration::from_secs(60),
             operation: Duration::from_secs(120),
             abort: Duration::from_secs(10),

@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::NcclError;
-use crate::seat::{Deadlines, Seat};
+use crate::seat::{NcclDeadlines, RankSeat};
 
 pub(crate) struct Shared {
-    pub seat: Seat,
-    pub deadlines: Deadlines,
+    pub seat: RankSeat,
+    pub deadlines: NcclDeadlines,
     fault: OnceLock<NcclError>,
     calling: Mutex<Option<Calling>>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Overdue {
 }
 
 impl Shared {
-    pub fn new(seat: Seat, deadlines: Deadlines) -> Shared {
+    pub fn new(seat: RankSeat, deadlines: NcclDeadlines) -> Shared {
         Shared {
             seat,
             deadlines,

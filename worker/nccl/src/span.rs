@@ -29,7 +29,7 @@ pub(crate) mod sealed {
 }
 
 /// A run of elements in the device's memory, and what keeps that memory.
-pub struct Span<E> {
+pub struct DeviceSpan<E> {
     pointer: *mut E,
     elements: usize,
     keeper: Keeper,
@@ -39,9 +39,9 @@ pub struct Span<E> {
 pub(crate) type Keeper = Box<dyn Any + Send>;
 
 // SAFETY: the pointer is dereferenced by the device alone, and the constructor's contract holds on any thread.
-unsafe impl<E: Element> Send for Span<E> {}
+unsafe impl<E: Element> Send for DeviceSpan<E> {}
 
-impl<E: Element> Span<E> {
+impl<E: Element> DeviceSpan<E> {
     /// A span of `elements` elements from `pointer` on, kept by `keeper`. The keeper is dropped on the
     /// communicator's thread once the operation was seen complete, or the abort that ended it returned.
     ///
@@ -50,8 +50,8 @@ impl<E: Element> Span<E> {
     /// communicator's [`Timeline`](crate::Timeline) stands for, aligned for `E`; and nothing else, on the host
     /// or on any stream, writes it, or reads it where the operation writes, except work before the
     /// operation's ready mark and operations of the same communicator.
-    pub unsafe fn new(pointer: *mut E, elements: usize, keeper: Box<dyn Any + Send>) -> Span<E> {
-        Span {
+    pub unsafe fn new(pointer: *mut E, elements: usize, keeper: Box<dyn Any + Send>) -> DeviceSpan<E> {
+        DeviceSpan {
             pointer,
             elements,
             keeper,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
-use ulda_credentials::channel::{Client, Distrust, Way, host_of, is_loopback};
+use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess, Distrust, host_of, is_loopback};
 use ulda_proto::v1;
 
 use super::session::{AgentError, Introduction};
@@ -45,19 +45,19 @@ impl Backoff {
 
 /// The way to the coordinator, shared by all who speak with it.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct CoordinatorLink {
     end: watch::Receiver<End>,
 }
 
 /// Whom the line leads to, and under which id this worker is known there.
 #[derive(Clone, Debug)]
 struct End {
-    client: Client,
+    client: AuthenticatedClient,
     worker: u64,
 }
 
-impl Line {
-    pub fn client(&self) -> Client {
+impl CoordinatorLink {
+    pub fn client(&self) -> AuthenticatedClient {
         self.end.borrow().client.clone()
     }
 
@@ -71,7 +71,7 @@ impl Line {
 pub(super) struct Switchboard {
     address: String,
     run_directory: PathBuf,
-    way: Way,
+    way: CoordinatorAccess,
     end: watch::Sender<End>,
 }
 
@@ -84,7 +84,13 @@ struct Server {
 }
 
 impl Switchboard {
-    pub fn new(address: &str, run_directory: &Path, way: Way, client: Client, worker: u64) -> (Self, Line) {
+    pub fn new(
+        address: &str,
+        run_directory: &Path,
+        way: CoordinatorAccess,
+        client: AuthenticatedClient,
+        worker: u64,
+    ) -> (Self, CoordinatorLink) {
         let (end, line) = watch::channel(End { client, worker });
         let board = Self {
             address: address.to_owned(),
@@ -92,7 +98,7 @@ impl Switchboard {
             way,
             end,
         };
-        (board, Line { end: line })
+        (board, CoordinatorLink { end: line })
     }
 
     /// Where the coordinator was last found.
@@ -101,12 +107,12 @@ impl Switchboard {
     }
 
     /// How coordinators of this run are reached.
-    pub fn way(&self) -> &Way {
+    pub fn way(&self) -> &CoordinatorAccess {
         &self.way
     }
 
     /// The worker joined anew.
-    pub fn joined(&mut self, client: Client, worker: u64) {
+    pub fn joined(&mut self, client: AuthenticatedClient, worker: u64) {
         self.end.send_replace(End { client, worker });
     }
 
@@ -157,7 +163,7 @@ fn is_secure(address: &str) -> bool {
 ///
 /// # Errors
 /// No address, or one that would have the token said in the clear to another host.
-pub(super) fn way(introduction: &Introduction) -> Result<Way, AgentError> {
+pub(super) fn way(introduction: &Introduction) -> Result<CoordinatorAccess, AgentError> {
     let address = &introduction.coordinator;
     let claim = format!("run `{}`, slot {}", introduction.run, introduction.slot);
     let endpoint = endpoint(address)?;
@@ -166,7 +172,7 @@ pub(super) fn way(introduction: &Introduction) -> Result<Way, AgentError> {
     if !tls && !is_loopback(host_of(endpoint.uri())) {
         return Err(AgentError::InTheClear(address.clone()));
     }
-    Ok(Way::new(
+    Ok(CoordinatorAccess::new(
         credentials.token(),
         tls.then(|| credentials.to_coordinator()),
         &claim,
@@ -189,8 +195,8 @@ fn endpoint(address: &str) -> Result<Endpoint, AgentError> {
 /// Introduces this worker to the coordinator at the address it was given.
 pub(super) async fn join(
     introduction: &Introduction,
-    way: &Way,
-) -> Result<(Client, v1::JoinReply), AgentError> {
+    way: &CoordinatorAccess,
+) -> Result<(AuthenticatedClient, v1::JoinReply), AgentError> {
     let address = &introduction.coordinator;
     let endpoint = endpoint(address)?;
     let folder = || introduction.credentials.folder().to_owned();
@@ -210,7 +216,7 @@ pub(super) async fn join(
             Err(Attempt::WrongToken(told)) => {
                 return Err(AgentError::WrongToken {
                     folder: folder(),
-                    told,
+                    reason: told,
                 });
             }
             Err(Attempt::Again(problem)) => problem,
@@ -242,8 +248,8 @@ enum Attempt {
 async fn try_join(
     endpoint: &Endpoint,
     introduction: &Introduction,
-    way: &Way,
-) -> Result<(Client, v1::JoinReply), Attempt> {
+    way: &CoordinatorAccess,
+) -> Result<(AuthenticatedClient, v1::JoinReply), Attempt> {
     // A connection that failed for want of trust told the way why.
     let again = |problem: String| match way.distrust() {
         Some(distrust) => Attempt::Distrusted(distrust),
@@ -302,9 +308,9 @@ pub(super) fn is_passing(status: &tonic::Status) -> bool {
 mod tests {
     use super::*;
 
-    fn board(here: &str, run_directory: &Path) -> (Switchboard, Line) {
+    fn board(here: &str, run_directory: &Path) -> (Switchboard, CoordinatorLink) {
         let token = ulda_credentials::Token::draw().unwrap();
-        let way = Way::new(&token, None, "run `small`, slot 0");
+        let way = CoordinatorAccess::new(&token, None, "run `small`, slot 0");
         let client = way.client(&endpoint(here).unwrap());
         Switchboard::new(here, run_directory, way, client, 0)
     }

@@ -11,7 +11,7 @@ use ulda_storage::{Operation, StorageCount};
 
 /// A complete state, named by position and digest. The digest is empty where taking it would cost a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateClaim {
+pub struct HeldState {
     pub cursor: Cursor,
     pub digest: String,
 }
@@ -32,16 +32,16 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     Ready {
-        state: Option<StateClaim>,
+        state: Option<HeldState>,
         clip: ClipOrigin,
     },
     Formed {
         generation: Generation,
-        state: StateClaim,
+        state: HeldState,
     },
     Progress {
         generation: Generation,
-        state: StateClaim,
+        state: HeldState,
         progress: Progress,
     },
     Broke {
@@ -49,7 +49,7 @@ pub enum Fact {
         cause: String,
         waiting_for: Vec<u32>,
         /// `None`: it holds nothing but the run's beginning.
-        state: Option<StateClaim>,
+        state: Option<HeldState>,
     },
     Finished {
         generation: Generation,
@@ -69,7 +69,7 @@ pub enum Fact {
 pub enum Report {
     Checkpoint {
         path: PathBuf,
-        state: StateClaim,
+        state: HeldState,
         size_bytes: u64,
     },
     Evaluation {
@@ -87,7 +87,7 @@ pub enum Report {
     },
 }
 
-impl StateClaim {
+impl HeldState {
     pub(super) fn from_wire(claim: &v1::StateClaim) -> Option<Self> {
         let cursor = Cursor {
             stage: claim.stage.parse().ok()?,
@@ -133,7 +133,7 @@ impl Fact {
             Self::Ready { state, clip } => (
                 Generation::NONE,
                 Wire::Ready(v1::Ready {
-                    state: state.map(StateClaim::into_wire),
+                    state: state.map(HeldState::into_wire),
                     clip: Some(v1::ClipWeights {
                         digest: clip.digest,
                         training: clip.training.to_string(),
@@ -179,7 +179,7 @@ impl Fact {
                 Wire::Broke(v1::Broke {
                     cause,
                     waiting_for,
-                    state: state.map(StateClaim::into_wire),
+                    state: state.map(HeldState::into_wire),
                 }),
             ),
             Self::Finished { generation, digest } => (generation, Wire::Finished(v1::Finished { digest })),
@@ -249,7 +249,7 @@ impl Report {
                 at,
                 seconds,
             } => {
-                let state = StateClaim {
+                let state = HeldState {
                     cursor: at,
                     digest: String::new(),
                 };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use ulda_proto::v1;
 
-use super::connect::{Backoff, Line, is_passing};
-use crate::logs::{Lines, Outbox};
+use super::connect::{Backoff, CoordinatorLink, is_passing};
+use crate::logs::{Outbox, OutboxLines};
 
 /// Longest wait for the coordinator to take one batch.
 const BATCH_DEADLINE: Duration = Duration::from_secs(10);
@@ -15,7 +15,7 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(10);
 const COLLECT: Duration = Duration::from_millis(250);
 
 /// Sends until `ending`, and then what is left, once.
-pub(super) async fn send(line: Line, outbox: Outbox, ending: CancellationToken) {
+pub(super) async fn send(line: CoordinatorLink, outbox: Outbox, ending: CancellationToken) {
     let mut number = 0;
     loop {
         let ends = ending.is_cancelled();
@@ -42,7 +42,12 @@ pub(super) async fn send(line: Line, outbox: Outbox, ending: CancellationToken) 
 
 /// Whether the coordinator takes lines at all. While it is away the batch is tried again and again, but only once
 /// when the worker ends.
-async fn deliver(line: &Line, number: u64, lines: Lines, ending: &CancellationToken) -> bool {
+async fn deliver(
+    line: &CoordinatorLink,
+    number: u64,
+    lines: OutboxLines,
+    ending: &CancellationToken,
+) -> bool {
     let mut backoff = Backoff::new();
     let mut request = v1::LogRequest {
         worker: line.worker(),

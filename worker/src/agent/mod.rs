@@ -11,6 +11,6 @@ mod rejoin;
 mod reports;
 mod session;
 
-pub use facts::{Fact, Progress, Report, StateClaim};
+pub use facts::{Fact, HeldState, Progress, Report};
 pub use orders::{Form, Order};
 pub use session::{Agent, AgentError, Introduction, Joined, Reporter};

@@ -3,7 +3,7 @@
 use ulda_proto::v1;
 use ulda_run::ids::Generation;
 
-use super::facts::StateClaim;
+use super::facts::HeldState;
 
 /// An order to the trainer.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub struct Form {
     /// Member that serves each shard.
     pub shard_owner: Vec<usize>,
     /// Where the generation starts; `None` for the run's beginning.
-    pub state: Option<StateClaim>,
+    pub state: Option<HeldState>,
     /// Member that holds `state`.
     pub holder: Option<usize>,
     /// Whether members encrypt what they tell each other.
@@ -118,7 +118,7 @@ impl Form {
         }
         let state = form
             .state
-            .map(|claim| StateClaim::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
+            .map(|claim| HeldState::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
         Ok(Self {
             generation,
             me: me.ok_or(BadDirective::NotAMember(generation))?,

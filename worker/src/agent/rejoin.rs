@@ -6,9 +6,9 @@ use std::time::Duration;
 use ulda_run::ids::Generation;
 
 use super::connect::join;
-use super::facts::{Fact, StateClaim};
+use super::facts::{Fact, HeldState};
 use super::orders::Order;
-use super::session::{Introduction, Session};
+use super::session::{AttendSession, Introduction};
 
 /// What came of joining again.
 pub(super) enum Again {
@@ -16,7 +16,7 @@ pub(super) enum Again {
     TrainerEnded,
 }
 
-impl Session {
+impl AttendSession {
     /// Leaves the old generation and joins under a new id. The error says why that cannot be.
     pub(super) async fn join_again(&mut self, why: &str) -> Result<Again, String> {
         tracing::warn!(why, "joining again");
@@ -54,7 +54,7 @@ impl Session {
     }
 
     /// Fences the trainer and takes the state that it keeps. `None` if it ended.
-    async fn leave_generation(&mut self, why: &str) -> Result<Option<Option<StateClaim>>, String> {
+    async fn leave_generation(&mut self, why: &str) -> Result<Option<Option<HeldState>>, String> {
         self.order(Order::Fence {
             generation: Generation(self.generation),
             why: why.to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use ulda_run::ids::Generation;
 
-use super::connect::Line;
+use super::connect::CoordinatorLink;
 use super::facts::Report;
 
 /// Longest wait for the coordinator to take one report.
@@ -15,7 +15,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Times a report is tried before it is given up with an error in the log.
 const TRIES: u32 = 120;
 
-pub(super) async fn deliver(line: Line, mut reports: mpsc::UnboundedReceiver<(Generation, Report)>) {
+pub(super) async fn deliver(
+    line: CoordinatorLink,
+    mut reports: mpsc::UnboundedReceiver<(Generation, Report)>,
+) {
     while let Some((generation, report)) = reports.recv().await {
         let mut tries = 0;
         loop {

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use ulda_credentials::Worker as Credentials;
+use ulda_credentials::WorkerCredentials as Credentials;
 use ulda_credentials::channel::Distrust;
 use ulda_proto::v1;
 use ulda_run::ids::Generation;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 
-use super::connect::{Backoff, Line, RPC_DEADLINE, Switchboard, is_passing, join, way};
+use super::connect::{Backoff, CoordinatorLink, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::facts::{Fact, Report, heartbeat};
 use super::lines;
 use super::orders::Order;
@@ -68,8 +68,8 @@ pub enum AgentError {
     InTheClear(String),
     #[error("with the credentials in `{}`: {why}", folder.display())]
     Distrust { folder: PathBuf, why: Distrust },
-    #[error("the coordinator does not take the token in `{}`: {told}", folder.display())]
-    WrongToken { folder: PathBuf, told: String },
+    #[error("the coordinator does not take the token in `{}`: {reason}", folder.display())]
+    WrongToken { folder: PathBuf, reason: String },
     #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
     Unreachable {
         address: String,
@@ -154,7 +154,7 @@ impl Agent {
             joined.worker,
         );
         let deadline = &joined.spec.config().deadline;
-        let session = Session {
+        let session = AttendSession {
             introduction: introduction.clone(),
             line: line.clone(),
             switchboard,
@@ -313,9 +313,9 @@ async fn or_term<T>(terminate: &mut Signal, waited_for: impl Future<Output = T>)
 }
 
 /// Owner of the attend stream.
-pub(super) struct Session {
+pub(super) struct AttendSession {
     pub(super) introduction: Introduction,
-    pub(super) line: Line,
+    pub(super) line: CoordinatorLink,
     pub(super) switchboard: Switchboard,
     /// How long the worker goes on without a coordinator.
     pub(super) alone: Duration,
@@ -344,7 +344,7 @@ enum Ended {
     Refused(String),
 }
 
-impl Session {
+impl AttendSession {
     async fn attend(mut self, mut terminate: Signal) {
         let mut unsent = None;
         let mut lost_since: Option<Instant> = None;

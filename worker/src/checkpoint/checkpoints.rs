@@ -8,7 +8,7 @@ use ulda_run::stage::Cursor;
 
 use super::remote::RemoteStore;
 use super::store::{CheckpointError, CheckpointStore};
-use super::uploads::{Parcel, Uploads};
+use super::uploads::{Upload, Uploads};
 use crate::state::RunState;
 
 /// A checkpoint that was read, and those that were passed over on the way to it.
@@ -68,7 +68,7 @@ impl Checkpoints {
         let written = self.local.write(state, digest)?;
         if let (Some(remote), Some(name)) = (&self.remote, written.0.file_name()) {
             let name = name.to_string_lossy().into_owned();
-            remote.uploads.offer(Parcel::checkpoint(state.cursor, name));
+            remote.uploads.offer(Upload::checkpoint(state.cursor, name));
         }
         Ok(written)
     }
@@ -86,7 +86,7 @@ impl Checkpoints {
     ) -> Result<(), CheckpointError> {
         self.local.write_folder(name, cursor, digest, files)?;
         if let Some(remote) = &self.remote {
-            remote.uploads.offer(Parcel::Models(name.to_owned()));
+            remote.uploads.offer(Upload::Models(name.to_owned()));
         }
         Ok(())
     }

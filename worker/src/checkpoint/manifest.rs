@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
-use super::store::{CheckpointError, Difference};
+use super::store::{CheckpointError, CheckpointMismatch};
 use crate::state::RunState;
 
 pub(super) const STATE_FILE: &str = "state.safetensors";
@@ -17,7 +17,7 @@ pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub const FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct CheckpointManifest {
     pub format: u32,
     pub run: String,
     pub cursor: Cursor,
@@ -46,7 +46,7 @@ impl FileEntry {
 }
 
 /// Checks of what was read, wherever it lay; `path` is what errors call it.
-impl Manifest {
+impl CheckpointManifest {
     /// # Errors
     /// When the bytes are no manifest of a known format.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
@@ -67,13 +67,13 @@ impl Manifest {
             difference,
         };
         if self.run != run {
-            return Err(other(Difference::Name {
+            return Err(other(CheckpointMismatch::Name {
                 found: self.run.clone(),
                 expected: run.to_owned(),
             }));
         }
         if self.clip != *clip {
-            return Err(other(Difference::Clip {
+            return Err(other(CheckpointMismatch::Clip {
                 found: self.clip.digest.clone(),
                 expected: clip.digest.clone(),
             }));

@@ -15,8 +15,8 @@ mod uploads;
 mod writer;
 
 pub use checkpoints::{Checkpoints, Found};
-pub use manifest::{FileEntry, Manifest};
+pub use manifest::{CheckpointManifest, FileEntry};
 pub use remote::RemoteStore;
 pub use store::{CheckpointError, CheckpointStore, read_manifest};
-pub use uploads::{Listener, Parcel, Uploaded, Uploads};
+pub use uploads::{Upload, UploadObserver, Uploaded, Uploads};
 pub use writer::{CheckpointWriter, Written};

@@ -11,7 +11,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 use ulda_storage::Storage;
 
-use super::manifest::{MANIFEST_FILE, Manifest, STATE_FILE};
+use super::manifest::{CheckpointManifest, MANIFEST_FILE, STATE_FILE};
 use super::store::{CheckpointError, parse_name, read_manifest};
 use crate::state::RunState;
 
@@ -120,7 +120,7 @@ impl RemoteStore {
     fn read_checked(&self, name: &str) -> Result<RunState, CheckpointError> {
         let path = self.path(name);
         let manifest = self.storage.get(&object(name, MANIFEST_FILE))?;
-        let manifest = Manifest::parse(&manifest, &path.join(MANIFEST_FILE))?;
+        let manifest = CheckpointManifest::parse(&manifest, &path.join(MANIFEST_FILE))?;
         manifest.check_owner(&self.run, &self.clip, &path)?;
         let bytes = self.storage.get(&object(name, STATE_FILE))?;
         manifest.state(&bytes, &path.join(STATE_FILE))
@@ -130,10 +130,10 @@ impl RemoteStore {
     ///
     /// # Errors
     /// When the folder is damaged, or the storage refuses.
-    pub fn upload(&self, name: &str, folder: &Path) -> Result<Manifest, CheckpointError> {
+    pub fn upload(&self, name: &str, folder: &Path) -> Result<CheckpointManifest, CheckpointError> {
         let manifest = read_manifest(folder)?;
         let there = match self.storage.get(&object(name, MANIFEST_FILE)) {
-            Ok(bytes) => Some(Manifest::parse(&bytes, folder).ok()),
+            Ok(bytes) => Some(CheckpointManifest::parse(&bytes, folder).ok()),
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         };

@@ -9,7 +9,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::beside;
-use super::manifest::{FORMAT, FileEntry, MANIFEST_FILE, Manifest, STATE_FILE};
+use super::manifest::{CheckpointManifest, FORMAT, FileEntry, MANIFEST_FILE, STATE_FILE};
 use crate::state::{RunState, StateError};
 
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,10 @@ pub enum CheckpointError {
     #[error("`{}` is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
     #[error("`{}` {difference}", path.display())]
-    OtherRun { path: PathBuf, difference: Difference },
+    OtherRun {
+        path: PathBuf,
+        difference: CheckpointMismatch,
+    },
     #[error("`{}` cannot be read as a run state", path.display())]
     State {
         path: PathBuf,
@@ -44,7 +47,7 @@ pub enum CheckpointError {
 
 /// By what a checkpoint shows that it is not this run's.
 #[derive(Debug, thiserror::Error)]
-pub enum Difference {
+pub enum CheckpointMismatch {
     #[error("belongs to run `{found}`, not `{expected}`; hint: give this run another directory")]
     Name { found: String, expected: String },
     #[error(
@@ -130,7 +133,7 @@ impl CheckpointStore {
             write_synced(&beside.join(file), bytes)?;
             entries.insert(file.clone(), FileEntry::of(bytes));
         }
-        let manifest = Manifest {
+        let manifest = CheckpointManifest {
             format: FORMAT,
             run: self.run.clone(),
             cursor,
@@ -223,10 +226,10 @@ pub(super) fn parse_name(name: &str) -> Option<Cursor> {
 
 /// # Errors
 /// When the folder has no readable manifest of a known format.
-pub fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
+pub fn read_manifest(folder: &Path) -> Result<CheckpointManifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    Manifest::parse(&bytes, &path)
+    CheckpointManifest::parse(&bytes, &path)
 }
 
 /// Times that another worker may put its own folder there first.

@@ -26,7 +26,7 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Something to be brought, in the order in which it matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Parcel {
+pub enum Upload {
     /// The folder of finished models.
     Models(String),
     /// A resume checkpoint; the newest first.
@@ -35,7 +35,7 @@ pub enum Parcel {
     File(String),
 }
 
-impl Parcel {
+impl Upload {
     #[must_use]
     pub fn checkpoint(cursor: Cursor, name: String) -> Self {
         Self::Checkpoint(Reverse(cursor), name)
@@ -52,7 +52,7 @@ pub struct Uploaded {
 }
 
 /// Who is told what was brought, and how it goes.
-pub trait Listener: Send + 'static {
+pub trait UploadObserver: Send + 'static {
     fn uploaded(&self, checkpoint: Uploaded);
     fn counted(&self, count: StorageCount);
 }
@@ -73,19 +73,19 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     /// Each with when it is tried again, if it failed.
-    parcels: BTreeMap<Parcel, Option<Instant>>,
+    parcels: BTreeMap<Upload, Option<Instant>>,
     /// On its way. An equal one that is offered meanwhile is of newer bytes, and waits.
-    carried: Option<Parcel>,
+    carried: Option<Upload>,
     closing: bool,
 }
 
 impl Pending {
-    fn all(&self) -> impl Iterator<Item = &Parcel> {
+    fn all(&self) -> impl Iterator<Item = &Upload> {
         self.carried.iter().chain(self.parcels.keys())
     }
 
     /// Takes the first one that is due: one that cannot be brought keeps no other from it.
-    fn take(&mut self, now: Instant) -> Option<Parcel> {
+    fn take(&mut self, now: Instant) -> Option<Upload> {
         let is_due = |again: &Option<Instant>| again.is_none_or(|again| again <= now);
         let (parcel, _) = self.parcels.iter().find(|(_, again)| is_due(again))?;
         let parcel = parcel.clone();
@@ -122,7 +122,7 @@ impl Uploads {
         run_directory: PathBuf,
         storage: &Storage,
         store: &RemoteStore,
-        listener: impl Listener,
+        listener: impl UploadObserver,
     ) -> std::io::Result<Self> {
         let cancel = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -149,7 +149,7 @@ impl Uploads {
     }
 
     /// Has a parcel brought; one that is pending already is brought once, as it is then.
-    pub fn offer(&self, parcel: Parcel) {
+    pub fn offer(&self, parcel: Upload) {
         let mut state = self.shared.lock();
         state.parcels.insert(parcel, None);
         // Something new is worth another try of the rest.
@@ -160,7 +160,7 @@ impl Uploads {
 
     /// Waits until no parcel of the kind is pending, but no longer than `longest`. Whether it is so.
     #[must_use]
-    pub fn settle(&self, longest: Duration, concerns: impl Fn(&Parcel) -> bool) -> bool {
+    pub fn settle(&self, longest: Duration, concerns: impl Fn(&Upload) -> bool) -> bool {
         let until = Instant::now() + longest;
         let mut state = self.shared.lock();
         loop {
@@ -211,7 +211,7 @@ struct Carrier<L> {
     failing: bool,
 }
 
-impl<L: Listener> Carrier<L> {
+impl<L: UploadObserver> Carrier<L> {
     fn carry(&mut self) {
         let mut told = None::<Instant>;
         loop {
@@ -261,15 +261,15 @@ impl<L: Listener> Carrier<L> {
         }
     }
 
-    fn done_with(&mut self, parcel: &Parcel, brought: Brought) {
+    fn done_with(&mut self, parcel: &Upload, brought: Brought) {
         if brought == Brought::Whole && std::mem::take(&mut self.failing) {
             tracing::info!(?parcel, "the storage takes files again");
         }
         let mut state = self.shared.lock();
         state.carried = None;
-        if let (Brought::Whole, Parcel::Checkpoint(Reverse(newest), _)) = (brought, parcel) {
+        if let (Brought::Whole, Upload::Checkpoint(Reverse(newest), _)) = (brought, parcel) {
             // Older ones are of no use any more.
-            let older = |parcel: &Parcel| matches!(parcel, Parcel::Checkpoint(Reverse(at), _) if at < newest);
+            let older = |parcel: &Upload| matches!(parcel, Upload::Checkpoint(Reverse(at), _) if at < newest);
             state.parcels.retain(|parcel, _| !older(parcel));
         }
     }
@@ -280,12 +280,12 @@ impl<L: Listener> Carrier<L> {
         self.listener.counted(counters.read());
     }
 
-    fn bring(&self, parcel: &Parcel) -> Result<Brought, CheckpointError> {
+    fn bring(&self, parcel: &Upload) -> Result<Brought, CheckpointError> {
         match parcel {
-            Parcel::Models(name) => {
+            Upload::Models(name) => {
                 self.bring_folder(name)?;
             }
-            Parcel::Checkpoint(Reverse(cursor), name) => {
+            Upload::Checkpoint(Reverse(cursor), name) => {
                 let (digest, size_bytes) = match self.bring_folder(name) {
                     Ok(brought) => brought,
                     // Pruned meanwhile.
@@ -310,7 +310,7 @@ impl<L: Listener> Carrier<L> {
                     tracing::warn!(error = crate::with_causes(&error), "old checkpoints not removed");
                 }
             }
-            Parcel::File(name) => {
+            Upload::File(name) => {
                 let path = self.run_directory.join(name);
                 match std::fs::read(&path) {
                     Ok(bytes) => self.storage.put(name, bytes)?,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::inspect::{Finding, inspect};
+use crate::inspect::{InspectionFinding, inspect};
 use crate::trainer::exit;
 
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct Check {
 impl Check {
     pub fn run(self) -> ExitCode {
         let findings = inspect(&self.spec);
-        for Finding {
+        for InspectionFinding {
             key,
             what,
             hint,

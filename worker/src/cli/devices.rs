@@ -6,7 +6,7 @@ use clap::Args;
 use ulda_nccl::Library;
 use ulda_torch::cuda;
 
-use crate::device::Sight;
+use crate::device::DeviceSurvey;
 use crate::trainer::exit;
 
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct Devices {
 
 impl Devices {
     pub fn run(self, cuda: bool) -> ExitCode {
-        let sight = Sight::of_this_host(cuda);
+        let sight = DeviceSurvey::of_this_host(cuda);
         let found = match sight.gpus() {
             Ok(gpus) => {
                 for (index, gpu) in gpus.iter().enumerate() {

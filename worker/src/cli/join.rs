@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ulda_collective::{Listener, Sharing, Tls};
-use ulda_credentials::{Strangers, Worker as Credentials};
+use ulda_collective::{DataPlaneListener, Sharing, Tls};
+use ulda_credentials::{Strangers, WorkerCredentials as Credentials};
 use ulda_run::spec::DeviceChoice;
 use ulda_telemetry::Sender;
 
 use crate::advice::with_hint;
 use crate::agent::{Agent, Introduction};
-use crate::device::Sight;
-use crate::observe::{Exposition, Identity, Meters, MetricsAddress, MetricsServer, StepTraces};
+use crate::device::DeviceSurvey;
+use crate::observe::{Meters, MetricsAddress, MetricsServer, StepTraces, WorkerExposition, WorkerIdentity};
 use crate::trainer::{Setup, Trainer, exit};
 
 #[derive(Args)]
@@ -78,7 +78,7 @@ impl Join {
             worker = tracing::field::Empty
         );
         let _entered = span.enter();
-        let sight = Sight::for_choice(self.device, cuda);
+        let sight = DeviceSurvey::for_choice(self.device, cuda);
         let chosen = match sight.choose(self.device, self.slot) {
             Ok(chosen) => chosen,
             Err(error) => {
@@ -96,7 +96,7 @@ impl Join {
                 return ExitCode::from(exit::of(&error, exit::BAD_INPUT));
             }
         };
-        let listener = match Listener::bind(self.data_listen.as_str()) {
+        let listener = match DataPlaneListener::bind(self.data_listen.as_str()) {
             Ok(listener) => listener,
             Err(error) => {
                 let cause = with_hint(&error);
@@ -115,7 +115,7 @@ impl Join {
             Some(given) => with_port(given, listener.local_addr().port()),
             None => listener.local_addr().to_string(),
         };
-        let exposition = Arc::new(Exposition::new(Identity {
+        let exposition = Arc::new(WorkerExposition::new(WorkerIdentity {
             run: self.run.clone(),
             slot: self.slot,
             device: chosen.name(),
@@ -176,7 +176,7 @@ impl Join {
 }
 
 /// Gives the data plane its certificate, and each stranger there a line in the log.
-fn guard(listener: &Listener, credentials: &Credentials) {
+fn guard(listener: &DataPlaneListener, credentials: &Credentials) {
     listener.use_tls(Tls {
         dials: credentials.to_peers(),
         accepts: credentials.from_peers(),

@@ -8,7 +8,7 @@ use clap::Args;
 use ulda_run::spec::{DeviceChoice, Precision};
 
 use crate::advice::with_hint;
-use crate::device::Sight;
+use crate::device::DeviceSurvey;
 use ulda_dataset::PicturesError;
 
 use crate::predict::{Model, PredictError, collect_images};
@@ -56,7 +56,7 @@ impl Predict {
 
     fn predict(&self, cuda: bool) -> Result<(), PredictError> {
         let images = collect_images(&self.inputs)?;
-        let sight = Sight::for_choice(self.device, cuda);
+        let sight = DeviceSurvey::for_choice(self.device, cuda);
         let device = sight.choose(self.device, 0)?;
         device.prepare(Precision::Fp32)?;
         let model = Model::read(&self.model, device.device)?;

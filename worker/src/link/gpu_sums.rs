@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 use ulda_collective::{AbortCause, CollectiveError, DataPlane};
-use ulda_nccl::{Communicator, NcclError, Pending, Span};
+use ulda_nccl::{Communicator, DeviceSpan, NcclError, PendingOperation};
 use ulda_run::stage::Stage;
 
 use super::At;
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Which bucket of which step, out of how many.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub struct BucketId {
     pub at: At,
     pub index: usize,
     pub of: usize,
@@ -29,7 +29,7 @@ pub struct Bucket {
     pub active: usize,
 }
 
-impl std::fmt::Display for Bucket {
+impl std::fmt::Display for BucketId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let At { stage, step, .. } = self.at;
         write!(f, "gradient bucket {} of {stage} step {step}", self.index)
@@ -42,13 +42,13 @@ pub trait BucketSums: Send + Sync {
     ///
     /// # Errors
     /// libtorch refused; the data plane is broken then.
-    fn give(&self, bucket: Bucket, shard: u32, part: Part) -> Result<(), CollectiveError>;
+    fn give(&self, bucket: BucketId, shard: u32, part: Part) -> Result<(), CollectiveError>;
 
     /// Waits for the sum of a bucket; each shard takes each bucket once.
     ///
     /// # Errors
     /// The fault of the data plane, which NCCL's becomes.
-    fn take(&self, bucket: Bucket) -> Result<Tensor, CollectiveError>;
+    fn take(&self, bucket: BucketId) -> Result<Tensor, CollectiveError>;
 }
 
 /// What one shard has for a bucket.
@@ -61,7 +61,7 @@ pub enum Part {
 
 /// How shards lie on workers, and whether sums keep their order.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct ShardPlacement {
     /// Worker of each shard.
     pub owners: Vec<u32>,
     pub me: u32,
@@ -71,7 +71,7 @@ pub struct Layout {
 /// The sums of one worker's shards in one generation.
 pub struct GpuSums<C: Clock = GpuTime> {
     plane: Arc<DataPlane>,
-    layout: Layout,
+    layout: ShardPlacement,
     /// None where no other worker is there.
     communicator: Option<Communicator<C>>,
     patience: Duration,
@@ -89,7 +89,7 @@ struct Buckets {
     launched: BTreeMap<StepKey, usize>,
 }
 
-impl Bucket {
+impl BucketId {
     fn step(&self) -> StepKey {
         (self.at.stage, self.at.step)
     }
@@ -104,7 +104,7 @@ enum Bucketful {
     Gathering(Vec<Option<Part>>),
     Complete(Vec<Part>),
     Summing {
-        pending: Option<Pending>,
+        pending: Option<PendingOperation>,
         buffer: Tensor,
     },
     Summed {
@@ -118,7 +118,7 @@ impl<C: Clock> GpuSums<C> {
     #[must_use]
     pub fn new(
         plane: Arc<DataPlane>,
-        layout: Layout,
+        layout: ShardPlacement,
         communicator: Option<Communicator<C>>,
         patience: Duration,
     ) -> Self {
@@ -150,12 +150,12 @@ impl<C: Clock> GpuSums<C> {
     }
 
     /// Sends on what is complete, in order.
-    fn launch_complete(&self, buckets: &mut Buckets, bucket: Bucket) -> Result<(), TorchFault> {
+    fn launch_complete(&self, buckets: &mut Buckets, bucket: BucketId) -> Result<(), TorchFault> {
         let launched = buckets.launched.entry(bucket.step()).or_default();
         while let Some(entry) = buckets.known.get_mut(&(bucket.step(), *launched)) {
             let Bucketful::Complete(parts) = entry else { break };
             let parts = std::mem::take(parts);
-            let next = Bucket {
+            let next = BucketId {
                 index: *launched,
                 ..bucket
             };
@@ -165,7 +165,7 @@ impl<C: Clock> GpuSums<C> {
         Ok(())
     }
 
-    fn launch(&self, bucket: Bucket, parts: &[Part]) -> Result<Bucketful, TorchFault> {
+    fn launch(&self, bucket: BucketId, parts: &[Part]) -> Result<Bucketful, TorchFault> {
         let Some(communicator) = &self.communicator else {
             let sum = sum_in_order(parts)?;
             return Ok(Bucketful::Summed { sum, taken: 0 });
@@ -211,7 +211,7 @@ impl<C: Clock> GpuSums<C> {
     }
 
     /// The sum that a completed operation left in `buffer`.
-    fn sum_of(&self, bucket: Bucket, buffer: Tensor) -> Result<Tensor, TorchFault> {
+    fn sum_of(&self, bucket: BucketId, buffer: Tensor) -> Result<Tensor, TorchFault> {
         if !self.layout.ordered {
             return Ok(buffer);
         }
@@ -251,7 +251,7 @@ impl<C: Clock> GpuSums<C> {
 }
 
 impl<C: Clock> BucketSums for GpuSums<C> {
-    fn give(&self, bucket: Bucket, shard: u32, part: Part) -> Result<(), CollectiveError> {
+    fn give(&self, bucket: BucketId, shard: u32, part: Part) -> Result<(), CollectiveError> {
         let shards = self.shards();
         let place = self.place(shard);
         let mut buckets = self.lock();
@@ -271,7 +271,7 @@ impl<C: Clock> BucketSums for GpuSums<C> {
         outcome.map_err(|error| self.fail(format!("{bucket}: {error}")))
     }
 
-    fn take(&self, bucket: Bucket) -> Result<Tensor, CollectiveError> {
+    fn take(&self, bucket: BucketId) -> Result<Tensor, CollectiveError> {
         let started = Instant::now();
         let mut buckets = self.lock();
         loop {
@@ -293,7 +293,7 @@ impl<C: Clock> BucketSums for GpuSums<C> {
                 Some(Bucketful::Summing { pending, buffer }) if pending.is_some() => {
                     let (pending, buffer) = (pending.take(), buffer.shallow_clone());
                     drop(buckets);
-                    let outcome = pending.map_or(Ok(()), Pending::wait);
+                    let outcome = pending.map_or(Ok(()), PendingOperation::wait);
                     let sum = outcome
                         .map_err(|error| self.fail(error.to_string()))
                         .and_then(|()| {
@@ -369,9 +369,9 @@ fn sum_in_order(parts: &[Part]) -> Result<Tensor, TorchFault> {
     }
 }
 
-fn span(buffer: &Tensor) -> Span<f32> {
+fn span(buffer: &Tensor) -> DeviceSpan<f32> {
     let keeper = Box::new(buffer.shallow_clone());
     // SAFETY: a contiguous float32 tensor, kept alive by the clone; only its bucket's shard wrote it, before the
     // ready mark, and nobody reads it before the operation was seen complete.
-    unsafe { Span::new(buffer.data_ptr().cast(), buffer.numel(), keeper) }
+    unsafe { DeviceSpan::new(buffer.data_ptr().cast(), buffer.numel(), keeper) }
 }

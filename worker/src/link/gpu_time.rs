@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use tch::{Device, Tensor};
 use ulda_nccl::Timeline;
 use ulda_torch::TorchError;
-use ulda_torch::stream::{Event, Stream, use_gpu};
+use ulda_torch::stream::{CudaEvent, CudaStream, use_gpu};
 
 /// A timeline that knows when a tensor's values are there.
 pub trait Clock: Timeline {
@@ -19,7 +19,7 @@ pub trait Clock: Timeline {
 /// A stream of its own on one GPU.
 pub struct GpuTime {
     gpu: u8,
-    stream: Stream,
+    stream: CudaStream,
     native: *mut c_void,
 }
 
@@ -30,24 +30,24 @@ impl GpuTime {
     /// # Errors
     /// No such GPU.
     pub fn new(gpu: u8) -> Result<Self, TorchError> {
-        let stream = Stream::from_pool(gpu)?;
+        let stream = CudaStream::from_pool(gpu)?;
         let native = stream.native()?;
         Ok(Self { gpu, stream, native })
     }
 }
 
 impl Clock for GpuTime {
-    fn ready(buffer: &Tensor) -> Result<Event, String> {
+    fn ready(buffer: &Tensor) -> Result<CudaEvent, String> {
         let Device::Cuda(index) = buffer.device() else {
             return Err(format!("a gradient lies on {:?}, not on a GPU", buffer.device()));
         };
-        let recorded = Stream::current(index as u8).and_then(|stream| stream.record());
+        let recorded = CudaStream::current(index as u8).and_then(|stream| stream.record());
         recorded.map_err(|error| error.to_string())
     }
 }
 
 impl Timeline for GpuTime {
-    type Mark = Event;
+    type Mark = CudaEvent;
 
     fn enter(&mut self) -> Result<(), String> {
         use_gpu(self.gpu).map_err(|error| error.to_string())
@@ -57,15 +57,15 @@ impl Timeline for GpuTime {
         self.native
     }
 
-    fn after(&mut self, ready: &Event) -> Result<(), String> {
+    fn after(&mut self, ready: &CudaEvent) -> Result<(), String> {
         self.stream.wait_for(ready).map_err(|error| error.to_string())
     }
 
-    fn mark(&mut self) -> Result<Event, String> {
+    fn mark(&mut self) -> Result<CudaEvent, String> {
         self.stream.record().map_err(|error| error.to_string())
     }
 
-    fn passed(&self, mark: &Event) -> Result<bool, String> {
+    fn passed(&self, mark: &CudaEvent) -> Result<bool, String> {
         mark.passed().map_err(|error| error.to_string())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Kind, Tensor};
-use ulda_collective::{Collective, CollectiveError, Group, Pending, Shard};
-use ulda_method::trainable::{Bucket, TrainableSet};
+use ulda_collective::{Collective, CollectiveError, PendingSum, Shard, ShardGroup};
+use ulda_method::trainable::{BucketSpan, TrainableSet};
 use ulda_method::{MethodError, Result};
 
 use super::gpu_sums::{self, BucketSums, Part};
@@ -18,8 +18,8 @@ const BUCKET_BYTES: usize = 4 << 20;
 /// The reduction of one stage's flat gradient.
 pub struct GradientReduction {
     link: Link,
-    buckets: Vec<Bucket>,
-    group: Group,
+    buckets: Vec<BucketSpan>,
+    group: ShardGroup,
     /// Where sums that were formed in host memory come together, flat; empty where they are formed on a GPU.
     sum: Tensor,
     device: Device,
@@ -32,7 +32,7 @@ pub struct InFlight {
 }
 
 enum Started {
-    Host(Receiver<(usize, Pending)>),
+    Host(Receiver<(usize, PendingSum)>),
     Gpu(At),
 }
 
@@ -50,7 +50,7 @@ impl GradientReduction {
         Ok(Self {
             link: link.clone(),
             buckets: set.buckets(BUCKET_BYTES),
-            group: Group::reduce_to((0..active).map(Shard), (0..shards).map(Shard)),
+            group: ShardGroup::reduce_to((0..active).map(Shard), (0..shards).map(Shard)),
             sum: Tensor::f_zeros([length], (Kind::Float, Device::Cpu))?,
             device: set.gradient().device(),
         })
@@ -149,7 +149,7 @@ impl GradientReduction {
 
     fn wait_on_host(
         &mut self,
-        started: &Receiver<(usize, Pending)>,
+        started: &Receiver<(usize, PendingSum)>,
     ) -> std::result::Result<Tensor, ReductionError> {
         for done in 0..self.buckets.len() {
             let (index, pending) = started.try_recv().map_err(|_| self.incomplete(done))?;
@@ -183,12 +183,12 @@ pub enum ReductionError {
 
 fn start(
     link: &Link,
-    group: &Group,
+    group: &ShardGroup,
     at: At,
-    buckets: &[Bucket],
+    buckets: &[BucketSpan],
     index: usize,
     gradient: Option<&Tensor>,
-    started: &Sender<(usize, Pending)>,
+    started: &Sender<(usize, PendingSum)>,
 ) -> std::result::Result<(), String> {
     let values = match gradient {
         Some(gradient) => values_of(gradient, &buckets[index]).map_err(|error| error.to_string())?,
@@ -203,19 +203,19 @@ fn start(
 }
 
 /// A bucket's part of the flat gradient, in host memory.
-fn values_of(gradient: &Tensor, bucket: &Bucket) -> std::result::Result<Vec<f32>, ReductionError> {
+fn values_of(gradient: &Tensor, bucket: &BucketSpan) -> std::result::Result<Vec<f32>, ReductionError> {
     let part = stretch(gradient, bucket)?.f_to_device(Device::Cpu)?;
     // SAFETY: the bucket is complete, so the backward pass writes no more to it.
     Ok(unsafe { ulda_torch::host_values(&part) }?.to_vec())
 }
 
 /// The part of the flat gradient that a bucket covers.
-fn stretch(gradient: &Tensor, bucket: &Bucket) -> std::result::Result<Tensor, tch::TchError> {
+fn stretch(gradient: &Tensor, bucket: &BucketSpan) -> std::result::Result<Tensor, tch::TchError> {
     gradient.f_narrow(0, bucket.range.start as i64, bucket.range.len() as i64)
 }
 
-fn numbered(at: At, index: usize, buckets: &[Bucket], group: &Group) -> gpu_sums::Bucket {
-    gpu_sums::Bucket {
+fn numbered(at: At, index: usize, buckets: &[BucketSpan], group: &ShardGroup) -> gpu_sums::BucketId {
+    gpu_sums::BucketId {
         at,
         index,
         of: buckets.len(),

@@ -12,10 +12,10 @@ mod prototypes;
 
 use std::sync::Arc;
 
-use ulda_collective::{Collective, CollectiveError, Group, Rank, Shard, Tag};
+use ulda_collective::{Collective, CollectiveError, Rank, Shard, ShardGroup, Tag};
 use ulda_run::stage::Stage;
 
-pub use gpu_sums::{BucketSums, GpuSums, Layout};
+pub use gpu_sums::{BucketSums, GpuSums, ShardPlacement};
 pub use gpu_time::{Clock, GpuTime};
 pub use gradients::{GradientReduction, ReductionError};
 pub use norms::NormSync;
@@ -83,8 +83,8 @@ impl Link {
     }
 
     #[must_use]
-    pub fn everyone(&self) -> Group {
-        Group::all(self.shards)
+    pub fn everyone(&self) -> ShardGroup {
+        ShardGroup::all(self.shards)
     }
 
     /// Integer sums over all shards, in place.
@@ -104,7 +104,7 @@ impl Link {
         &self,
         at: At,
         op: Op,
-        group: &Group,
+        group: &ShardGroup,
         mine: &[u8],
     ) -> Result<Vec<Vec<u8>>, CollectiveError> {
         self.rank.all_gather(self.tag(at, op, 0), group, mine)
@@ -118,7 +118,7 @@ impl Link {
         &self,
         at: At,
         op: Op,
-        group: &Group,
+        group: &ShardGroup,
         root: u32,
         bytes: &mut Vec<u8>,
     ) -> Result<(), CollectiveError> {
@@ -127,7 +127,7 @@ impl Link {
     }
 
     fn tag(&self, at: At, op: Op, part: u32) -> Tag {
-        let stage = ulda_collective::Stage {
+        let stage = ulda_collective::StageName {
             code: at.stage.code(),
             name: at.stage.name(),
         };

@@ -1,6 +1,6 @@
 //! BatchNorm's exchange over the shards of a step.
 
-use ulda_collective::{Collective, Group};
+use ulda_collective::{Collective, ShardGroup};
 use ulda_torch::{Pass, ShardSync};
 
 use super::{At, Link, Op};
@@ -9,7 +9,7 @@ use super::{At, Link, Op};
 pub struct NormSync {
     link: Link,
     at: At,
-    group: Group,
+    group: ShardGroup,
 }
 
 impl NormSync {
@@ -18,7 +18,7 @@ impl NormSync {
         Self {
             link: link.clone(),
             at,
-            group: Group::of(0..active),
+            group: ShardGroup::of(0..active),
         }
     }
 }

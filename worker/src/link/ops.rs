@@ -25,7 +25,7 @@ pub enum Op {
 }
 
 impl Op {
-    pub(super) fn named(self) -> ulda_collective::Op {
+    pub(super) fn named(self) -> ulda_collective::OperationName {
         let (code, name) = match self {
             Self::StateHolders => (14, "who holds the state"),
             Self::StateCheck => (1, "state check"),
@@ -47,6 +47,6 @@ impl Op {
             Self::NcclId => (18, "NCCL's unique id"),
             Self::NcclFormed => (19, "whether NCCL formed"),
         };
-        ulda_collective::Op { code, name }
+        ulda_collective::OperationName { code, name }
     }
 }

@@ -1,7 +1,7 @@
 //! Projector gradients, averaged over the data shards that train the same domains.
 
 use tch::Tensor;
-use ulda_collective::{Collective, Group, Shard};
+use ulda_collective::{Collective, Shard, ShardGroup};
 use ulda_method::simulate::ProjectorReduce;
 use ulda_method::{MethodError, Result};
 use ulda_run::plan::{Lane, Lanes};
@@ -11,7 +11,7 @@ use super::{At, Link, Op};
 pub struct LaneReduce {
     link: Link,
     at: At,
-    group: Group,
+    group: ShardGroup,
 }
 
 impl LaneReduce {
@@ -21,7 +21,7 @@ impl LaneReduce {
         Self {
             link: link.clone(),
             at,
-            group: Group::reduce_to(same.clone(), same),
+            group: ShardGroup::reduce_to(same.clone(), same),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The prototypes of one batch, gathered over the prompt groups that share it.
 
 use tch::{Device, Kind, Tensor};
-use ulda_collective::{Collective, Group};
+use ulda_collective::{Collective, ShardGroup};
 use ulda_method::simulate::{Prototype, PrototypeExchange};
 use ulda_method::{MethodError, Result};
 use ulda_run::plan::{Lane, Lanes};
@@ -14,7 +14,7 @@ const HEADER_BYTES: usize = 16;
 pub struct LanePrototypes {
     link: Link,
     at: At,
-    group: Group,
+    group: ShardGroup,
     /// Tells apart the exchanges of batches that are worked on at once.
     data_shard: u32,
     /// Where the method wants them.
@@ -27,7 +27,7 @@ impl LanePrototypes {
         Self {
             link: link.clone(),
             at,
-            group: Group::of(lanes.same_batch(lane)),
+            group: ShardGroup::of(lanes.same_batch(lane)),
             data_shard: lane.data_shard,
             device,
         }

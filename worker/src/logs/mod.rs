@@ -7,5 +7,5 @@ mod outbox;
 mod panics;
 mod start;
 
-pub use outbox::{Lines, Outbox};
+pub use outbox::{Outbox, OutboxLines};
 pub use start::{outbox, start};

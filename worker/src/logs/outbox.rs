@@ -32,13 +32,13 @@ struct Queue {
 
 /// Some lines, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
+pub struct OutboxLines {
     pub lines: Vec<String>,
     /// Lines that found no room since the last ones.
     pub dropped: u64,
 }
 
-impl Lines {
+impl OutboxLines {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0
@@ -80,9 +80,9 @@ impl Outbox {
 
     /// What is to be sent next; empty where nothing waits.
     #[must_use]
-    pub fn take(&self) -> Lines {
+    pub fn take(&self) -> OutboxLines {
         let mut queue = self.queue();
-        let mut taken = Lines {
+        let mut taken = OutboxLines {
             lines: Vec::new(),
             dropped: std::mem::take(&mut queue.dropped),
         };

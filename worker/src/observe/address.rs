@@ -32,20 +32,20 @@ impl MetricsAddress {
 }
 
 impl FromStr for MetricsAddress {
-    type Err = NotAnAddress;
+    type Err = NotAMetricsAddress;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    fn from_str(text: &str) -> Result<Self, NotAMetricsAddress> {
         match text {
             "off" => Ok(Self::Off),
             "auto" => Ok(Self::Usual),
-            other => other.parse().map(Self::At).map_err(|_| NotAnAddress),
+            other => other.parse().map(Self::At).map_err(|_| NotAMetricsAddress),
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("give HOST:PORT such as 127.0.0.1:9465 or 0.0.0.0:9465, `auto` or `off`")]
-pub struct NotAnAddress;
+pub struct NotAMetricsAddress;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-use super::families::{Amount, Facts, Metrics, OfKind};
+use super::families::{Facts, OfKind, SecondsCounter, WorkerMetrics};
 use super::meters::Meters;
 use super::process;
 
@@ -18,7 +18,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Who is measured.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct WorkerIdentity {
     pub run: String,
     pub slot: u32,
     /// "cpu" or "cuda:0".
@@ -29,16 +29,16 @@ pub struct Identity {
 
 /// The registry of a worker with what is measured at each scrape.
 #[derive(Debug)]
-pub struct Exposition {
+pub struct WorkerExposition {
     registry: Registry,
     meters: Arc<Meters>,
     gpu: Option<u8>,
 }
 
-impl Exposition {
+impl WorkerExposition {
     /// A registry with all metrics; each carries run and rank.
     #[must_use]
-    pub fn new(identity: Identity) -> Self {
+    pub fn new(identity: WorkerIdentity) -> Self {
         let labels = [
             (Cow::Borrowed("run"), identity.run.into()),
             (Cow::Borrowed("rank"), identity.slot.to_string().into()),
@@ -48,7 +48,7 @@ impl Exposition {
             version: env!("CARGO_PKG_VERSION"),
             device: identity.device,
         };
-        let metrics = Metrics::register(&mut registry, facts);
+        let metrics = WorkerMetrics::register(&mut registry, facts);
         Self {
             registry,
             meters: Arc::new(Meters::new(metrics)),
@@ -115,7 +115,7 @@ fn count(counter: &Counter, total: u64) {
     counter.inner().store(total, Relaxed);
 }
 
-fn time(counter: &Amount, total: Duration) {
+fn time(counter: &SecondsCounter, total: Duration) {
     counter.inner().store(total.as_secs_f64().to_bits(), Relaxed);
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Seconds that add up.
-pub(super) type Amount = Counter<f64, AtomicU64>;
+pub(super) type SecondsCounter = Counter<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Facts {
@@ -19,13 +19,13 @@ pub(super) struct Facts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfStage {
+pub(super) struct OfWorkerStage {
     pub shard: u32,
     pub stage: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfPhase {
+pub(super) struct OfShardPhase {
     pub shard: u32,
     pub stage: &'static str,
     pub phase: &'static str,
@@ -39,23 +39,23 @@ pub(super) struct OfKind {
 
 /// All families of one worker.
 #[derive(Clone, Debug)]
-pub(super) struct Metrics {
-    pub steps: Family<OfStage, Counter>,
-    pub phase_seconds: Family<OfPhase, Amount>,
+pub(super) struct WorkerMetrics {
+    pub steps: Family<OfWorkerStage, Counter>,
+    pub phase_seconds: Family<OfShardPhase, SecondsCounter>,
     pub generation: Gauge,
     pub images_decoded: Counter,
     pub images_failed: Counter,
-    pub decode_seconds: Amount,
-    pub data_wait_seconds: Amount,
+    pub decode_seconds: SecondsCounter,
+    pub data_wait_seconds: SecondsCounter,
     pub images_ready: Gauge,
     pub sent_bytes: Counter,
     pub received_bytes: Counter,
     pub shared_bytes: Counter,
     pub operations: Counter,
-    pub collective_wait_seconds: Amount,
+    pub collective_wait_seconds: SecondsCounter,
     pub collective_aborts: Counter,
     pub resident_bytes: Gauge,
-    pub cpu_seconds: Amount,
+    pub cpu_seconds: SecondsCounter,
     pub gpu_bytes: Family<OfKind, Gauge>,
 }
 
@@ -79,7 +79,7 @@ impl Listing<'_> {
     }
 }
 
-impl Metrics {
+impl WorkerMetrics {
     /// Adds all families to `registry`, whose prefix and labels they get.
     pub fn register(registry: &mut Registry, facts: Facts) -> Self {
         registry.register("process", "The worker's version and device", Info::new(facts));

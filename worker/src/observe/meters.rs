@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ulda_collective::{Meter, Stats};
+use ulda_collective::{Meter, PlaneStats};
 use ulda_dataset::DecodeCounters;
 use ulda_run::ids::Generation;
 
-use super::families::{Metrics, OfPhase, OfStage};
+use super::families::{OfShardPhase, OfWorkerStage, WorkerMetrics};
 use super::steps::{StepDone, StepTraces};
 
 /// Shared by the trainer and all its shards.
@@ -14,7 +14,7 @@ use super::steps::{StepDone, StepTraces};
 pub struct Meters {
     /// To be given to whoever decodes.
     pub decode: Arc<DecodeCounters>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: WorkerMetrics,
     planes: Mutex<Planes>,
     traces: OnceLock<StepTraces>,
 }
@@ -22,12 +22,12 @@ pub struct Meters {
 /// Data planes so far: the sum of those that are gone, and the one that stands.
 #[derive(Debug, Default)]
 struct Planes {
-    past: Stats,
+    past: PlaneStats,
     present: Option<Meter>,
 }
 
 impl Meters {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(super) fn new(metrics: WorkerMetrics) -> Self {
         Self {
             decode: Arc::default(),
             metrics,
@@ -54,9 +54,12 @@ impl Meters {
             ..
         } = *step;
         let stage = at.stage.name();
-        self.metrics.steps.get_or_create(&OfStage { shard, stage }).inc();
+        self.metrics
+            .steps
+            .get_or_create(&OfWorkerStage { shard, stage })
+            .inc();
         for (phase, seconds) in phase_seconds {
-            let of = OfPhase { shard, stage, phase };
+            let of = OfShardPhase { shard, stage, phase };
             self.metrics
                 .phase_seconds
                 .get_or_create(&of)
@@ -83,7 +86,7 @@ impl Meters {
     }
 
     /// Of all planes so far.
-    pub(super) fn collective(&self) -> Stats {
+    pub(super) fn collective(&self) -> PlaneStats {
         let planes = self.planes();
         let present = planes.present.as_ref().map(Meter::read);
         sum(planes.past, present.unwrap_or_default())
@@ -94,8 +97,8 @@ impl Meters {
     }
 }
 
-fn sum(one: Stats, other: Stats) -> Stats {
-    Stats {
+fn sum(one: PlaneStats, other: PlaneStats) -> PlaneStats {
+    PlaneStats {
         sent_bytes: one.sent_bytes + other.sent_bytes,
         received_bytes: one.received_bytes + other.received_bytes,
         shared_bytes: one.shared_bytes + other.shared_bytes,

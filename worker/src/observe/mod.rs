@@ -12,8 +12,8 @@ mod process;
 mod server;
 mod steps;
 
-pub use address::{MetricsAddress, NotAnAddress};
-pub use exposition::{Exposition, Identity};
+pub use address::{MetricsAddress, NotAMetricsAddress};
+pub use exposition::{WorkerExposition, WorkerIdentity};
 pub use meters::Meters;
-pub use server::{MetricsServer, ServeError};
+pub use server::{MetricsServeError, MetricsServer};
 pub use steps::{StepDone, StepTraces};

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use ulda_net::{Admission, AdmissionCaps, serve_http};
 
 use super::address::MetricsAddress;
-use super::exposition::{CONTENT_TYPE, Exposition};
+use super::exposition::{CONTENT_TYPE, WorkerExposition};
 
 /// Why metrics are not served.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub enum MetricsServeError {
     #[error("serve metrics at {address}; hint: give another address with --http, or `off`")]
     Bind {
         address: SocketAddr,
@@ -41,13 +41,17 @@ impl MetricsServer {
     pub fn start(
         wanted: MetricsAddress,
         slot: u32,
-        exposition: Arc<Exposition>,
-    ) -> Result<Option<Self>, ServeError> {
+        exposition: Arc<WorkerExposition>,
+    ) -> Result<Option<Self>, MetricsServeError> {
         let mut refused = None;
         for address in wanted.candidates(slot) {
             match TcpListener::bind(address) {
-                Ok(listener) => return serve(listener, exposition).map(Some).map_err(ServeError::Start),
-                Err(source) => refused = Some(ServeError::Bind { address, source }),
+                Ok(listener) => {
+                    return serve(listener, exposition)
+                        .map(Some)
+                        .map_err(MetricsServeError::Start);
+                }
+                Err(source) => refused = Some(MetricsServeError::Bind { address, source }),
             }
         }
         refused.map_or(Ok(None), Err)
@@ -65,7 +69,7 @@ impl Drop for MetricsServer {
     }
 }
 
-fn serve(listener: TcpListener, exposition: Arc<Exposition>) -> std::io::Result<MetricsServer> {
+fn serve(listener: TcpListener, exposition: Arc<WorkerExposition>) -> std::io::Result<MetricsServer> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let closing = CancellationToken::new();
@@ -95,7 +99,7 @@ fn serve(listener: TcpListener, exposition: Arc<Exposition>) -> std::io::Result<
     Ok(MetricsServer { address, closing })
 }
 
-async fn metrics(State(exposition): State<Arc<Exposition>>) -> Response {
+async fn metrics(State(exposition): State<Arc<WorkerExposition>>) -> Response {
     match exposition.text() {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(cause) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{cause}\n")).into_response(),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
 use ulda_run::stage::Cursor;
-use ulda_telemetry::{Sampling, Sender, Span, Spans, TraceContext};
+use ulda_telemetry::{Sender, Span, Spans, TraceContext, TraceSampling};
 
 /// A step that a shard finished.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub struct StepDone<'a> {
 #[derive(Debug)]
 pub struct StepTraces {
     spans: Spans,
-    sampling: Sampling,
+    sampling: TraceSampling,
     rank: u32,
 }
 
@@ -39,7 +39,7 @@ impl StepTraces {
         let sender = Sender::start(context, "ulda-worker", attributes)?;
         let traces = Self {
             spans: sender.spans(),
-            sampling: Sampling::from_environment(),
+            sampling: TraceSampling::from_environment(),
             rank,
         };
         Ok((traces, sender))

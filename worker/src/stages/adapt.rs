@@ -10,11 +10,11 @@ use ulda_model::{Head, TextBank};
 use ulda_run::plan::{Purpose, draw_styles, slice};
 use ulda_run::stage::{Cursor, Stage};
 
-use super::context::{Context, Event};
+use super::context::{Context, ShardEvent};
 use super::evaluate::{Images, score};
 use super::feed::Augmentation;
 use super::simulate::load_bank;
-use super::supervised::{Course, Supervised, head_from, load_momentum};
+use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
 use super::{Extent, StageError, StageRun, names, texts};
 use crate::agent::{Progress, Report};
 use crate::state::RunState;
@@ -90,7 +90,7 @@ impl<'a> Adapt<'a> {
                 ("scale", decay(config.lr_scale)),
             ]);
         }
-        let course = Course {
+        let course = SupervisedSettings {
             stage: Stage::Adapt,
             batch: config.batch,
             dropout: config.dropout,
@@ -184,7 +184,7 @@ impl<'a> Adapt<'a> {
             });
         }
         if self.context.leads() {
-            self.context.tell(Event::Report(Report::Evaluation {
+            self.context.tell(ShardEvent::Report(Report::Evaluation {
                 model: "validation",
                 set: "source".to_owned(),
                 confusion: matrix.counts().to_vec(),

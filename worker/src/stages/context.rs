@@ -4,20 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
-use ulda_run::plan::{Purpose, Stream, StreamKey};
+use ulda_run::plan::{Purpose, RandomStream, StreamKey};
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::StageError;
 use crate::agent::{Progress, Report};
-use crate::checkpoint::{Parcel, Uploads};
+use crate::checkpoint::{Upload, Uploads};
 use crate::link::Link;
 use crate::observe::Meters;
 use crate::resources::Resources;
 use crate::state::RunState;
 
 /// What a shard's thread tells its worker.
-pub enum Event {
+pub enum ShardEvent {
     Progress {
         cursor: Cursor,
         progress: Progress,
@@ -80,7 +80,7 @@ pub struct Context {
     pub spec: Arc<RunSpec>,
     pub link: Link,
     pub resources: Resources,
-    pub events: Sender<Event>,
+    pub events: Sender<ShardEvent>,
     pub interrupt: Arc<Interrupt>,
     pub meters: Arc<Meters>,
     /// Whether this shard speaks for its worker: the lowest one it serves.
@@ -99,11 +99,11 @@ impl Context {
     /// A file was written, relative to the run directory.
     pub fn left(&self, file: String) {
         if let Some(uploads) = &self.uploads {
-            uploads.offer(Parcel::File(file));
+            uploads.offer(Upload::File(file));
         }
     }
 
-    pub fn tell(&self, event: Event) {
+    pub fn tell(&self, event: ShardEvent) {
         // The worker may have given the generation up; then nobody needs the event.
         let _ = self.events.send(event);
     }
@@ -115,7 +115,7 @@ impl Context {
                 activity: activity.into(),
                 ..Progress::default()
             };
-            self.tell(Event::Progress { cursor, progress });
+            self.tell(ShardEvent::Progress { cursor, progress });
         }
     }
 
@@ -123,7 +123,7 @@ impl Context {
     #[must_use]
     pub fn seed(&self, purpose: Purpose, stage: Stage, major: u64, minor: u64) -> u64 {
         let seed = self.spec.config().run.seed;
-        Stream::new(StreamKey {
+        RandomStream::new(StreamKey {
             seed,
             purpose,
             stage,

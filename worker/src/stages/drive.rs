@@ -6,7 +6,7 @@ use ulda_run::spec::StyleSource;
 use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::adapt::Adapt;
-use super::context::{Context, Event};
+use super::context::{Context, ShardEvent};
 use super::evaluate::Evaluate;
 use super::memory::within_memory;
 use super::pretrain::Pretrain;
@@ -83,7 +83,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
             saved = state.cursor;
         }
         if context.speaks {
-            context.tell(Event::Progress {
+            context.tell(ShardEvent::Progress {
                 cursor: state.cursor,
                 progress,
             });
@@ -93,12 +93,12 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
                 run.save(state, Extent::Midway)?;
                 saved = state.cursor;
             }
-            context.tell(Event::Snapshot(state.deep_clone()));
+            context.tell(ShardEvent::Snapshot(state.deep_clone()));
         }
     }
     if context.leads() {
         let seconds = started.elapsed().as_secs_f64();
-        context.tell(Event::Report(Report::StageDone {
+        context.tell(ShardEvent::Report(Report::StageDone {
             stage,
             seconds,
             digest: state.digest(),

@@ -11,7 +11,7 @@ use ulda_model::Head;
 use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
 
-use super::context::{Context, Event};
+use super::context::{Context, ShardEvent};
 use super::feed::{next_of, read_ahead};
 use super::predict::Predictor;
 use super::supervised::head_from;
@@ -206,7 +206,7 @@ impl StageRun for Evaluate<'_> {
         for ((model, _), matrix) in self.models.iter().zip(&matrices) {
             by_model.insert((*model).to_owned(), matrix.counts().to_vec());
             if self.context.leads() {
-                self.context.tell(Event::Report(Report::Evaluation {
+                self.context.tell(ShardEvent::Report(Report::Evaluation {
                     model,
                     set: name.to_string(),
                     confusion: matrix.counts().to_vec(),

@@ -18,7 +18,7 @@ mod simulate;
 mod supervised;
 mod texts;
 
-pub use context::{Context, Event, Interrupt};
+pub use context::{Context, Interrupt, ShardEvent};
 pub use drive::run;
 pub use error::StageError;
 pub use memory::OutOfMemory;

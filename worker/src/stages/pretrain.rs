@@ -10,7 +10,7 @@ use ulda_run::stage::Stage;
 
 use super::context::Context;
 use super::feed::Augmentation;
-use super::supervised::{Course, Supervised, head_from, load_momentum, placed};
+use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::Progress;
 use crate::state::RunState;
@@ -55,7 +55,7 @@ impl<'a> Pretrain<'a> {
             power: config.poly_power,
             floor: config.lr_floor,
         };
-        let course = Course {
+        let course = SupervisedSettings {
             stage: Stage::Pretrain,
             batch: config.batch,
             dropout: config.dropout,

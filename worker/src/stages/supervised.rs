@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Tensor;
-use ulda_collective::{Group, Shard};
+use ulda_collective::{Shard, ShardGroup};
 use ulda_method::Phases;
 use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::PolyDecay;
@@ -24,7 +24,7 @@ use crate::resources::Resources;
 use crate::state::{RunState, StateError, read_tensors, write_tensors};
 
 /// Settings that differ between the two stages.
-pub struct Course {
+pub struct SupervisedSettings {
     pub stage: Stage,
     pub batch: u32,
     pub dropout: f64,
@@ -35,7 +35,7 @@ pub struct Course {
 /// One shard's share of a supervised stage.
 pub struct Supervised<'a> {
     context: &'a Context,
-    course: Course,
+    course: SupervisedSettings,
     /// Shards that have images; the others follow along.
     active: u32,
     feed: Option<Feed>,
@@ -47,7 +47,7 @@ impl<'a> Supervised<'a> {
     /// When decoding cannot be started.
     pub fn new(
         context: &'a Context,
-        course: Course,
+        course: SupervisedSettings,
         set: &TrainableSet,
         augmentation: Augmentation,
         first_step: u64,
@@ -146,12 +146,12 @@ impl<'a> Supervised<'a> {
 
     fn exchange_counts(
         context: &Context,
-        course: &Course,
+        course: &SupervisedSettings,
         at: At,
         active: u32,
         batch: &Batch,
     ) -> Result<StepContext, StageError> {
-        let group = Group::of(0..active);
+        let group = ShardGroup::of(0..active);
         let mine = valid_pixels(&batch.labels)?;
         let counts = context
             .link
@@ -173,7 +173,7 @@ impl<'a> Supervised<'a> {
     /// The shares of the active shards, summed in shard order.
     fn total_loss(&self, at: At, mine: Option<&ShardStep>) -> Result<f64, StageError> {
         let link = &self.context.link;
-        let group = Group::reduce_to((0..self.active).map(Shard), (0..link.shards()).map(Shard));
+        let group = ShardGroup::reduce_to((0..self.active).map(Shard), (0..link.shards()).map(Shard));
         let share = mine.map_or(0.0, |step| step.loss);
         let all = link.gather(at, Op::Loss, &group, &share.to_le_bytes())?;
         let share_of = |bytes: &Vec<u8>| bytes.as_slice().try_into().map_or(f64::NAN, f64::from_le_bytes);
@@ -181,9 +181,9 @@ impl<'a> Supervised<'a> {
     }
 
     /// Shards without images see no batch statistics; shard 0 sends them the buffers that come of them.
-    fn idle_group(&self) -> Option<Group> {
+    fn idle_group(&self) -> Option<ShardGroup> {
         let shards = self.context.link.shards();
-        (self.active < shards).then(|| Group::reduce_to([Shard(0)], (self.active..shards).map(Shard)))
+        (self.active < shards).then(|| ShardGroup::reduce_to([Shard(0)], (self.active..shards).map(Shard)))
     }
 
     fn follow_buffers(&self, at: At) -> Result<BTreeMap<String, Tensor>, StageError> {

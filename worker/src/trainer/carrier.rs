@@ -8,13 +8,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use ulda_collective::{CollectiveError, DataPlane, Group, WorkerIndex};
-use ulda_nccl::{Communicator, Deadlines, Library, NcclError, Seat, UniqueId};
+use ulda_collective::{CollectiveError, DataPlane, ShardGroup, WorkerIndex};
+use ulda_nccl::{Communicator, Library, NcclDeadlines, NcclError, RankSeat, UniqueId};
 use ulda_run::spec::CollectiveChoice;
 
 use super::form::{FORMING, FormError};
 use super::{Trainer, TrainerError};
-use crate::link::{GpuSums, GpuTime, Layout, Link, Op};
+use crate::link::{GpuSums, GpuTime, Link, Op, ShardPlacement};
 
 /// Longest wait for NCCL to let go of a broken communicator, after which this process goes.
 const ABORT_PATIENCE: Duration = Duration::from_secs(20);
@@ -139,7 +139,7 @@ impl Trainer {
         &self,
         plane: &Arc<DataPlane>,
         link: &Link,
-        speakers: &Group,
+        speakers: &ShardGroup,
     ) -> Result<Option<GpuSums>, FormError> {
         let choice = self.spec.config().compute.collective;
         let asked = self.device.gpu.is_some() && choice != CollectiveChoice::Tcp;
@@ -192,7 +192,7 @@ impl Trainer {
                 }
             }
         };
-        let layout = Layout {
+        let layout = ShardPlacement {
             owners: plane.membership().shards.iter().map(|owner| owner.0).collect(),
             me: plane.membership().me.0,
             ordered: compute.ordered_sums,
@@ -215,7 +215,7 @@ impl Trainer {
     /// What every worker says, in the order of workers.
     fn tell_all<T: Serialize + for<'a> Deserialize<'a>>(
         &self,
-        (plane, link, speakers): (&DataPlane, &Link, &Group),
+        (plane, link, speakers): (&DataPlane, &Link, &ShardGroup),
         op: Op,
         mine: &T,
     ) -> Result<Vec<T>, CollectiveError> {
@@ -240,10 +240,10 @@ impl Trainer {
         library: &Library,
         plane: &Arc<DataPlane>,
         link: &Link,
-        speakers: &Group,
+        speakers: &ShardGroup,
     ) -> Result<Communicator<GpuTime>, NcclError> {
         let membership = plane.membership();
-        let seat = Seat {
+        let seat = RankSeat {
             rank: membership.me.0,
             ranks: membership.workers.len() as u32,
         };
@@ -271,7 +271,7 @@ impl Trainer {
             cause: error.to_string(),
         })?;
         let deadline = &self.spec.config().deadline;
-        let deadlines = Deadlines {
+        let deadlines = NcclDeadlines {
             form: Duration::from_secs_f64(deadline.form * SHARE_OF_FORMING),
             operation: Duration::from_secs_f64(deadline.collective),
             abort: ABORT_PATIENCE,

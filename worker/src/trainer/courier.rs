@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::RunSpec;
-use ulda_storage::{Counters, Settings, Storage, StorageCount};
+use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 
 use super::TrainerError;
-use crate::agent::{Agent, Fact, Report, Reporter, StateClaim};
+use crate::agent::{Agent, Fact, HeldState, Report, Reporter};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, Listener, Parcel, RemoteStore, Uploaded, Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
 };
 
 /// The run's checkpoints, with uploads that tell the coordinator of what they brought.
@@ -19,7 +19,7 @@ pub(super) fn checkpoints(
     spec: &RunSpec,
     run_directory: &Path,
     clip: &ClipOrigin,
-    counters: &Counters,
+    counters: &StorageCounters,
 ) -> Result<Checkpoints, TrainerError> {
     let config = spec.config();
     let (run, keep) = (config.run.name.to_string(), config.checkpoint.keep);
@@ -39,7 +39,7 @@ pub(super) fn checkpoints(
     );
     let uploads = uploads.map_err(TrainerError::Thread)?;
     for file in left_over(run_directory) {
-        uploads.offer(Parcel::File(file));
+        uploads.offer(Upload::File(file));
     }
     Ok(Checkpoints::with_storage(local, remote, Arc::new(uploads)))
 }
@@ -68,12 +68,12 @@ fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) {
 
 struct ToCoordinator(Reporter);
 
-impl Listener for ToCoordinator {
+impl UploadObserver for ToCoordinator {
     fn uploaded(&self, checkpoint: Uploaded) {
         tracing::debug!(path = %checkpoint.path.display(), "checkpoint brought to the storage");
         self.0.report(Report::Checkpoint {
             path: checkpoint.path,
-            state: StateClaim {
+            state: HeldState {
                 cursor: checkpoint.cursor,
                 digest: checkpoint.digest,
             },

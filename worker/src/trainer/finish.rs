@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tch::Tensor;
 use ulda_run::stage::Stage;
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
+use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
 use crate::link::{At, Op};
 use crate::resources::Resources;
 use crate::stages::{Context, StageError, bank_bytes, leave_bank, names};
@@ -120,7 +120,7 @@ fn brought(
         return Ok(true);
     };
     if context.leads() {
-        let there = uploads.settle(round, |parcel| matches!(parcel, Parcel::Models(_)));
+        let there = uploads.settle(round, |parcel| matches!(parcel, Upload::Models(_)));
         let longest = Duration::from_secs_f64(context.spec.config().storage.final_models);
         let waited = began.elapsed();
         return match there {
@@ -136,7 +136,7 @@ fn settle_files(context: &Context, checkpoints: &Checkpoints, began: Instant, ro
     let Some(uploads) = checkpoints.uploads().filter(|_| context.speaks) else {
         return true;
     };
-    uploads.settle(round, |parcel| matches!(parcel, Parcel::File(_))) || began.elapsed() > FILES_PATIENCE
+    uploads.settle(round, |parcel| matches!(parcel, Upload::File(_))) || began.elapsed() > FILES_PATIENCE
 }
 
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use ulda_collective::{
-    AbortCause, CollectiveError, DataPlane, Group, Listener, Membership, Shard, WorkerIndex, WorkerPeer,
+    AbortCause, CollectiveError, DataPlane, DataPlaneListener, Membership, Shard, ShardGroup, WorkerIndex,
+    WorkerPeer,
 };
 use ulda_run::ids::Generation;
 use ulda_run::stage::Stage;
 
 use super::carrier::CarrierRefused;
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Form, Order, StateClaim};
+use crate::agent::{Form, HeldState, Order};
 use crate::link::{At, GpuSums, Link, Op};
 use crate::state::{RunState, StateError};
 
@@ -63,7 +64,7 @@ struct Escape {
 }
 
 impl Escape {
-    fn take(&self, listener: &Listener, why: &str) {
+    fn take(&self, listener: &DataPlaneListener, why: &str) {
         self.taken.store(true, Ordering::SeqCst);
         listener.abandon();
         if let Some(plane) = self.plane.get() {
@@ -182,7 +183,7 @@ impl Trainer {
     }
 
     /// The state the generation starts from: this worker's own, a holder's, or the run's beginning.
-    fn agree(&self, form: &Form, link: &Link, speakers: &Group) -> Result<RunState, FormError> {
+    fn agree(&self, form: &Form, link: &Link, speakers: &ShardGroup) -> Result<RunState, FormError> {
         let own = |error| FormError::Own(Box::new(TrainerError::State(error)));
         let Some(wanted) = &form.state else {
             let beginning = self.resources.beginning(&self.spec);
@@ -224,19 +225,19 @@ pub(super) const FORMING: At = At {
 };
 
 /// The lowest shard of each worker.
-fn speakers(membership: &Membership) -> Group {
+fn speakers(membership: &Membership) -> ShardGroup {
     let workers = (0..membership.workers.len() as u32).map(WorkerIndex);
     let lowest: Vec<Shard> = workers
         .filter_map(|worker| membership.shards_of(worker).first().copied())
         .collect();
-    Group::reduce_to(lowest.clone(), lowest)
+    ShardGroup::reduce_to(lowest.clone(), lowest)
 }
 
-fn matches(state: &RunState, wanted: &StateClaim) -> bool {
+fn matches(state: &RunState, wanted: &HeldState) -> bool {
     state.cursor == wanted.cursor && (wanted.digest.is_empty() || state.digest() == wanted.digest)
 }
 
-fn check_digests(link: &Link, speakers: &Group, state: &RunState) -> Result<(), FormError> {
+fn check_digests(link: &Link, speakers: &ShardGroup, state: &RunState) -> Result<(), FormError> {
     let mine = claim(state);
     let text = format!("{} {}", mine.cursor, mine.digest);
     let all = link.gather(FORMING, Op::StateCheck, speakers, text.as_bytes())?;

@@ -8,12 +8,12 @@ use ulda_collective::{AbortCause, CollectiveError};
 use ulda_run::ids::Generation;
 
 use super::form::{FormError, Formed};
-use super::shards::{Outcome, Shards};
+use super::shards::{Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Fact, Form, Order, Report, StateClaim};
+use crate::agent::{Fact, Form, HeldState, Order, Report};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
 use crate::link::GpuSums;
-use crate::stages::{Event, Interrupt, StageError};
+use crate::stages::{Interrupt, ShardEvent, StageError};
 
 /// How a generation ended for this worker.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Left {
 /// What the trainer hears while it waits.
 enum Heard {
     Order(Order),
-    Event(Event),
+    Event(ShardEvent),
     Written(Result<Written, CheckpointError>),
     AllShardsLeft,
     StepTakesTooLong,
@@ -195,7 +195,7 @@ impl Trainer {
 
     fn listen(
         &mut self,
-        events: &Receiver<Event>,
+        events: &Receiver<ShardEvent>,
         written: &Receiver<Result<Written, CheckpointError>>,
         leave_by: Option<Instant>,
     ) -> Heard {
@@ -258,10 +258,10 @@ impl Trainer {
         Duration::from_secs_f64(self.spec.config().deadline.drain / 2.0)
     }
 
-    fn pass_on(&self, generation: Generation, event: Event, writer: &CheckpointWriter) {
+    fn pass_on(&self, generation: Generation, event: ShardEvent, writer: &CheckpointWriter) {
         match event {
-            Event::Progress { cursor, progress } => {
-                let state = StateClaim {
+            ShardEvent::Progress { cursor, progress } => {
+                let state = HeldState {
                     cursor,
                     digest: String::new(),
                 };
@@ -271,8 +271,8 @@ impl Trainer {
                     progress,
                 });
             }
-            Event::Snapshot(state) => writer.write(state),
-            Event::Report(report) => self.agent.report(generation, report),
+            ShardEvent::Snapshot(state) => writer.write(state),
+            ShardEvent::Report(report) => self.agent.report(generation, report),
         }
     }
 
@@ -284,7 +284,7 @@ impl Trainer {
                     // It counts once it is in the storage: `courier` tells of it then.
                     return;
                 }
-                let state = StateClaim {
+                let state = HeldState {
                     cursor: written.cursor,
                     digest: written.digest,
                 };
@@ -309,7 +309,7 @@ impl Trainer {
     fn conclude(
         &mut self,
         generation: Generation,
-        outcome: Outcome,
+        outcome: ShardsOutcome,
         left: Option<Result<Left, TrainerError>>,
     ) -> Result<Left, TrainerError> {
         self.state = Some(outcome.state);
@@ -330,7 +330,7 @@ impl Trainer {
                 self.agent.tell(Fact::Finished { generation, digest });
                 Ok(Left::Finished)
             }
-            Some(Failure::Collective(error)) => {
+            Some(GenerationFailure::Collective(error)) => {
                 tracing::warn!(%generation, %error, "generation broke");
                 let waiting_for = match &error {
                     CollectiveError::Timeout { waiting_for, .. } => {
@@ -341,7 +341,7 @@ impl Trainer {
                 self.tell_broke(generation, error.to_string(), waiting_for);
                 Ok(Left::Abandoned { fenced: None })
             }
-            Some(Failure::Own(error)) => Err(TrainerError::Stage(error)),
+            Some(GenerationFailure::Own(error)) => Err(TrainerError::Stage(error)),
         }
     }
 
@@ -364,7 +364,7 @@ fn close(sums: Option<Arc<GpuSums>>) -> Result<(), TrainerError> {
 }
 
 /// Why the shards of a generation stopped before the run's end.
-pub enum Failure {
+pub enum GenerationFailure {
     /// The collective broke, through whoever's fault.
     Collective(CollectiveError),
     /// This worker cannot go on.

@@ -17,15 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
-use ulda_collective::{Deadlines, Listener};
+use ulda_collective::{DataPlaneListener, PlaneDeadlines};
 use ulda_run::ids::Generation;
 use ulda_run::spec::RunSpec;
-use ulda_storage::Counters;
+use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
 
-use crate::agent::{Agent, Fact, Order, StateClaim};
-use crate::checkpoint::{CheckpointError, Checkpoints, Parcel};
-use crate::device::{Chosen, Refusal};
+use crate::agent::{Agent, Fact, HeldState, Order};
+use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
+use crate::device::{Chosen, DeviceRefusal};
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
@@ -61,7 +61,7 @@ pub enum TrainerError {
     #[error(transparent)]
     Resources(#[from] ResourceError),
     #[error(transparent)]
-    Device(#[from] Refusal),
+    Device(#[from] DeviceRefusal),
     #[error(transparent)]
     Carrier(#[from] carrier::CarrierRefused),
     #[error("this process cannot go on: {0}")]
@@ -123,7 +123,7 @@ pub struct Trainer {
     spec: Arc<RunSpec>,
     device: Chosen,
     resources: Resources,
-    listener: Arc<Listener>,
+    listener: Arc<DataPlaneListener>,
     run: ulda_collective::RunId,
     secret: ulda_collective::Secret,
     checkpoints: Checkpoints,
@@ -145,9 +145,9 @@ pub struct Setup {
     pub cache: Option<PathBuf>,
     pub run: String,
     pub secret: [u8; 32],
-    pub listener: Listener,
+    pub listener: DataPlaneListener,
     /// The device to compute on, or why it is not there.
-    pub device: Result<Chosen, Refusal>,
+    pub device: Result<Chosen, DeviceRefusal>,
     pub meters: Arc<Meters>,
 }
 
@@ -165,7 +165,7 @@ impl Trainer {
         tch::set_num_threads(i32::try_from(setup.spec.threads_per_shard()).unwrap_or(i32::MAX));
         let device = setup.device.clone()?;
         device.prepare(setup.spec.config().compute.precision)?;
-        let counters = Counters::default();
+        let counters = StorageCounters::default();
         let inputs = Inputs::new(setup.spec.config(), setup.cache.clone(), counters.clone());
         let config = inputs.bring(setup.spec.config())?;
         let resources = Resources::load(&config, &setup.run_directory, device.device)?;
@@ -298,18 +298,18 @@ impl Trainer {
         };
         // The step in flight had half of the time to leave.
         let longest = Duration::from_secs_f64(self.spec.config().deadline.drain * 0.4);
-        if !uploads.settle(longest, |parcel| matches!(parcel, Parcel::Checkpoint(..))) {
+        if !uploads.settle(longest, |parcel| matches!(parcel, Upload::Checkpoint(..))) {
             let waited_s = longest.as_secs_f64();
             tracing::error!(waited_s, "last checkpoint not brought to the storage in time");
         }
     }
 
-    fn deadlines(&self) -> Deadlines {
+    fn deadlines(&self) -> PlaneDeadlines {
         let deadline = &self.spec.config().deadline;
-        Deadlines {
+        PlaneDeadlines {
             connect: Duration::from_secs_f64(deadline.form),
             operation: Duration::from_secs_f64(deadline.collective),
-            ..Deadlines::default()
+            ..PlaneDeadlines::default()
         }
     }
 }
@@ -347,8 +347,8 @@ impl Parts {
     }
 }
 
-fn claim(state: &RunState) -> StateClaim {
-    StateClaim {
+fn claim(state: &RunState) -> HeldState {
+    HeldState {
         cursor: state.cursor,
         digest: state.digest(),
     }

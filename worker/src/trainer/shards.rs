@@ -9,19 +9,19 @@ use crossbeam_channel::Sender;
 use ulda_collective::{AbortCause, DataPlane, Shard};
 
 use super::finish::leave_models;
-use super::generation::Failure;
+use super::generation::GenerationFailure;
 use super::{Trainer, TrainerError};
 use crate::checkpoint::Checkpoints;
 use crate::link::{BucketSums, GpuSums, Link};
-use crate::stages::{self, Context, Event, Interrupt, StageError};
+use crate::stages::{self, Context, Interrupt, ShardEvent, StageError};
 use crate::state::RunState;
 
 /// What all shards of this worker came to.
-pub struct Outcome {
+pub struct ShardsOutcome {
     /// The most advanced complete state among them.
     pub state: RunState,
     /// The first cause, if they did not reach the run's end.
-    pub failure: Option<Failure>,
+    pub failure: Option<GenerationFailure>,
 }
 
 /// A shard's thread came to no end of its own.
@@ -52,7 +52,7 @@ impl Shards {
         gpu_sums: Option<&Arc<GpuSums>>,
         shards: &[Shard],
         state: RunState,
-        events: &Sender<Event>,
+        events: &Sender<ShardEvent>,
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, TrainerError> {
         let threads_per_shard = i32::try_from(trainer.spec.threads_per_shard()).unwrap_or(i32::MAX);
@@ -95,7 +95,7 @@ impl Shards {
     ///
     /// # Errors
     /// When one panicked.
-    pub fn join(self) -> Result<Outcome, TrainerError> {
+    pub fn join(self) -> Result<ShardsOutcome, TrainerError> {
         let joined: Vec<_> = self.threads.into_iter().map(join_one).collect();
         let mut ended = joined.into_iter().collect::<Result<Vec<Ended>, ShardPanic>>()?;
         let failure = first_cause(&mut ended);
@@ -103,7 +103,7 @@ impl Shards {
             .into_iter()
             .map(|shard| shard.state)
             .max_by_key(|state| state.cursor);
-        Ok(Outcome {
+        Ok(ShardsOutcome {
             state: state.expect("a member of a generation serves at least one shard"),
             failure,
         })
@@ -166,7 +166,7 @@ fn serve(
 }
 
 /// A shard's own error counts before a broken collective, which may only be its echo.
-fn first_cause(ended: &mut [Ended]) -> Option<Failure> {
+fn first_cause(ended: &mut [Ended]) -> Option<GenerationFailure> {
     let own = ended.iter_mut().find(|shard| {
         shard.fault.is_none()
             && shard
@@ -175,15 +175,15 @@ fn first_cause(ended: &mut [Ended]) -> Option<Failure> {
                 .is_some_and(|error| !matches!(error, StageError::Interrupted(_)))
     });
     if let Some(error) = own.and_then(|shard| shard.error.take()) {
-        return Some(Failure::Own(error));
+        return Some(GenerationFailure::Own(error));
     }
     if let Some(fault) = ended.iter().find_map(|shard| shard.fault.clone()) {
-        return Some(Failure::Collective(fault));
+        return Some(GenerationFailure::Collective(fault));
     }
     ended
         .iter_mut()
         .find_map(|shard| shard.error.take())
-        .map(Failure::Own)
+        .map(GenerationFailure::Own)
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use ulda_collective::{
-        Deadlines, Generation, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
+        DataPlaneListener, Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer,
     };
     use ulda_run::stage::{Cursor, Stage};
 
@@ -203,7 +203,7 @@ mod tests {
 
     /// Two workers: the first serves shards 0 and 1, the second shard 2.
     fn planes() -> Vec<DataPlane> {
-        let listeners = [(); 2].map(|()| Listener::bind("127.0.0.1:0").unwrap());
+        let listeners = [(); 2].map(|()| DataPlaneListener::bind("127.0.0.1:0").unwrap());
         let workers: Vec<WorkerPeer> = listeners
             .iter()
             .map(|listener| WorkerPeer {
@@ -219,9 +219,9 @@ mod tests {
             secret: Secret([7; 32]),
             encrypted: false,
         };
-        let deadlines = Deadlines {
+        let deadlines = PlaneDeadlines {
             operation: COLLECTIVE,
-            ..Deadlines::default()
+            ..PlaneDeadlines::default()
         };
         std::thread::scope(|scope| {
             let connecting: Vec<_> = (0..)
@@ -279,7 +279,7 @@ mod tests {
         assert!(own.to_string().starts_with(cause), "{own}");
         assert_eq!(own.exit_code(), super::super::exit::FAILED);
         let outcome = second.join().expect("it serves no shard that panicked");
-        let Some(Failure::Collective(fault)) = outcome.failure else {
+        let Some(GenerationFailure::Collective(fault)) = outcome.failure else {
             panic!("the other worker does not know why")
         };
         assert_eq!(fault.to_string(), format!("worker 0 aborted: {cause}"));

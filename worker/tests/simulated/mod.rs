@@ -9,7 +9,8 @@ use libloading::os::unix::Library as Shared;
 use tch::Tensor;
 
 use ulda_collective::{
-    DataPlane, Deadlines, Generation, Listener, Membership, RunId, Secret, WorkerIndex, WorkerPeer,
+    DataPlane, DataPlaneListener, Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex,
+    WorkerPeer,
 };
 use ulda_nccl::{Library, Timeline};
 use ulda_worker::link::Clock;
@@ -97,8 +98,8 @@ impl Timeline for SimulatedTime {
 
 /// The meshes of `workers` workers that share `shards` shards in turn.
 pub fn planes(workers: u32, shards: u32) -> Vec<Arc<DataPlane>> {
-    let listeners: Vec<Listener> = (0..workers)
-        .map(|_| Listener::bind("127.0.0.1:0").unwrap())
+    let listeners: Vec<DataPlaneListener> = (0..workers)
+        .map(|_| DataPlaneListener::bind("127.0.0.1:0").unwrap())
         .collect();
     let peers: Vec<WorkerPeer> = listeners
         .iter()
@@ -120,7 +121,9 @@ pub fn planes(workers: u32, shards: u32) -> Vec<Arc<DataPlane>> {
             .zip(&listeners)
             .map(|(me, listener)| {
                 let membership = membership(me);
-                scope.spawn(move || DataPlane::connect(listener, membership, Deadlines::default()).unwrap())
+                scope.spawn(move || {
+                    DataPlane::connect(listener, membership, PlaneDeadlines::default()).unwrap()
+                })
             })
             .collect();
         connecting

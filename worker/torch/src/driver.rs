@@ -9,13 +9,13 @@ use libloading::os::unix::{Library, Symbol};
 /// The driver's library, which every driver installs.
 pub const LIBRARY: &str = "libcuda.so.1";
 /// The CUDA version that libtorch 2.11.0 is built for, and the first driver that has it.
-pub const NEEDED: (Version, &str) = (Version(13_000), "580");
+pub const NEEDED: (CudaVersion, &str) = (CudaVersion(13_000), "580");
 
 /// CUDA's version as the driver counts it: 1000 · major + 10 · minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32);
+pub struct CudaVersion(pub u32);
 
-impl fmt::Display for Version {
+impl fmt::Display for CudaVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
     }
@@ -31,13 +31,13 @@ pub struct Gpu {
 
 /// What there is of a driver on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Driver {
+pub enum CudaDriver {
     /// No driver: its library is not on this host.
     Missing,
     /// Its library is there and does not start.
-    Refuses { version: Version, code: i32 },
+    Refuses { version: CudaVersion, code: i32 },
     /// In order.
-    Ready { version: Version, gpus: Vec<Gpu> },
+    Ready { version: CudaVersion, gpus: Vec<Gpu> },
 }
 
 /// Why this process has no GPU.
@@ -52,7 +52,7 @@ pub enum NoGpu {
         "the NVIDIA driver of this host knows CUDA up to {found}, and libtorch needs {wanted}; hint: install driver \
          {driver} or later (nvidia-smi shows which it is)", wanted = NEEDED.0, driver = NEEDED.1
     )]
-    OldDriver { found: Version },
+    OldDriver { found: CudaVersion },
     #[error(
         "the NVIDIA driver does not start: CUDA error {code}{meaning}; hint: nvidia-smi shows what is wrong with it",
         meaning = meaning(*code)
@@ -89,26 +89,26 @@ fn meaning(code: i32) -> &'static str {
 
 /// Asks the driver of this host.
 #[must_use]
-pub fn inspect() -> Driver {
+pub fn inspect() -> CudaDriver {
     inspect_library(LIBRARY)
 }
 
 /// Asks the driver whose library is `library`.
-pub fn inspect_library(library: impl AsRef<OsStr>) -> Driver {
+pub fn inspect_library(library: impl AsRef<OsStr>) -> CudaDriver {
     // SAFETY: loading the driver's library runs its initialisers, which libtorch would run too.
     let Ok(library) = (unsafe { Library::new(library.as_ref()) }) else {
-        return Driver::Missing;
+        return CudaDriver::Missing;
     };
     // SAFETY: the names and types are those of cuda.h.
     let asked = unsafe { ask(&library) };
     // Others in this process may use it.
     std::mem::forget(library);
-    asked.unwrap_or(Driver::Missing)
+    asked.unwrap_or(CudaDriver::Missing)
 }
 
 /// # Safety
 /// `library` is a CUDA driver.
-unsafe fn ask(library: &Library) -> Option<Driver> {
+unsafe fn ask(library: &Library) -> Option<CudaDriver> {
     // SAFETY: as the caller promises.
     unsafe {
         let version_of: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
@@ -125,21 +125,21 @@ unsafe fn ask(library: &Library) -> Option<Driver> {
 
         let mut number = 0;
         let _ = version_of(&mut number);
-        let version = Version(number.max(0).unsigned_abs());
+        let version = CudaVersion(number.max(0).unsigned_abs());
         // "No GPU" is an answer, not a refusal.
         let no_gpu = 100;
         match init(0) {
             0 => {}
             code if code == no_gpu => {
                 let gpus = Vec::new();
-                return Some(Driver::Ready { version, gpus });
+                return Some(CudaDriver::Ready { version, gpus });
             }
-            code => return Some(Driver::Refuses { version, code }),
+            code => return Some(CudaDriver::Refuses { version, code }),
         }
         let mut count = 0;
         let code = count_of(&mut count);
         if code != 0 {
-            return Some(Driver::Refuses { version, code });
+            return Some(CudaDriver::Refuses { version, code });
         }
         let mut gpus = Vec::new();
         for index in 0..count {
@@ -150,18 +150,18 @@ unsafe fn ask(library: &Library) -> Option<Driver> {
                 uuid_of(&mut uuid, device),
             ];
             if let Some(code) = code.into_iter().find(|code| *code != 0) {
-                return Some(Driver::Refuses { version, code });
+                return Some(CudaDriver::Refuses { version, code });
             }
             gpus.push(Gpu {
                 name: CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned(),
                 uuid: uuid.map(|byte| format!("{byte:02x}")).concat(),
             });
         }
-        Some(Driver::Ready { version, gpus })
+        Some(CudaDriver::Ready { version, gpus })
     }
 }
 
-impl Driver {
+impl CudaDriver {
     /// The GPUs that libtorch can use; `libtorch` says whether `libtorch_cuda.so` was loaded, and how many GPUs it
     /// sees itself.
     ///

@@ -8,12 +8,12 @@ use crate::{TorchError, ffi};
 
 /// A queue of one GPU's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
+pub struct CudaStream {
     gpu: u8,
     id: i64,
 }
 
-impl Stream {
+impl CudaStream {
     /// The one that operations of the calling thread go to; by default CUDA's legacy default stream.
     ///
     /// # Errors
@@ -57,20 +57,20 @@ impl Stream {
     ///
     /// # Errors
     /// CUDA failed, perhaps in earlier work.
-    pub fn record(&self) -> Result<Event, TorchError> {
+    pub fn record(&self) -> Result<CudaEvent, TorchError> {
         let mut event = std::ptr::null_mut();
         // SAFETY: the out-pointer is valid, and gpu and id came from libtorch.
         ffi::check("record an event", unsafe {
             ffi::ulda_event_record(self.gpu.into(), self.id, &mut event)
         })?;
-        Ok(Event(event))
+        Ok(CudaEvent(event))
     }
 
     /// What is queued from now on waits for `event`; the caller does not.
     ///
     /// # Errors
     /// CUDA failed, perhaps in earlier work.
-    pub fn wait_for(&self, event: &Event) -> Result<(), TorchError> {
+    pub fn wait_for(&self, event: &CudaEvent) -> Result<(), TorchError> {
         // SAFETY: the event is alive, and gpu and id came from libtorch.
         ffi::check("wait for an event", unsafe {
             ffi::ulda_event_block(event.0, self.gpu.into(), self.id)
@@ -79,12 +79,12 @@ impl Stream {
 }
 
 /// A moment in a stream's work.
-pub struct Event(*mut c_void);
+pub struct CudaEvent(*mut c_void);
 
 // SAFETY: a c10 event may be used from any thread, by one at a time.
-unsafe impl Send for Event {}
+unsafe impl Send for CudaEvent {}
 
-impl Event {
+impl CudaEvent {
     /// Whether all work before it is done. Does not wait.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Event {
     }
 }
 
-impl Drop for Event {
+impl Drop for CudaEvent {
     fn drop(&mut self) {
         // SAFETY: made by `record`, freed once.
         unsafe { ffi::ulda_event_free(self.0) };

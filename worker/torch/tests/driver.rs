@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ulda_torch::driver::{Driver, NoGpu, Version, inspect_library};
+use ulda_torch::driver::{CudaDriver, CudaVersion, NoGpu, inspect_library};
 
 fn simulated(name: &str, version: u32, init: i32) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulated/driver.c");
@@ -22,7 +22,7 @@ fn simulated(name: &str, version: u32, init: i32) -> PathBuf {
 #[test]
 fn a_host_without_driver_is_told_so() {
     let driver = inspect_library("libcuda-that-is-nowhere.so.1");
-    assert_eq!(driver, Driver::Missing);
+    assert_eq!(driver, CudaDriver::Missing);
     let told = driver.gpus(Some(0)).unwrap_err().to_string();
     assert!(
         told.contains("has no NVIDIA driver") && told.contains("hint: install driver 580"),
@@ -51,7 +51,7 @@ fn an_old_driver_is_told_with_both_versions() {
     assert_eq!(
         driver.gpus(Some(0)),
         Err(NoGpu::OldDriver {
-            found: Version(12_040)
+            found: CudaVersion(12_040)
         })
     );
     let told = driver.gpus(Some(0)).unwrap_err().to_string();

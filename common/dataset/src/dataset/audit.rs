@@ -22,14 +22,14 @@ pub enum Depth {
 
 /// One thing wrong with one sample. Prints as the error.
 #[derive(Debug)]
-pub struct Finding {
+pub struct SampleFinding {
     /// Place in [`Dataset::samples`].
     pub sample: usize,
     pub name: String,
     pub error: SampleError,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for SampleFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
@@ -39,7 +39,7 @@ impl Dataset {
     /// Checks every sample on all cores and returns all findings, in sample order; empty means all is well.
     ///
     /// With `crop`, images smaller than it are findings too (unless a centre crop fixes their size).
-    pub fn audit(&self, depth: Depth, crop: Option<Size>) -> Vec<Finding> {
+    pub fn audit(&self, depth: Depth, crop: Option<Size>) -> Vec<SampleFinding> {
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
             .min(self.samples.len().max(1));
@@ -52,14 +52,14 @@ impl Dataset {
                     return findings;
                 };
                 let errors = self.examine(sample, depth, crop);
-                findings.extend(errors.into_iter().map(|error| Finding {
+                findings.extend(errors.into_iter().map(|error| SampleFinding {
                     sample: index,
                     name: sample.name.clone(),
                     error,
                 }));
             }
         };
-        let mut findings: Vec<Finding> = thread::scope(|scope| {
+        let mut findings: Vec<SampleFinding> = thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(examine)).collect();
             let mut findings = examine();
             for other in others {

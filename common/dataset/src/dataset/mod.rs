@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ulda_run::spec::{DatasetConfig, Layout};
 
-pub use audit::{Depth, Finding};
+pub use audit::{Depth, SampleFinding};
 pub use error::DatasetError;
 pub use fingerprint::Fingerprint;
 

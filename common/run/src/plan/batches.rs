@@ -2,7 +2,7 @@
 //! endless row of epochs. No sample is skipped or repeated within an epoch, also where a batch
 //! straddles two.
 
-use super::stream::{Purpose, Stream, StreamKey};
+use super::stream::{Purpose, RandomStream, StreamKey};
 use crate::stage::Stage;
 
 /// A sample of a data set in one of its epochs.
@@ -60,7 +60,7 @@ impl Batches {
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut stream = Stream::new(StreamKey {
+        let mut stream = RandomStream::new(StreamKey {
             seed: self.seed,
             purpose: Purpose::EpochOrder,
             stage: self.stage,

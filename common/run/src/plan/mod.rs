@@ -12,5 +12,5 @@ pub use batches::{Batches, SampleAt};
 pub use lanes::{Lane, Lanes};
 pub use sampling::{SampleDraw, draw_sample};
 pub use split::slice;
-pub use stream::{Purpose, Stream, StreamKey};
+pub use stream::{Purpose, RandomStream, StreamKey};
 pub use styles::draw_styles;

@@ -1,7 +1,7 @@
 //! The random choices made for one training sample: where to crop, whether to flip, how to jitter.
 
 use super::batches::SampleAt;
-use super::stream::{Purpose, Stream, StreamKey};
+use super::stream::{Purpose, RandomStream, StreamKey};
 use crate::spec::JitterConfig;
 use crate::stage::Stage;
 
@@ -21,7 +21,7 @@ pub struct SampleDraw {
 /// Draws for `sample`; equal for any shard and worker that asks.
 #[must_use]
 pub fn draw_sample(seed: u64, stage: Stage, sample: SampleAt, jitter: JitterConfig) -> SampleDraw {
-    let mut stream = Stream::new(StreamKey {
+    let mut stream = RandomStream::new(StreamKey {
         seed,
         purpose: Purpose::Sampling,
         stage,

@@ -39,11 +39,11 @@ fn mix(mut z: u64) -> u64 {
 
 /// One stream of numbers.
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct RandomStream {
     state: u64,
 }
 
-impl Stream {
+impl RandomStream {
     #[must_use]
     pub fn new(key: StreamKey) -> Self {
         let parts = [
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_numbers_of_a_stream_never_change() {
-        let mut stream = Stream::new(key(3, 5));
+        let mut stream = RandomStream::new(key(3, 5));
         let drawn: Vec<u64> = (0..3).map(|_| stream.next_u64()).collect();
         assert_eq!(
             drawn,
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn neighbouring_keys_give_unrelated_streams() {
-        let first = |major, minor| Stream::new(key(major, minor)).next_u64();
+        let first = |major, minor| RandomStream::new(key(major, minor)).next_u64();
         let mut drawn: Vec<u64> = (0..100)
             .flat_map(|a| (0..100).map(move |b| first(a, b)))
             .collect();
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn below_reaches_every_number_about_equally_often() {
-        let mut stream = Stream::new(key(0, 0));
+        let mut stream = RandomStream::new(key(0, 0));
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {
             counts[stream.below(7) as usize] += 1;

@@ -1,6 +1,6 @@
 //! Which styles of the bank the images of an adapt step get.
 
-use super::stream::{Purpose, Stream, StreamKey};
+use super::stream::{Purpose, RandomStream, StreamKey};
 use crate::stage::Stage;
 
 /// Indices into the style bank for the images of one batch, uniform and without replacement within the
@@ -14,7 +14,7 @@ pub fn draw_styles(seed: u64, step: u64, batch: usize, bank: usize) -> Vec<usize
         batch <= bank,
         "{batch} images need as many styles, and the bank has {bank}"
     );
-    let mut stream = Stream::new(StreamKey {
+    let mut stream = RandomStream::new(StreamKey {
         seed,
         purpose: Purpose::Styles,
         stage: Stage::Adapt,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::config::RunConfig;
-use super::rules::Rules;
+use super::rules::SpecRules;
 use crate::stage::Course;
 
 /// What the machine that starts the run offers; resolves the values a run.toml leaves open.
@@ -66,7 +66,7 @@ impl RunSpec {
             .prompt_groups
             .get_or_insert(lanes.min(domains).max(1));
 
-        let problems = Rules::check(&config, host);
+        let problems = SpecRules::check(&config, host);
         if problems.is_empty() {
             Ok(Self { config })
         } else {

@@ -19,12 +19,12 @@ const MOST_THREADS: u32 = 1024;
 /// Images of one step.
 const MOST_IMAGES: u32 = 65_536;
 
-pub(super) struct Rules<'a> {
+pub(super) struct SpecRules<'a> {
     config: &'a RunConfig,
     problems: Vec<SpecError>,
 }
 
-impl<'a> Rules<'a> {
+impl<'a> SpecRules<'a> {
     pub(super) fn check(config: &'a RunConfig, host: Host) -> Vec<SpecError> {
         let mut rules = Self {
             config,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::files::{download, download_tree, sync_tree};
 use super::lock::Lock;
 use crate::archive::{Format, unpack};
-use crate::{Object, Place, Storage, StorageError};
+use crate::{Object, Storage, StorageError, StorageLocation};
 
 /// On top of a request's deadline, for unpacking between two signs of life.
 const UNPACKING: Duration = Duration::from_secs(3600);
@@ -19,13 +19,13 @@ pub(super) struct Cache {
 }
 
 /// Something in the cache, or to be.
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     name: String,
 }
 
-impl Entry {
+impl CacheEntry {
     /// Named for a person, and told apart by digests of the URL and of `content`.
-    pub fn of(place: &Place, content: &str) -> Self {
+    pub fn of(place: &StorageLocation, content: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher
             .update(place.to_string().as_bytes())
@@ -55,12 +55,12 @@ impl Cache {
         }
     }
 
-    fn path(&self, entry: &Entry) -> PathBuf {
+    fn path(&self, entry: &CacheEntry) -> PathBuf {
         self.folder.join(&entry.name)
     }
 
     /// What was fetched before, if it is there.
-    pub fn find(&self, entry: &Entry) -> Option<PathBuf> {
+    pub fn find(&self, entry: &CacheEntry) -> Option<PathBuf> {
         Some(self.path(entry)).filter(|path| path.exists())
     }
 
@@ -68,7 +68,7 @@ impl Cache {
     /// earlier try left, and a name for further files.
     fn make(
         &self,
-        entry: &Entry,
+        entry: &CacheEntry,
         fetch: impl FnOnce(&Path, &Path, &Lock) -> Result<(), StorageError>,
     ) -> Result<PathBuf, StorageError> {
         let path = self.path(entry);
@@ -88,14 +88,19 @@ impl Cache {
     }
 
     /// One object as a file.
-    pub fn file(&self, entry: &Entry, storage: &Storage, object: &Object) -> Result<PathBuf, StorageError> {
+    pub fn file(
+        &self,
+        entry: &CacheEntry,
+        storage: &Storage,
+        object: &Object,
+    ) -> Result<PathBuf, StorageError> {
         self.make(entry, |beside, _, lock| download(storage, object, beside, lock))
     }
 
     /// All objects of a tree as a folder.
     pub fn tree(
         &self,
-        entry: &Entry,
+        entry: &CacheEntry,
         storage: &Storage,
         objects: &[Object],
     ) -> Result<PathBuf, StorageError> {
@@ -109,7 +114,7 @@ impl Cache {
     /// One object, unpacked.
     pub fn unpacked(
         &self,
-        entry: &Entry,
+        entry: &CacheEntry,
         format: Format,
         storage: &Storage,
         object: &Object,
@@ -128,9 +133,9 @@ impl Cache {
     /// An archive that lies on a local disk, unpacked.
     pub fn unpacked_file(
         &self,
-        entry: &Entry,
+        entry: &CacheEntry,
         format: Format,
-        place: &Place,
+        place: &StorageLocation,
         archive: &Path,
     ) -> Result<PathBuf, StorageError> {
         self.make(entry, |beside, _, _| {

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lock::Lock;
-use super::progress::Progress;
+use super::progress::FetchProgress;
 use crate::{Object, Storage, StorageError};
 
 /// Objects of a tree fetched at once.
@@ -33,7 +33,7 @@ pub(super) fn download(
     } else {
         there
     };
-    let mut progress = Progress::new(storage.url(&object.name), there, object.size_bytes, lock);
+    let mut progress = FetchProgress::new(storage.url(&object.name), there, object.size_bytes, lock);
     storage.chunks(object, there, |bytes| {
         file.write_all(&bytes)
             .map_err(StorageError::disk("write", part))?;
@@ -71,7 +71,7 @@ pub(super) fn download_tree(
         })
         .collect();
     let left: u64 = missing.iter().map(|object| object.size_bytes).sum();
-    let progress = Mutex::new(Progress::new(storage.url(""), total - left, total, lock));
+    let progress = Mutex::new(FetchProgress::new(storage.url(""), total - left, total, lock));
     let next = AtomicUsize::new(0);
     let first_error = Mutex::new(None);
     std::thread::scope(|scope| {

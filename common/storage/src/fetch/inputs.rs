@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ulda_run::spec::{RunConfig, is_url};
 
-use super::cache::{Cache, Entry};
+use super::cache::{Cache, CacheEntry};
 use crate::archive::Format;
-use crate::{Counters, Object, Place, Settings, Storage, StorageError};
+use crate::{Object, Settings, Storage, StorageCounters, StorageError, StorageLocation};
 
 /// Folders that lie right below a data set's root; an archive may hold them in a folder of its own.
 const DATA_FOLDERS: [&str; 8] = [
@@ -50,7 +50,7 @@ enum Wanted {
 #[derive(Clone, Debug)]
 pub struct Inputs {
     settings: Settings,
-    counters: Counters,
+    counters: StorageCounters,
     cache: Cache,
 }
 
@@ -58,17 +58,17 @@ pub struct Inputs {
 enum Source {
     /// A plain path after all.
     Path(PathBuf),
-    LocalArchive(Place, PathBuf, Format, Entry),
-    Object(Storage, Object, Entry),
-    Archive(Storage, Object, Format, Entry),
-    Tree(Storage, Vec<Object>, Entry),
+    LocalArchive(StorageLocation, PathBuf, Format, CacheEntry),
+    Object(Storage, Object, CacheEntry),
+    Archive(Storage, Object, Format, CacheEntry),
+    Tree(Storage, Vec<Object>, CacheEntry),
 }
 
 impl Inputs {
     /// `cache` is the folder that keeps what was fetched; by default what the run.toml says, or one in the home
     /// folder.
     #[must_use]
-    pub fn new(config: &RunConfig, cache: Option<PathBuf>, counters: Counters) -> Self {
+    pub fn new(config: &RunConfig, cache: Option<PathBuf>, counters: StorageCounters) -> Self {
         let settings = Settings::of(&config.storage);
         let folder = cache
             .or_else(|| config.storage.cache.clone())
@@ -133,7 +133,7 @@ impl Inputs {
     /// When there is none, or the storage cannot be asked.
     pub fn probe(&self, key: &str, url: &Path) -> Result<Probe, StorageError> {
         let found = self.locate(&url.to_string_lossy(), wanted(key, url))?;
-        let cached = |entry: &Entry| self.cache.find(entry);
+        let cached = |entry: &CacheEntry| self.cache.find(entry);
         Ok(match found {
             Source::Path(path) => Probe::Here(path),
             Source::LocalArchive(_, archive, _, entry) => match cached(&entry) {
@@ -186,17 +186,17 @@ impl Inputs {
     }
 
     fn locate(&self, url: &str, wanted: Wanted) -> Result<Source, StorageError> {
-        let place = Place::parse(url)?;
+        let place = StorageLocation::parse(url)?;
         let format = Format::of(place.name()).filter(|_| wanted == Wanted::Folder);
         match (&place, format) {
-            (Place::File { path }, None) => Ok(Source::Path(path.clone())),
-            (Place::File { path }, Some(format)) => {
+            (StorageLocation::File { path }, None) => Ok(Source::Path(path.clone())),
+            (StorageLocation::File { path }, Some(format)) => {
                 let meta = path.metadata().map_err(StorageError::disk("read", path))?;
                 let content = format!("{} {:?}", meta.len(), meta.modified().ok());
-                let entry = Entry::of(&place, &content);
+                let entry = CacheEntry::of(&place, &content);
                 Ok(Source::LocalArchive(place.clone(), path.clone(), format, entry))
             }
-            (Place::S3 { .. }, None) if wanted == Wanted::Folder => {
+            (StorageLocation::S3 { .. }, None) if wanted == Wanted::Folder => {
                 let storage = Storage::at(place.clone(), &self.settings, self.counters.clone())?;
                 let objects = without_markers(storage.list("")?);
                 if objects.is_empty() {
@@ -206,18 +206,18 @@ impl Inputs {
                         hint: "name the prefix right above the data set's folders, or a .tar, .tar.gz or .zip of it",
                     });
                 }
-                let entry = Entry::of(&place, &listing(&objects));
+                let entry = CacheEntry::of(&place, &listing(&objects));
                 Ok(Source::Tree(storage, objects, entry))
             }
-            (Place::S3 { bucket, prefix }, format) => {
+            (StorageLocation::S3 { bucket, prefix }, format) => {
                 let (folder, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-                let above = Place::S3 {
+                let above = StorageLocation::S3 {
                     bucket: bucket.clone(),
                     prefix: folder.to_owned(),
                 };
                 let storage = Storage::at(above, &self.settings, self.counters.clone())?;
                 let object = storage.look(name)?;
-                let entry = Entry::of(&place, &format!("{} {}", object.size_bytes, object.etag));
+                let entry = CacheEntry::of(&place, &format!("{} {}", object.size_bytes, object.etag));
                 Ok(match format {
                     Some(format) => Source::Archive(storage, object, format, entry),
                     None => Source::Object(storage, object, entry),

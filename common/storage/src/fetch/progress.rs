@@ -7,7 +7,7 @@ use super::lock::Lock;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts what has come, tells of it now and then, and keeps the lock fresh.
-pub(super) struct Progress<'a> {
+pub(super) struct FetchProgress<'a> {
     url: String,
     total: u64,
     done: u64,
@@ -16,7 +16,7 @@ pub(super) struct Progress<'a> {
     lock: &'a Lock,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> FetchProgress<'a> {
     /// `done` of `total` bytes are there already.
     pub fn new(url: String, done: u64, total: u64, lock: &'a Lock) -> Self {
         tracing::info!(url, mib = total >> 20, there_mib = done >> 20, "fetching");

@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 use tokio::time::Instant;
 
-use super::connect::{Cluster, Kind};
+use super::connect::{Cluster, ObjectKind};
 use super::error::ClusterError;
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::{DIGEST_ANNOTATION, FIELD_MANAGER, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
 
 /// Longest grace of anything of an earlier run of this name that is being deleted.
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What became of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ApplyOutcome {
     Created,
     /// It was there already, of the same submission.
     There,
@@ -31,7 +31,7 @@ pub enum Outcome {
 pub struct Applied {
     pub kind: String,
     pub name: String,
-    pub outcome: Outcome,
+    pub outcome: ApplyOutcome,
 }
 
 /// Whether the server only says what it would do.
@@ -49,7 +49,7 @@ impl Cluster {
     pub async fn apply(
         &self,
         run: &RunName,
-        manifests: &[Manifest],
+        manifests: &[ObjectManifest],
         earnest: Earnest,
     ) -> Result<Vec<Applied>, ClusterError> {
         let mut there = Vec::with_capacity(manifests.len());
@@ -66,7 +66,11 @@ impl Cluster {
         }
         let mut applied = Vec::with_capacity(manifests.len());
         for (manifest, there) in manifests.iter().zip(there) {
-            let outcome = if there { Outcome::There } else { Outcome::Created };
+            let outcome = if there {
+                ApplyOutcome::There
+            } else {
+                ApplyOutcome::Created
+            };
             if !there && earnest == Earnest::Apply {
                 self.create_once_known(manifest).await?;
             }
@@ -80,8 +84,8 @@ impl Cluster {
     }
 
     /// Whether the object is there, of this very submission.
-    async fn is_there(&self, run: &RunName, manifest: &Manifest) -> Result<bool, ClusterError> {
-        let Manifest { kind, name, .. } = manifest;
+    async fn is_there(&self, run: &RunName, manifest: &ObjectManifest) -> Result<bool, ClusterError> {
+        let ObjectManifest { kind, name, .. } = manifest;
         let api = self.dynamic(kind_of(manifest)?);
         let what = format!("look for {kind} `{name}`");
         let Some(found) = self.ask(kind, &what, api.get_opt(name)).await? else {
@@ -110,7 +114,7 @@ impl Cluster {
     }
 
     /// Asks the server whether it would create the object.
-    async fn rehearse(&self, manifest: &Manifest) -> Result<(), ClusterError> {
+    async fn rehearse(&self, manifest: &ObjectManifest) -> Result<(), ClusterError> {
         match self.create(manifest, Earnest::DryRun).await {
             // A webhook that cannot rehearse is asked in earnest.
             Err(ClusterError::Refused { reasons, .. })
@@ -123,7 +127,7 @@ impl Cluster {
     }
 
     /// Creates the object; a TrainJob once Trainer's webhook, which looks into a cache, knows of the runtime that was made just before.
-    pub(super) async fn create_once_known(&self, manifest: &Manifest) -> Result<(), ClusterError> {
+    pub(super) async fn create_once_known(&self, manifest: &ObjectManifest) -> Result<(), ClusterError> {
         let begun = Instant::now();
         loop {
             match self.create(manifest, Earnest::Apply).await {
@@ -139,8 +143,8 @@ impl Cluster {
         }
     }
 
-    async fn create(&self, manifest: &Manifest, earnest: Earnest) -> Result<(), ClusterError> {
-        let Manifest { kind, name, .. } = manifest;
+    async fn create(&self, manifest: &ObjectManifest, earnest: Earnest) -> Result<(), ClusterError> {
+        let ObjectManifest { kind, name, .. } = manifest;
         let api = self.dynamic(kind_of(manifest)?);
         // A field that the server does not know is an error, not dropped.
         let mut parameters = PatchParams::apply(FIELD_MANAGER);
@@ -150,7 +154,7 @@ impl Cluster {
         let object: DynamicObject =
             serde_json::from_value(manifest.value.clone()).map_err(|cause| ClusterError::Other {
                 what: what.clone(),
-                told: cause.to_string(),
+                reason: cause.to_string(),
             })?;
         self.ask(kind, &what, api.patch(name, &parameters, &Patch::Apply(&object)))
             .await?;
@@ -166,7 +170,7 @@ fn speaks_of_a_missing_runtime(why: &str) -> bool {
 /// The Secrets of a run are drawn together; one alone is of another draw, and fits no other.
 fn refuse_half_the_secrets(
     run: &RunName,
-    manifests: &[Manifest],
+    manifests: &[ObjectManifest],
     there: &[bool],
 ) -> Result<(), ClusterError> {
     let mut secrets = manifests
@@ -181,8 +185,8 @@ fn refuse_half_the_secrets(
     }
 }
 
-pub(super) fn kind_of(manifest: &Manifest) -> Result<&'static Kind, ClusterError> {
-    Kind::of(manifest).ok_or_else(|| ClusterError::NoSuchKind {
+pub(super) fn kind_of(manifest: &ObjectManifest) -> Result<&'static ObjectKind, ClusterError> {
+    ObjectKind::of(manifest).ok_or_else(|| ClusterError::NoSuchKind {
         kind: manifest.kind.clone(),
     })
 }

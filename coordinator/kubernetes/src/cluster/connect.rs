@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::error::{Asked, ClusterError, explain};
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::Label;
 
 /// Longest wait for one answer of the API.
@@ -29,7 +29,7 @@ impl Cluster {
     /// There is none, or its configuration cannot be read.
     pub async fn connect(context: Option<&str>, namespace: Option<&Label>) -> Result<Self, ClusterError> {
         let told = |cause: &dyn std::error::Error| ClusterError::NoConfig {
-            told: cause.to_string(),
+            reason: cause.to_string(),
         };
         let mut config = match context {
             Some(_) => {
@@ -82,7 +82,7 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub(super) fn dynamic(&self, kind: &Kind) -> Api<DynamicObject> {
+    pub(super) fn dynamic(&self, kind: &ObjectKind) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk(kind.group, kind.version, kind.kind),
             kind.plural,
@@ -130,7 +130,7 @@ impl Cluster {
 
 /// A kind of object that a run consists of.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct ObjectKind {
     pub group: &'static str,
     pub version: &'static str,
     pub kind: &'static str,
@@ -138,26 +138,26 @@ pub(super) struct Kind {
 }
 
 /// All of them, those first that are to be deleted first.
-pub(super) const KINDS: [Kind; 11] = [
-    Kind::new("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
-    Kind::new(
+pub(super) const KINDS: [ObjectKind; 11] = [
+    ObjectKind::new("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
+    ObjectKind::new(
         "trainer.kubeflow.org",
         "v1alpha1",
         "TrainingRuntime",
         "trainingruntimes",
     ),
-    Kind::new("jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets"),
-    Kind::new("batch", "v1", "Job", "jobs"),
-    Kind::new("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
-    Kind::new("apps", "v1", "StatefulSet", "statefulsets"),
-    Kind::new("", "v1", "Service", "services"),
-    Kind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-    Kind::new("", "v1", "Secret", "secrets"),
-    Kind::new("", "v1", "ConfigMap", "configmaps"),
-    Kind::new("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    ObjectKind::new("jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets"),
+    ObjectKind::new("batch", "v1", "Job", "jobs"),
+    ObjectKind::new("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+    ObjectKind::new("apps", "v1", "StatefulSet", "statefulsets"),
+    ObjectKind::new("", "v1", "Service", "services"),
+    ObjectKind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    ObjectKind::new("", "v1", "Secret", "secrets"),
+    ObjectKind::new("", "v1", "ConfigMap", "configmaps"),
+    ObjectKind::new("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
 ];
 
-impl Kind {
+impl ObjectKind {
     const fn new(
         group: &'static str,
         version: &'static str,
@@ -172,7 +172,7 @@ impl Kind {
         }
     }
 
-    pub fn of(manifest: &Manifest) -> Option<&'static Self> {
+    pub fn of(manifest: &ObjectManifest) -> Option<&'static Self> {
         let (group, _) = manifest.group_version();
         Self::named(group, &manifest.kind)
     }

@@ -17,31 +17,31 @@ pub enum Blame {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error(
-        "no cluster is configured: {told}\n  hint: point KUBECONFIG to a kubeconfig, or name one of its contexts with --context"
+        "no cluster is configured: {reason}\n  hint: point KUBECONFIG to a kubeconfig, or name one of its contexts with --context"
     )]
-    NoConfig { told: String },
+    NoConfig { reason: String },
     #[error(
-        "the cluster's API at {server} cannot be reached: {told}\n  hint: `kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing"
+        "the cluster's API at {server} cannot be reached: {reason}\n  hint: `kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing"
     )]
-    Unreachable { server: String, told: String },
+    Unreachable { server: String, reason: String },
     #[error("waited {} s for the cluster's API to {what}\n  hint: try again; `kubectl get --raw /readyz` shows how it is", waited.as_secs())]
     Late { what: String, waited: Duration },
     #[error(
-        "the cluster does not know who asks: {told}\n  hint: log in again, and check the user of the kubeconfig's context"
+        "the cluster does not know who asks: {reason}\n  hint: log in again, and check the user of the kubeconfig's context"
     )]
-    Unauthorized { told: String },
+    Unauthorized { reason: String },
     #[error(
-        "not allowed to {what}: {told}\n  hint: docs/operate.md lists the rights that submitting needs; `kubectl auth can-i --list -n {namespace}` shows yours"
+        "not allowed to {what}: {reason}\n  hint: docs/operate.md lists the rights that submitting needs; `kubectl auth can-i --list -n {namespace}` shows yours"
     )]
     Forbidden {
         what: String,
         namespace: String,
-        told: String,
+        reason: String,
     },
     #[error(
-        "no quota left to {what}: {told}\n  hint: fewer --workers, or less of --cpus-per-worker, --memory-per-worker or --gpus-per-worker"
+        "no quota left to {what}: {reason}\n  hint: fewer --workers, or less of --cpus-per-worker, --memory-per-worker or --gpus-per-worker"
     )]
-    Quota { what: String, told: String },
+    Quota { what: String, reason: String },
     #[error(
         "namespace `{namespace}` does not exist\n  hint: create it with `kubectl create namespace {namespace}`, or give another with --namespace"
     )]
@@ -78,8 +78,8 @@ pub enum ClusterError {
         run: String,
         waited: Duration,
     },
-    #[error("{what}: {told}")]
-    Other { what: String, told: String },
+    #[error("{what}: {reason}")]
+    Other { what: String, reason: String },
 }
 
 fn remedy(kind: &str) -> &'static str {
@@ -135,15 +135,15 @@ pub(super) fn explain(asked: Asked<'_>, cause: &kube::Error) -> ClusterError {
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
             ClusterError::Unreachable {
                 server: asked.server.to_owned(),
-                told: with_causes(cause),
+                reason: with_causes(cause),
             }
         }
         kube::Error::Auth(_) => ClusterError::Unauthorized {
-            told: with_causes(cause),
+            reason: with_causes(cause),
         },
         _ => ClusterError::Other {
             what: asked.what.to_owned(),
-            told: with_causes(cause),
+            reason: with_causes(cause),
         },
     }
 }
@@ -153,10 +153,10 @@ fn of_status(asked: Asked<'_>, status: &Status) -> ClusterError {
     let what = || asked.what.to_owned();
     let namespace = || asked.namespace.to_owned();
     match status.code {
-        401 => ClusterError::Unauthorized { told: told() },
+        401 => ClusterError::Unauthorized { reason: told() },
         403 if status.message.contains("exceeded quota") => ClusterError::Quota {
             what: what(),
-            told: told(),
+            reason: told(),
         },
         // A webhook's word is on what was asked for, not on who asks.
         403 if status.message.contains("admission webhook") => ClusterError::Refused {
@@ -166,7 +166,7 @@ fn of_status(asked: Asked<'_>, status: &Status) -> ClusterError {
         403 => ClusterError::Forbidden {
             what: what(),
             namespace: namespace(),
-            told: told(),
+            reason: told(),
         },
         404 if status.message.contains("namespaces \"") => ClusterError::NoNamespace {
             namespace: namespace(),
@@ -176,7 +176,7 @@ fn of_status(asked: Asked<'_>, status: &Status) -> ClusterError {
         },
         429 | 500.. => ClusterError::Unreachable {
             server: asked.server.to_owned(),
-            told: told(),
+            reason: told(),
         },
         _ => {
             let causes = status.details.iter().flat_map(|details| &details.causes);

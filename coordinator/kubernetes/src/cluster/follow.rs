@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::lines::{End, Line};
+use super::lines::{ClusterLogLine, LoggedEnd};
 use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
 use super::watch::{Change, Watch};
@@ -31,13 +31,13 @@ pub enum Happening {
     Workers(String),
     /// The coordinator's pod, while it does not run.
     Coordinator(String),
-    Line(Line),
+    Line(ClusterLogLine),
 }
 
 /// How following ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
-    Over(End),
+    Over(LoggedEnd),
     /// The coordinator cannot start, in the cluster's words.
     Stuck {
         why: String,
@@ -83,8 +83,8 @@ impl Cluster {
             };
             match event {
                 Event::Pods(change) => scene.change(change),
-                Event::Line(text) => match Line::parse(&text) {
-                    Line::Over(end) => return Ok(Followed::Over(end)),
+                Event::Line(text) => match ClusterLogLine::parse(&text) {
+                    ClusterLogLine::Over(end) => return Ok(Followed::Over(end)),
                     line => tell(Happening::Line(line)),
                 },
                 Event::LookAround => {
@@ -154,7 +154,7 @@ impl Scene {
         let coordinator = self.coordinator()?;
         let refused = coordinator.state == PodState::Stuck && coordinator.exit_code == Some(BAD_INPUT);
         if refused {
-            return Some(Followed::Over(End::Failed {
+            return Some(Followed::Over(LoggedEnd::Failed {
                 why: coordinator.why.clone(),
                 exit_code: u8::try_from(BAD_INPUT).unwrap_or(1),
             }));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
-pub struct Progress {
+pub struct LoggedProgress {
     pub stage: String,
     pub step: u64,
     pub steps: u64,
@@ -22,7 +22,7 @@ pub struct Progress {
     pub losses: BTreeMap<String, f64>,
 }
 
-impl Progress {
+impl LoggedProgress {
     fn parse(fields: &Map<String, Value>) -> Option<Self> {
         let progress: Self = serde_json::from_value(Value::Object(fields.clone())).ok()?;
         let losses = fields
@@ -37,7 +37,7 @@ impl Progress {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum LoggedEnd {
     Finished {
         digest: String,
     },
@@ -51,9 +51,9 @@ pub enum End {
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
-    Progress(Progress),
-    Over(End),
+pub enum ClusterLogLine {
+    Progress(LoggedProgress),
+    Over(LoggedEnd),
     /// Anything else worth a person's time.
     Told {
         level: String,
@@ -63,7 +63,7 @@ pub enum Line {
     Raw(String),
 }
 
-impl Line {
+impl ClusterLogLine {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) else {
@@ -79,19 +79,19 @@ impl Line {
         let message = field("message");
         match message.as_str() {
             "progress" => {
-                if let Some(progress) = Progress::parse(&fields) {
+                if let Some(progress) = LoggedProgress::parse(&fields) {
                     return Self::Progress(progress);
                 }
             }
             "over" if field("state") == "finished" => {
-                return Self::Over(End::Finished {
+                return Self::Over(LoggedEnd::Finished {
                     digest: field("digest"),
                 });
             }
-            "over" if field("state") == "stopped" => return Self::Over(End::Stopped),
+            "over" if field("state") == "stopped" => return Self::Over(LoggedEnd::Stopped),
             "over" => {
                 let code = fields.get("exit_code").and_then(Value::as_u64);
-                return Self::Over(End::Failed {
+                return Self::Over(LoggedEnd::Failed {
                     why: field("why"),
                     exit_code: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
                 });
@@ -124,11 +124,11 @@ mod tests {
 
     #[test]
     fn lines_of_a_coordinator_are_understood() {
-        let progress = Line::parse(
+        let progress = ClusterLogLine::parse(
             r#"{"timestamp":"t","level":"INFO","message":"progress","stage":"adapt","step":5,"steps":10,"workers":2,
             "images_per_second":3.5,"seconds_left":7,"loss_seg":0.5,"loss_total":null,"activity":""}"#,
         );
-        let Line::Progress(progress) = progress else {
+        let ClusterLogLine::Progress(progress) = progress else {
             panic!("{progress:?}")
         };
         assert_eq!(
@@ -137,27 +137,32 @@ mod tests {
         );
         assert_eq!(progress.losses, BTreeMap::from([("seg".to_owned(), 0.5)]));
         assert_eq!(
-            Line::parse(
+            ClusterLogLine::parse(
                 r#"{"level":"INFO","message":"over","state":"finished","digest":"ab","exit_code":0}"#
             ),
-            Line::Over(End::Finished { digest: "ab".into() })
+            ClusterLogLine::Over(LoggedEnd::Finished { digest: "ab".into() })
         );
         assert_eq!(
-            Line::parse(
+            ClusterLogLine::parse(
                 r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#
             ),
-            Line::Over(End::Failed {
+            ClusterLogLine::Over(LoggedEnd::Failed {
                 why: "no data".into(),
                 exit_code: 78
             })
         );
         assert_eq!(
-            Line::parse(r#"{"level":"WARN","message":"worker lost","slot":3,"why":"silent for 20 s"}"#),
-            Line::Told {
+            ClusterLogLine::parse(
+                r#"{"level":"WARN","message":"worker lost","slot":3,"why":"silent for 20 s"}"#
+            ),
+            ClusterLogLine::Told {
                 level: "WARN".into(),
                 text: "worker lost: slot 3, why silent for 20 s".into()
             }
         );
-        assert_eq!(Line::parse("error: no"), Line::Raw("error: no".into()));
+        assert_eq!(
+            ClusterLogLine::parse("error: no"),
+            ClusterLogLine::Raw("error: no".into())
+        );
     }
 }

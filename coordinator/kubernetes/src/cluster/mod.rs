@@ -14,12 +14,12 @@ mod runs;
 mod verbs;
 mod watch;
 
-pub use apply::{Applied, Earnest, Outcome};
+pub use apply::{Applied, ApplyOutcome, Earnest};
 pub use connect::Cluster;
 pub use error::{Blame, ClusterError};
 pub use follow::{Followed, Happening};
-pub use lines::{End, Line, Progress};
+pub use lines::{ClusterLogLine, LoggedEnd, LoggedProgress};
 pub use logs::LogOf;
 pub use pods::{PodState, PodView, summary};
-pub use runs::{ProgressView, RunState, RunView};
+pub use runs::{ClusterRunState, ProgressView, RunView};
 pub use verbs::{Deleted, StateVolume};

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::lines::{End, Line, Progress};
+use super::lines::{ClusterLogLine, LoggedEnd, LoggedProgress};
 use super::pods::{PodState, PodView};
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
 
@@ -19,7 +19,7 @@ const TAIL_LINES: i64 = 200;
 /// How a run stands, as far as the cluster and its coordinator's log tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum RunState {
+pub enum ClusterRunState {
     /// The coordinator does not run yet.
     Starting,
     /// It runs, and waits for workers.
@@ -31,7 +31,7 @@ pub enum RunState {
     Stopped,
 }
 
-impl RunState {
+impl ClusterRunState {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl RunState {
 pub struct RunView {
     pub run: String,
     pub namespace: String,
-    pub state: RunState,
+    pub state: ClusterRunState,
     pub why: String,
     pub image: String,
     pub workers_wanted: u32,
@@ -72,8 +72,8 @@ pub struct ProgressView {
     pub losses: BTreeMap<String, f64>,
 }
 
-impl From<Progress> for ProgressView {
-    fn from(told: Progress) -> Self {
+impl From<LoggedProgress> for ProgressView {
+    fn from(told: LoggedProgress) -> Self {
         Self {
             stage: told.stage,
             step: told.step,
@@ -162,17 +162,19 @@ impl Cluster {
             Some(_) | None => Said::default(),
         };
         let (state, why) = match (&said.end, coordinator) {
-            (Some(End::Finished { digest }), _) => (RunState::Finished, format!("digest {digest}")),
-            (Some(End::Failed { why, .. }), _) => (RunState::Failed, why.clone()),
-            (Some(End::Stopped), _) => (RunState::Stopped, "on its status page".to_owned()),
-            (None, _) if spec.replicas == Some(0) => (RunState::Stopped, String::new()),
+            (Some(LoggedEnd::Finished { digest }), _) => {
+                (ClusterRunState::Finished, format!("digest {digest}"))
+            }
+            (Some(LoggedEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, why.clone()),
+            (Some(LoggedEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
+            (None, _) if spec.replicas == Some(0) => (ClusterRunState::Stopped, String::new()),
             (None, Some(pod)) if pod.state == PodState::Running => match &said.progress {
-                Some(_) if running > 0 => (RunState::Training, said.told),
-                Some(_) | None => (RunState::Waiting, said.told),
+                Some(_) if running > 0 => (ClusterRunState::Training, said.text),
+                Some(_) | None => (ClusterRunState::Waiting, said.text),
             },
-            (None, Some(pod)) => (RunState::Starting, pod.why.clone()),
+            (None, Some(pod)) => (ClusterRunState::Starting, pod.why.clone()),
             (None, None) => (
-                RunState::Starting,
+                ClusterRunState::Starting,
                 "its coordinator's pod is not there".to_owned(),
             ),
         };
@@ -197,11 +199,11 @@ impl Cluster {
         let text = self.log_of_pod(pod, Some(TAIL_LINES)).await?;
         let mut said = Said::default();
         for line in text.lines() {
-            match Line::parse(line) {
-                Line::Progress(progress) => said.progress = Some(progress),
-                Line::Over(end) => said.end = Some(end),
-                Line::Told { text, .. } => said.told = text,
-                Line::Raw(_) => {}
+            match ClusterLogLine::parse(line) {
+                ClusterLogLine::Progress(progress) => said.progress = Some(progress),
+                ClusterLogLine::Over(end) => said.end = Some(end),
+                ClusterLogLine::Told { text, .. } => said.text = text,
+                ClusterLogLine::Raw(_) => {}
             }
         }
         Ok(said)
@@ -211,7 +213,7 @@ impl Cluster {
 /// What the end of a log comes to.
 #[derive(Default)]
 struct Said {
-    progress: Option<Progress>,
-    end: Option<End>,
-    told: String,
+    progress: Option<LoggedProgress>,
+    end: Option<LoggedEnd>,
+    text: String,
 }

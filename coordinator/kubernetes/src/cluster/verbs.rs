@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::connect::{Cluster, KINDS, Kind};
+use super::connect::{Cluster, KINDS, ObjectKind};
 use super::error::ClusterError;
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, FIELD_MANAGER, RunName};
 use crate::render::{RECORD_KEY, record_name};
 
@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     /// Deletes an object after its pods; one that is not there is gone.
-    async fn remove(&self, kind: &Kind, name: &str) -> Result<(), ClusterError> {
+    async fn remove(&self, kind: &ObjectKind, name: &str) -> Result<(), ClusterError> {
         let api = self.dynamic(kind);
         let what = format!("delete {} `{name}`", kind.kind);
         let parameters = DeleteParams::foreground();
@@ -146,7 +146,7 @@ impl Cluster {
     pub(super) async fn until_gone(
         &self,
         run: &RunName,
-        kind: &Kind,
+        kind: &ObjectKind,
         name: &str,
         grace: Duration,
     ) -> Result<(), ClusterError> {
@@ -206,7 +206,7 @@ impl Cluster {
     }
 
     /// What runs the workers, as it was submitted.
-    async fn record_of(&self, run: &RunName) -> Result<Manifest, ClusterError> {
+    async fn record_of(&self, run: &RunName) -> Result<ObjectManifest, ClusterError> {
         let name = record_name(run);
         let api = self.api::<ConfigMap>();
         let what = format!("look for ConfigMap `{name}`");
@@ -214,18 +214,18 @@ impl Cluster {
         let text = found.and_then(|map| map.data?.remove(RECORD_KEY));
         let value = text.and_then(|text| serde_json::from_str(&text).ok());
         value
-            .map(Manifest::custom)
+            .map(ObjectManifest::custom)
             .ok_or_else(|| ClusterError::NotSubmitted { run: run.to_string() })
     }
 }
 
-fn kind_of_record(run: &RunName, record: &Manifest) -> Result<&'static Kind, ClusterError> {
+fn kind_of_record(run: &RunName, record: &ObjectManifest) -> Result<&'static ObjectKind, ClusterError> {
     let (group, _) = record.group_version();
-    Kind::named(group, &record.kind).ok_or_else(|| ClusterError::NotSubmitted { run: run.to_string() })
+    ObjectKind::named(group, &record.kind).ok_or_else(|| ClusterError::NotSubmitted { run: run.to_string() })
 }
 
 /// The longest grace period that stands anywhere in the object.
-fn grace_of(record: &Manifest) -> Duration {
+fn grace_of(record: &ObjectManifest) -> Duration {
     fn longest(value: &serde_json::Value) -> Option<i64> {
         match value {
             serde_json::Value::Object(map) => map

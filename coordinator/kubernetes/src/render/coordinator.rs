@@ -19,7 +19,7 @@ use super::pods::{
     CONFIG_FILE, CONFIG_PATH, CONTROL, HOME_PATH, HTTP, Mounted, PROBE_SECONDS, RUNS_PATH, STATE_PATH,
     common, config, environment, healthy, mount, pod, port, requirements, scraped, shared_runs, variable,
 };
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, STATE_VOLUME};
 use crate::submission::Submission;
 
@@ -29,14 +29,14 @@ const FIRST_CHECK_SECONDS: i32 = 1800;
 const STUCK_SECONDS: i32 = 180;
 const GRACE_SECONDS: i64 = 60;
 
-pub(super) fn service(submission: &Submission) -> Manifest {
+pub(super) fn service(submission: &Submission) -> ObjectManifest {
     let port = |(name, port): (&str, i32)| ServicePort {
         name: Some(name.into()),
         port,
         target_port: Some(IntOrString::String(name.into())),
         ..ServicePort::default()
     };
-    Manifest::typed(&Service {
+    ObjectManifest::typed(&Service {
         metadata: metadata(submission, submission.run.coordinator(), COORDINATOR),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".into()),
@@ -49,7 +49,7 @@ pub(super) fn service(submission: &Submission) -> Manifest {
     })
 }
 
-pub(super) fn stateful_set(submission: &Submission) -> Manifest {
+pub(super) fn stateful_set(submission: &Submission) -> ObjectManifest {
     let mut volumes = vec![
         Mounted {
             volume: None,
@@ -61,7 +61,7 @@ pub(super) fn stateful_set(submission: &Submission) -> Manifest {
     volumes.extend(common(submission, COORDINATOR));
     let mut spec = pod(submission, container(submission), volumes);
     spec.termination_grace_period_seconds = Some(GRACE_SECONDS);
-    Manifest::typed(&StatefulSet {
+    ObjectManifest::typed(&StatefulSet {
         metadata: metadata(submission, submission.run.coordinator(), COORDINATOR),
         spec: Some(StatefulSetSpec {
             replicas: Some(1),

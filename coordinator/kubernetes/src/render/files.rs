@@ -7,12 +7,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use super::metadata::metadata;
 use super::pods::CONFIG_FILE;
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, RunName, WORKER};
 use crate::submission::{Credentials, Files, Submission};
 
-pub(super) fn config_map(submission: &Submission) -> Manifest {
-    Manifest::typed(&ConfigMap {
+pub(super) fn config_map(submission: &Submission) -> ObjectManifest {
+    ObjectManifest::typed(&ConfigMap {
         metadata: metadata(submission, submission.run.config(), COORDINATOR),
         data: Some(BTreeMap::from([(
             CONFIG_FILE.to_owned(),
@@ -29,8 +29,8 @@ pub(crate) fn record_name(run: &RunName) -> String {
     format!("{run}-submitted")
 }
 
-pub(super) fn record(submission: &Submission, workers: &Manifest) -> Manifest {
-    Manifest::typed(&ConfigMap {
+pub(super) fn record(submission: &Submission, workers: &ObjectManifest) -> ObjectManifest {
+    ObjectManifest::typed(&ConfigMap {
         metadata: metadata(submission, record_name(&submission.run), COORDINATOR),
         data: Some(BTreeMap::from([(
             RECORD_KEY.to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn record(submission: &Submission, workers: &Manifest) -> Manifest {
     })
 }
 
-pub(super) fn secrets(submission: &Submission) -> Vec<Manifest> {
+pub(super) fn secrets(submission: &Submission) -> Vec<ObjectManifest> {
     let Credentials::Made { coordinator, workers } = &submission.credentials else {
         return Vec::new();
     };
@@ -50,11 +50,11 @@ pub(super) fn secrets(submission: &Submission) -> Vec<Manifest> {
     ]
 }
 
-fn secret(submission: &Submission, component: &str, files: &Files) -> Manifest {
+fn secret(submission: &Submission, component: &str, files: &Files) -> ObjectManifest {
     let data = files
         .iter()
         .map(|(name, bytes)| (name.clone(), ByteString(bytes.clone())));
-    Manifest::typed(&Secret {
+    ObjectManifest::typed(&Secret {
         metadata: metadata(submission, submission.run.credentials(component), component),
         data: Some(data.collect()),
         type_: Some("Opaque".into()),

@@ -1,4 +1,4 @@
-//! From a submission to its objects. Pure: no clock, no file, no luck.
+//! From a submission to its objects. Pure: no clock, no file, no random source.
 
 mod coordinator;
 mod files;
@@ -8,7 +8,7 @@ mod pods;
 mod sets;
 mod workers;
 
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::DIGEST_ANNOTATION;
 use crate::submission::{OutputKind, Submission};
 
@@ -17,7 +17,7 @@ pub use pods::RUNS_PATH;
 
 /// The objects of a run, in the order in which they are to be applied.
 #[must_use]
-pub fn render(submission: &Submission) -> Vec<Manifest> {
+pub fn render(submission: &Submission) -> Vec<ObjectManifest> {
     let mut manifests = vec![files::config_map(submission)];
     manifests.extend(files::secrets(submission));
     manifests.extend(network::policies(submission));
@@ -46,7 +46,7 @@ pub fn render(submission: &Submission) -> Vec<Manifest> {
 /// A run as `submit` applies it: its objects, and a copy of what runs its workers, so that stopping can delete it and
 /// resuming can create it again.
 #[must_use]
-pub fn render_submission(submission: &Submission) -> Vec<Manifest> {
+pub fn render_submission(submission: &Submission) -> Vec<ObjectManifest> {
     let mut manifests = render(submission);
     if let Some(workers) = manifests.last().cloned() {
         let digest = workers.value["metadata"]["annotations"][DIGEST_ANNOTATION].as_str();
@@ -58,7 +58,7 @@ pub fn render_submission(submission: &Submission) -> Vec<Manifest> {
 }
 
 /// Tells one submission of a run from another. Credentials are drawn anew by each and do not count.
-fn digest(manifests: &[Manifest]) -> String {
+fn digest(manifests: &[ObjectManifest]) -> String {
     let mut hasher = blake3::Hasher::new();
     for manifest in manifests.iter().filter(|manifest| manifest.kind != "Secret") {
         hasher.update(manifest.value.to_string().as_bytes());

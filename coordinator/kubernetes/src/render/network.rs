@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::metadata::{Labels, metadata, of, of_run, selector};
 use super::pods::{CONTROL, DATA, HTTP, METRICS};
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, WORKER};
 use crate::submission::Submission;
 
 const DNS: i32 = 53;
 
-pub(super) fn policies(submission: &Submission) -> [Manifest; 3] {
+pub(super) fn policies(submission: &Submission) -> [ObjectManifest; 3] {
     [
         deny(submission),
         of_coordinator(submission),
@@ -26,8 +26,8 @@ pub(super) fn policies(submission: &Submission) -> [Manifest; 3] {
     ]
 }
 
-fn policy(submission: &Submission, name: &str, component: &str, spec: NetworkPolicySpec) -> Manifest {
-    Manifest::typed(&NetworkPolicy {
+fn policy(submission: &Submission, name: &str, component: &str, spec: NetworkPolicySpec) -> ObjectManifest {
+    ObjectManifest::typed(&NetworkPolicy {
         metadata: metadata(submission, format!("{}-{name}", submission.run), component),
         spec: Some(NetworkPolicySpec {
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
@@ -36,7 +36,7 @@ fn policy(submission: &Submission, name: &str, component: &str, spec: NetworkPol
     })
 }
 
-fn deny(submission: &Submission) -> Manifest {
+fn deny(submission: &Submission) -> ObjectManifest {
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of_run(submission))),
         ..NetworkPolicySpec::default()
@@ -111,7 +111,7 @@ fn read_on(submission: &Submission, port: &str) -> NetworkPolicyIngressRule {
     }
 }
 
-fn of_coordinator(submission: &Submission) -> Manifest {
+fn of_coordinator(submission: &Submission) -> ObjectManifest {
     let spec = NetworkPolicySpec {
         pod_selector: Some(selector(of(submission, COORDINATOR))),
         ingress: Some(vec![
@@ -127,7 +127,7 @@ fn of_coordinator(submission: &Submission) -> Manifest {
     policy(submission, "coordinator", COORDINATOR, spec)
 }
 
-fn of_workers(submission: &Submission) -> Manifest {
+fn of_workers(submission: &Submission) -> ObjectManifest {
     // NCCL listens on ports that the system chooses.
     let ports = submission.gpu.is_none().then(|| vec![named(DATA.0)]);
     let workers = || Some(vec![pods(of(submission, WORKER))]);
@@ -157,10 +157,10 @@ fn of_workers(submission: &Submission) -> Manifest {
     policy(submission, "worker", WORKER, spec)
 }
 
-pub(super) fn pod_monitor(submission: &Submission) -> Manifest {
+pub(super) fn pod_monitor(submission: &Submission) -> ObjectManifest {
     let endpoints =
         [HTTP.0, METRICS.0].map(|port| json!({"port": port, "path": "/metrics", "interval": "15s"}));
-    Manifest::custom(json!({
+    ObjectManifest::custom(json!({
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
         "metadata": metadata(submission, submission.run.coordinator(), COORDINATOR),

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::submission::{Resources, RunStorage, Submission};
+use crate::submission::{PodResources, RunStorage, Submission};
 
 /// Folder of run directories, in all pods.
 pub const RUNS_PATH: &str = "/var/lib/ulda/runs";
@@ -206,7 +206,7 @@ pub(super) fn healthy(port: &str, failures: i32) -> Probe {
 }
 
 /// Memory is a limit, as it cannot be squeezed; CPU is not, as throttling would slow all workers down.
-pub(super) fn requirements(resources: &Resources, extended: &[(&str, &str)]) -> ResourceRequirements {
+pub(super) fn requirements(resources: &PodResources, extended: &[(&str, &str)]) -> ResourceRequirements {
     let mut requests = BTreeMap::from([
         ("cpu".to_owned(), Quantity(resources.cpu.to_string())),
         ("memory".to_owned(), Quantity(resources.memory.to_string())),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::metadata::{all, metadata};
 use super::workers::{KEPT_SECONDS, QUEUE_LABEL, job_spec};
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::WORKER;
 use crate::submission::Submission;
 
@@ -42,13 +42,13 @@ fn set(submission: &Submission, name: &str, labels: Value) -> Value {
     })
 }
 
-pub(super) fn job_set(submission: &Submission) -> Manifest {
+pub(super) fn job_set(submission: &Submission) -> ObjectManifest {
     let mut spec = set(submission, WORKER, json!(all(submission, WORKER)));
     spec["ttlSecondsAfterFinished"] = KEPT_SECONDS.into();
     if submission.queue.is_some() {
         spec["suspend"] = true.into();
     }
-    Manifest::custom(json!({
+    ObjectManifest::custom(json!({
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": head(submission, submission.run.to_string(), true),
@@ -56,7 +56,7 @@ pub(super) fn job_set(submission: &Submission) -> Manifest {
     }))
 }
 
-pub(super) fn train_job(submission: &Submission) -> [Manifest; 2] {
+pub(super) fn train_job(submission: &Submission) -> [ObjectManifest; 2] {
     let mut labels = json!(all(submission, WORKER));
     labels[ANCESTOR_LABEL] = "trainer".into();
     let runtime = json!({
@@ -85,5 +85,5 @@ pub(super) fn train_job(submission: &Submission) -> [Manifest; 2] {
         "metadata": head(submission, submission.run.to_string(), true),
         "spec": spec,
     });
-    [Manifest::custom(runtime), Manifest::custom(job)]
+    [ObjectManifest::custom(runtime), ObjectManifest::custom(job)]
 }

@@ -19,7 +19,7 @@ use super::pods::{
     CONTROL, DATA, METRICS, Mounted, PROBE_SECONDS, common, environment, healthy, pod, port, requirements,
     scraped, shared_memory, variable, worker_runs,
 };
-use crate::manifest::Manifest;
+use crate::manifest::ObjectManifest;
 use crate::names::WORKER;
 use crate::submission::Submission;
 
@@ -38,8 +38,8 @@ const HOPELESS: [i32; 2] = [70, 78];
 /// The coordinator is gone; the worker was told to leave.
 const HARMLESS: [i32; 2] = [75, 143];
 
-pub(super) fn service(submission: &Submission) -> Manifest {
-    Manifest::typed(&Service {
+pub(super) fn service(submission: &Submission) -> ObjectManifest {
+    ObjectManifest::typed(&Service {
         metadata: metadata(submission, submission.run.workers(), WORKER),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".into()),
@@ -57,12 +57,12 @@ pub(super) fn service(submission: &Submission) -> Manifest {
     })
 }
 
-pub(super) fn job(submission: &Submission) -> Manifest {
+pub(super) fn job(submission: &Submission) -> ObjectManifest {
     let mut metadata = metadata(submission, submission.run.workers(), WORKER);
     if let (Some(queue), Some(labels)) = (&submission.queue, &mut metadata.labels) {
         labels.insert(QUEUE_LABEL.into(), queue.to_string());
     }
-    Manifest::typed(&Job {
+    ObjectManifest::typed(&Job {
         metadata,
         spec: Some(JobSpec {
             suspend: submission.queue.as_ref().map(|_| true),

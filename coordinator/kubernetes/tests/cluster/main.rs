@@ -16,8 +16,8 @@ use common::{plain, rich};
 use serde_json::{Value, json};
 use server::{NAMESPACE, Server};
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, Earnest, End, Followed, Happening, Line, LogOf, Outcome, RunState,
-    StateVolume,
+    ApplyOutcome, Blame, Cluster, ClusterError, ClusterLogLine, ClusterRunState, Earnest, Followed,
+    Happening, LogOf, LoggedEnd, StateVolume,
 };
 use ulda_kubernetes::{OutputKind, RunName, Submission, render_submission};
 
@@ -25,7 +25,7 @@ fn run() -> RunName {
     "fog".parse().unwrap()
 }
 
-async fn submit(cluster: &Cluster, submission: &Submission) -> Result<Vec<Outcome>, ClusterError> {
+async fn submit(cluster: &Cluster, submission: &Submission) -> Result<Vec<ApplyOutcome>, ClusterError> {
     let manifests = render_submission(submission);
     let applied = cluster.apply(&submission.run, &manifests, Earnest::Apply).await?;
     Ok(applied.into_iter().map(|applied| applied.outcome).collect())
@@ -68,13 +68,13 @@ async fn submitting_twice_changes_nothing() {
     let (server, cluster) = Server::start().await;
     let first = submit(&cluster, &plain()).await.unwrap();
     assert!(
-        first.iter().all(|outcome| *outcome == Outcome::Created),
+        first.iter().all(|outcome| *outcome == ApplyOutcome::Created),
         "{first:?}"
     );
     let before = server.get("jobs", "fog-worker").unwrap();
     let second = submit(&cluster, &plain()).await.unwrap();
     assert!(
-        second.iter().all(|outcome| *outcome == Outcome::There),
+        second.iter().all(|outcome| *outcome == ApplyOutcome::There),
         "{second:?}"
     );
     assert_eq!(server.get("jobs", "fog-worker").unwrap(), before);
@@ -83,7 +83,7 @@ async fn submitting_twice_changes_nothing() {
     assert_eq!(
         third
             .iter()
-            .filter(|outcome| **outcome == Outcome::Created)
+            .filter(|outcome| **outcome == ApplyOutcome::Created)
             .count(),
         1,
         "only what is missing"
@@ -119,7 +119,9 @@ async fn what_is_being_deleted_does_not_count_as_there() {
     })
     .await
     .unwrap();
-    let created = submitted.iter().filter(|outcome| **outcome == Outcome::Created);
+    let created = submitted
+        .iter()
+        .filter(|outcome| **outcome == ApplyOutcome::Created);
     assert_eq!(created.count(), 1);
     assert!(
         server.get("jobs", "fog-worker").unwrap()["metadata"]
@@ -289,12 +291,12 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
     .await;
     assert_eq!(
         end.unwrap(),
-        Followed::Over(End::Finished { digest: "ab".into() })
+        Followed::Over(LoggedEnd::Finished { digest: "ab".into() })
     );
     let steps: Vec<u64> = told
         .iter()
         .filter_map(|happening| match happening {
-            Happening::Line(Line::Progress(progress)) => Some(progress.step),
+            Happening::Line(ClusterLogLine::Progress(progress)) => Some(progress.step),
             _ => None,
         })
         .collect();
@@ -344,7 +346,7 @@ async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
         );
     })
     .await;
-    let failed = End::Failed {
+    let failed = LoggedEnd::Failed {
         why: "no data".into(),
         exit_code: 78,
     };
@@ -360,7 +362,7 @@ async fn a_coordinator_that_refuses_its_configuration_ends_the_following() {
         server.put("pods", pod("fog-coordinator-0", "coordinator", None, crashed));
     })
     .await;
-    let Followed::Over(End::Failed { why, exit_code: 78 }) = end.unwrap() else {
+    let Followed::Over(LoggedEnd::Failed { why, exit_code: 78 }) = end.unwrap() else {
         panic!("not failed with 78")
     };
     assert!(why.contains("`/data/city` does not exist"), "{why}");
@@ -375,7 +377,10 @@ async fn a_server_that_is_unwell_for_a_moment_does_not_end_the_following() {
         server.log("fog-coordinator-0", over);
     })
     .await;
-    assert!(matches!(end, Ok(Followed::Over(End::Finished { .. }))), "{end:?}");
+    assert!(
+        matches!(end, Ok(Followed::Over(LoggedEnd::Finished { .. }))),
+        "{end:?}"
+    );
 }
 
 #[tokio::test]
@@ -387,7 +392,7 @@ async fn a_run_is_stopped_resumed_and_deleted() {
     assert!(server.names("jobs").is_empty());
     let set = |server: &Server| server.get("statefulsets", "fog-coordinator").unwrap();
     assert_eq!(set(&server)["spec"]["replicas"], 0);
-    assert_eq!(cluster.run(&run()).await.unwrap().state, RunState::Stopped);
+    assert_eq!(cluster.run(&run()).await.unwrap().state, ClusterRunState::Stopped);
 
     within(cluster.resume(&run(), "7")).await.unwrap();
     assert_eq!(
@@ -495,7 +500,7 @@ async fn a_train_job_waits_until_its_webhook_knows_the_runtime() {
 async fn runs_are_listed_with_their_state_and_progress() {
     let (server, cluster) = Server::start().await;
     submit(&cluster, &plain()).await.unwrap();
-    assert_eq!(cluster.runs().await.unwrap()[0].state, RunState::Starting);
+    assert_eq!(cluster.runs().await.unwrap()[0].state, ClusterRunState::Starting);
     server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
     server.log(
         "fog-coordinator-0",
@@ -504,13 +509,13 @@ async fn runs_are_listed_with_their_state_and_progress() {
     let waiting = cluster.run(&run()).await.unwrap();
     assert_eq!(
         (waiting.state, waiting.why.as_str()),
-        (RunState::Waiting, "gathering workers: 0 of 2")
+        (ClusterRunState::Waiting, "gathering workers: 0 of 2")
     );
     server.put("pods", pod("fog-worker-1-x", "worker", Some(1), running()));
     let progress = json!({"level": "INFO", "message": "progress", "stage": "adapt", "step": 3, "steps": 4});
     server.log("fog-coordinator-0", &progress.to_string());
     let training = cluster.run(&run()).await.unwrap();
-    assert_eq!(training.state, RunState::Training);
+    assert_eq!(training.state, ClusterRunState::Training);
     assert_eq!((training.workers_running, training.workers_wanted), (1, 2));
     assert_eq!(training.progress.unwrap().step, 3);
     server.put(

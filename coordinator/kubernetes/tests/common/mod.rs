@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ulda_kubernetes::{Credentials, Files, Gpu, Monitoring, OutputKind, Resources, RunStorage, Submission};
+use ulda_kubernetes::{
+    Credentials, Files, GpuRequest, Monitoring, OutputKind, PodResources, RunStorage, Submission,
+};
 
 pub const CONFIG: &str = "[run]\nname = \"fog\"\n";
 
@@ -17,11 +19,11 @@ pub fn plain() -> Submission {
         output: OutputKind::IndexedJob,
         queue: None,
         gpu: None,
-        worker: Resources {
+        worker: PodResources {
             cpu: "4".parse().unwrap(),
             memory: "16Gi".parse().unwrap(),
         },
-        coordinator: Resources {
+        coordinator: PodResources {
             cpu: "500m".parse().unwrap(),
             memory: "1Gi".parse().unwrap(),
         },
@@ -57,7 +59,7 @@ pub fn rich(output: OutputKind) -> Submission {
         workers: 8,
         output,
         queue: Some("team-a".parse().unwrap()),
-        gpu: Some(Gpu {
+        gpu: Some(GpuRequest {
             resource: "nvidia.com/gpu".into(),
             node: Some(("nvidia.com/gpu.product".into(), "NVIDIA-H100-80GB-HBM3".into())),
         }),

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use ulda_machine::{
-    Deadlines, Digest, Directive, Effect, Event, Formation, Launching, Machine, Outcome, Record,
-    RestartBudget, Resume, Rules, StateClaim, Tick, Ticket,
+    Digest, Directive, Effect, Formation, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules,
+    Record, RestartBudget, Resume, RunOutcome, StateClaim, Tick, Ticket,
 };
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
 
-pub fn rules(wanted: u32, shards: u32) -> Rules {
+pub fn rules(wanted: u32, shards: u32) -> MachineRules {
     let seconds = Duration::from_secs;
-    Rules {
+    MachineRules {
         shards,
         course: Course::new([
             StageLength {
@@ -27,7 +27,7 @@ pub fn rules(wanted: u32, shards: u32) -> Rules {
         wanted_workers: wanted,
         max_workers: 8,
         launching: Launching::Here,
-        deadlines: Deadlines {
+        deadlines: MachineDeadlines {
             gather: seconds(120),
             queue: seconds(120),
             form: seconds(60),
@@ -65,11 +65,11 @@ pub struct Drive {
 }
 
 impl Drive {
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: MachineRules) -> Self {
         Self::resumed(rules, 1, None)
     }
 
-    pub fn resumed(rules: Rules, term: u64, resume: Option<Resume>) -> Self {
+    pub fn resumed(rules: MachineRules, term: u64, resume: Option<Resume>) -> Self {
         let machine = Machine::new(rules, term, Tick(0), resume);
         Self {
             machine,
@@ -91,7 +91,7 @@ impl Drive {
         orders
     }
 
-    pub fn tell(&mut self, event: Event) -> Vec<Effect> {
+    pub fn tell(&mut self, event: MachineEvent) -> Vec<Effect> {
         self.machine.handle(Tick(self.now), event);
         self.drain()
     }
@@ -105,7 +105,7 @@ impl Drive {
             let next = (self.now + 5_000).min(end);
             if due <= next {
                 self.now = due.max(self.now);
-                orders.extend(self.tell(Event::Woke));
+                orders.extend(self.tell(MachineEvent::Woke));
                 if self.machine.phase().is_over() {
                     return orders;
                 }
@@ -114,7 +114,7 @@ impl Drive {
                 for view in self.machine.snapshot(Tick(self.now)).workers {
                     if view.attached && !silent.contains(&view.worker) {
                         let (worker, generation) = (view.worker, Generation::NONE);
-                        orders.extend(self.tell(Event::HeartbeatHeard { worker, generation }));
+                        orders.extend(self.tell(MachineEvent::HeartbeatHeard { worker, generation }));
                     }
                 }
             }
@@ -126,7 +126,7 @@ impl Drive {
         self.tickets += 1;
         let (ticket, slot) = (Ticket(self.tickets), Slot(slot));
         let data_address = format!("host:{}", self.tickets);
-        self.tell(Event::JoinAsked {
+        self.tell(MachineEvent::JoinAsked {
             ticket,
             slot,
             data_address,
@@ -146,8 +146,8 @@ impl Drive {
     pub fn come(&mut self, slot: u32, state: Option<StateClaim>) -> (WorkerId, Vec<Effect>) {
         let worker = self.join(slot);
         let generation = Generation::NONE;
-        let mut orders = self.tell(Event::WorkerAttached { worker, generation });
-        orders.extend(self.tell(Event::WorkerReady {
+        let mut orders = self.tell(MachineEvent::WorkerAttached { worker, generation });
+        orders.extend(self.tell(MachineEvent::WorkerReady {
             worker,
             generation,
             state,
@@ -157,7 +157,7 @@ impl Drive {
 
     pub fn formed(&mut self, worker: WorkerId, state: Option<StateClaim>) -> Vec<Effect> {
         let generation = self.machine.generation();
-        self.tell(Event::WorkerFormed {
+        self.tell(MachineEvent::WorkerFormed {
             worker,
             generation,
             state,
@@ -166,7 +166,7 @@ impl Drive {
 
     pub fn progress(&mut self, worker: WorkerId, state: StateClaim) -> Vec<Effect> {
         let generation = self.machine.generation();
-        self.tell(Event::ProgressMade {
+        self.tell(MachineEvent::ProgressMade {
             worker,
             generation,
             state,
@@ -176,7 +176,7 @@ impl Drive {
     pub fn broke(&mut self, worker: WorkerId, waiting_for: &[u32], state: Option<StateClaim>) -> Vec<Effect> {
         let generation = self.machine.generation();
         let waiting_for = waiting_for.iter().map(|shard| Shard(*shard)).collect();
-        self.tell(Event::GenerationBroke {
+        self.tell(MachineEvent::GenerationBroke {
             worker,
             generation,
             cause: "peer is gone".into(),
@@ -187,7 +187,7 @@ impl Drive {
 
     pub fn finished(&mut self, worker: WorkerId, digest: &str) -> Vec<Effect> {
         let generation = self.machine.generation();
-        self.tell(Event::WorkerFinished {
+        self.tell(MachineEvent::WorkerFinished {
             worker,
             generation,
             digest: Digest(digest.into()),
@@ -195,18 +195,18 @@ impl Drive {
     }
 
     pub fn leave(&mut self, worker: WorkerId) -> Vec<Effect> {
-        self.tell(Event::WorkerLeft { worker })
+        self.tell(MachineEvent::WorkerLeft { worker })
     }
 
     pub fn detach(&mut self, worker: WorkerId) -> Vec<Effect> {
-        self.tell(Event::WorkerDetached {
+        self.tell(MachineEvent::WorkerDetached {
             worker,
             why: "connection reset".into(),
         })
     }
 
     /// `workers` workers in slots 0.. train from the beginning.
-    pub fn training(rules: Rules, workers: u32) -> (Self, Vec<WorkerId>) {
+    pub fn training(rules: MachineRules, workers: u32) -> (Self, Vec<WorkerId>) {
         let mut drive = Self::new(rules);
         drive.drain();
         let ids: Vec<WorkerId> = (0..workers).map(|slot| drive.come(slot, None).0).collect();
@@ -244,7 +244,7 @@ pub fn fenced(orders: &[Effect]) -> Vec<WorkerId> {
     orders.iter().filter_map(fence).collect()
 }
 
-pub fn outcome(orders: &[Effect]) -> Option<&Outcome> {
+pub fn outcome(orders: &[Effect]) -> Option<&RunOutcome> {
     orders.iter().find_map(|order| match order {
         Effect::End(outcome) => Some(outcome),
         _ => None,

@@ -2,7 +2,8 @@
 
 use crate::drive::{Drive, adapt, fenced, outcome, rules};
 use ulda_machine::{
-    Directive, Effect, Event, ExitKind, FailReason, Outcome, PhaseName, Record, Stopping, Verdict, fold,
+    Directive, Effect, ExitKind, FailReason, MachineEvent, PhaseName, Record, RunOutcome, Stopping, Verdict,
+    fold,
 };
 use ulda_run::ids::{Generation, Slot};
 
@@ -10,12 +11,12 @@ use ulda_run::ids::{Generation, Slot};
 fn bad_input_ends_the_run_at_once_with_its_sentence() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     let cause = "image `a.png` is damaged".to_owned();
-    let orders = drive.tell(Event::WorkerFailed {
+    let orders = drive.tell(MachineEvent::WorkerFailed {
         worker: ids[1],
         cause,
         exit_code: 78,
     });
-    let Some(Outcome::Failed {
+    let Some(RunOutcome::Failed {
         cause, exit_code: 78, ..
     }) = outcome(&orders)
     else {
@@ -43,13 +44,13 @@ fn a_process_that_ends_for_bad_input_before_it_joined_ends_the_run_too() {
     let mut drive = Drive::new(rules(2, 2));
     drive.drain();
     let (exit, last_words) = (ExitKind::Code(78), Some("no such file".to_owned()));
-    let orders = drive.tell(Event::ProcessEnded {
+    let orders = drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
         exit,
         last_words,
     });
-    let Some(Outcome::Failed {
+    let Some(RunOutcome::Failed {
         cause, exit_code: 78, ..
     }) = outcome(&orders)
     else {
@@ -64,7 +65,7 @@ fn the_run_is_finished_when_all_members_finished_with_one_digest() {
     assert_eq!(outcome(&drive.finished(ids[0], "f")), None);
     let orders = drive.finished(ids[1], "f");
     assert!(
-        matches!(outcome(&orders), Some(Outcome::Finished { digest }) if digest.0 == "f"),
+        matches!(outcome(&orders), Some(RunOutcome::Finished { digest }) if digest.0 == "f"),
         "{orders:?}"
     );
     assert!(matches!(drive.records.last(), Some(Record::Finished { .. })));
@@ -78,7 +79,7 @@ fn differing_final_digests_fail_the_run() {
     assert!(
         matches!(
             outcome(&orders),
-            Some(Outcome::Failed {
+            Some(RunOutcome::Failed {
                 reason: FailReason::Diverged(_),
                 ..
             })
@@ -93,7 +94,7 @@ fn a_member_that_dies_after_another_finished_does_not_hold_up_the_end() {
     drive.finished(ids[0], "f");
     let orders = drive.leave(ids[1]);
     assert!(
-        matches!(outcome(&orders), Some(Outcome::Finished { .. })),
+        matches!(outcome(&orders), Some(RunOutcome::Finished { .. })),
         "{orders:?}"
     );
 
@@ -102,7 +103,7 @@ fn a_member_that_dies_after_another_finished_does_not_hold_up_the_end() {
     assert!(drive.leave(ids[0]).is_empty(), "who finished may go");
     let orders = drive.finished(ids[1], "f");
     assert!(
-        matches!(outcome(&orders), Some(Outcome::Finished { .. })),
+        matches!(outcome(&orders), Some(RunOutcome::Finished { .. })),
         "{orders:?}"
     );
 }
@@ -110,13 +111,13 @@ fn a_member_that_dies_after_another_finished_does_not_hold_up_the_end() {
 #[test]
 fn a_stop_drains_then_kills() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
-    let orders = drive.tell(Event::StopAsked {
+    let orders = drive.tell(MachineEvent::StopAsked {
         stopping: Stopping::Drain,
         why: "SIGTERM".into(),
     });
     assert_eq!(orders.len(), 2);
     drive.leave(ids[0]);
-    drive.tell(Event::ProcessEnded {
+    drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
         exit: ExitKind::Code(0),
@@ -126,7 +127,7 @@ fn a_stop_drains_then_kills() {
     let orders = drive.pass(31, &[]);
     assert_eq!(
         orders,
-        [Effect::Kill { slot: Slot(1) }, Effect::End(Outcome::Stopped)]
+        [Effect::Kill { slot: Slot(1) }, Effect::End(RunOutcome::Stopped)]
     );
     assert_eq!(drive.records.last(), Some(&Record::Stopped));
 }
@@ -134,37 +135,37 @@ fn a_stop_drains_then_kills() {
 #[test]
 fn a_stop_ends_as_soon_as_all_have_left() {
     let (mut drive, ids) = Drive::training(rules(1, 1), 1);
-    drive.tell(Event::StopAsked {
+    drive.tell(MachineEvent::StopAsked {
         stopping: Stopping::Drain,
         why: "SIGTERM".into(),
     });
     drive.leave(ids[0]);
-    let ended = Event::ProcessEnded {
+    let ended = MachineEvent::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
         exit: ExitKind::Code(0),
         last_words: None,
     };
-    assert_eq!(outcome(&drive.tell(ended)), Some(&Outcome::Stopped));
+    assert_eq!(outcome(&drive.tell(ended)), Some(&RunOutcome::Stopped));
 }
 
 #[test]
 fn a_stop_does_not_wait_for_the_process_of_a_worker_that_came_by_itself() {
     let (mut drive, ids) = Drive::training(rules(1, 2), 1);
     let guest = drive.join(7);
-    drive.tell(Event::StopAsked {
+    drive.tell(MachineEvent::StopAsked {
         stopping: Stopping::Drain,
         why: "SIGTERM".into(),
     });
     drive.leave(guest);
     drive.leave(ids[0]);
-    let ended = Event::ProcessEnded {
+    let ended = MachineEvent::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
         exit: ExitKind::Code(0),
         last_words: None,
     };
-    assert_eq!(outcome(&drive.tell(ended)), Some(&Outcome::Stopped));
+    assert_eq!(outcome(&drive.tell(ended)), Some(&RunOutcome::Stopped));
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn a_coordinator_that_comes_back_lets_the_generation_train_on() {
     assert!(matches!(back.machine.verdict(), Verdict::Reattaching { .. }));
     for worker in &ids {
         let generation = Generation(1);
-        let orders = back.tell(Event::WorkerAttached {
+        let orders = back.tell(MachineEvent::WorkerAttached {
             worker: *worker,
             generation,
         });
@@ -224,7 +225,7 @@ fn a_coordinator_that_comes_back_while_forming_asks_everyone_and_takes_a_new_num
     assert_eq!(drive.machine.phase(), PhaseName::Forming);
     let mut back = Drive::resumed(rules(1, 1), 2, fold(&drive.records));
     assert!(back.drain().is_empty());
-    let orders = back.tell(Event::WorkerAttached {
+    let orders = back.tell(MachineEvent::WorkerAttached {
         worker,
         generation: Generation(1),
     });
@@ -240,7 +241,7 @@ fn a_finished_run_stays_finished() {
     let mut back = Drive::resumed(rules(1, 1), 2, fold(&drive.records));
     assert!(matches!(
         &back.drain()[..],
-        [Effect::End(Outcome::Finished { .. })]
+        [Effect::End(RunOutcome::Finished { .. })]
     ));
 }
 
@@ -248,6 +249,6 @@ fn a_finished_run_stays_finished() {
 fn a_coordinator_that_was_paused_does_not_blame_the_workers() {
     let (mut drive, _) = Drive::training(rules(2, 2), 2);
     drive.now += 300_000;
-    drive.tell(Event::Woke);
+    drive.tell(MachineEvent::Woke);
     assert_eq!(drive.machine.phase(), PhaseName::Training);
 }

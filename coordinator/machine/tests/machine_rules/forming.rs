@@ -1,7 +1,7 @@
 //! Who is in, who serves what, where it starts.
 
 use crate::drive::{Drive, adapt, fenced, formation, outcome, rules};
-use ulda_machine::{Effect, Event, ExitKind, FailReason, Outcome, Record, Verdict, WaitReason};
+use ulda_machine::{Effect, ExitKind, FailReason, MachineEvent, Record, RunOutcome, Verdict, WaitReason};
 use ulda_run::ids::{Generation, Slot};
 
 #[test]
@@ -56,14 +56,14 @@ fn at_the_gather_deadline_too_few_workers_fail_the_run_and_the_missing_slots_are
         drive.machine.verdict(),
         Verdict::Waiting(WaitReason::TooFew { have: 1, need: 2 })
     );
-    drive.tell(Event::ProcessEnded {
+    drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(1),
         attempt: 0,
         exit: ExitKind::Signal(9),
         last_words: None,
     });
     let orders = drive.pass(400, &[]);
-    let Some(Outcome::Failed {
+    let Some(RunOutcome::Failed {
         reason,
         cause,
         exit_code: 1,
@@ -97,7 +97,7 @@ fn two_digests_of_one_position_fail_the_run_and_both_workers_are_named() {
     drive.drain();
     let (one, _) = drive.come(0, Some(adapt(5, "b")));
     let (other, orders) = drive.come(1, Some(adapt(5, "c")));
-    let Some(Outcome::Failed {
+    let Some(RunOutcome::Failed {
         reason: FailReason::Diverged(divergence),
         ..
     }) = outcome(&orders)

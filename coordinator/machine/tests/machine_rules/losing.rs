@@ -2,8 +2,8 @@
 
 use crate::drive::{Drive, adapt, fenced, formation, outcome, rules};
 use ulda_machine::{
-    BreakReason, Directive, Effect, Event, ExitKind, FailReason, LostReason, Outcome, PhaseName, Record,
-    RefuseReason, Verdict, WaitReason,
+    BreakReason, Directive, Effect, ExitKind, FailReason, LostReason, MachineEvent, PhaseName, Record,
+    RefuseReason, RunOutcome, Verdict, WaitReason,
 };
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
@@ -31,7 +31,7 @@ fn a_lost_member_ends_the_generation_and_the_next_waits_for_reports_and_the_rela
         })
     );
     let exit = ExitKind::Signal(11);
-    let orders = drive.tell(Event::ProcessEnded {
+    let orders = drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(1),
         attempt: 0,
         exit,
@@ -78,7 +78,7 @@ fn a_slot_whose_restarts_are_spent_is_left_out_or_ends_the_run_with_its_first_ca
         let mut orders = Vec::new();
         for attempt in 0..3 {
             let last_words = Some(format!("cause {attempt}"));
-            let event = Event::ProcessEnded {
+            let event = MachineEvent::ProcessEnded {
                 slot: Slot(1),
                 attempt,
                 exit: ExitKind::Code(1),
@@ -88,7 +88,7 @@ fn a_slot_whose_restarts_are_spent_is_left_out_or_ends_the_run_with_its_first_ca
             orders.extend(drive.pass(1, &[]));
         }
         match outcome(&orders) {
-            Some(Outcome::Failed {
+            Some(RunOutcome::Failed {
                 reason: FailReason::BudgetSpent { slot, .. },
                 cause,
                 exit_code: 1,
@@ -160,7 +160,7 @@ fn a_step_that_takes_longer_than_the_deadline_is_not_stuck_while_its_parts_advan
     let generation = Generation(1);
     for _ in 0..4 {
         drive.pass(400, &[]);
-        let orders = drive.tell(Event::WorkAdvanced {
+        let orders = drive.tell(MachineEvent::WorkAdvanced {
             worker: ids[0],
             generation,
         });
@@ -195,7 +195,7 @@ fn a_lost_worker_is_turned_away_and_may_join_again() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.leave(ids[1]);
     let worker = ids[1];
-    let orders = drive.tell(Event::HeartbeatHeard {
+    let orders = drive.tell(MachineEvent::HeartbeatHeard {
         worker,
         generation: Generation(1),
     });
@@ -234,7 +234,7 @@ fn an_end_of_a_process_before_the_last_one_means_nothing() {
     drive.leave(ids[0]);
     drive.pass(3, &[]);
     let (worker, _) = drive.come(0, None);
-    let orders = drive.tell(Event::ProcessEnded {
+    let orders = drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(0),
         attempt: 0,
         exit: ExitKind::Signal(9),
@@ -266,7 +266,7 @@ fn a_generation_trains_on_while_a_member_has_no_stream_and_is_told_to_when_it_is
     drive.progress(ids[0], adapt(3, "c"));
     assert_eq!(drive.pass(4, &[]), [], "nobody is lost yet");
     let worker = ids[1];
-    let orders = drive.tell(Event::WorkerAttached { worker, generation });
+    let orders = drive.tell(MachineEvent::WorkerAttached { worker, generation });
     let go = Effect::Direct {
         worker,
         generation,
@@ -297,7 +297,7 @@ fn a_member_that_does_not_attach_again_in_time_is_lost_for_that() {
 fn a_stream_that_broke_with_its_process_needs_no_deadline() {
     let (mut drive, ids) = Drive::training(rules(2, 2), 2);
     drive.detach(ids[1]);
-    let orders = drive.tell(Event::ProcessEnded {
+    let orders = drive.tell(MachineEvent::ProcessEnded {
         slot: Slot(1),
         attempt: 0,
         exit: ExitKind::Signal(9),
@@ -313,7 +313,7 @@ fn orders_that_a_broken_stream_swallowed_are_given_again() {
     drive.detach(ids[1]);
     drive.broke(ids[0], &[1], Some(adapt(2, "b")));
     let worker = ids[1];
-    let orders = drive.tell(Event::WorkerAttached { worker, generation });
+    let orders = drive.tell(MachineEvent::WorkerAttached { worker, generation });
     assert_eq!(fenced(&orders), [worker], "the fence went with the stream");
     let orders = drive.broke(worker, &[], Some(adapt(2, "b")));
     assert!(formation(&orders).is_some(), "nothing else was missing");

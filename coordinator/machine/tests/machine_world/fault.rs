@@ -1,7 +1,7 @@
 //! What goes wrong.
 
 use serde::{Deserialize, Serialize};
-use ulda_machine::{Event, ExitKind};
+use ulda_machine::{ExitKind, MachineEvent};
 use ulda_run::ids::Slot;
 
 use super::world::{Happening, World};
@@ -73,7 +73,7 @@ impl World {
             }
             Fault::Fail { pick } => {
                 if let Some(pid) = victim(pick) {
-                    self.say(pid, |worker, _| Event::WorkerFailed {
+                    self.say(pid, |worker, _| MachineEvent::WorkerFailed {
                         worker,
                         cause: "out of memory".into(),
                         exit_code: 1,
@@ -83,7 +83,7 @@ impl World {
             }
             Fault::Leave { pick } => {
                 if let Some(pid) = victim(pick) {
-                    self.say(pid, |worker, _| Event::WorkerLeft { worker });
+                    self.say(pid, |worker, _| MachineEvent::WorkerLeft { worker });
                     self.soon(10, 60, Happening::Die(pid, ExitKind::Code(0)));
                 }
             }
@@ -134,7 +134,7 @@ impl World {
             Fault::CoordinatorPause { millis } => self.coordinator_paused_until = self.now + millis,
             Fault::Takeover { millis } => self.takeover(millis),
             Fault::Newcomer => {
-                let slot = Slot(self.life.wanted + u32::try_from(self.luck.between(0, 3)).unwrap_or(0));
+                let slot = Slot(self.life.wanted + u32::try_from(self.rng.between(0, 3)).unwrap_or(0));
                 let pid = self.processes.spawn(slot, None);
                 self.begin(pid);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ulda_machine::{Event, Formation};
+use ulda_machine::{Formation, MachineEvent};
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ pub struct Process {
     /// Steps its state has applied; `None` without a state.
     pub at: Option<u64>,
     /// Repeated on a new stream.
-    pub last_fact: Option<Event>,
+    pub last_fact: Option<MachineEvent>,
     /// Messages of one stream keep their order.
     pub last_up: u64,
     pub last_down: u64,

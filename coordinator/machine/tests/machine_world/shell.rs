@@ -1,6 +1,6 @@
 //! The coordinator's shell, as far as the machine can see it: a journal, streams, a launcher, crashes.
 
-use ulda_machine::{Asker, Directive, Effect, Event, ExitKind, Machine, Tick, fold};
+use ulda_machine::{Asker, Directive, Effect, ExitKind, Machine, MachineEvent, Tick, fold};
 use ulda_run::ids::{Generation, WorkerId};
 
 use super::invariants::Seen;
@@ -55,11 +55,11 @@ impl World {
         self.journal.append(&mut self.unsynced);
     }
 
-    pub(super) fn feed(&mut self, event: Event) {
+    pub(super) fn feed(&mut self, event: MachineEvent) {
         self.feed_for(event, None);
     }
 
-    pub(super) fn feed_for(&mut self, event: Event, joiner: Option<Pid>) {
+    pub(super) fn feed_for(&mut self, event: MachineEvent, joiner: Option<Pid>) {
         let now = Tick(self.now);
         let Some(machine) = &mut self.machine else { return };
         let before = self.watch.is_stale(machine, &event).then(|| machine.clone());
@@ -76,7 +76,7 @@ impl World {
     }
 
     /// A coordinator that has a successor goes on until it wants to write: its journal is the other one's now.
-    pub(super) fn feed_stale(&mut self, event: Event) {
+    pub(super) fn feed_stale(&mut self, event: MachineEvent) {
         let Some((term, mut machine)) = self.stale.take() else {
             return;
         };
@@ -180,7 +180,7 @@ impl World {
         let Some(stream) = process.stream.filter(|_| process.stream_term == term) else {
             return;
         };
-        let time = self.now + self.luck.between(1, 8);
+        let time = self.now + self.rng.between(1, 8);
         let process = self.process(pid);
         process.last_down = process.last_down.max(time);
         let time = process.last_down;

@@ -1,4 +1,4 @@
-//! What an undisturbed run computes, and the only source of luck.
+//! What an undisturbed run computes, and the only source of rng.
 
 use ulda_machine::{Digest, StateClaim};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
@@ -6,9 +6,9 @@ use ulda_run::stage::{Course, Cursor, Stage, StageLength};
 /// Steps of the first of the two stages.
 const PRETRAIN: u64 = 7;
 
-pub struct Luck(u64);
+pub struct TruthRng(u64);
 
-impl Luck {
+impl TruthRng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

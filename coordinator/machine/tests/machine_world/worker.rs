@@ -1,6 +1,6 @@
 //! What the simulated workers do.
 
-use ulda_machine::{Directive, Event, ExitKind, StateClaim, Ticket};
+use ulda_machine::{Directive, ExitKind, MachineEvent, StateClaim, Ticket};
 use ulda_run::ids::{Generation, Shard, WorkerId};
 
 use super::invariants::Seen;
@@ -34,7 +34,7 @@ impl World {
         let process = self.process(pid);
         (process.stream, process.stream_term) = (Some(stream), term);
         let generation = process.generation;
-        self.feed(Event::WorkerAttached { worker, generation });
+        self.feed(MachineEvent::WorkerAttached { worker, generation });
         self.soon(200, 300, Happening::Beat(pid, stream));
         self.say_ready(pid);
         let last_fact = self.processes.all[&pid].last_fact.clone();
@@ -52,7 +52,7 @@ impl World {
         }
         self.tickets += 1;
         let slot = self.processes.all[&pid].slot;
-        let joined = Event::JoinAsked {
+        let joined = MachineEvent::JoinAsked {
             ticket: Ticket(self.tickets),
             slot,
             data_address: format!("host:{}", pid.0),
@@ -72,7 +72,7 @@ impl World {
     pub(super) fn say_ready(&mut self, pid: Pid) {
         let state = self.claim(pid);
         if self.processes.all[&pid].loaded {
-            self.say(pid, |worker, generation| Event::WorkerReady {
+            self.say(pid, |worker, generation| MachineEvent::WorkerReady {
                 worker,
                 generation,
                 state,
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    pub(super) fn say(&mut self, pid: Pid, fact: impl FnOnce(WorkerId, Generation) -> Event) {
+    pub(super) fn say(&mut self, pid: Pid, fact: impl FnOnce(WorkerId, Generation) -> MachineEvent) {
         let process = &self.processes.all[&pid];
         let (Some(worker), generation) = (process.worker, process.generation) else {
             return;
@@ -88,23 +88,28 @@ impl World {
         let event = fact(worker, generation);
         if matches!(
             event,
-            Event::WorkerFormed { .. } | Event::GenerationBroke { .. } | Event::WorkerFinished { .. }
+            MachineEvent::WorkerFormed { .. }
+                | MachineEvent::GenerationBroke { .. }
+                | MachineEvent::WorkerFinished { .. }
         ) {
             self.process(pid).last_fact = Some(event.clone());
         }
         self.send(pid, event);
     }
 
-    pub(super) fn send(&mut self, pid: Pid, event: Event) {
+    pub(super) fn send(&mut self, pid: Pid, event: MachineEvent) {
         let Some(stream) = self.processes.all[&pid].stream else {
             return;
         };
-        if self.luck.percent(self.life.echo_percent)
-            && !matches!(event, Event::WorkerFailed { .. } | Event::WorkerLeft { .. })
+        if self.rng.percent(self.life.echo_percent)
+            && !matches!(
+                event,
+                MachineEvent::WorkerFailed { .. } | MachineEvent::WorkerLeft { .. }
+            )
         {
             self.soon(20, 4_000, Happening::Echo(event.clone()));
         }
-        let time = self.now + self.luck.between(1, 8);
+        let time = self.now + self.rng.between(1, 8);
         let process = self.process(pid);
         process.last_up = process.last_up.max(time);
         let time = process.last_up;
@@ -116,7 +121,7 @@ impl World {
         match directive {
             Directive::Form(_) if generation <= own => {
                 let again = self.processes.all[&pid].last_fact.clone();
-                if let Some(fact @ Event::WorkerFormed { .. }) = again.filter(|_| generation == own) {
+                if let Some(fact @ MachineEvent::WorkerFormed { .. }) = again.filter(|_| generation == own) {
                     self.send(pid, fact);
                 }
             }
@@ -140,7 +145,7 @@ impl World {
                     self.process(pid).generation = generation;
                     let state = self.claim(pid);
                     let cause = "fenced".to_owned();
-                    self.say(pid, |worker, generation| Event::GenerationBroke {
+                    self.say(pid, |worker, generation| MachineEvent::GenerationBroke {
                         worker,
                         generation,
                         cause,
@@ -181,7 +186,7 @@ impl World {
         process.at = Some(at);
         process.mode = Mode::Formed;
         let state = self.claim(pid);
-        self.say(pid, |worker, generation| Event::WorkerFormed {
+        self.say(pid, |worker, generation| MachineEvent::WorkerFormed {
             worker,
             generation,
             state,
@@ -194,7 +199,7 @@ impl World {
         if at == self.truth.total {
             self.process(pid).mode = Mode::Done;
             let digest = self.truth.digest(at);
-            return self.say(pid, |worker, generation| Event::WorkerFinished {
+            return self.say(pid, |worker, generation| MachineEvent::WorkerFinished {
                 worker,
                 generation,
                 digest,
@@ -268,7 +273,7 @@ impl World {
             if !self.life.digests {
                 state.digest = ulda_machine::Digest::default();
             }
-            self.say(pid, |worker, generation| Event::ProgressMade {
+            self.say(pid, |worker, generation| MachineEvent::ProgressMade {
                 worker,
                 generation,
                 state,
@@ -302,7 +307,7 @@ impl World {
         self.leave(pid);
         let state = self.claim(pid);
         let cause = cause.to_owned();
-        self.say(pid, |worker, generation| Event::GenerationBroke {
+        self.say(pid, |worker, generation| MachineEvent::GenerationBroke {
             worker,
             generation,
             cause,

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ulda_machine::{
-    Deadlines, Directive, Event, ExitKind, Launching, Machine, Outcome, Record, RestartBudget, Rules,
+    Directive, ExitKind, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules, Record,
+    RestartBudget, RunOutcome,
 };
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
 use super::fault::Fault;
 use super::invariants::Watch;
 use super::process::{Mode, Pid, Process, Processes};
-use super::truth::{Luck, Truth};
+use super::truth::{Truth, TruthRng};
 
 /// One run in the world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +39,8 @@ pub(super) enum Happening {
     Welcomed(Pid, u64, WorkerId),
     Loaded(Pid),
     Beat(Pid, u64),
-    Up(Pid, u64, Event),
-    Echo(Event),
+    Up(Pid, u64, MachineEvent),
+    Echo(MachineEvent),
     Down(Pid, u64, u64, Generation, Directive),
     StreamEnded(Pid, u64),
     Refused(Pid),
@@ -71,7 +72,7 @@ const END_OF_TIME: u64 = 600_000;
 
 pub struct World {
     pub(super) life: Life,
-    pub(super) luck: Luck,
+    pub(super) rng: TruthRng,
     pub(super) truth: Truth,
     pub(super) now: u64,
     pub(super) agenda: BTreeMap<(u64, u64), Happening>,
@@ -90,7 +91,7 @@ pub struct World {
     /// What is on disk.
     pub(super) journal: Vec<Record>,
     pub(super) unsynced: Vec<Record>,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<RunOutcome>,
     pub(super) tickets: u64,
     pub(super) streams: u64,
     pub(super) watch: Watch,
@@ -101,7 +102,7 @@ impl World {
     /// last fault to the end of the run.
     pub fn live(life: Life) -> u64 {
         let mut world = Self {
-            luck: Luck::new(life.seed),
+            rng: TruthRng::new(life.seed),
             truth: Truth::new(life.steps),
             now: 0,
             agenda: BTreeMap::new(),
@@ -145,9 +146,9 @@ impl World {
         after
     }
 
-    pub(super) fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> MachineRules {
         let millis = Duration::from_millis;
-        Rules {
+        MachineRules {
             shards: self.life.shards,
             course: self.truth.course(),
             min_workers: 1,
@@ -158,7 +159,7 @@ impl World {
             } else {
                 Launching::Elsewhere
             },
-            deadlines: Deadlines {
+            deadlines: MachineDeadlines {
                 gather: millis(12_000),
                 queue: millis(12_000),
                 form: millis(1_500),
@@ -184,7 +185,7 @@ impl World {
     }
 
     pub(super) fn soon(&mut self, low: u64, high: u64, happening: Happening) {
-        let time = self.now + self.luck.between(low, high);
+        let time = self.now + self.rng.between(low, high);
         self.at(time, happening);
     }
 
@@ -198,7 +199,7 @@ impl World {
             && next.is_none_or(|(time, _)| wake.0 < time)
         {
             self.now = wake.0.max(self.now);
-            return self.feed_stale(Event::Woke);
+            return self.feed_stale(MachineEvent::Woke);
         }
         let due = self.machine.as_ref().and_then(Machine::poll_timeout);
         let wake = due.map(|(tick, _)| tick.0.max(self.now).max(self.coordinator_paused_until));
@@ -211,7 +212,7 @@ impl World {
                 "the run hangs: {:?}",
                 self.machine.as_ref().map(Machine::verdict)
             );
-            return self.feed(Event::Woke);
+            return self.feed(MachineEvent::Woke);
         }
         let Some((key, happening)) = self.agenda.pop_first() else {
             panic!(
@@ -279,7 +280,7 @@ impl World {
             }
             Happening::Beat(pid, stream) => {
                 if self.processes.all[&pid].alive && self.processes.all[&pid].stream == Some(stream) {
-                    self.say(pid, |worker, generation| Event::HeartbeatHeard {
+                    self.say(pid, |worker, generation| MachineEvent::HeartbeatHeard {
                         worker,
                         generation,
                     });
@@ -342,7 +343,7 @@ impl World {
                 let newer = self.processes.all.values().any(|process| {
                     process.worker == Some(worker) && process.stream.is_some_and(|open| open != stream)
                 });
-                let event = Event::WorkerDetached {
+                let event = MachineEvent::WorkerDetached {
                     worker,
                     why: "connection reset".into(),
                 };
@@ -359,7 +360,7 @@ impl World {
                 exit,
             } => {
                 if term == self.term {
-                    self.feed(Event::ProcessEnded {
+                    self.feed(MachineEvent::ProcessEnded {
                         slot,
                         attempt,
                         exit,
@@ -391,7 +392,7 @@ impl World {
 
     pub(super) fn begin(&mut self, pid: Pid) {
         self.soon(5, 50, Happening::Connect(pid));
-        let slow = if self.luck.percent(5) { 4_000 } else { 150 };
+        let slow = if self.rng.percent(5) { 4_000 } else { 150 };
         self.soon(10, slow, Happening::Loaded(pid));
     }
 }

@@ -16,7 +16,7 @@ use super::labels::{
 use super::storage::StorageMetrics;
 
 pub(super) type Real = Gauge<f64, AtomicU64>;
-pub(super) type Amount = Counter<f64, AtomicU64>;
+pub(super) type FloatCounter = Counter<f64, AtomicU64>;
 
 /// Seconds from a broken generation to the next that trains.
 const RECOVERY_BUCKETS: [f64; 12] = [
@@ -29,7 +29,7 @@ const COMMIT_BUCKETS: [f64; 12] = [
 
 /// All families of one run.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct RunMetrics {
     pub(super) state: Family<OfState, Gauge>,
     pub(super) start_timestamp: Real,
     pub(super) term: Gauge,
@@ -47,7 +47,7 @@ pub struct Metrics {
     pub(super) mean_iou: Family<OfModel, Real>,
     pub(super) class_iou: Family<OfClass, Real>,
     pub(super) images: Family<OfStage, Counter>,
-    pub(super) phase_seconds: Family<OfPhase, Amount>,
+    pub(super) phase_seconds: Family<OfPhase, FloatCounter>,
     pub(super) workers_wanted: Gauge,
     pub(super) worker_up: Family<OfRank, Gauge>,
     pub(super) worker_silence: Family<OfRank, Real>,
@@ -71,8 +71,8 @@ pub struct Metrics {
     pub(super) journal_size: Gauge,
     pub(super) disk_free: Gauge,
     pub(super) disk_size: Gauge,
-    pub(super) goodput: Amount,
-    pub(super) badput: Family<OfCause, Amount>,
+    pub(super) goodput: FloatCounter,
+    pub(super) badput: Family<OfCause, FloatCounter>,
 }
 
 /// Registers under a name; HELP ends with a full stop that the registry adds.
@@ -98,7 +98,7 @@ impl Listing<'_> {
     }
 }
 
-impl Metrics {
+impl RunMetrics {
     /// Adds all families to `registry`, whose prefix and `run` label they get.
     #[must_use]
     pub fn register(registry: &mut Registry, facts: RunFacts) -> Self {
@@ -229,7 +229,7 @@ impl Metrics {
     }
 }
 
-impl Metrics {
+impl RunMetrics {
     /// The sample ledger was checked.
     pub fn ledger_checked(&self, violations: usize) {
         self.ledger_violations.inc_by(violations as u64);

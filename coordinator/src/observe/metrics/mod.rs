@@ -13,9 +13,9 @@ mod scrape;
 mod storage;
 mod time_account;
 
-pub use families::Metrics;
+pub use families::RunMetrics;
 pub use labels::{break_reason_name, break_reason_names};
 pub use recorder::{MetricsRecorder, Past};
 pub use samples::SamplesPerStep;
-pub use scrape::{CONTENT_TYPE, Exposition, ScrapeError};
+pub use scrape::{CONTENT_TYPE, RunExposition, ScrapeError};
 pub use time_account::{Cause, TimeAccount};

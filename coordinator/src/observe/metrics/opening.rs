@@ -3,7 +3,7 @@
 use prometheus_client::metrics::family::Family;
 use ulda_run::stage::Course;
 
-use super::families::Metrics;
+use super::families::RunMetrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};
 use super::time_account::Cause;
 use crate::journal::wall_millis;
@@ -21,7 +21,7 @@ const STATES: [&str; 7] = [
 pub(super) const IGNORED: [&str; 3] = ["stale-generation", "unknown-worker", "out-of-turn"];
 
 /// Everything that can be told before anything happened stands at its first value.
-pub(super) fn begin(metrics: &Metrics, course: &Course, workers: u32) {
+pub(super) fn begin(metrics: &RunMetrics, course: &Course, workers: u32) {
     metrics.start_timestamp.set(wall_seconds());
     metrics.last_step_timestamp.set(wall_seconds());
     metrics.checkpoint_timestamp.set(wall_seconds());
@@ -52,7 +52,7 @@ pub(super) fn begin(metrics: &Metrics, course: &Course, workers: u32) {
 }
 
 /// A rank that is known from now on.
-pub(super) fn seat(metrics: &Metrics, rank: u32) {
+pub(super) fn seat(metrics: &RunMetrics, rank: u32) {
     let of = OfRank { rank };
     appear(&metrics.worker_up, &of);
     appear(&metrics.worker_silence, &of);
@@ -62,7 +62,7 @@ pub(super) fn seat(metrics: &Metrics, rank: u32) {
 }
 
 /// 1 for the state the run is in.
-pub(super) fn set_state(metrics: &Metrics, now: &str) {
+pub(super) fn set_state(metrics: &RunMetrics, now: &str) {
     for state in STATES {
         let family = &metrics.state;
         family

@@ -10,7 +10,7 @@ use ulda_machine::{Formation, Snapshot, Verdict};
 use ulda_run::ids::Slot;
 use ulda_run::stage::{Course, Cursor, Stage};
 
-use super::families::Metrics;
+use super::families::RunMetrics;
 use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
@@ -21,7 +21,7 @@ use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
 use crate::history::steps_before;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
-use crate::observe::Progress;
+use crate::observe::RunProgress;
 use crate::rpc::Measures;
 use crate::run::{Audience, News};
 
@@ -37,9 +37,9 @@ pub struct Past {
 /// An audience that keeps the metrics of a run.
 #[derive(Debug)]
 pub struct MetricsRecorder {
-    metrics: Metrics,
+    metrics: RunMetrics,
     course: Course,
-    progress: Progress,
+    progress: RunProgress,
     time: TimeAccount,
     /// Steps known to be committed, by stage.
     done: BTreeMap<Stage, u64>,
@@ -57,9 +57,15 @@ pub struct MetricsRecorder {
 impl MetricsRecorder {
     /// Starts from what the run's journal tells of it; `workers` were asked for.
     #[must_use]
-    pub fn new(metrics: Metrics, course: Course, samples: SamplesPerStep, workers: u32, past: &Past) -> Self {
+    pub fn new(
+        metrics: RunMetrics,
+        course: Course,
+        samples: SamplesPerStep,
+        workers: u32,
+        past: &Past,
+    ) -> Self {
         let mut recorder = Self {
-            progress: Progress::new(course.clone()),
+            progress: RunProgress::new(course.clone()),
             metrics,
             course,
             time: TimeAccount::new(Instant::now()),
@@ -426,13 +432,13 @@ mod tests {
     use super::*;
     use crate::rpc::Measured;
 
-    fn recorder() -> (MetricsRecorder, Metrics) {
+    fn recorder() -> (MetricsRecorder, RunMetrics) {
         let facts = RunFacts {
             shards: 2,
             domains: 1,
             spec_digest: String::new(),
         };
-        let metrics = Metrics::register(&mut Registry::default(), facts);
+        let metrics = RunMetrics::register(&mut Registry::default(), facts);
         let course = Course::new(
             [(Stage::Simulate, 10), (Stage::Adapt, 100)].map(|(stage, steps)| StageLength { stage, steps }),
         );

@@ -4,7 +4,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use ulda_run::spec::RunSpec;
 
-use super::families::Metrics;
+use super::families::RunMetrics;
 use super::labels::RunFacts;
 use crate::disk_space::DiskSpace;
 use crate::run_directory::RunDirectory;
@@ -21,13 +21,13 @@ pub struct ScrapeError {
 
 /// The registry of a run with what is measured at each scrape.
 #[derive(Debug)]
-pub struct Exposition {
+pub struct RunExposition {
     registry: Registry,
-    metrics: Metrics,
+    metrics: RunMetrics,
     directory: RunDirectory,
 }
 
-impl Exposition {
+impl RunExposition {
     /// A registry with all metrics of the run; each carries its name as label `run`.
     #[must_use]
     pub fn new(spec: &RunSpec, directory: &RunDirectory) -> Self {
@@ -42,7 +42,7 @@ impl Exposition {
             domains: u32::try_from(config.domains.len()).unwrap_or(u32::MAX),
             spec_digest: blake3::hash(spec.to_toml().as_bytes()).to_hex().to_string(),
         };
-        let metrics = Metrics::register(&mut registry, facts);
+        let metrics = RunMetrics::register(&mut registry, facts);
         Self {
             registry,
             metrics,
@@ -52,7 +52,7 @@ impl Exposition {
 
     /// The families, to be moved.
     #[must_use]
-    pub fn metrics(&self) -> Metrics {
+    pub fn metrics(&self) -> RunMetrics {
         self.metrics.clone()
     }
 

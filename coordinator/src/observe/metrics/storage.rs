@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 use ulda_run::ids::Slot;
 use ulda_storage::{Operation, StorageCount};
 
-use super::families::{Amount, Listing, Real};
+use super::families::{FloatCounter, Listing, Real};
 use super::labels::{OfClient, OfOperation};
 use super::opening::signed;
 use crate::run::StorageClient;
@@ -20,7 +20,7 @@ pub(super) struct StorageMetrics {
     failures: Family<OfOperation, Counter>,
     retries: Family<OfOperation, Counter>,
     bytes: Family<OfOperation, Counter>,
-    seconds: Family<OfOperation, Amount>,
+    seconds: Family<OfOperation, FloatCounter>,
     last_upload: Family<OfClient, Real>,
     pending: Family<OfClient, Gauge>,
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use ulda_run::stage::Stage;
 
 use super::View;
-use crate::history::Standing;
+use crate::history::RunStanding;
 use crate::observe::duration_text;
 use crate::report::{StageTime, clip_banner, date_text, panel_heads};
 
@@ -25,7 +25,7 @@ pub(super) fn ago(view: &View<'_>, at_millis: i64) -> String {
 }
 
 pub(super) fn is_running(view: &View<'_>) -> bool {
-    matches!(view.status.standing, Standing::Running { .. })
+    matches!(view.status.standing, RunStanding::Running { .. })
 }
 
 pub(super) fn head(view: &View<'_>) -> Markup {
@@ -77,7 +77,7 @@ pub(super) fn stages(view: &View<'_>) -> Markup {
 
 fn stage_row(view: &View<'_>, stage: &StageTime) -> Markup {
     let committed = view.status.committed;
-    let finished = matches!(view.status.standing, Standing::Finished { .. });
+    let finished = matches!(view.status.standing, RunStanding::Finished { .. });
     let steps = match committed {
         _ if finished => stage.steps,
         Some(cursor) if cursor.stage > stage.stage => stage.steps,

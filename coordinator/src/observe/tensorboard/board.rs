@@ -13,8 +13,8 @@ use ulda_dataset::labels::CLASSES;
 use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::event::{
-    Content, Event, Hparams, HparamsData, Image, Metadata, Plugin, SessionEnd, SessionLog, SessionStart,
-    Summary, Tensor, Value, What,
+    Content, Hparams, HparamsData, Metadata, Plugin, SessionEnd, SessionLog, SessionStart, Summary, Tensor,
+    TensorBoardEvent, TensorBoardImage, Value, What,
 };
 use crate::history::steps_before;
 
@@ -39,14 +39,14 @@ pub struct Strip {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum TensorBoardEnd {
     Well,
     Badly,
 }
 
 /// Turns facts into events; times are seconds since 1970.
 #[derive(Debug)]
-pub struct Board {
+pub struct TensorBoardEvents {
     course: Course,
     /// The next step that is told is the first after a state that workers found by themselves.
     unplaced: bool,
@@ -67,7 +67,7 @@ struct Mean {
     count: f64,
 }
 
-impl Board {
+impl TensorBoardEvents {
     /// `now` is when the run, or a part of it, begins to be told.
     #[must_use]
     pub fn new(course: Course, now: f64) -> Self {
@@ -90,7 +90,7 @@ impl Board {
 
     /// The configuration, as text and as hyper-parameters.
     #[must_use]
-    pub fn configuration(&self, now: f64, run_toml: &str) -> Event {
+    pub fn configuration(&self, now: f64, run_toml: &str) -> TensorBoardEvent {
         let start = HparamsData::Start(SessionStart {
             hparams: hyperparameters(run_toml),
             start_time_secs: now,
@@ -110,7 +110,7 @@ impl Board {
 
     /// A generation trains on from `at`; `None` is wherever its workers' newest checkpoint is.
     #[must_use]
-    pub fn generation_started(&mut self, now: f64, at: Option<Cursor>) -> Option<Event> {
+    pub fn generation_started(&mut self, now: f64, at: Option<Cursor>) -> Option<TensorBoardEvent> {
         self.unplaced = at.is_none();
         self.learned = at;
         self.paced = None;
@@ -121,7 +121,7 @@ impl Board {
 
     /// A worker in `rank` finished the step that leads to `place`.
     #[must_use]
-    pub fn step(&mut self, now: f64, rank: u32, place: Cursor, told: &Step) -> Vec<Event> {
+    pub fn step(&mut self, now: f64, rank: u32, place: Cursor, told: &Step) -> Vec<TensorBoardEvent> {
         let mut events = Vec::new();
         if std::mem::take(&mut self.unplaced) {
             events.push(void_from(now, self.at(place)));
@@ -154,7 +154,7 @@ impl Board {
 
     /// Images per second and mean phase times since this was told last; nothing where no new step was done.
     #[must_use]
-    pub fn pace(&mut self, now: f64) -> Option<Event> {
+    pub fn pace(&mut self, now: f64) -> Option<TensorBoardEvent> {
         let place = self.latest?;
         let stage = place.stage;
         let seconds = now - std::mem::replace(&mut self.since, now);
@@ -174,7 +174,12 @@ impl Board {
 
     /// Mean phase times of a stage that is over, by rank: seconds of one of its steps.
     #[must_use]
-    pub fn stage_phases(&self, now: f64, stage: Stage, totals: &[(u32, String, f64)]) -> Option<Event> {
+    pub fn stage_phases(
+        &self,
+        now: f64,
+        stage: Stage,
+        totals: &[(u32, String, f64)],
+    ) -> Option<TensorBoardEvent> {
         let steps = self.course.steps(stage);
         let count = steps as f64;
         let means = totals
@@ -198,7 +203,7 @@ impl Board {
         model: &str,
         place: Cursor,
         confusion: &ConfusionMatrix,
-    ) -> Option<Event> {
+    ) -> Option<TensorBoardEvent> {
         let scores = confusion.scores();
         let mut values = vec![scalar(format!("miou/{set}/{model}"), scores.mean_iou?)];
         for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
@@ -210,14 +215,14 @@ impl Board {
 
     /// The example strips of an evaluation set.
     #[must_use]
-    pub fn examples(&self, now: f64, set: &str, place: Cursor, strips: &[Strip]) -> Option<Event> {
+    pub fn examples(&self, now: f64, set: &str, place: Cursor, strips: &[Strip]) -> Option<TensorBoardEvent> {
         let values: Vec<Value> = strips
             .iter()
             .filter_map(|strip| {
                 let (width, height) = png_size(&strip.png)?;
                 Some(Value {
                     tag: format!("examples/{set}/{}", strip.name),
-                    content: Some(Content::Image(Image {
+                    content: Some(Content::Image(TensorBoardImage {
                         height,
                         width,
                         colorspace: 3,
@@ -237,10 +242,10 @@ impl Board {
 
     /// The run is over.
     #[must_use]
-    pub fn ended(&self, now: f64, end: End) -> Event {
+    pub fn ended(&self, now: f64, end: TensorBoardEnd) -> TensorBoardEvent {
         let status = match end {
-            End::Well => SessionEnd::SUCCESS,
-            End::Badly => SessionEnd::FAILURE,
+            TensorBoardEnd::Well => SessionEnd::SUCCESS,
+            TensorBoardEnd::Badly => SessionEnd::FAILURE,
         };
         let end = HparamsData::End(SessionEnd {
             status,
@@ -260,8 +265,8 @@ fn phase_means(stage: Stage, means: BTreeMap<(u32, String), Mean>) -> Vec<Value>
     tagged.collect()
 }
 
-fn summary(now: f64, step: i64, value: Vec<Value>) -> Event {
-    Event {
+fn summary(now: f64, step: i64, value: Vec<Value>) -> TensorBoardEvent {
+    TensorBoardEvent {
         wall_time: now,
         step,
         what: Some(What::Summary(Summary { value })),
@@ -269,8 +274,8 @@ fn summary(now: f64, step: i64, value: Vec<Value>) -> Event {
 }
 
 /// Whatever was told of `step` and later ones does not count any more.
-fn void_from(now: f64, step: i64) -> Event {
-    Event {
+fn void_from(now: f64, step: i64) -> TensorBoardEvent {
+    TensorBoardEvent {
         wall_time: now,
         step,
         what: Some(What::SessionLog(SessionLog {
@@ -346,9 +351,9 @@ mod tests {
 
     use super::*;
 
-    fn board() -> Board {
+    fn board() -> TensorBoardEvents {
         let lengths = [(Stage::Simulate, 10), (Stage::Adapt, 100), (Stage::Evaluate, 2)];
-        Board::new(
+        TensorBoardEvents::new(
             Course::new(lengths.map(|(stage, steps)| StageLength { stage, steps })),
             100.0,
         )
@@ -367,7 +372,7 @@ mod tests {
         }
     }
 
-    fn tags(event: &Event) -> Vec<&str> {
+    fn tags(event: &TensorBoardEvent) -> Vec<&str> {
         match &event.what {
             Some(What::Summary(summary)) => summary.value.iter().map(|value| value.tag.as_str()).collect(),
             _ => Vec::new(),
@@ -390,7 +395,7 @@ mod tests {
     #[test]
     fn the_pace_of_a_step_is_told_once_however_late_a_rank_is() {
         let mut board = board();
-        let step = |board: &mut Board, rank, step| {
+        let step = |board: &mut TensorBoardEvents, rank, step| {
             let _ = board.step(101.0, rank, at(Stage::Adapt, step), &loss(1.0));
         };
         step(&mut board, 0, 3);
@@ -407,7 +412,7 @@ mod tests {
 
     #[test]
     fn what_is_trained_again_is_declared_void_first() {
-        let void = |event: &Event| match &event.what {
+        let void = |event: &TensorBoardEvent| match &event.what {
             Some(What::SessionLog(log)) => (log.status == SessionLog::START).then_some(event.step),
             _ => None,
         };

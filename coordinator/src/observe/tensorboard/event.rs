@@ -6,7 +6,7 @@ use prost::{Message, Oneof};
 
 /// One record of an event file.
 #[derive(Clone, PartialEq, Message)]
-pub struct Event {
+pub struct TensorBoardEvent {
     /// Seconds since 1970.
     #[prost(double, tag = "1")]
     pub wall_time: f64,
@@ -48,13 +48,13 @@ pub enum Content {
     #[prost(float, tag = "2")]
     Scalar(f32),
     #[prost(message, tag = "4")]
-    Image(Image),
+    Image(TensorBoardImage),
     #[prost(message, tag = "8")]
     Tensor(Tensor),
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Image {
+pub struct TensorBoardImage {
     #[prost(int32, tag = "1")]
     pub height: i32,
     #[prost(int32, tag = "2")]
@@ -72,13 +72,13 @@ pub struct Tensor {
     #[prost(int32, tag = "1")]
     pub dtype: i32,
     #[prost(message, optional, tag = "2")]
-    pub shape: Option<Shape>,
+    pub shape: Option<TensorBoardShape>,
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub strings: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Shape {
+pub struct TensorBoardShape {
     #[prost(message, repeated, tag = "2")]
     pub dims: Vec<Dim>,
 }
@@ -122,7 +122,7 @@ impl Tensor {
     pub fn text(text: &str) -> Self {
         Self {
             dtype: Self::STRING,
-            shape: Some(Shape {
+            shape: Some(TensorBoardShape {
                 dims: vec![Dim { size: 1 }],
             }),
             strings: vec![text.as_bytes().to_vec()],

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Board, End, Step};
+use super::board::{Step, TensorBoardEnd, TensorBoardEvents};
 use super::file::{EventFile, EventFileError, holds_events};
 use super::recorder::strips;
-use crate::history::{History, Standing};
+use crate::history::{History, RunStanding};
 use crate::journal::{EvaluationRow, JournalError, JournalReader, MeasurementRow};
 use crate::report::SOURCE_ONLY;
 use crate::run_directory::RunDirectory;
@@ -44,7 +44,7 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
     let journal = JournalReader::open(&directory.journal_file())?;
     let history = History::read(directory, &journal)?;
     let began = seconds(history.began_at.unwrap_or_default());
-    let mut board = Board::new(spec.course(), began);
+    let mut board = TensorBoardEvents::new(spec.course(), began);
     let mut file = EventFile::create(folder, began)?;
     file.note(&board.configuration(began, &spec.to_toml()));
     for (place, (at, step)) in steps(journal.measurements()?) {
@@ -69,9 +69,11 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
         evaluation(&board, directory, &row, &mut file);
     }
     let end = match history.standing {
-        Standing::Finished { .. } => Some(End::Well),
-        Standing::Failed { .. } => Some(End::Badly),
-        Standing::Running { .. } | Standing::Stopped | Standing::Interrupted | Standing::New => None,
+        RunStanding::Finished { .. } => Some(TensorBoardEnd::Well),
+        RunStanding::Failed { .. } => Some(TensorBoardEnd::Badly),
+        RunStanding::Running { .. } | RunStanding::Stopped | RunStanding::Interrupted | RunStanding::New => {
+            None
+        }
     };
     if let Some(end) = end {
         file.note(&board.ended(seconds(history.last_at.unwrap_or_default()), end));
@@ -79,7 +81,12 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
     Ok(file.write()?)
 }
 
-fn evaluation(board: &Board, directory: &RunDirectory, row: &EvaluationRow, file: &mut EventFile) {
+fn evaluation(
+    board: &TensorBoardEvents,
+    directory: &RunDirectory,
+    row: &EvaluationRow,
+    file: &mut EventFile,
+) {
     let at = seconds(row.at_millis);
     let scores = board.evaluated(at, row.set.as_str(), &row.model, row.place, &row.confusion);
     let pictures = (row.place.stage == Stage::Evaluate && row.model == SOURCE_ONLY).then(|| {

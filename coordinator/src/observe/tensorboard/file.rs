@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::event::{Event, What};
+use super::event::{TensorBoardEvent, What};
 use super::record::frame;
 
 const PREFIX: &str = "events.out.tfevents.";
@@ -55,7 +55,7 @@ impl EventFile {
             path,
             pending: Vec::new(),
         };
-        events.note(&Event {
+        events.note(&TensorBoardEvent {
             wall_time: now,
             step: 0,
             what: Some(What::FileVersion("brain.Event:2".into())),
@@ -65,7 +65,7 @@ impl EventFile {
     }
 
     /// Remembers an event for the next [`EventFile::write`].
-    pub fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &TensorBoardEvent) {
         frame(&event.encode_to_vec(), &mut self.pending);
     }
 

@@ -9,7 +9,7 @@ use ulda_dataset::ConfusionMatrix;
 use ulda_run::spec::{PathName, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Board, End, Step, Strip};
+use super::board::{Step, Strip, TensorBoardEnd, TensorBoardEvents};
 use super::file::{EventFile, EventFileError};
 use crate::journal::wall_millis;
 use crate::report::SOURCE_ONLY;
@@ -45,7 +45,7 @@ enum Fact {
         place: Cursor,
         confusion: ConfusionMatrix,
     },
-    Ended(End),
+    Ended(TensorBoardEnd),
 }
 
 /// Writes the run's facts below its directory while they happen.
@@ -65,7 +65,7 @@ impl TensorBoard {
         let (facts, inbox) = sync_channel(WAITING);
         let (over, ended) = channel();
         let writer = Writer {
-            board: Board::new(spec.course(), now()),
+            board: TensorBoardEvents::new(spec.course(), now()),
             run_toml: spec.to_toml(),
             directory: directory.clone(),
             paced: now(),
@@ -132,8 +132,8 @@ impl Audience for TensorBoard {
                 confusion: confusion.clone(),
             }),
             News::GenerationStarted { at, .. } => self.tell(Fact::Started(*at)),
-            News::Finished { .. } => self.tell(Fact::Ended(End::Well)),
-            News::Failed { .. } => self.tell(Fact::Ended(End::Badly)),
+            News::Finished { .. } => self.tell(Fact::Ended(TensorBoardEnd::Well)),
+            News::Failed { .. } => self.tell(Fact::Ended(TensorBoardEnd::Badly)),
             News::Serving { .. }
             | News::Verdict(_)
             | News::Launched { .. }
@@ -191,7 +191,7 @@ fn now() -> f64 {
 }
 
 struct Writer {
-    board: Board,
+    board: TensorBoardEvents,
     run_toml: String,
     directory: RunDirectory,
     paced: f64,
@@ -222,7 +222,8 @@ impl Writer {
     fn take(&mut self, told: Told, file: &mut EventFile) {
         let Told { at, fact } = told;
         let board = &mut self.board;
-        let mut note = |event: Option<super::event::Event>| event.iter().for_each(|event| file.note(event));
+        let mut note =
+            |event: Option<super::event::TensorBoardEvent>| event.iter().for_each(|event| file.note(event));
         match fact {
             Fact::Started(cursor) => note(board.generation_started(at, cursor)),
             Fact::Step(rank, place, step) => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::weather::Weather;
-use crate::luck::Luck;
+use crate::rng::FaultRng;
 
 /// How often the thread looks up when no packet comes.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -54,7 +54,7 @@ impl Network {
             closed: Arc::clone(&closed),
             late: BinaryHeap::new(),
             carried: 0,
-            luck: Luck::new(seed),
+            rng: FaultRng::new(seed),
         };
         std::thread::Builder::new()
             .name("switch".into())
@@ -93,7 +93,7 @@ struct Switch {
     closed: Arc<AtomicBool>,
     late: BinaryHeap<Late>,
     carried: u64,
-    luck: Luck,
+    rng: FaultRng,
 }
 
 impl Switch {
@@ -143,7 +143,7 @@ impl Switch {
             return;
         };
         let weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
-        let fate = weather.fate(from, to, &mut self.luck);
+        let fate = weather.fate(from, to, &mut self.rng);
         drop(weather);
         for delay in fate {
             if delay.is_zero() {

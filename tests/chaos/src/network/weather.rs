@@ -1,9 +1,9 @@
-//! What becomes of a packet: decided from the state of links and sides, and from luck where it storms.
+//! What becomes of a packet: decided from the state of links and sides, and from rng where it storms.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::luck::Luck;
+use crate::rng::FaultRng;
 
 /// Where a host stands while the network is parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,21 +51,21 @@ impl Weather {
         self.storm = storm;
     }
 
-    pub fn fate(&self, from: usize, to: usize, luck: &mut Luck) -> Fate {
+    pub fn fate(&self, from: usize, to: usize, rng: &mut FaultRng) -> Fate {
         if self.down.contains(&from) || self.down.contains(&to) || self.parted(from, to) {
             return Vec::new();
         }
         let Some(storm) = self.storm else {
             return vec![Duration::ZERO];
         };
-        if luck.chance(storm.loses) {
+        if rng.chance(storm.loses) {
             return Vec::new();
         }
-        let copies = if luck.chance(storm.doubles) { 2 } else { 1 };
+        let copies = if rng.chance(storm.doubles) { 2 } else { 1 };
         let (least, most) = storm.delay;
         let spread = u64::try_from((most - least).as_micros()).unwrap_or(0);
         (0..copies)
-            .map(|_| least + Duration::from_micros(luck.below(spread + 1)))
+            .map(|_| least + Duration::from_micros(rng.below(spread + 1)))
             .collect()
     }
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn arrives(weather: &Weather, from: usize, to: usize) -> bool {
-        !weather.fate(from, to, &mut Luck::new(1)).is_empty()
+        !weather.fate(from, to, &mut FaultRng::new(1)).is_empty()
     }
 
     #[test]
@@ -122,8 +122,8 @@ mod tests {
             doubles: 10,
             delay: (least, most),
         }));
-        let mut luck = Luck::new(3);
-        let fates: Vec<Fate> = (0..2000).map(|_| weather.fate(0, 1, &mut luck)).collect();
+        let mut rng = FaultRng::new(3);
+        let fates: Vec<Fate> = (0..2000).map(|_| weather.fate(0, 1, &mut rng)).collect();
         let count = |copies: usize| fates.iter().filter(|fate| fate.len() == copies).count();
         assert!((300..500).contains(&count(0)), "{}", count(0));
         assert!((100..220).contains(&count(2)), "{}", count(2));

@@ -8,14 +8,14 @@ mod runs;
 
 use std::time::Duration;
 
-use ulda_worker::device::Sight;
+use ulda_worker::device::DeviceSurvey;
 
 use crate::Device;
 use crate::place::Place;
 use crate::program::run;
 use crate::table::Table;
 
-pub fn run_all(place: &Place, sight: &Sight, table: &mut Table) {
+pub fn run_all(place: &Place, sight: &DeviceSurvey, table: &mut Table) {
     table.row("devices", || devices(place, sight));
     parity::rows(place, table);
     nccl::rows(place, table);
@@ -42,7 +42,7 @@ fn on_two_gpus(place: &Place, table: &mut Table, name: &str, check: impl FnOnce(
 }
 
 /// What `worker devices` says, and that it is what this process sees.
-fn devices(place: &Place, sight: &Sight) -> crate::table::Checked {
+fn devices(place: &Place, sight: &DeviceSurvey) -> crate::table::Checked {
     let mut command = place.command("worker");
     command.arg("devices");
     let told = run(command, Duration::from_secs(60))?.expect(0)?.out;

@@ -4,15 +4,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tch::{Device as TorchDevice, Kind, Tensor};
-use ulda_nccl::{Communicator, Deadlines, Library, NcclError, Pending, Seat, Span, UniqueId};
-use ulda_torch::stream::{Event, Stream};
+use ulda_nccl::{
+    Communicator, DeviceSpan, Library, NcclDeadlines, NcclError, PendingOperation, RankSeat, UniqueId,
+};
+use ulda_torch::stream::{CudaEvent, CudaStream};
 use ulda_worker::link::GpuTime;
 
 use super::{on_gpu, on_two_gpus};
 use crate::place::Place;
 use crate::table::{Checked, Table};
 
-const DEADLINES: Deadlines = Deadlines {
+const DEADLINES: NcclDeadlines = NcclDeadlines {
     form: Duration::from_secs(5),
     operation: Duration::from_secs(20),
     abort: Duration::from_secs(20),
@@ -30,11 +32,11 @@ pub fn rows(place: &Place, table: &mut Table) {
 fn form(ranks: u32) -> Result<Communicator<GpuTime>, NcclError> {
     let library = Library::find()?;
     let id = library.unique_id()?;
-    join(&library, id, Seat { rank: 0, ranks })
+    join(&library, id, RankSeat { rank: 0, ranks })
 }
 
 /// Each rank on the GPU of its number.
-fn join(library: &Library, id: UniqueId, seat: Seat) -> Result<Communicator<GpuTime>, NcclError> {
+fn join(library: &Library, id: UniqueId, seat: RankSeat) -> Result<Communicator<GpuTime>, NcclError> {
     let outside = |cause: String| NcclError::Outside { cause };
     let gpu = u8::try_from(seat.rank).map_err(|error| outside(error.to_string()))?;
     let time = GpuTime::new(gpu).map_err(|error| outside(error.to_string()))?;
@@ -96,7 +98,7 @@ fn rank_of_two(library: &Library, id: UniqueId, rank: u32) -> Result<(f64, f64),
     let text = |error: NcclError| error.to_string();
     let device = TorchDevice::Cuda(rank as usize);
     ulda_torch::stream::use_gpu(rank as u8).map_err(|error| error.to_string())?;
-    let communicator = join(library, id, Seat { rank, ranks: 2 }).map_err(text)?;
+    let communicator = join(library, id, RankSeat { rank, ranks: 2 }).map_err(text)?;
     let mine = Tensor::full([VALUES], f64::from(rank + 1), (Kind::Float, device));
     let sum = mine.copy();
     let free = best_of_ten(rank as u8, |round, ready| {
@@ -123,11 +125,11 @@ fn rank_of_two(library: &Library, id: UniqueId, rank: u32) -> Result<(f64, f64),
 }
 
 /// Seconds of the fastest of ten operations in turn, from asking to having seen it complete.
-fn best_of_ten(gpu: u8, operation: impl Fn(u32, Event) -> Pending) -> Result<f64, String> {
+fn best_of_ten(gpu: u8, operation: impl Fn(u32, CudaEvent) -> PendingOperation) -> Result<f64, String> {
     let mut best = f64::INFINITY;
     for round in 0..10 {
         let started = Instant::now();
-        let ready = Stream::current(gpu).and_then(|stream| stream.record());
+        let ready = CudaStream::current(gpu).and_then(|stream| stream.record());
         let ready = ready.map_err(|error| error.to_string())?;
         operation(round, ready)
             .wait()
@@ -137,8 +139,8 @@ fn best_of_ten(gpu: u8, operation: impl Fn(u32, Event) -> Pending) -> Result<f64
     Ok(best)
 }
 
-fn span(buffer: &Tensor) -> Span<f32> {
+fn span(buffer: &Tensor) -> DeviceSpan<f32> {
     let keeper = Box::new(buffer.shallow_clone());
     // SAFETY: a contiguous float32 tensor on the GPU, kept by its clone; nothing uses it before the wait returns.
-    unsafe { Span::new(buffer.data_ptr().cast(), buffer.numel(), keeper) }
+    unsafe { DeviceSpan::new(buffer.data_ptr().cast(), buffer.numel(), keeper) }
 }

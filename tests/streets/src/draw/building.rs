@@ -1,8 +1,8 @@
 //! Houses: fronts with windows, doors and shops, gables, roofs, balconies.
 
 use crate::label::Label;
-use crate::luck::{Luck, clouds, hash, speck};
 use crate::material::{Material, bricks};
+use crate::rng::{SceneRng, clouds, hash, speck};
 use crate::vector::{Grid, Rgb, UP, V3, paint, ramp, stripe, v3};
 use crate::world::World;
 
@@ -226,43 +226,43 @@ const ROOF: [Rgb; 4] = [
     paint(0.30, 0.32, 0.35),
 ];
 
-fn front(plot: &Plot, fashion: Fashion, luck: &mut Luck) -> Facade {
+fn front(plot: &Plot, fashion: Fashion, rng: &mut SceneRng) -> Facade {
     let tall = fashion == Fashion::Downtown;
-    let brick = luck.chance(if tall { 0.15 } else { 0.28 });
+    let brick = rng.chance(if tall { 0.15 } else { 0.28 });
     let wall = if brick {
-        luck.pick(&BRICK)
+        rng.pick(&BRICK)
     } else {
-        luck.pick(&PLASTER)
+        rng.pick(&PLASTER)
     };
     let grey = paint(0.55, 0.60, 0.66);
     Facade {
-        wall: if tall && luck.chance(0.5) {
+        wall: if tall && rng.chance(0.5) {
             wall.mix(grey, 0.7)
         } else {
             wall
         },
-        trim: if luck.chance(0.7) {
+        trim: if rng.chance(0.7) {
             paint(0.90, 0.89, 0.86)
         } else {
             wall * 0.45
         },
-        shop: luck.pick(&SHOP),
+        shop: rng.pick(&SHOP),
         brick,
-        base: luck.within(3.2, 4.2),
-        floor: luck.within(2.9, 3.5),
-        pitch: luck.within(2.1, 3.4),
-        pane: (luck.within(0.42, 0.75), luck.within(0.65, 0.95)),
+        base: rng.within(3.2, 4.2),
+        floor: rng.within(2.9, 3.5),
+        pitch: rng.within(2.1, 3.4),
+        pane: (rng.within(0.42, 0.75), rng.within(0.65, 0.95)),
         height: plot.height,
-        shops: luck.chance(if fashion == Fashion::Suburb { 0.08 } else { 0.55 }),
-        bands: tall && luck.chance(0.6),
-        salt: luck.salt(),
+        shops: rng.chance(if fashion == Fashion::Suburb { 0.08 } else { 0.55 }),
+        bands: tall && rng.chance(0.6),
+        salt: rng.salt(),
     }
 }
 
 /// Draws one house.
-pub fn house(world: &mut World, plot: &Plot, fashion: Fashion, luck: &mut Luck) {
+pub fn house(world: &mut World, plot: &Plot, fashion: Fashion, rng: &mut SceneRng) {
     world.begin();
-    let facade = front(plot, fashion, luck);
+    let facade = front(plot, fashion, rng);
     let number = world.facades.len() as u16;
     world.facades.push(facade);
     let plain = world.facades.len() as u16;
@@ -305,21 +305,21 @@ pub fn house(world: &mut World, plot: &Plot, fashion: Fashion, luck: &mut Luck) 
             },
         )
         .normal = UP;
-    if fashion != Fashion::Downtown && luck.chance(0.7) {
-        pitched_roof(world, plot, luck);
+    if fashion != Fashion::Downtown && rng.chance(0.7) {
+        pitched_roof(world, plot, rng);
     }
-    if fashion != Fashion::Suburb && luck.chance(0.35) {
-        balconies(world, plot, &facade, luck);
+    if fashion != Fashion::Suburb && rng.chance(0.35) {
+        balconies(world, plot, &facade, rng);
     }
-    if facade.shops && luck.chance(0.6) {
-        awning(world, plot, &facade, luck);
+    if facade.shops && rng.chance(0.6) {
+        awning(world, plot, &facade, rng);
     }
 }
 
-fn pitched_roof(world: &mut World, plot: &Plot, luck: &mut Luck) {
-    let colour = luck.pick(&ROOF);
+fn pitched_roof(world: &mut World, plot: &Plot, rng: &mut SceneRng) {
+    let colour = rng.pick(&ROOF);
     let (lift, away) = (UP * plot.height, plot.back * plot.depth);
-    let rise = UP * luck.within(2.0, 4.0) + plot.back * (plot.depth * 0.5);
+    let rise = UP * rng.within(2.0, 4.0) + plot.back * (plot.depth * 0.5);
     let (eave_a, eave_b) = (
         plot.near + lift - plot.back * 0.4,
         plot.far + lift - plot.back * 0.4,
@@ -344,7 +344,7 @@ fn pitched_roof(world: &mut World, plot: &Plot, luck: &mut Luck) {
             gable,
         )
         .normal = (plot.near - plot.far).unit();
-    let stack = ridge_a.mix(ridge_b, luck.within(0.2, 0.8));
+    let stack = ridge_a.mix(ridge_b, rng.within(0.2, 0.8));
     let heading = (plot.far - plot.near).unit();
     world.block(
         stack - UP * 0.6,
@@ -358,10 +358,10 @@ fn pitched_roof(world: &mut World, plot: &Plot, luck: &mut Luck) {
     );
 }
 
-fn balconies(world: &mut World, plot: &Plot, facade: &Facade, luck: &mut Luck) {
+fn balconies(world: &mut World, plot: &Plot, facade: &Facade, rng: &mut SceneRng) {
     let heading = (plot.far - plot.near).unit();
     let length = (plot.far - plot.near).length();
-    let column = luck.count(0, 2) as f32;
+    let column = rng.count(0, 2) as f32;
     let along = (column + 0.5) * facade.pitch;
     let floors = ((plot.height - facade.base) / facade.floor) as u32;
     if along + 1.0 > length {
@@ -385,19 +385,19 @@ fn balconies(world: &mut World, plot: &Plot, facade: &Facade, luck: &mut Luck) {
     }
 }
 
-fn awning(world: &mut World, plot: &Plot, facade: &Facade, luck: &mut Luck) {
+fn awning(world: &mut World, plot: &Plot, facade: &Facade, rng: &mut SceneRng) {
     let heading = (plot.far - plot.near).unit();
     let length = (plot.far - plot.near).length();
-    let (from, to) = (luck.within(0.05, 0.3) * length, luck.within(0.6, 0.95) * length);
+    let (from, to) = (rng.within(0.05, 0.3) * length, rng.within(0.6, 0.95) * length);
     let (high, low) = (
         UP * (facade.base - 0.75),
         UP * (facade.base - 1.25) - plot.back * 1.1,
     );
     let (a, b) = (plot.near + heading * from, plot.near + heading * to);
-    let colour = if luck.chance(0.5) {
+    let colour = if rng.chance(0.5) {
         facade.shop
     } else {
-        luck.pick(&SHOP)
+        rng.pick(&SHOP)
     };
     world
         .polygon(

@@ -3,8 +3,8 @@
 use crate::draw::figure::rider;
 use crate::draw::vehicle::{CHROME, RUBBER};
 use crate::label::Label;
-use crate::luck::Luck;
 use crate::material::Material;
+use crate::rng::SceneRng;
 use crate::sheet::Outline;
 use crate::vector::{Rgb, UP, V3, paint, v3};
 use crate::world::{Glow, World};
@@ -33,10 +33,10 @@ fn tube(colour: Rgb) -> Material {
 }
 
 /// A bicycle at `base`, with a rider if `ridden`.
-pub fn bicycle(world: &mut World, base: V3, view: View, ridden: bool, luck: &mut Luck) {
+pub fn bicycle(world: &mut World, base: V3, view: View, ridden: bool, rng: &mut SceneRng) {
     world.begin();
     let across = world.facing(base);
-    let colour = luck.pick(&FRAMES);
+    let colour = rng.pick(&FRAMES);
     let label = Label::Bicycle;
     let at = |x: f32, y: f32| base + across * x + UP * y;
     match view {
@@ -121,17 +121,17 @@ pub fn bicycle(world: &mut World, base: V3, view: View, ridden: bool, luck: &mut
             world,
             seat_of(base, across, view, 0.95),
             ahead(view),
-            luck.chance(0.6),
-            luck,
+            rng.chance(0.6),
+            rng,
         );
     }
 }
 
 /// A motorcycle or scooter at `base`.
-pub fn motorcycle(world: &mut World, base: V3, view: View, ridden: bool, luck: &mut Luck) {
+pub fn motorcycle(world: &mut World, base: V3, view: View, ridden: bool, rng: &mut SceneRng) {
     world.begin();
     let across = world.facing(base);
-    let colour = luck.pick(&FRAMES);
+    let colour = rng.pick(&FRAMES);
     let label = Label::Motorcycle;
     let at = |x: f32, y: f32| base + across * x + UP * y;
     match view {
@@ -189,7 +189,7 @@ pub fn motorcycle(world: &mut World, base: V3, view: View, ridden: bool, luck: &
         }
     }
     if ridden {
-        rider(world, seat_of(base, across, view, 0.86), ahead(view), true, luck);
+        rider(world, seat_of(base, across, view, 0.86), ahead(view), true, rng);
     }
 }
 

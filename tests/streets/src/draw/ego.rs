@@ -1,6 +1,6 @@
 //! The bonnet of the car that carries the camera, in picture coordinates.
 
-use crate::luck::noise;
+use crate::rng::noise;
 use crate::vector::{Rgb, paint, ramp};
 
 /// The upper edge of the bonnet and its paint. Heights are fractions of the picture's height.

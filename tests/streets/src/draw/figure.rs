@@ -1,8 +1,8 @@
 //! People: on foot, and the upper bodies of riders.
 
 use crate::label::Label;
-use crate::luck::Luck;
 use crate::material::Material;
+use crate::rng::SceneRng;
 use crate::vector::{Rgb, UP, V3, paint};
 use crate::world::World;
 
@@ -69,23 +69,23 @@ impl Easel {
 }
 
 /// Someone on foot at `base`.
-pub fn person(world: &mut World, base: V3, luck: &mut Luck) {
+pub fn person(world: &mut World, base: V3, rng: &mut SceneRng) {
     world.begin();
     let easel = Easel::new(world, base);
-    let scale = if luck.chance(0.12) {
-        luck.within(0.62, 0.8)
+    let scale = if rng.chance(0.12) {
+        rng.within(0.62, 0.8)
     } else {
-        luck.within(0.93, 1.08)
+        rng.within(0.93, 1.08)
     };
     let (coat, legs, skin, hair) = (
-        luck.pick(&COATS),
-        luck.pick(&LEGS),
-        luck.pick(&SKIN),
-        luck.pick(&HAIR),
+        rng.pick(&COATS),
+        rng.pick(&LEGS),
+        rng.pick(&SKIN),
+        rng.pick(&HAIR),
     );
-    let stride = luck.within(-0.22, 0.22);
-    let swing = luck.within(-0.16, 0.16);
-    let side_on = luck.chance(0.5);
+    let stride = rng.within(-0.22, 0.22);
+    let swing = rng.within(-0.16, 0.16);
+    let side_on = rng.chance(0.5);
     let half = if side_on { 0.10 } else { 0.15 };
     let label = Label::Person;
     let mut limb = |a: (f32, f32), b: (f32, f32), radii: (f32, f32), layer: f32, colour: Rgb| {
@@ -134,7 +134,7 @@ pub fn person(world: &mut World, base: V3, luck: &mut Luck) {
             coat * 0.8,
         );
     }
-    let skirt = luck.chance(0.25);
+    let skirt = rng.chance(0.25);
     limb(
         (0.0, if skirt { 0.62 } else { 0.86 }),
         (0.0, 1.38),
@@ -145,27 +145,23 @@ pub fn person(world: &mut World, base: V3, luck: &mut Luck) {
     limb((0.0, 1.45), (0.0, 1.54), (0.05, 0.05), 2.2, skin * 0.9);
     limb((0.0, 1.58), (0.0, 1.66), (0.088, 0.092), 2.5, skin);
     limb((0.0, 1.685), (0.0, 1.70), (0.095, 0.08), 2.8, hair);
-    if luck.chance(0.3) {
+    if rng.chance(0.3) {
         limb(
             (half + 0.12, 0.95),
             (half + 0.12, 0.75),
             (0.10, 0.12),
             3.5,
-            luck.pick(&COATS),
+            rng.pick(&COATS),
         );
     }
 }
 
 /// The rider on a bicycle or motorcycle whose saddle is at `saddle`; `ahead` points along the picture to the handlebar (zero when seen from front or rear).
-pub fn rider(world: &mut World, saddle: V3, ahead: f32, helmet: bool, luck: &mut Luck) {
+pub fn rider(world: &mut World, saddle: V3, ahead: f32, helmet: bool, rng: &mut SceneRng) {
     world.begin();
     let easel = Easel::new(world, saddle);
-    let (coat, legs, skin) = (luck.pick(&COATS), luck.pick(&LEGS), luck.pick(&SKIN));
-    let cap = if helmet {
-        luck.pick(&COATS)
-    } else {
-        luck.pick(&HAIR)
-    };
+    let (coat, legs, skin) = (rng.pick(&COATS), rng.pick(&LEGS), rng.pick(&SKIN));
+    let cap = if helmet { rng.pick(&COATS) } else { rng.pick(&HAIR) };
     let label = Label::Rider;
     let mut limb = |a: (f32, f32), b: (f32, f32), radii: (f32, f32), layer: f32, colour: Rgb| {
         world.limb(

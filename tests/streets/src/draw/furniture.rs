@@ -1,8 +1,8 @@
 //! Street furniture: lamps, signals, signs, bins, bollards, benches, shelters.
 
 use crate::label::Label;
-use crate::luck::Luck;
 use crate::material::{Material, SignFace};
+use crate::rng::SceneRng;
 use crate::sheet::Outline;
 use crate::vector::{Rgb, UP, V3, paint, v3};
 use crate::world::{Glow, World};
@@ -14,9 +14,9 @@ pub const SODIUM: Rgb = v3(1.0, 0.62, 0.22);
 pub const WHITE_LAMP: Rgb = v3(1.0, 0.90, 0.72);
 
 /// A street lamp whose arm reaches `inward` (horizontal unit vector).
-pub fn lamp(world: &mut World, base: V3, inward: V3, light: Rgb, luck: &mut Luck) {
+pub fn lamp(world: &mut World, base: V3, inward: V3, light: Rgb, rng: &mut SceneRng) {
     world.begin();
-    let height = luck.within(6.2, 8.2);
+    let height = rng.within(6.2, 8.2);
     world.post(base, height, 0.075, Label::Pole, STEEL);
     world.post(base, 1.0, 0.11, Label::Pole, STEEL * 0.8);
     let top = base + UP * height;
@@ -145,12 +145,12 @@ fn signal_head(world: &mut World, foot: V3, aspect: Aspect, scale: f32) {
 }
 
 /// A sign on a post, facing the eye.
-pub fn sign(world: &mut World, base: V3, face: SignFace, luck: &mut Luck) {
+pub fn sign(world: &mut World, base: V3, face: SignFace, rng: &mut SceneRng) {
     world.begin();
-    let height = luck.within(2.2, 2.7);
+    let height = rng.within(2.2, 2.7);
     world.post(base, height + 0.25, 0.04, Label::Pole, STEEL * 1.1);
     board(world, base + UP * height, face, 1.0);
-    if luck.chance(0.25) {
+    if rng.chance(0.25) {
         board(world, base + UP * (height - 0.8), SignFace::Direction, 0.7);
     }
 }
@@ -193,13 +193,13 @@ fn board(world: &mut World, centre: V3, face: SignFace, scale: f32) {
 }
 
 /// A large direction board on two posts over the verge.
-pub fn gantry(world: &mut World, base: V3, luck: &mut Luck) {
+pub fn gantry(world: &mut World, base: V3, rng: &mut SceneRng) {
     world.begin();
     let across = world.facing(base);
     for side in [-1.0, 1.0] {
         world.post(base + across * (side * 1.1), 3.2, 0.07, Label::Pole, STEEL);
     }
-    let height = luck.within(2.4, 2.9);
+    let height = rng.within(2.4, 2.9);
     let (a, b) = (across * 1.5, UP * 0.75);
     let centre = base + UP * height;
     let centre = centre + (world.stand.eye - centre).unit() * 0.1;
@@ -217,11 +217,11 @@ pub fn gantry(world: &mut World, base: V3, luck: &mut Luck) {
 }
 
 /// Something small that never moves: bin, bollards, bench, letter box, advertising column.
-pub fn fixture(world: &mut World, base: V3, heading: V3, luck: &mut Luck) {
+pub fn fixture(world: &mut World, base: V3, heading: V3, rng: &mut SceneRng) {
     world.begin();
-    match luck.count(0, 4) {
+    match rng.count(0, 4) {
         0 => {
-            let colour = luck.pick(&[
+            let colour = rng.pick(&[
                 paint(0.20, 0.22, 0.22),
                 paint(0.15, 0.32, 0.20),
                 paint(0.75, 0.40, 0.08),
@@ -269,7 +269,7 @@ pub fn fixture(world: &mut World, base: V3, heading: V3, luck: &mut Luck) {
             }
         }
         3 => {
-            let colour = luck.pick(&[
+            let colour = rng.pick(&[
                 paint(0.92, 0.75, 0.10),
                 paint(0.75, 0.12, 0.12),
                 paint(0.35, 0.36, 0.40),
@@ -284,12 +284,12 @@ pub fn fixture(world: &mut World, base: V3, heading: V3, luck: &mut Luck) {
             );
         }
         _ => {
-            let colour = luck.pick(&[
+            let colour = rng.pick(&[
                 paint(0.85, 0.80, 0.66),
                 paint(0.60, 0.20, 0.25),
                 paint(0.25, 0.45, 0.60),
             ]);
-            column(world, base, colour, luck.salt());
+            column(world, base, colour, rng.salt());
             world.post(
                 base + UP * 2.9,
                 0.25,

@@ -1,8 +1,8 @@
 //! The ground: carriageway with marks, parking lanes, sidewalks with kerbs, verges, and a crossing street.
 
 use crate::label::Label;
-use crate::luck::{clouds, noise, speck};
 use crate::material::{Surface, fine};
+use crate::rng::{clouds, noise, speck};
 use crate::vector::{Grid, Rgb, UP, V3, paint, ramp, stripe, v3};
 
 /// What lies beside the carriageway on one side; widths in metres.

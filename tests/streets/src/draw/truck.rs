@@ -2,8 +2,8 @@
 
 use crate::draw::vehicle::{LightPlan, RUBBER, Use, any_paint, lights, side_glass, wheels};
 use crate::label::Label;
-use crate::luck::Luck;
 use crate::material::Material;
+use crate::rng::SceneRng;
 use crate::vector::{Rgb, UP, paint};
 use crate::world::{Place, World};
 
@@ -31,12 +31,12 @@ fn end_glass(world: &mut World, place: &Place, along: f32, half: f32, rows: (f32
 }
 
 /// A lorry with a box body, or a flat bed with a load.
-pub fn truck(world: &mut World, place: &Place, usage: Use, luck: &mut Luck) {
+pub fn truck(world: &mut World, place: &Place, usage: Use, rng: &mut SceneRng) {
     world.begin();
-    let long = luck.within(3.2, 4.6);
-    let (wide, tall) = (1.2, luck.within(2.9, 3.6));
-    let cab = any_paint(luck);
-    let cargo = luck.pick(&[
+    let long = rng.within(3.2, 4.6);
+    let (wide, tall) = (1.2, rng.within(2.9, 3.6));
+    let cab = any_paint(rng);
+    let cargo = rng.pick(&[
         paint(0.86, 0.86, 0.85),
         paint(0.78, 0.55, 0.15),
         paint(0.20, 0.35, 0.60),
@@ -137,16 +137,16 @@ pub fn truck(world: &mut World, place: &Place, usage: Use, luck: &mut Luck) {
 }
 
 /// A city bus.
-pub fn bus(world: &mut World, place: &Place, usage: Use, luck: &mut Luck) {
+pub fn bus(world: &mut World, place: &Place, usage: Use, rng: &mut SceneRng) {
     world.begin();
-    let colour = luck.pick(&[
+    let colour = rng.pick(&[
         paint(0.80, 0.10, 0.10),
         paint(0.90, 0.72, 0.12),
         paint(0.88, 0.88, 0.86),
         paint(0.12, 0.35, 0.60),
         paint(0.20, 0.50, 0.30),
     ]);
-    let (long, wide, tall) = (luck.within(5.2, 6.1), 1.26, 3.05);
+    let (long, wide, tall) = (rng.within(5.2, 6.1), 1.26, 3.05);
     coach(world, place, (long, wide, tall), colour, Label::Bus);
     wheels(
         world,
@@ -189,9 +189,9 @@ pub fn bus(world: &mut World, place: &Place, usage: Use, luck: &mut Luck) {
 }
 
 /// A tram of two cars on the rails.
-pub fn tram(world: &mut World, place: &Place, luck: &mut Luck) {
+pub fn tram(world: &mut World, place: &Place, rng: &mut SceneRng) {
     world.begin();
-    let colour = luck.pick(&[
+    let colour = rng.pick(&[
         paint(0.85, 0.80, 0.66),
         paint(0.15, 0.45, 0.30),
         paint(0.70, 0.12, 0.12),

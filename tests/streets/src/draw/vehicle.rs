@@ -1,8 +1,8 @@
 //! Cars, and what all vehicles share: wheels, lights, glass set into a side.
 
 use crate::label::Label;
-use crate::luck::Luck;
 use crate::material::Material;
+use crate::rng::SceneRng;
 use crate::sheet::Outline;
 use crate::vector::{Rgb, UP, paint, v3};
 use crate::world::{Glow, Place, World};
@@ -33,8 +33,8 @@ pub enum Use {
     Braking,
 }
 
-pub fn any_paint(luck: &mut Luck) -> Rgb {
-    luck.pick(&CAR_PAINT)
+pub fn any_paint(rng: &mut SceneRng) -> Rgb {
+    rng.pick(&CAR_PAINT)
 }
 
 /// Wheels at `along` positions on both sides, `out` metres from the middle.
@@ -202,8 +202,8 @@ struct Shape {
     cabin: [f32; 4],
 }
 
-fn shape(luck: &mut Luck) -> Shape {
-    match luck.count(0, 3) {
+fn shape(rng: &mut SceneRng) -> Shape {
+    match rng.count(0, 3) {
         0 => Shape {
             long: 2.0,
             wide: 0.86,
@@ -236,10 +236,10 @@ fn shape(luck: &mut Luck) -> Shape {
 }
 
 /// A car standing at `place`.
-pub fn car(world: &mut World, place: &Place, usage: Use, luck: &mut Luck) {
+pub fn car(world: &mut World, place: &Place, usage: Use, rng: &mut SceneRng) {
     world.begin();
-    let s = shape(luck);
-    let colour = any_paint(luck);
+    let s = shape(rng);
+    let colour = any_paint(rng);
     let body = Material::Paint { colour, gloss: 0.55 };
     let dark = Material::Paint {
         colour: colour * 0.35,

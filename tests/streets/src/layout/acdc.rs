@@ -4,10 +4,10 @@ use crate::draw::building::Fashion;
 use crate::draw::furniture::{SODIUM, WHITE_LAMP};
 use crate::draw::plant::Growth;
 use crate::layout::Taste;
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 
-pub fn taste(luck: &mut Luck) -> Taste {
-    let fashion = luck.pick(&[
+pub fn taste(rng: &mut SceneRng) -> Taste {
+    let fashion = rng.pick(&[
         Fashion::OldTown,
         Fashion::Suburb,
         Fashion::Suburb,
@@ -44,7 +44,7 @@ pub fn taste(luck: &mut Luck) -> Taste {
         heavy: 0.4,
         two_wheelers: 0.35,
         hills: 0.8,
-        lamp: if luck.chance(0.6) { SODIUM } else { WHITE_LAMP },
+        lamp: if rng.chance(0.6) { SODIUM } else { WHITE_LAMP },
         yellow_line: false,
         eye: (1.3, 1.6),
         focal: 0.95,

@@ -4,10 +4,10 @@ use crate::draw::building::Fashion;
 use crate::draw::furniture::WHITE_LAMP;
 use crate::draw::plant::Growth;
 use crate::layout::Taste;
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 
-pub fn taste(luck: &mut Luck) -> Taste {
-    let fashion = luck.pick(&[Fashion::Downtown, Fashion::Downtown, Fashion::Suburb]);
+pub fn taste(rng: &mut SceneRng) -> Taste {
+    let fashion = rng.pick(&[Fashion::Downtown, Fashion::Downtown, Fashion::Suburb]);
     let suburb = fashion == Fashion::Suburb;
     Taste {
         fashion,

@@ -11,7 +11,7 @@ use crate::draw::building::Fashion;
 use crate::draw::ego::Hood;
 use crate::draw::plant::Growth;
 use crate::draw::road::{Junction, Margin, Street};
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 use crate::vector::{Rgb, paint, v3};
 use crate::world::World;
 
@@ -57,9 +57,9 @@ pub struct Taste {
     pub hood: bool,
 }
 
-/// Builds the world of one scene. The same `luck` gives the same world.
-pub fn scene(style: Style, luck: &Luck) -> World {
-    let mut plan_luck = luck.fork(1);
+/// Builds the world of one scene. The same `rng` gives the same world.
+pub fn scene(style: Style, rng: &SceneRng) -> World {
+    let mut plan_luck = rng.fork(1);
     let taste = match style {
         Style::Cityscapes => cityscapes::taste(&mut plan_luck),
         Style::Acdc => acdc::taste(&mut plan_luck),
@@ -75,42 +75,42 @@ pub fn scene(style: Style, luck: &Luck) -> World {
             paint: paint(0.14, 0.15, 0.16),
         });
     }
-    plots::build(&mut world, &taste, &mut luck.fork(2));
-    traffic::fill(&mut world, &taste, &mut luck.fork(3));
+    plots::build(&mut world, &taste, &mut rng.fork(2));
+    traffic::fill(&mut world, &taste, &mut rng.fork(3));
     world
 }
 
-fn street(taste: &Taste, luck: &mut Luck) -> Street {
-    let lanes = luck.pick(taste.lanes);
-    let tram = luck.chance(taste.tram);
+fn street(taste: &Taste, rng: &mut SceneRng) -> Street {
+    let lanes = rng.pick(taste.lanes);
+    let tram = rng.chance(taste.tram);
     let half_width =
-        lanes as f32 * luck.within(taste.lane_width.0, taste.lane_width.1) + if tram { 1.2 } else { 0.0 };
+        lanes as f32 * rng.within(taste.lane_width.0, taste.lane_width.1) + if tram { 1.2 } else { 0.0 };
     let mut margin = || Margin {
-        parking: if luck.chance(taste.parking) {
-            luck.pick(&[2.1, 2.3])
+        parking: if rng.chance(taste.parking) {
+            rng.pick(&[2.1, 2.3])
         } else {
             0.0
         },
-        sidewalk: luck.within(taste.sidewalk.0, taste.sidewalk.1),
-        verge: if luck.chance(taste.verge) {
-            luck.within(1.5, 5.0)
+        sidewalk: rng.within(taste.sidewalk.0, taste.sidewalk.1),
+        verge: if rng.chance(taste.verge) {
+            rng.within(1.5, 5.0)
         } else {
             0.0
         },
     };
     let margins = [margin(), margin()];
-    let junction = luck.chance(taste.junction).then(|| {
-        let near = luck.within(15.0, 38.0);
+    let junction = rng.chance(taste.junction).then(|| {
+        let near = rng.within(15.0, 38.0);
         Junction {
             near,
-            far: near + luck.within(8.0, 13.0),
+            far: near + rng.within(8.0, 13.0),
         }
     });
-    let tone = luck.within(0.36, 0.50);
+    let tone = rng.within(0.36, 0.50);
     Street {
-        slope: luck.within(-0.03, 0.03),
-        bend: if luck.chance(0.6) {
-            luck.within(-taste.bend, taste.bend)
+        slope: rng.within(-0.03, 0.03),
+        bend: if rng.chance(0.6) {
+            rng.within(-taste.bend, taste.bend)
         } else {
             0.0
         },
@@ -119,30 +119,30 @@ fn street(taste: &Taste, luck: &mut Luck) -> Street {
         margins,
         junction,
         tram,
-        tar: paint(tone, tone, tone * luck.within(0.98, 1.04)),
-        slabs: luck.pick(&[
+        tar: paint(tone, tone, tone * rng.within(0.98, 1.04)),
+        slabs: rng.pick(&[
             paint(0.62, 0.60, 0.57),
             paint(0.58, 0.57, 0.56),
             paint(0.66, 0.58, 0.52),
             paint(0.55, 0.56, 0.58),
         ]),
-        grass: luck.pick(&[
+        grass: rng.pick(&[
             paint(0.36, 0.46, 0.20),
             paint(0.42, 0.47, 0.24),
             paint(0.30, 0.42, 0.18),
         ]),
         yellow_line: taste.yellow_line,
-        salt: luck.salt(),
+        salt: rng.salt(),
     }
 }
 
-fn stand(taste: &Taste, street: &Street, luck: &mut Luck) -> Stand {
+fn stand(taste: &Taste, street: &Street, rng: &mut SceneRng) -> Stand {
     let lane = street.half_width / street.lanes_each_way as f32;
-    let offset = lane * (luck.count(0, street.lanes_each_way - 1) as f32 + 0.5) + luck.within(-0.3, 0.3);
+    let offset = lane * (rng.count(0, street.lanes_each_way - 1) as f32 + 0.5) + rng.within(-0.3, 0.3);
     Stand {
-        eye: v3(offset, luck.within(taste.eye.0, taste.eye.1), 0.0),
-        pitch: luck.within(taste.pitch.0, taste.pitch.1),
-        yaw: street.slope + luck.within(-0.05, 0.05),
+        eye: v3(offset, rng.within(taste.eye.0, taste.eye.1), 0.0),
+        pitch: rng.within(taste.pitch.0, taste.pitch.1),
+        yaw: street.slope + rng.within(-0.05, 0.05),
         focal: taste.focal,
     }
 }

@@ -1,21 +1,21 @@
 //! What falls between the lens and the street, and what lies on the lens. Labels are not touched.
 
 use crate::camera::Size;
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 use crate::vector::{Rgb, v3};
 use crate::weather::Atmosphere;
 
 /// Draws streaks, flakes and lens drops over a linear picture.
 pub fn fall(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere) {
-    let mut luck = Luck::keyed(u64::from(atmosphere.salt), 0xfa11, 0);
+    let mut rng = SceneRng::keyed(u64::from(atmosphere.salt), 0xfa11, 0);
     if atmosphere.streaks > 0.0 {
-        streaks(picture, size, atmosphere, &mut luck);
+        streaks(picture, size, atmosphere, &mut rng);
     }
     if atmosphere.flakes > 0.0 {
-        flakes(picture, size, atmosphere, &mut luck);
+        flakes(picture, size, atmosphere, &mut rng);
     }
     if atmosphere.drops > 0.0 {
-        drops(picture, size, atmosphere, &mut luck);
+        drops(picture, size, atmosphere, &mut rng);
     }
 }
 
@@ -26,16 +26,16 @@ fn blend(picture: &mut [Rgb], size: Size, x: i32, y: i32, colour: Rgb, cover: f3
     }
 }
 
-fn streaks(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, luck: &mut Luck) {
+fn streaks(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, rng: &mut SceneRng) {
     let colour = atmosphere.horizon * 1.15;
     let scale = size.height as f32 / 256.0;
-    let slant = luck.within(-0.18, 0.18);
+    let slant = rng.within(-0.18, 0.18);
     let count = (atmosphere.streaks * 420.0) as u32;
     for _ in 0..count {
-        let near = luck.unit();
+        let near = rng.unit();
         let (x, y) = (
-            luck.within(0.0, size.width as f32),
-            luck.within(-0.1, 1.0) * size.height as f32,
+            rng.within(0.0, size.width as f32),
+            rng.within(-0.1, 1.0) * size.height as f32,
         );
         let length = (5.0 + 26.0 * near * near) * scale;
         let width = (0.35 + 0.7 * near * near) * scale;
@@ -59,17 +59,17 @@ fn streaks(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, luck: &mut 
     }
 }
 
-fn flakes(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, luck: &mut Luck) {
+fn flakes(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, rng: &mut SceneRng) {
     let scale = size.height as f32 / 256.0;
     let count = (atmosphere.flakes * 620.0) as u32;
     for _ in 0..count {
-        let near = luck.unit().powi(6);
-        let radius = (0.45 + 0.5 * luck.unit() + 4.0 * near) * scale;
+        let near = rng.unit().powi(6);
+        let radius = (0.45 + 0.5 * rng.unit() + 4.0 * near) * scale;
         let centre = (
-            luck.within(0.0, size.width as f32),
-            luck.within(0.0, size.height as f32),
+            rng.within(0.0, size.width as f32),
+            rng.within(0.0, size.height as f32),
         );
-        let stretch = luck.within(1.0, 1.5);
+        let stretch = rng.within(1.0, 1.5);
         let cover = if near > 0.3 { 0.55 } else { 0.85 } * (radius * 1.4).min(1.0);
         spot(size, centre, (radius, radius * stretch), |at, r| {
             let t = ((1.0 - r) * if near > 0.3 { 1.4 } else { 2.5 }).clamp(0.0, 1.0);
@@ -79,17 +79,17 @@ fn flakes(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, luck: &mut L
 }
 
 /// Drops show the scene upside down and blurred, with a bright rim below.
-fn drops(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, luck: &mut Luck) {
+fn drops(picture: &mut [Rgb], size: Size, atmosphere: &Atmosphere, rng: &mut SceneRng) {
     let scale = size.height as f32 / 256.0;
     let before = picture.to_vec();
     let count = (atmosphere.drops * 26.0) as u32 + 4;
     for _ in 0..count {
-        let radius = (1.6 + 6.0 * luck.unit() * luck.unit()) * scale;
+        let radius = (1.6 + 6.0 * rng.unit() * rng.unit()) * scale;
         let centre = (
-            luck.within(0.0, size.width as f32),
-            luck.within(0.0, 0.9) * size.height as f32,
+            rng.within(0.0, size.width as f32),
+            rng.within(0.0, 0.9) * size.height as f32,
         );
-        let tall = luck.within(1.0, 1.45);
+        let tall = rng.within(1.0, 1.45);
         spot(size, centre, (radius, radius * tall), |at, r| {
             let (x, y) = (
                 (at % size.width as usize) as f32,

@@ -1,16 +1,16 @@
 //! Fog: light scattered in by the air over each pixel's own distance.
 
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 use crate::vector::{paint, v3};
 use crate::weather::{Atmosphere, sun_at};
 
-pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
-    let grey = luck.within(0.70, 0.82);
-    let air = paint(grey, grey + 0.005, grey + luck.within(0.0, 0.03));
+pub fn atmosphere(rng: &mut SceneRng) -> Atmosphere {
+    let grey = rng.within(0.70, 0.82);
+    let air = paint(grey, grey + 0.005, grey + rng.within(0.0, 0.03));
     // Contrast falls to a twentieth at the meteorological visibility.
-    let visibility = luck.within(55.0, 150.0);
+    let visibility = rng.within(55.0, 150.0);
     Atmosphere {
-        sun_at: sun_at(0.8, luck.within(-2.5, 2.5)),
+        sun_at: sun_at(0.8, rng.within(-2.5, 2.5)),
         sun: v3(0.06, 0.06, 0.06),
         ambient: v3(0.66, 0.68, 0.70),
         zenith: air * 1.05,
@@ -21,7 +21,7 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         haze_colour: air,
         wet: 0.15,
         snow: 0.0,
-        lamps: luck.within(0.12, 0.3),
+        lamps: rng.within(0.12, 0.3),
         exposure: 1.05,
         saturation: 0.8,
         tint: v3(0.99, 1.0, 1.0),
@@ -32,6 +32,6 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         drops: 0.0,
         flakes: 0.0,
         cel: false,
-        salt: luck.salt(),
+        salt: rng.salt(),
     }
 }

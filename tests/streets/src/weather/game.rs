@@ -1,20 +1,20 @@
 //! A sunny game: saturated paint, light in steps, dark outlines, bloom, a clean sensor.
 
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 use crate::vector::{paint, v3};
 use crate::weather::{Atmosphere, sun_at};
 
-pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
-    let dusk = luck.chance(0.3);
-    let side = luck.pick(&[-1.0, 1.0]);
-    let azimuth = side * luck.within(0.5, 2.6);
+pub fn atmosphere(rng: &mut SceneRng) -> Atmosphere {
+    let dusk = rng.chance(0.3);
+    let side = rng.pick(&[-1.0, 1.0]);
+    let azimuth = side * rng.within(0.5, 2.6);
     let horizon = if dusk {
         paint(1.0, 0.72, 0.48)
     } else {
         paint(0.72, 0.90, 0.99)
     };
     Atmosphere {
-        sun_at: sun_at(if dusk { 0.3 } else { luck.within(0.5, 0.9) }, azimuth),
+        sun_at: sun_at(if dusk { 0.3 } else { rng.within(0.5, 0.9) }, azimuth),
         sun: if dusk {
             v3(2.1, 1.30, 0.72)
         } else {
@@ -31,7 +31,7 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
             paint(0.16, 0.46, 0.92)
         },
         horizon,
-        cloud: luck.within(0.15, 0.5),
+        cloud: rng.within(0.15, 0.5),
         cloud_colour: if dusk {
             paint(1.0, 0.80, 0.70)
         } else {
@@ -52,6 +52,6 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         drops: 0.0,
         flakes: 0.0,
         cel: true,
-        salt: luck.salt(),
+        salt: rng.salt(),
     }
 }

@@ -8,7 +8,7 @@ mod night;
 mod rain;
 mod snow;
 
-use crate::luck::{Luck, clouds};
+use crate::rng::{SceneRng, clouds};
 use crate::vector::{Rgb, V3, ramp, v3};
 
 /// What the weather is like.
@@ -79,15 +79,15 @@ pub struct Atmosphere {
 }
 
 impl Atmosphere {
-    /// The condition's light and air, with the variety that `luck` brings.
-    pub fn of(condition: Condition, luck: &mut Luck) -> Self {
+    /// The condition's light and air, with the variety that `rng` brings.
+    pub fn of(condition: Condition, rng: &mut SceneRng) -> Self {
         match condition {
-            Condition::Clear => clear::atmosphere(luck),
-            Condition::Fog => fog::atmosphere(luck),
-            Condition::Night => night::atmosphere(luck),
-            Condition::Rain => rain::atmosphere(luck),
-            Condition::Snow => snow::atmosphere(luck),
-            Condition::Game => game::atmosphere(luck),
+            Condition::Clear => clear::atmosphere(rng),
+            Condition::Fog => fog::atmosphere(rng),
+            Condition::Night => night::atmosphere(rng),
+            Condition::Rain => rain::atmosphere(rng),
+            Condition::Snow => snow::atmosphere(rng),
+            Condition::Game => game::atmosphere(rng),
         }
     }
 

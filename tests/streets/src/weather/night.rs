@@ -1,24 +1,24 @@
 //! Night in a lit town: dark blue air, lamps, windows, the camera's own headlights, a noisy sensor.
 
-use crate::luck::Luck;
+use crate::rng::SceneRng;
 use crate::vector::v3;
 use crate::weather::{Atmosphere, sun_at};
 
-pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
-    let deep = luck.within(0.5, 1.2);
+pub fn atmosphere(rng: &mut SceneRng) -> Atmosphere {
+    let deep = rng.within(0.5, 1.2);
     let horizon = v3(0.022, 0.022, 0.034) * deep;
     Atmosphere {
-        sun_at: sun_at(0.7, luck.within(-2.5, 2.5)),
+        sun_at: sun_at(0.7, rng.within(-2.5, 2.5)),
         sun: v3(0.006, 0.008, 0.013),
         ambient: v3(0.016, 0.020, 0.034) * deep,
         zenith: v3(0.004, 0.006, 0.014) * deep,
         horizon,
-        cloud: luck.within(0.0, 0.6),
+        cloud: rng.within(0.0, 0.6),
         cloud_colour: v3(0.020, 0.018, 0.020) * deep,
         haze: 0.0022,
         haze_colour: horizon,
-        wet: if luck.chance(0.5) {
-            luck.within(0.35, 0.7)
+        wet: if rng.chance(0.5) {
+            rng.within(0.35, 0.7)
         } else {
             0.08
         },
@@ -34,6 +34,6 @@ pub fn atmosphere(luck: &mut Luck) -> Atmosphere {
         drops: 0.0,
         flakes: 0.0,
         cel: false,
-        salt: luck.salt(),
+        salt: rng.salt(),
     }
 }

@@ -5,24 +5,24 @@ use std::thread;
 use std::time::Duration;
 
 use ulda_collective::{
-    CollectiveError, DataPlane, Deadlines, Generation, Listener, Membership, Op, Rank, RunId, Secret, Shard,
-    Sharing, Stage, Tag, Tls, WorkerIndex, WorkerPeer,
+    CollectiveError, DataPlane, DataPlaneListener, Generation, Membership, OperationName, PlaneDeadlines,
+    Rank, RunId, Secret, Shard, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
 };
 
 /// Long enough for a loaded machine; no test that passes waits for it.
-pub const PATIENT: Deadlines = Deadlines {
+pub const PATIENT: PlaneDeadlines = PlaneDeadlines {
     connect: Duration::from_secs(60),
     handshake: Duration::from_secs(10),
     operation: Duration::from_secs(60),
 };
 
 pub fn tag(step: u64, part: u32) -> Tag {
-    let op = Op {
+    let op = OperationName {
         code: 1,
         name: "gradient bucket",
     };
     Tag {
-        stage: Stage {
+        stage: StageName {
             code: 3,
             name: "adapt",
         },
@@ -33,12 +33,12 @@ pub fn tag(step: u64, part: u32) -> Tag {
     }
 }
 
-pub fn listener() -> Listener {
-    Listener::bind("127.0.0.1:0").unwrap()
+pub fn listener() -> DataPlaneListener {
+    DataPlaneListener::bind("127.0.0.1:0").unwrap()
 }
 
 /// The membership of worker `me`; shards are dealt in contiguous runs, as evenly as possible.
-pub fn membership(me: u32, listeners: &[&Listener], shards: u32) -> Membership {
+pub fn membership(me: u32, listeners: &[&DataPlaneListener], shards: u32) -> Membership {
     let workers = listeners.len() as u32;
     Membership {
         run: RunId("rainy night".into()),
@@ -59,7 +59,7 @@ pub fn membership(me: u32, listeners: &[&Listener], shards: u32) -> Membership {
 }
 
 /// The planes of a mesh of `workers`, by worker.
-pub fn mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
+pub fn mesh(workers: u32, shards: u32, deadlines: PlaneDeadlines) -> Vec<DataPlane> {
     connected(workers, shards, deadlines, None, &|_| Sharing::default())
 }
 
@@ -67,14 +67,14 @@ pub fn mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
 pub fn sharing_mesh(
     workers: u32,
     shards: u32,
-    deadlines: Deadlines,
+    deadlines: PlaneDeadlines,
     sharing: &dyn Fn(u32) -> Sharing,
 ) -> Vec<DataPlane> {
     connected(workers, shards, deadlines, None, sharing)
 }
 
 /// The same, with encrypted connections.
-pub fn encrypted_mesh(workers: u32, shards: u32, deadlines: Deadlines) -> Vec<DataPlane> {
+pub fn encrypted_mesh(workers: u32, shards: u32, deadlines: PlaneDeadlines) -> Vec<DataPlane> {
     let tls = Some(tls(credentials().path()));
     connected(workers, shards, deadlines, tls, &|_| Sharing::default())
 }
@@ -88,7 +88,7 @@ pub fn credentials() -> tempfile::TempDir {
 
 /// What a worker with this folder shows and believes.
 pub fn tls(folder: &std::path::Path) -> Tls {
-    let worker = ulda_credentials::Worker::read(folder).unwrap();
+    let worker = ulda_credentials::WorkerCredentials::read(folder).unwrap();
     Tls {
         dials: worker.to_peers(),
         accepts: worker.from_peers(),
@@ -99,16 +99,16 @@ pub fn tls(folder: &std::path::Path) -> Tls {
 fn connected(
     workers: u32,
     shards: u32,
-    deadlines: Deadlines,
+    deadlines: PlaneDeadlines,
     tls: Option<Tls>,
     sharing: &dyn Fn(u32) -> Sharing,
 ) -> Vec<DataPlane> {
-    let listeners: Vec<Listener> = (0..workers).map(|_| listener()).collect();
+    let listeners: Vec<DataPlaneListener> = (0..workers).map(|_| listener()).collect();
     for (me, listener) in (0..).zip(&listeners) {
         listener.share(sharing(me));
         tls.iter().for_each(|tls| listener.use_tls(tls.clone()));
     }
-    let refs: Vec<&Listener> = listeners.iter().collect();
+    let refs: Vec<&DataPlaneListener> = listeners.iter().collect();
     thread::scope(|scope| {
         let connecting: Vec<_> = (0..workers)
             .map(|me| {

@@ -13,7 +13,7 @@ use crate::pin::Style;
 use crate::projector::{Projector, Projectors};
 
 /// G domains of a round. In every tensor of a group the domain comes first.
-pub(super) struct Group {
+pub(super) struct DomainGroup {
     pub domains: Vec<usize>,
     /// Scene texts [G, E].
     pub scene: Tensor,
@@ -27,7 +27,7 @@ pub(super) struct Group {
     projector_sgd: Sgd,
 }
 
-impl Group {
+impl DomainGroup {
     /// A group of the domains that `owned` names, with fresh optimiser state; `first` is the position of the first of
     /// them among all that are held here.
     ///
@@ -39,7 +39,7 @@ impl Group {
         owned: &[DomainProjector],
         start: &Start<'_>,
         first: usize,
-    ) -> Result<Group> {
+    ) -> Result<DomainGroup> {
         let domains: Vec<usize> = owned.iter().map(|owned| owned.domain).collect();
         let numbers: Vec<i64> = domains.iter().map(|domain| *domain as i64).collect();
         let index = Tensor::f_from_slice(&numbers)?.f_to_device(batch.scene.device())?;
@@ -49,7 +49,7 @@ impl Group {
             .map(|image| image.texts.f_index_select(0, &index));
         let style = start_style(batch, &domains, start, first)?;
         let pair = [style.mean.shallow_clone(), style.std.shallow_clone()];
-        Ok(Group {
+        Ok(DomainGroup {
             scene: batch.scene.f_index_select(0, &index)?,
             region: region.collect::<Result<_, _>>()?,
             style_sgd: Sgd::new(&pair, settings.style_lr, settings.sgd)?,

@@ -11,7 +11,7 @@ use ulda_torch::{ShardSync, Solo};
 
 use super::SimulateSettings;
 use super::batch::RoundBatch;
-use super::group::{Group, parameters_of};
+use super::group::{DomainGroup, parameters_of};
 use super::round::{DomainProjector, Networks};
 use super::values::{Term, UnreadLosses};
 use crate::error::{MethodError, Result};
@@ -33,7 +33,7 @@ pub(super) struct PassResult {
 
 /// A group of domains of a round, for one iteration.
 pub(super) struct GroupPass<'a> {
-    pub group: &'a Group,
+    pub group: &'a DomainGroup,
     pub owned: &'a [DomainProjector],
     pub batch: &'a RoundBatch,
     pub settings: &'a SimulateSettings,

@@ -4,7 +4,7 @@ use tch::{Tensor, no_grad};
 use ulda_model::{Backbone, Head};
 
 use super::batch::RoundBatch;
-use super::group::Group;
+use super::group::DomainGroup;
 use super::pass::{GroupPass, PassResult};
 use super::values::numbers;
 use super::{
@@ -50,7 +50,7 @@ pub struct DomainProjector {
     pub projector: Projector,
 }
 
-/// How a round reaches the other workers, and its luck.
+/// How a round reaches the other workers, and its seeds.
 pub struct Hooks<'a> {
     pub exchange: &'a dyn PrototypeExchange,
     pub reduce: &'a dyn ProjectorReduce,
@@ -85,7 +85,7 @@ pub struct Round<'a> {
     batch: &'a RoundBatch,
     projectors: &'a mut [DomainProjector],
     /// Of the projectors' domains, in their order, `domains_at_once` each and the last of what is left.
-    groups: Vec<Group>,
+    groups: Vec<DomainGroup>,
     done: usize,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
         let mut groups = Vec::new();
         for (at, owned) in projectors.chunks(settings.domains_at_once).enumerate() {
             let first = at * settings.domains_at_once;
-            groups.push(Group::begin(&settings, batch, owned, &start, first)?);
+            groups.push(DomainGroup::begin(&settings, batch, owned, &start, first)?);
         }
         Ok(Round {
             settings,
@@ -214,7 +214,7 @@ impl<'a> Round<'a> {
     /// # Errors
     /// When libtorch is out of memory.
     pub fn styles(&self) -> Result<Vec<DomainStyle>> {
-        let styles = self.groups.iter().map(Group::styles);
+        let styles = self.groups.iter().map(DomainGroup::styles);
         Ok(styles
             .collect::<Result<Vec<_>>>()?
             .into_iter()

@@ -4,7 +4,7 @@ use crate::weights::{Weights, WeightsError};
 
 /// Sizes of both towers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClipConfig {
+pub struct ClipSizes {
     pub image: ImageConfig,
     pub text: TextConfig,
 }
@@ -43,7 +43,7 @@ pub struct TextConfig {
     pub embed: i64,
 }
 
-impl ClipConfig {
+impl ClipSizes {
     /// Sizes of the CLIP in `weights`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ mod text;
 mod tokenizer;
 
 pub use attention_pool::AttentionPool;
-pub use config::{ClipConfig, ImageConfig, PoolConfig, TextConfig};
+pub use config::{ClipSizes, ImageConfig, PoolConfig, TextConfig};
 pub use image::{Backbone, BackboneError};
 pub(crate) use layers::{average_pool, channels_last};
 pub use text::{EncodeError, TextEncoder};

@@ -10,15 +10,15 @@ use crate::seeded::Seeded;
 use crate::weights::Picker;
 
 /// Published names and geometry of one layer.
-pub struct Place {
+pub struct LayerGeometry {
     pub conv: &'static str,
     pub norm: &'static str,
     kernel: i64,
     dilation: i64,
 }
 
-const fn place(conv: &'static str, norm: &'static str, kernel: i64, dilation: i64) -> Place {
-    Place {
+const fn place(conv: &'static str, norm: &'static str, kernel: i64, dilation: i64) -> LayerGeometry {
+    LayerGeometry {
         conv,
         norm,
         kernel,
@@ -33,7 +33,7 @@ pub const ASPP_PROJECT: usize = 6;
 pub const HIDDEN: usize = 7;
 
 /// All layers, in the order of the published state dict.
-pub const PLACES: [Place; 8] = [
+pub const PLACES: [LayerGeometry; 8] = [
     place("classifier.project.0", "classifier.project.1", 1, 1),
     place("classifier.aspp.convs.0.0", "classifier.aspp.convs.0.1", 1, 1),
     place("classifier.aspp.convs.1.0", "classifier.aspp.convs.1.1", 3, 6),
@@ -59,7 +59,7 @@ pub struct ConvNorm {
 
 impl ConvNorm {
     pub fn take(picker: &mut Picker<'_>, index: usize, config: &HeadConfig) -> Self {
-        let Place { conv, norm, .. } = PLACES[index];
+        let LayerGeometry { conv, norm, .. } = PLACES[index];
         let shape = Self::shape(index, config);
         let weight = picker.take(&format!("{conv}.weight"), &shape).copy();
         let mut channel = |field: &str| picker.take(&format!("{norm}.{field}"), &shape[..1]).copy();
@@ -104,7 +104,7 @@ impl ConvNorm {
     }
 
     pub fn parameters(&self) -> [(String, &Tensor); 3] {
-        let Place { conv, norm, .. } = PLACES[self.index];
+        let LayerGeometry { conv, norm, .. } = PLACES[self.index];
         [
             (format!("{conv}.weight"), &self.weight),
             (format!("{norm}.weight"), &self.gamma),
@@ -143,7 +143,7 @@ impl ConvNorm {
 
     /// The convolution alone.
     pub fn convolve(&self, x: &Tensor) -> Tensor {
-        let Place { kernel, dilation, .. } = PLACES[self.index];
+        let LayerGeometry { kernel, dilation, .. } = PLACES[self.index];
         same_size(x, &self.weight, kernel / 2 * dilation, dilation)
     }
 

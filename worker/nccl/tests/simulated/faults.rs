@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ulda_nccl::{Communicator, NcclError, Pending, Seat};
+use ulda_nccl::{Communicator, NcclError, PendingOperation, RankSeat};
 
 use crate::world::{
     AfterError, Buffer, Copied, Count, HostTimeline, Line, Mishap, PATIENCE, REMOTE_ERROR, World, wait_until,
 };
 
 /// Five sums on rank 0 that rank 1 does not come to, all on the stream.
-fn hanging(world: &World, communicator: &Communicator<HostTimeline>) -> (Vec<Buffer<f32>>, Vec<Pending>) {
+fn hanging(
+    world: &World,
+    communicator: &Communicator<HostTimeline>,
+) -> (Vec<Buffer<f32>>, Vec<PendingOperation>) {
     let buffers: Vec<_> = (0..5).map(|_| Buffer::new([1.0; 16])).collect();
     let name = |bucket| format!("gradient bucket {bucket} of adapt step 17");
     let pending = (0..)
@@ -23,7 +26,7 @@ fn hanging(world: &World, communicator: &Communicator<HostTimeline>) -> (Vec<Buf
 }
 
 /// All errors of what is pending.
-fn errors(pending: Vec<Pending>) -> Vec<NcclError> {
+fn errors(pending: Vec<PendingOperation>) -> Vec<NcclError> {
     pending
         .into_iter()
         .map(|pending| pending.wait().expect_err("nothing was summed"))
@@ -265,7 +268,7 @@ fn a_device_that_fails_or_a_thread_that_panics_is_a_fault() {
     assert!(matches!(
         error,
         NcclError::Panicked {
-            seat: Seat { rank: 0, ranks: 1 }
+            seat: RankSeat { rank: 0, ranks: 1 }
         }
     ));
     wait_until(|| world.count(0, Count::Aborts) == 1 && buffer.is_released());

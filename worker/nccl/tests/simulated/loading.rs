@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ulda_nccl::{Library, NcclError, Seat};
+use ulda_nccl::{Library, NcclError, RankSeat};
 
 use crate::world::{Copied, Simulator, World, simulated_path};
 
@@ -83,7 +83,7 @@ fn a_rank_beyond_the_last_is_refused() {
     assert!(matches!(
         error,
         NcclError::NoSuchSeat {
-            seat: Seat { rank: 2, ranks: 2 }
+            seat: RankSeat { rank: 2, ranks: 2 }
         }
     ));
     assert_eq!(

@@ -7,14 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ulda_nccl::{
-    Communicator, Deadlines, Element, Library, NcclError, Pending, Seat, Span, Timeline, UniqueId,
+    Communicator, DeviceSpan, Element, Library, NcclDeadlines, NcclError, PendingOperation, RankSeat,
+    Timeline, UniqueId,
 };
 
 /// Long enough for whatever happens, short enough for a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Deadlines that no test reaches unless it shortens them.
-pub const DEADLINES: Deadlines = Deadlines {
+pub const DEADLINES: NcclDeadlines = NcclDeadlines {
     form: PATIENCE,
     operation: PATIENCE,
     abort: PATIENCE,
@@ -229,7 +230,7 @@ pub struct World {
     pub library: Library,
     pub id: UniqueId,
     pub ranks: u32,
-    pub deadlines: Deadlines,
+    pub deadlines: NcclDeadlines,
 }
 
 impl World {
@@ -291,7 +292,7 @@ impl World {
             mishap,
             thread: None,
         };
-        let seat = Seat {
+        let seat = RankSeat {
             rank,
             ranks: self.ranks,
         };
@@ -327,7 +328,7 @@ impl World {
         communicator: &Communicator<HostTimeline>,
         name: &str,
         buffer: &Buffer<f32>,
-    ) -> Pending {
+    ) -> PendingOperation {
         communicator.all_reduce_sum(name, buffer.span(), self.ready())
     }
 
@@ -378,17 +379,17 @@ impl<E: Element> Buffer<E> {
         }
     }
 
-    pub fn span(&self) -> Span<E> {
+    pub fn span(&self) -> DeviceSpan<E> {
         self.part(0, self.memory.elements)
     }
 
-    pub fn part(&self, start: usize, elements: usize) -> Span<E> {
+    pub fn part(&self, start: usize, elements: usize) -> DeviceSpan<E> {
         assert!(start + elements <= self.memory.elements);
         // SAFETY: the part lies within the memory, which the keeper keeps; tests touch it only before the
         // ready mark and after the operation.
         unsafe {
             let pointer = self.memory.pointer.add(start);
-            Span::new(pointer, elements, Box::new(Arc::clone(&self.memory)))
+            DeviceSpan::new(pointer, elements, Box::new(Arc::clone(&self.memory)))
         }
     }
 

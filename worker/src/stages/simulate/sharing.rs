@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tch::{Device, Tensor};
-use ulda_collective::{Group, Shard};
+use ulda_collective::{Shard, ShardGroup};
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
 use ulda_run::style_health::StyleHealth;
@@ -23,7 +23,7 @@ impl Simulate<'_> {
     /// Every lane's styles and projectors, on every shard.
     pub(super) fn share(&self, at: At, learned: Option<&Learned>) -> Result<Vec<Vec<u8>>, StageError> {
         let link = &self.context.link;
-        let group = Group::reduce_to((0..self.lanes.count()).map(Shard), (0..link.shards()).map(Shard));
+        let group = ShardGroup::reduce_to((0..self.lanes.count()).map(Shard), (0..link.shards()).map(Shard));
         let message = match learned {
             None => Vec::new(),
             Some(learned) => {

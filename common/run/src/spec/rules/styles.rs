@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Rules;
+use super::SpecRules;
 use crate::spec::styles::StyleSource;
 
-impl Rules<'_> {
+impl SpecRules<'_> {
     pub(super) fn domains(&mut self) {
         let domains = &self.config.domains;
         if domains.is_empty() && self.config.needs_styles() {

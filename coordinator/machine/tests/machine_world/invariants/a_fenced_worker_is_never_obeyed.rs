@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use ulda_machine::{Directive, Effect, Event, Machine, Record, Snapshot, Tick};
+use ulda_machine::{Directive, Effect, Machine, MachineEvent, Record, Snapshot, Tick};
 use ulda_run::ids::{Generation, WorkerId};
 
 use super::{Promise, Seen};
@@ -16,15 +16,17 @@ pub struct Fenced {
 }
 
 impl Fenced {
-    pub fn is_stale(&self, machine: &Machine, event: &Event) -> bool {
+    pub fn is_stale(&self, machine: &Machine, event: &MachineEvent) -> bool {
         let (Some(worker), Some(generation)) = (event.sender(), event.generation()) else {
             return false;
         };
         let fact = matches!(
             event,
-            Event::WorkerFormed { .. } | Event::ProgressMade { .. } | Event::WorkerFinished { .. }
+            MachineEvent::WorkerFormed { .. }
+                | MachineEvent::ProgressMade { .. }
+                | MachineEvent::WorkerFinished { .. }
         );
-        let broke = matches!(event, Event::GenerationBroke { .. });
+        let broke = matches!(event, MachineEvent::GenerationBroke { .. });
         if machine.phase().is_over() || !(fact || broke) {
             return false;
         }
@@ -33,11 +35,11 @@ impl Fenced {
             || (fact && self.abandoned.contains(&generation))
     }
 
-    pub fn compare(&self, now: Tick, mut before: Machine, after: &Machine, event: &Event) {
+    pub fn compare(&self, now: Tick, mut before: Machine, after: &Machine, event: &MachineEvent) {
         let (Some(worker), Some(generation)) = (event.sender(), event.generation()) else {
             return;
         };
-        before.handle(now, Event::HeartbeatHeard { worker, generation });
+        before.handle(now, MachineEvent::HeartbeatHeard { worker, generation });
         assert_eq!(state(&before, now), state(after, now), "obeyed {event:?}");
         assert_eq!(orders(before), orders(after.clone()), "obeyed {event:?}");
     }

@@ -1,7 +1,7 @@
 //! As long as the run is not over there is a time at which the machine wants to be woken, and waking it
 //! then is not in vain.
 
-use ulda_machine::Event;
+use ulda_machine::MachineEvent;
 
 use super::{Promise, Seen};
 
@@ -17,7 +17,7 @@ impl Promise for Timed {
         }
         let next = machine.poll_timeout();
         assert!(next.is_some(), "waits without a deadline: {}", machine.verdict());
-        if **event == Event::Woke {
+        if **event == MachineEvent::Woke {
             assert!(
                 next.is_some_and(|(at, _)| at > *now),
                 "woken at {now} in vain: {next:?}, {}",

@@ -10,7 +10,7 @@ mod nobody_trains_before_all_have_formed;
 mod the_journal_comes_first;
 mod the_run_ends_after_faults_stop;
 
-use ulda_machine::{Effect, Event, Machine, Outcome, Record, Tick};
+use ulda_machine::{Effect, Machine, MachineEvent, Record, RunOutcome, Tick};
 use ulda_run::ids::{Generation, WorkerId};
 
 use super::process::Processes;
@@ -21,7 +21,7 @@ pub enum Seen<'a> {
     /// The machine took in an event and settled.
     Fed {
         now: Tick,
-        event: &'a Event,
+        event: &'a MachineEvent,
         machine: &'a Machine,
     },
     /// An effect is about to be carried out.
@@ -45,7 +45,7 @@ pub trait Promise {
     fn took_up(&mut self, _journal: &[Record]) {}
 
     /// `after`: milliseconds since the last fault.
-    fn ended(&mut self, _outcome: &Outcome, _truth: &Truth, _after: u64) {}
+    fn ended(&mut self, _outcome: &RunOutcome, _truth: &Truth, _after: u64) {}
 }
 
 pub struct Watch {
@@ -77,11 +77,11 @@ impl Watch {
         }
     }
 
-    pub fn is_stale(&self, machine: &Machine, event: &Event) -> bool {
+    pub fn is_stale(&self, machine: &Machine, event: &MachineEvent) -> bool {
         self.fence.is_stale(machine, event)
     }
 
-    pub fn compare(&self, now: Tick, before: Machine, after: &Machine, event: &Event) {
+    pub fn compare(&self, now: Tick, before: Machine, after: &Machine, event: &MachineEvent) {
         self.fence.compare(now, before, after, event);
     }
 
@@ -92,7 +92,7 @@ impl Watch {
         }
     }
 
-    pub fn ended(&mut self, outcome: Option<&Outcome>, truth: &Truth, after: u64) {
+    pub fn ended(&mut self, outcome: Option<&RunOutcome>, truth: &Truth, after: u64) {
         let outcome = outcome.expect("the run ended");
         for promise in &mut self.promises {
             promise.ended(outcome, truth, after);

@@ -1,7 +1,7 @@
 //! A generation starts from the furthest state that any ready worker of the run holds, its holder holds
 //! it, all that is said to be committed is what an undisturbed run computes, and so is the end.
 
-use ulda_machine::{Effect, Outcome, Record};
+use ulda_machine::{Effect, Record, RunOutcome};
 use ulda_run::stage::Cursor;
 
 use super::{Promise, Seen};
@@ -88,8 +88,8 @@ impl Promise for Kept {
         }
     }
 
-    fn ended(&mut self, outcome: &Outcome, truth: &Truth, _after: u64) {
-        if let Outcome::Finished { digest } = outcome {
+    fn ended(&mut self, outcome: &RunOutcome, truth: &Truth, _after: u64) {
+        if let RunOutcome::Finished { digest } = outcome {
             assert_eq!(
                 *digest,
                 truth.digest(truth.total),

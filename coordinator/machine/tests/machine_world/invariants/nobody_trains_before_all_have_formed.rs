@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ulda_machine::{Effect, Event, Formation, Record, StateClaim};
+use ulda_machine::{Effect, Formation, MachineEvent, Record, StateClaim};
 use ulda_run::ids::{Generation, WorkerId};
 
 use super::{Promise, Seen};
@@ -46,7 +46,7 @@ impl Promise for Complete {
             // Orders are seen after the event that caused them.
             Seen::Fed {
                 event:
-                    Event::WorkerFormed {
+                    MachineEvent::WorkerFormed {
                         worker,
                         generation,
                         state,

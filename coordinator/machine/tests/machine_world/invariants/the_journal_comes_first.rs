@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ulda_machine::{Directive, Effect, FenceReason, Outcome, Record};
+use ulda_machine::{Directive, Effect, FenceReason, Record, RunOutcome};
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
 use super::{Promise, Seen};
@@ -78,11 +78,13 @@ impl Promise for Written {
             Effect::Launch { slot, attempt } => {
                 assert!(*attempt == 0 || self.restarted.contains(&(*slot, *attempt)));
             }
-            Effect::End(Outcome::Finished { .. }) => {
+            Effect::End(RunOutcome::Finished { .. }) => {
                 assert!(matches!(self.end, Some(Record::Finished { .. })))
             }
-            Effect::End(Outcome::Failed { .. }) => assert!(matches!(self.end, Some(Record::Failed { .. }))),
-            Effect::End(Outcome::Stopped) => assert!(matches!(self.end, Some(Record::Stopped))),
+            Effect::End(RunOutcome::Failed { .. }) => {
+                assert!(matches!(self.end, Some(Record::Failed { .. })))
+            }
+            Effect::End(RunOutcome::Stopped) => assert!(matches!(self.end, Some(Record::Stopped))),
             Effect::Refuse { .. } | Effect::Kill { .. } => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Every run ends, within a stated time after the last fault, and with enough restarts it ends well.
 
-use ulda_machine::Outcome;
+use ulda_machine::RunOutcome;
 
 use super::{Promise, Seen};
 use crate::machine_world::truth::Truth;
@@ -16,18 +16,18 @@ pub struct Ends {
 impl Promise for Ends {
     fn see(&mut self, _seen: &Seen<'_>) {}
 
-    fn ended(&mut self, outcome: &Outcome, _truth: &Truth, after: u64) {
+    fn ended(&mut self, outcome: &RunOutcome, _truth: &Truth, after: u64) {
         let excused = self.restarts < 100;
         match outcome {
-            Outcome::Finished { .. } => {}
-            Outcome::Failed { cause, .. } => {
+            RunOutcome::Finished { .. } => {}
+            RunOutcome::Failed { cause, .. } => {
                 assert!(excused, "failed: {outcome:?}");
                 assert!(
                     !cause.text.is_empty() && cause.slot.is_some(),
                     "fails without a cause: {outcome:?}"
                 );
             }
-            Outcome::Stopped => panic!("nobody asked for a stop"),
+            RunOutcome::Stopped => panic!("nobody asked for a stop"),
         }
         assert!(
             after <= WITHIN,

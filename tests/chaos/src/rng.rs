@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
-pub struct Luck(u64);
+pub struct FaultRng(u64);
 
-impl Luck {
+impl FaultRng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635_f0a3_1d27)

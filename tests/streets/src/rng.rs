@@ -4,7 +4,7 @@ use crate::vector::Grid;
 
 /// A stream of random numbers (SplitMix64), keyed so that any scene can be made alone.
 #[derive(Clone, Debug)]
-pub struct Luck {
+pub struct SceneRng {
     state: u64,
 }
 
@@ -14,7 +14,7 @@ fn scramble(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Luck {
+impl SceneRng {
     /// The stream of `(seed, what, index)`.
     pub fn keyed(seed: u64, what: u64, index: u64) -> Self {
         let mut state = scramble(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
