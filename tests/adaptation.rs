@@ -15,6 +15,10 @@ use ulda_tests::{Json, Program, binary};
 /// Percent points of the mean over the four weather conditions; the run gains more than twice as much on the CPU where it
 /// was set up.
 const FLOOR: f64 = 1.0;
+/// Between the learned and the real shift of the statistics, for every weather.
+const LEAST_COSINE: f64 = 0.1;
+/// L_scene after the last iteration, for every weather; it begins near 0.9.
+const MOST_SCENE_LOSS: f64 = 0.8;
 
 const RUN_TOML: &str = r#"
 [run]
@@ -80,7 +84,8 @@ fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
         ("snow", "in snow"),
     ] {
         text.push_str(&format!(
-            "[[domain]]\nname = \"{name}\"\nprompt = \"driving {prompt}\"\n[[evaluate.set]]\nname = \"{name}\"\n\
+            "[[domain]]\nname = \"{name}\"\nprompt = \"driving {prompt}\"\nimages = [\"data/acdc/rgb_anon/{name}/train\"]\n\
+             [[evaluate.set]]\nname = \"{name}\"\n\
              layout = \"acdc\"\nroot = \"data/acdc\"\ncondition = \"{name}\"\nonly_size = [512, 256]\n"
         ));
     }
@@ -102,4 +107,13 @@ fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
     let adapted = means.iter().find(|mean| mean["model"] == "adapted").unwrap();
     let gain = 100.0 * adapted["gain"].as_f64().unwrap();
     assert!(gain >= FLOOR, "gained {gain:.2} points: {means:?}");
+
+    // The images are only compared with: what the sentences shift goes the way of the real weather.
+    let styles = report["style_health"].as_array().unwrap();
+    assert_eq!(styles.len(), 4, "{styles:?}");
+    for style in styles {
+        let cosine = style["reference"]["cosine"].as_f64().unwrap();
+        let loss = style["scene_loss"].as_f64().unwrap();
+        assert!(cosine >= LEAST_COSINE && loss < MOST_SCENE_LOSS, "{style}");
+    }
 }

@@ -56,11 +56,11 @@ const CASES: &[Case] = &[
     Case {
         name: "images that nobody asked for",
         breaks: |world| name_images(world, "[\"data\"]"),
-        command: &["check"],
+        command: &["check", "--set", "simulate.styles=content"],
         code: BAD_INPUT,
         says: &[
             "domain[0].images",
-            "is set, and simulate.styles is learned",
+            "is set, and simulate.styles is content",
             "set simulate.styles = \"images\"",
         ],
     },

@@ -89,9 +89,6 @@ def normalised(images):
 def fresh(width, blocks, embed, resolution, text_width, text_layers, tokens):
     """A CLIP with initial weights drawn from torch's global generator; its text tower knows `tokens` alone."""
     visual = network.ResNet(_visual_state(width, blocks, embed, resolution), dilated=False)
-    # Without queries and keys the attention pool is a mean, so that what the dense features say is what the image says.
-    for projection in (visual.attnpool.q_proj, visual.attnpool.k_proj):
-        projection.requires_grad_(False)
     text = network.TextTower(_text_state(text_width, text_layers, embed, len(tokens.ids)))
     return Clip(visual, text, 2.659)
 
@@ -120,8 +117,8 @@ def _visual_state(width, blocks, embed, resolution):
             inputs = 4 * narrow
     std = inputs**-0.5
     state["attnpool.positional_embedding"] = torch.randn((resolution // 32) ** 2 + 1, inputs) * std
-    for name, out, gain in (("q_proj", inputs, 0), ("k_proj", inputs, 0), ("v_proj", inputs, std), ("c_proj", embed, std)):
-        state[f"attnpool.{name}.weight"] = torch.randn(out, inputs) * gain
+    for name, out in (("q_proj", inputs), ("k_proj", inputs), ("v_proj", inputs), ("c_proj", embed)):
+        state[f"attnpool.{name}.weight"] = torch.randn(out, inputs) * std
         state[f"attnpool.{name}.bias"] = torch.zeros(out)
     return state
 
