@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Json;
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running program. Dropping it ends it, and with it the workers it announced.
 pub struct Program {
