@@ -1,7 +1,7 @@
 //! A worker's way to its coordinator: gRPC over TLS, the token and what the worker claims to be on every call.
 //!
 //! Owns the dialling. A connection that fails for want of trust, which no further attempt mends, leaves its reason
-//! in [`Way::distrust`].
+//! in [`CoordinatorAccess::distrust`].
 
 use std::fmt;
 use std::io;

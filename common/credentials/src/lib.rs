@@ -2,7 +2,7 @@
 //! workers.
 //!
 //! A *credentials folder* holds all of it in files of fixed names ([`files`]). [`issue`] makes one, [`Coordinator`]
-//! and [`Worker`] read what their side needs and check it before anything is listened on or dialled; [`channel`] is a
+//! and [`WorkerCredentials`] read what their side needs and check it before anything is listened on or dialled; [`channel`] is a
 //! worker's way to its coordinator. Invariants: a token or a key is never shown by `Debug`, `Display` or an error;
 //! whatever is wrong with a file is told with its path and a remedy.
 

@@ -34,7 +34,7 @@ pub struct RestartBudget {
 /// Who starts worker processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Launching {
-    /// The shell, on `Effect::Launch`; it reports `Event::ProcessEnded`.
+    /// The shell, on `Effect::Launch`; it reports `MachineEvent::ProcessEnded`.
     Here,
     /// Somebody else (Kubernetes, a person): no launches, no kills, no exit codes.
     Elsewhere,

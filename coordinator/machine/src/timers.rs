@@ -9,7 +9,7 @@ use super::tick::Tick;
 use ulda_run::ids::{Slot, WorkerId};
 
 impl Machine {
-    /// When to send `Event::Woke`, and what for. `None`: only an event can change anything.
+    /// When to send `MachineEvent::Woke`, and what for. `None`: only an event can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Tick, Why)> {
         if self.phase.name().is_over() {

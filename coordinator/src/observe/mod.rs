@@ -1,6 +1,6 @@
 //! What a person or a log collector sees of a run. Knows the run's news; the run knows nothing of this.
 //!
-//! [`Bars`] for a terminal, [`Lines`] for everything else; [`metrics`] for Prometheus, [`tensorboard`] for
+//! [`Bars`] for a terminal, [`LogReporter`] for everything else; [`metrics`] for Prometheus, [`tensorboard`] for
 //! TensorBoard, [`Live`] and [`status_page`] for a browser.
 
 mod bars;

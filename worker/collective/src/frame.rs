@@ -5,8 +5,8 @@
 //! | bytes  | field      | meaning                                                           |
 //! |--------|------------|-------------------------------------------------------------------|
 //! | 0..4   | magic      | `ULF2`                                                            |
-//! | 4      | kind       | [`Kind`]                                                          |
-//! | 5      | operation  | [`Operation`]                                                     |
+//! | 4      | kind       | [`FrameKind`]                                                     |
+//! | 5      | operation  | [`OperationId`]                                                   |
 //! | 6..8   | op         | the tag's op code                                                 |
 //! | 8..16  | generation |                                                                   |
 //! | 16..24 | step       | of the tag                                                        |

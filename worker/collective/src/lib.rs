@@ -3,7 +3,7 @@
 //!
 //! A run has a fixed number of *shards*; a *worker* serves some of them, each on its own thread, as ranks
 //! of one collective. A [`DataPlane`] is the mesh of connections of one generation, formed through the
-//! process's [`Listener`] from a [`Membership`]; its [`Rank`]s are what the shards call ([`Collective`]).
+//! process's [`DataPlaneListener`] from a [`Membership`]; its [`Rank`]s are what the shards call ([`Collective`]).
 //!
 //! - **Same bits.** Sums are formed in ascending shard order, so the result is the same for any number of
 //!   workers (`reduce.rs`).

@@ -50,7 +50,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How to reach a worker's [`Listener`](crate::Listener).
+/// How to reach a worker's [`DataPlaneListener`](crate::DataPlaneListener).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerPeer {
     /// `host:port`; a host name is resolved anew at each attempt.

@@ -35,7 +35,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// `Membership`, `Handshake`, `Io`. A refused stranger is not an error; see
-    /// [`Listener::drain_refusals`]. A later call for a later generation, from another thread, ends this
+    /// [`DataPlaneListener::drain_refusals`]. A later call for a later generation, from another thread, ends this
     /// one with `StaleGeneration`.
     pub fn connect(
         listener: &DataPlaneListener,

@@ -1,8 +1,8 @@
 //! Sums and copies between the GPUs of a run's workers, by NCCL, which is loaded at run time.
 //!
 //! A [`Library`] is NCCL as found on this host. A [`Communicator`] is one rank of one generation: it starts a
-//! thread that alone calls NCCL (`owner.rs`), and takes operations on device memory ([`Span`]) from any
-//! thread, each answered through a [`Pending`]. What it needs of the device's runtime, a stream and events,
+//! thread that alone calls NCCL (`owner.rs`), and takes operations on device memory ([`DeviceSpan`]) from any
+//! thread, each answered through a [`PendingOperation`]. What it needs of the device's runtime, a stream and events,
 //! it is given as a [`Timeline`]; neither a tensor library nor CUDA itself is known here.
 //!
 //! - **Nothing hangs.** Calls do not block (`blocking = 0`), whatever is awaited has a deadline, and a foreign

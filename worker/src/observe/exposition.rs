@@ -13,7 +13,7 @@ use super::families::{Facts, OfKind, SecondsCounter, WorkerMetrics};
 use super::meters::Meters;
 use super::process;
 
-/// Of [`Exposition::text`].
+/// Of [`WorkerExposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Who is measured.

@@ -1,6 +1,6 @@
 //! Streams and events of a GPU: which work waits for which.
 //!
-//! Invariant: an [`Event`] is recorded once, when it is made. All calls fail in a process without CUDA.
+//! Invariant: an [`CudaEvent`] is recorded once, when it is made. All calls fail in a process without CUDA.
 
 use std::ffi::c_void;
 

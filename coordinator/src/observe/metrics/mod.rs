@@ -1,6 +1,6 @@
 //! What Prometheus sees of a run, at `/metrics`. Listed for people in `docs/metrics.md`; a test compares the two.
 //!
-//! [`Metrics`] are the typed families in the registry that is passed in; [`MetricsRecorder`] hears the run's
+//! [`RunMetrics`] are the typed families in the registry that is passed in; [`MetricsRecorder`] hears the run's
 //! news and moves them. Invariants: every name has HELP and a base unit; labels are bounded (rank, stage,
 //! term, set, model, the 19 classes, reasons that are enums); a reason that has not happened yet stands at 0.
 

@@ -9,7 +9,7 @@ use super::labels::RunFacts;
 use crate::disk_space::DiskSpace;
 use crate::run_directory::RunDirectory;
 
-/// Of [`Exposition::text`].
+/// Of [`RunExposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, thiserror::Error)]

@@ -89,7 +89,7 @@ impl ImageConfig {
     /// Sizes of the image tower in `weights`.
     ///
     /// # Errors
-    /// See [`ClipConfig::read`].
+    /// See [`ClipSizes::read`].
     pub fn read(weights: &Weights) -> Result<Self, WeightsError> {
         let prefix = Self::prefix(weights)?;
         let mut picker = weights.pick();
@@ -124,7 +124,7 @@ impl TextConfig {
     /// Sizes of the text tower in `weights`.
     ///
     /// # Errors
-    /// See [`ClipConfig::read`]; or the width is no multiple of 64.
+    /// See [`ClipSizes::read`]; or the width is no multiple of 64.
     pub fn read(weights: &Weights) -> Result<Self, WeightsError> {
         let mut picker = weights.pick();
         let width = picker.dimension("ln_final.weight", 0);

@@ -356,7 +356,7 @@ struct Memory<E> {
     elements: usize,
 }
 
-// SAFETY: whoever reads or writes keeps the contract of `Span::new`, under the simulated library's lock.
+// SAFETY: whoever reads or writes keeps the contract of `DeviceSpan::new`, under the simulated library's lock.
 unsafe impl<E: Element> Send for Memory<E> {}
 // SAFETY: as above.
 unsafe impl<E: Element> Sync for Memory<E> {}
