@@ -57,7 +57,7 @@ miniature: build ## Train the small CLIP of the demo again and compare it with t
 	@tests/evidence/miniature $(TARGET) "$(EVIDENCE_OUT)"
 
 .PHONY: evidence
-evidence: build ## Compare source-only, PØDA, ULDA and controls over five seeds (SETTING=city or game; about an hour)
+evidence: build ## Compare source-only, PØDA, ULDA and controls over five seeds (SETTING=city or game; one to two hours)
 	@python3 tests/evidence/experiment.py $(TARGET) "$(EVIDENCE_OUT)" --setting $(SETTING) --seeds $(SEEDS) \
 	    --clip deploy/examples/street-clip.safetensors
 
