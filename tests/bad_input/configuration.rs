@@ -235,7 +235,7 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "adapt.lr_head=nan"],
         code: BAD_INPUT,
-        says: &["`adapt.lr_head`: is NaN", "give a number of 0 or more"],
+        says: &["`adapt.lr_head`: is nan", "give a number of 0 or more"],
     },
     Case {
         name: "negative and infinite learning rates, all told at once",
@@ -343,7 +343,7 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "simulate.crop=16"],
         code: BAD_INPUT,
-        says: &["`simulate.crop`: is 16", "at least 32 pixels"],
+        says: &["`simulate.crop`: is 16", "give a whole number of 32 or more"],
     },
     Case {
         name: "target data as source",
@@ -418,7 +418,7 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "run.shards=0"],
         code: BAD_INPUT,
-        says: &["`run.shards`: is 0", "give at least 1"],
+        says: &["`run.shards`: is 0", "give a whole number of 1 to 1024"],
     },
     Case {
         name: "more than any machine has",
@@ -437,7 +437,7 @@ const VALUES: &[Case] = &[
             "`run.shards`: is 4000000000",
             "`run.threads_per_shard`: is 4000000000",
             "`pretrain.batch`: is 4000000000",
-            "give at most 1024",
+            "give a whole number of 1 to 1024",
         ],
     },
     Case {
@@ -452,7 +452,7 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "checkpoint.keep=0"],
         code: BAD_INPUT,
-        says: &["`checkpoint.keep`: is 0", "give at least 1"],
+        says: &["`checkpoint.keep`: is 0", "give a whole number of 1 or more"],
     },
 ];
 

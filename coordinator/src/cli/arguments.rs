@@ -35,6 +35,8 @@ pub enum Verb {
     Resume(ResumeArguments),
     /// Write a commented run.toml with the published values
     Init(InitArguments),
+    /// Print what a run.toml can hold: a JSON Schema for editors, or the reference page
+    Schema(SchemaArguments),
     /// Find everything that is wrong with a run before any work: configuration, data, checkpoints, disk, port
     Check(CheckArguments),
     /// Show how far a run is, and why it is where it is
@@ -206,6 +208,20 @@ pub struct InitArguments {
     /// Overwrite a file that is there
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArguments {
+    /// json: JSON Schema, draft 7; markdown: docs/configuration.md
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SchemaFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum SchemaFormat {
+    #[default]
+    Json,
+    Markdown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]

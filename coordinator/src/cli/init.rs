@@ -1,12 +1,13 @@
 //! `coordinator init`.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::arguments::InitArguments;
 use super::common::{print, say};
-use crate::config::TEMPLATE;
+use crate::config::commented_run_toml;
 use crate::exit::{Exit, Stop};
 
 #[derive(Debug, thiserror::Error)]
@@ -19,20 +20,11 @@ enum InitError {
 
 pub fn init(arguments: &InitArguments) -> Result<Exit, Stop> {
     if arguments.path.as_os_str() == "-" {
-        print(TEMPLATE)?;
+        print(&commented_run_toml())?;
         return Ok(Exit::Done);
     }
     let path = &arguments.path;
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if arguments.force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let written = options
-        .open(path)
-        .and_then(|mut file| file.write_all(TEMPLATE.as_bytes()));
+    let written = write(path, &commented_run_toml(), arguments.force);
     written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Stop::bad_input(InitError::Exists { path: path.clone() }),
         _ => InitError::Write {
@@ -47,4 +39,17 @@ pub fn init(arguments: &InitArguments) -> Result<Exit, Stop> {
         path.display()
     ));
     Ok(Exit::Done)
+}
+
+/// Beside the path and renamed, so that what is there stays whole until the new file is.
+fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    let persisted = match replace {
+        true => file.persist(path),
+        false => file.persist_noclobber(path),
+    };
+    persisted.map(drop).map_err(|refused| refused.error)
 }

@@ -17,6 +17,7 @@ mod list;
 mod logs;
 mod predict;
 mod report;
+mod schema;
 mod security;
 mod serve;
 mod status;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Train(arguments)) => train::train(&arguments),
         Some(Verb::Resume(arguments)) => train::resume(&arguments),
         Some(Verb::Init(arguments)) => init::init(&arguments),
+        Some(Verb::Schema(arguments)) => schema::schema(&arguments),
         Some(Verb::Check(arguments)) => check::check(&arguments),
         Some(Verb::Status(arguments)) => status::status(&arguments),
         Some(Verb::View(arguments)) => view::view(&arguments),

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use toml::{Table, Value};
-use ulda_run::spec::url_scheme;
+use ulda_run::spec::{Keys, ValueKind, url_scheme};
 
-use super::load::Problem;
-use super::schema::{Schema, ValueKind};
+use super::keys;
+use super::problem::Problem;
 
 /// `a.b=c`, not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +14,6 @@ pub struct Edit {
     pub key: String,
     pub value: String,
 }
-
-/// Keys whose value is a path on this machine.
-const PATHS: [&str; 8] = [
-    "run.directory",
-    "clip.checkpoint",
-    "source.root",
-    "pretrain.checkpoint",
-    "simulate.bank",
-    "domain.images",
-    "evaluate.set.root",
-    "storage.cache",
-];
 
 impl Edit {
     /// Reads `key=value`.
@@ -59,21 +47,21 @@ impl Edit {
     ///
     /// # Errors
     /// An unknown key, a value of the wrong type, or a list position that does not exist.
-    pub fn apply(&self, schema: &Schema, tree: &mut Table, here: &Path) -> Result<(), Vec<Problem>> {
+    pub fn apply(&self, tree: &mut Table, here: &Path) -> Result<(), Vec<Problem>> {
         let steps = parse_steps(&self.key);
         let plain: Vec<&str> = steps.iter().filter_map(|step| step.name()).collect();
         let plain = plain.join(".");
-        let Some(kind) = schema.kind(&plain) else {
-            return Err(vec![schema.unknown(&self.key, &plain)]);
+        let Some(key) = Keys::of_run().get(&plain) else {
+            return Err(vec![keys::unknown(&self.key, &plain)]);
         };
-        let mut value = read_value(kind, &self.value);
-        if PATHS.contains(&plain.as_str()) {
+        let mut value = read_value(&key.kind, &self.value);
+        if matches!(key.kind, ValueKind::Path | ValueKind::Paths) {
             start_at(&mut value, here);
         }
         let mut problems = Vec::new();
         let ends_in_item = matches!(steps.last(), Some(Step::Item(_)));
         if !ends_in_item {
-            schema.check(&plain, &self.key, &value, &mut problems);
+            keys::check(key, &plain, &self.key, &value, &mut problems);
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -131,9 +119,13 @@ fn parse_steps(key: &str) -> Vec<Step> {
         .collect()
 }
 
-fn read_value(kind: ValueKind, text: &str) -> Value {
+fn read_value(kind: &ValueKind, text: &str) -> Value {
     let quoted = text.starts_with(['"', '\'']);
-    if matches!(kind, ValueKind::Text | ValueKind::Name | ValueKind::Word(_)) && !quoted {
+    if matches!(
+        kind,
+        ValueKind::Text | ValueKind::Path | ValueKind::Name | ValueKind::Word(_)
+    ) && !quoted
+    {
         return Value::String(text.to_owned());
     }
     let parsed = format!("value = {text}")

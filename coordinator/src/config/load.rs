@@ -1,6 +1,5 @@
 //! Reads the layers and merges them.
 
-use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -8,7 +7,8 @@ use toml::Table;
 use ulda_run::spec::RunConfig;
 
 use super::edit::Edit;
-use super::schema::Schema;
+use super::keys;
+use super::problem::{Origin, Problems};
 
 /// Everything a configuration is made of, lowest precedence first.
 #[derive(Clone, Debug, Default)]
@@ -32,70 +32,6 @@ impl Layers {
             .collect();
         edits.sort_by(|left, right| left.key.cmp(&right.key));
         edits
-    }
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    File(PathBuf),
-    Environment,
-    Set,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment => f.write_str("environment"),
-            Self::Set => f.write_str("--set"),
-        }
-    }
-}
-
-/// One key that is wrong, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub key: String,
-    pub what: String,
-    pub hint: String,
-    pub origin: Option<Origin>,
-}
-
-impl Problem {
-    #[must_use]
-    pub fn new(key: &str, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            key: key.to_owned(),
-            what: what.into(),
-            hint: hint.into(),
-            origin: None,
-        }
-    }
-
-    fn from(mut self, origin: &Origin) -> Self {
-        self.origin = Some(origin.clone());
-        self
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(origin) = &self.origin {
-            write!(f, "{origin}: ")?;
-        }
-        write!(f, "`{}` {}\n  hint: {}", self.key, self.what, self.hint)
-    }
-}
-
-/// All keys that are wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -131,7 +67,6 @@ pub enum LoadError {
 /// # Errors
 /// Names every unknown key and every wrong type of all layers at once.
 pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
-    let schema = Schema::of_run();
     let mut problems = Vec::new();
     let start = layers.base.as_deref().unwrap_or(here);
     let (mut tree, base) = match &layers.file {
@@ -140,8 +75,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
             let tree = read(path)?;
             let origin = Origin::File(path.clone());
             problems.extend(
-                schema
-                    .problems(&tree)
+                keys::problems(&tree)
                     .into_iter()
                     .map(|problem| problem.from(&origin)),
             );
@@ -154,7 +88,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
         (Origin::Set, &layers.sets),
     ] {
         for edit in edits {
-            if let Err(found) = edit.apply(&schema, &mut tree, start) {
+            if let Err(found) = edit.apply(&mut tree, start) {
                 problems.extend(found.into_iter().map(|problem| problem.from(&origin)));
             }
         }
@@ -162,7 +96,7 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
     if !problems.is_empty() {
         return Err(LoadError::Keys(Problems(problems)));
     }
-    let unfinished = schema.problems(&tree);
+    let unfinished = keys::problems(&tree);
     if !unfinished.is_empty() {
         return Err(LoadError::Keys(Problems(unfinished)));
     }
@@ -171,16 +105,8 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
         .map_err(|cause: toml::de::Error| LoadError::Shape {
             reason: cause.message().to_owned(),
         })?;
-    config.rebase(&base);
-    tidy_all(&mut config);
+    config.map_paths(|path| tidy(&base.join(path)));
     Ok(config)
-}
-
-/// Takes `.` and `..` out of the paths a run will be known by.
-fn tidy_all(config: &mut RunConfig) {
-    for path in config.paths_mut() {
-        *path = tidy(path);
-    }
 }
 
 /// The path without `.` and `..`; what stands before a `..` is looked up, as it may be a symbolic link.
@@ -224,7 +150,6 @@ fn read(path: &Path) -> Result<Table, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TEMPLATE;
 
     fn edits(list: &[&str]) -> Vec<Edit> {
         list.iter().map(|text| Edit::parse(text).unwrap()).collect()
@@ -242,28 +167,6 @@ mod tests {
 
     fn told(list: &[&str]) -> String {
         with_sets(list).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn template_holds_every_key_and_the_defaults() {
-        let schema = Schema::of_run();
-        let template: Table = TEMPLATE.parse().unwrap();
-        assert_eq!(schema.problems(&template), []);
-        for key in schema.leaves() {
-            let name = key.rsplit('.').next().unwrap();
-            let there = TEMPLATE.lines().any(|line| {
-                line.trim_start_matches("# ")
-                    .split_once(" = ")
-                    .is_some_and(|(left, _)| left == name)
-            });
-            assert!(there, "`{key}` does not appear in the template");
-        }
-        let mut config: RunConfig = template.try_into().unwrap();
-        config.clip = Default::default();
-        config.source.root = Default::default();
-        config.domains.clear();
-        config.evaluate.sets.clear();
-        assert_eq!(config, RunConfig::default());
     }
 
     #[test]
@@ -334,10 +237,10 @@ mod tests {
         assert_eq!(
             told(&["adapt.stpes=7", "zebra=1", "adapt.zebra=2"]),
             "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
-             --set: `zebra` is not a key of a run.toml\n  hint: the sections are adapt, checkpoint, clip, compute, deadline, \
-             domain, evaluate, pretrain, recovery, run, simulate, source, storage\n\
-             --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has batch, crop, dropout, lr_floor, \
-             lr_head, lr_rectifier, lr_scale, momentum, poly_power, rectifier, scale_init, steps, validate_every, weight_decay"
+             --set: `zebra` is not a key of a run.toml\n  hint: the sections are run, clip, source, domain, pretrain, simulate, \
+             adapt, evaluate, checkpoint, deadline, recovery, compute, storage\n\
+             --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has steps, batch, crop, lr_head, lr_rectifier, \
+             lr_scale, momentum, weight_decay, poly_power, lr_floor, dropout, rectifier, scale_init, validate_every"
         );
         assert_eq!(
             told(&[
@@ -348,7 +251,7 @@ mod tests {
                 "simulate.styles=photo",
                 "run.seed=-1"
             ]),
-            "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 0 or more\n\
+            "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 1 or more\n\
              --set: `adapt.rectifier` is 1\n  hint: give true or false\n\
              --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\" or \"acdc\"\n\
              --set: `run.end_after` is the text \"evaluate\"\n  hint: give \"pretrain\", \"simulate\" or \"adapt\"\n\

@@ -5,14 +5,14 @@
 
 mod differ;
 mod edit;
+mod keys;
 mod load;
 mod nearest;
-mod schema;
+mod pages;
+mod problem;
 
 pub use differ::{KeyDifference, differences};
 pub use edit::Edit;
-pub use load::{Layers, LoadError, Origin, Problem, Problems, load};
-pub use schema::Schema;
-
-/// The commented run.toml that `coordinator init` writes.
-pub const TEMPLATE: &str = include_str!("template.toml");
+pub use load::{Layers, LoadError, load};
+pub use pages::{commented_run_toml, reference_page};
+pub use problem::{Origin, Problem, Problems};

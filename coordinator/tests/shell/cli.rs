@@ -13,6 +13,7 @@ fn help_is_as_documented() {
         &[][..],
         &["resume"],
         &["init"],
+        &["schema"],
         &["check"],
         &["status"],
         &["view"],

@@ -1,25 +1,51 @@
-//! run.toml as a person writes it. Defaults are the published settings (METHOD.md); unknown keys are errors.
+//! run.toml as a person writes it: each key with its documentation, range and default, said here and nowhere else.
+//!
+//! The commented file of `coordinator init`, the checks of keys, types and ranges, docs/configuration.md and the JSON Schema
+//! for editors are read off these structs ([`Keys`](super::Keys)). Defaults are the published settings (METHOD.md);
+//! rules that join several keys are in `rules.rs`.
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::compute::ComputeConfig;
 use super::course::EndAfter;
-use super::datasets::{EvaluationSetConfig, SourceConfig};
+use super::datasets::{EvaluationSetConfig, Layout, SourceConfig};
+use super::keys::{Keys, ValueKind};
 use super::path_name::PathName;
-use super::storage::{StorageConfig, is_url};
+use super::storage::{StorageConfig, url_scheme};
 use super::styles::StyleSource;
 
-/// A whole run.toml.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+/// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
+const MOST_SHARDS: u32 = 1024;
+const MOST_THREADS: u32 = 1024;
+/// Images of one step.
+const MOST_IMAGES: u32 = 65_536;
+/// Pixels; the network's coarsest stride.
+const LEAST_CROP: u32 = 32;
+/// Seconds.
+const MOST_SECONDS: f64 = 1e6;
+
+/// One training run of ULDA (CVPR 2024): labelled source images and one sentence per target domain
+/// give one segmentation model for all of those domains.
+///
+/// - `coordinator check --config run.toml` finds everything that is wrong with it, before any work;
+/// - `coordinator --workers 2` trains.
+///
+/// A value that is left out is the published one. Relative paths are relative to this file. Every key can
+/// also be set by `--set adapt.steps=500` or by the environment, `ULDA_ADAPT__STEPS=500`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
     pub run: RunSection,
     pub clip: ClipConfig,
     pub source: SourceConfig,
-    /// The target domains, each a name and a sentence.
+    /// The target domains: a name, and the sentence that stands for it. No image of a target is read in training, unless
+    /// simulate.styles is images.
     #[serde(rename = "domain")]
+    #[schemars(example = published_weather())]
     pub domains: Vec<DomainConfig>,
     pub pretrain: PretrainConfig,
     pub simulate: SimulateConfig,
@@ -32,21 +58,27 @@ pub struct RunConfig {
     pub storage: StorageConfig,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The run as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunSection {
     /// Also the name of the run's directory.
     pub name: PathName,
     /// Folder that holds run directories.
+    #[schemars(extend("format" = "path"))]
     pub directory: PathBuf,
+    /// All random streams (crops, jitter, flips, dropout, initial weights) start from it.
     pub seed: u64,
-    /// Logical ranks. Part of what the run computes; by default as many as workers first asked for.
+    /// Logical ranks each batch is cut into. Part of what the run computes: the numbers do not change when fewer or more
+    /// workers serve them. Left out: as many as the workers first asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_SHARDS), example = 2)]
     pub shards: Option<u32>,
-    /// CPU threads of one shard. Part of what the run computes; by default the host's cores divided by the shards.
+    /// CPU threads of one shard. Part of what the run computes. Left out: the host's cores divided by the shards.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_THREADS), example = 1)]
     pub threads_per_shard: Option<u32>,
-    /// The last stage in which the run trains; the models that exist by then are evaluated.
+    /// The last stage in which the run trains. The models that exist by then are evaluated and reported.
     pub end_after: EndAfter,
 }
 
@@ -63,31 +95,58 @@ impl Default for RunSection {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+/// The network that is adapted.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClipConfig {
-    /// OpenAI's `RN50.pt`, or the same state dict as safetensors.
+    /// OpenAI's RN50.pt, or the same state dict as .safetensors. A path or a URL such as s3://bucket/weights/RN50.pt, as
+    /// are the roots of data sets, pretrain.checkpoint, simulate.bank and the images of domains.
+    #[schemars(extend("format" = "path"), example = &"RN50.pt")]
     pub checkpoint: PathBuf,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A target domain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DomainConfig {
+    /// Names the domain in styles, logs and scores.
     pub name: PathName,
-    /// A sentence such as "driving at night".
+    /// The sentence that describes it, such as "driving at night".
     pub prompt: String,
-    /// PNG files, and folders with all PNG files below them, whose statistics are the styles of `simulate.styles =
-    /// "images"`, and what learned styles are compared with.
+    /// PNG files, and folders with all PNG files below them, as paths or URLs. Required by simulate.styles = "images", whose
+    /// styles are their statistics; learned styles are compared with them and do not depend on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("format" = "path", "examples" = [["photos/fog", "photos/fog-at-dawn.png"]]))]
     pub images: Vec<PathBuf>,
 }
 
-/// Colour jitter of stage 0: each factor is drawn from [1 − x, 1 + x].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+fn published_weather() -> Vec<DomainConfig> {
+    let prompts = [
+        ("fog", "driving in fog"),
+        ("night", "driving at night"),
+        ("rain", "driving under rain"),
+        ("snow", "driving in snow"),
+    ];
+    let domain = |(name, prompt): (&str, &str)| DomainConfig {
+        name: name.parse().expect("a plain name"),
+        prompt: prompt.to_owned(),
+        images: Vec::new(),
+    };
+    prompts.map(domain).into()
+}
+
+/// Colour jitter: each factor is drawn from [1 - x, 1 + x].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JitterConfig {
+    /// x of the brightness.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub brightness: f64,
+    /// x of the contrast.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub contrast: f64,
+    /// x of the saturation.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub saturation: f64,
 }
 
@@ -101,28 +160,47 @@ impl Default for JitterConfig {
     }
 }
 
-/// Stage 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Stage 0: supervised training of the DeepLabV3+ head on the source; the CLIP backbone is frozen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// A source checkpoint to start from instead; the stage is then skipped.
+    /// A source checkpoint to start from (.pth or .safetensors with backbone.* and classifier.*); skips the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"source.pth")]
     pub checkpoint: Option<PathBuf>,
+    /// Optimiser steps.
     pub steps: u64,
     /// Images per step, over all shards.
+    #[schemars(range(min = 1, max = MOST_IMAGES))]
     pub batch: u32,
-    /// Side of the square crop, in pixels.
+    /// Side of the square random crop, pixels.
+    #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
+    /// Learning rate of SGD at the first step. After k of n steps it is lr * (1 - k/n)^poly_power, at least lr_floor.
+    #[schemars(range(min = 0.0))]
     pub lr: f64,
+    /// Momentum of SGD.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub momentum: f64,
+    /// Weight decay of SGD.
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
+    /// Power of the learning rate's schedule.
+    #[schemars(range(min = 0.0))]
     pub poly_power: f64,
+    /// Least learning rate.
+    #[schemars(range(min = 0.0))]
     pub lr_floor: f64,
+    /// Dropout before the head's last convolution.
+    #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
+    /// Colour jitter: each factor is drawn from [1 - x, 1 + x].
     pub jitter: JitterConfig,
     /// Probability of a horizontal flip.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
-    /// Width of the head's inner layers when it starts from scratch.
+    /// Channels of the head's inner layers when it starts from scratch.
+    #[schemars(range(min = 1))]
     pub head_channels: u32,
 }
 
@@ -146,45 +224,86 @@ impl Default for PretrainConfig {
     }
 }
 
-/// Stage 1. One step is one round: a batch per data shard with all its iterations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Stage 1: prompt-driven instance normalisation. For every batch and domain, learn the feature statistics
+/// (a style) that make the features look like what the sentence says. One step of it is a round: a batch per data shard with
+/// all its iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulateConfig {
-    /// Where styles come from. Keys of the learning matter to `learned` alone.
+    /// Where styles come from. Other than batches, batch, crop and data_shards for content, the rest of this section
+    /// matters to learned alone.
     pub styles: StyleSource,
-    /// The style bank of `styles = "bank"`, as a run leaves it.
+    /// The style bank of another run with the same CLIP checkpoint, for styles = "bank". Its domains are found by name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"runs/ulda/styles/bank.safetensors")]
     pub bank: Option<PathBuf>,
     /// Batches over all data shards.
+    #[schemars(range(min = 1))]
     pub batches: u64,
     /// Images per batch.
+    #[schemars(range(min = 1, max = MOST_IMAGES))]
     pub batch: u32,
-    /// Side of the square crop, in pixels.
+    /// Side of the square random crop, pixels.
+    #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
     /// Optimiser iterations per batch.
+    #[schemars(range(min = 1))]
     pub iterations: u32,
+    /// Learning rate of the styles (mu, sigma). The loss is a mean over domains and images, so a style's gradient is divided
+    /// by domains x batch (L_cross's by the batch; it is a mean over pairs of domains). 1 belongs to the published 6 domains x
+    /// batch 2; domains * batch / 12 keeps its step: 0.6667 for 4 domains x batch 2. weight_decay acts through it.
+    #[schemars(range(min = 0.0))]
     pub lr_pin: f64,
+    /// Learning rate of the projectors. Their gradient is divided by the domains alone.
+    #[schemars(range(min = 0.0))]
     pub lr_projector: f64,
+    /// Momentum of SGD.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub momentum: f64,
+    /// Weight decay of SGD.
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
+    /// Weight of the hierarchical context alignment's L_pixel; L_scene has weight 1. PODA: all weights 0, one domain, and
+    /// adapt.rectifier = false.
+    #[schemars(range(min = 0.0))]
     pub lambda_pixel: f64,
+    /// Weight of its L_region.
+    #[schemars(range(min = 0.0))]
     pub lambda_region: f64,
+    /// Weight of the segmentation loss L_seg.
+    #[schemars(range(min = 0.0))]
     pub lambda_seg: f64,
+    /// Weight of domain consistent representation learning's L_intra.
+    #[schemars(range(min = 0.0))]
     pub lambda_intra: f64,
+    /// Weight of its L_cross.
+    #[schemars(range(min = 0.0))]
     pub lambda_cross: f64,
+    /// Factor of the cosine similarities in L_region and L_pixel.
+    #[schemars(range(min = 0.0))]
     pub temperature: f64,
+    /// Hidden width of the projectors, Linear(C1, hidden) -> Linear(hidden, E).
+    #[schemars(range(min = 1))]
     pub projector_hidden: u32,
-    /// Side to which features are pooled before the CLIP branch; the attention pool must have been trained for it.
+    /// Side to which features are pooled before the CLIP branch, feature pixels; the attention pool must have been trained
+    /// for it.
+    #[schemars(range(min = 8), extend("multipleOf" = 8))]
     pub scene_pool: u32,
+    /// Dropout before the head's last convolution.
+    #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// Batches worked on at once; they share projector gradients. By default 1.
+    /// Batches worked on at once; they share projector gradients, so their number is part of what the run computes.
+    #[schemars(range(min = 1))]
     pub data_shards: u32,
-    /// Groups over which the domains of one batch are spread; changes no number while `domains_at_once` is 1. By default
-    /// as many as fit the shards.
+    /// Groups over which the domains of one batch are spread; changes no number while domains_at_once is 1. Left out: as
+    /// many as fit the shards.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), example = 2)]
     pub prompt_groups: Option<u32>,
-    /// Domains that a shard computes as one batch; more than it has means all of them. Part of what the run computes,
-    /// within rounding: kernels add up a larger batch in another order.
+    /// Domains that a shard computes as one batch: fewer, larger launches on a GPU, and as many times the memory. Part of
+    /// what the run computes, within rounding: kernels add up a larger batch in another order. More than a shard has means
+    /// all of them.
+    #[schemars(range(min = 1))]
     pub domains_at_once: u32,
 }
 
@@ -217,26 +336,48 @@ impl Default for SimulateConfig {
     }
 }
 
-/// Stage 2.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Stage 2: fine-tuning of the head on simulated features, with the text-driven rectifier (TDR).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptConfig {
+    /// Optimiser steps.
+    #[schemars(range(min = 1))]
     pub steps: u64,
-    /// Images per step, over all shards.
+    /// Images per step, over all shards; each draws its own style.
+    #[schemars(range(min = 1, max = MOST_IMAGES))]
     pub batch: u32,
-    /// Side of the square crop, in pixels.
+    /// Side of the square random crop, pixels.
+    #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
+    /// Learning rate of the head at the first step. After k of n steps it is lr * (1 - k/n)^poly_power, at least lr_floor;
+    /// the other rates likewise.
+    #[schemars(range(min = 0.0))]
     pub lr_head: f64,
+    /// Learning rate of the rectifier's two MLPs.
+    #[schemars(range(min = 0.0))]
     pub lr_rectifier: f64,
+    /// Learning rate of the rectifier's per-channel scale beta.
+    #[schemars(range(min = 0.0))]
     pub lr_scale: f64,
+    /// Momentum of SGD.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub momentum: f64,
+    /// Weight decay of SGD.
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
+    /// Power of the learning rate's schedule.
+    #[schemars(range(min = 0.0))]
     pub poly_power: f64,
+    /// Least learning rate.
+    #[schemars(range(min = 0.0))]
     pub lr_floor: f64,
+    /// Dropout before the head's last convolution.
+    #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// The text-driven rectifier; off for PØDA.
+    /// The text-driven rectifier; false for PODA.
     pub rectifier: bool,
-    /// Start of the rectifier's per-channel scale β.
+    /// Start of the rectifier's per-channel scale beta.
+    #[schemars(range(min = 0.0))]
     pub scale_init: f64,
     /// Steps between validations on the source; 0 for never.
     pub validate_every: u64,
@@ -263,13 +404,28 @@ impl Default for AdaptConfig {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Scores of the finished models: confusion matrices, IoU and accuracy per class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateConfig {
     /// Example pictures per set in the report.
     pub examples: u32,
+    /// The sets of labelled images that the finished models are scored on.
     #[serde(rename = "set")]
+    #[schemars(example = published_night())]
     pub sets: Vec<EvaluationSetConfig>,
+}
+
+fn published_night() -> Vec<EvaluationSetConfig> {
+    vec![EvaluationSetConfig {
+        name: "night".parse().expect("a plain name"),
+        layout: Layout::Acdc,
+        root: "data/acdc".into(),
+        split: "val".into(),
+        condition: Some("night".into()),
+        only_size: None,
+        centre_crop: None,
+    }]
 }
 
 impl Default for EvaluateConfig {
@@ -281,12 +437,15 @@ impl Default for EvaluateConfig {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a run can be resumed from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
     /// Steps of pretrain and adapt between checkpoints; simulate writes one per round.
+    #[schemars(range(min = 1))]
     pub every: u64,
     /// Newest checkpoints kept.
+    #[schemars(range(min = 1))]
     pub keep: u32,
 }
 
@@ -296,25 +455,33 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// Longest waits, in seconds. Each error that comes of one names it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Longest waits, seconds. The error that comes of one names it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadlineConfig {
     /// All workers have joined.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub gather: f64,
-    /// Enough workers have joined that somebody else starts.
+    /// Enough workers have joined that are started elsewhere (--no-launch, Kubernetes).
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub queue: f64,
     /// A generation has formed: data plane connected, state in place.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub form: f64,
     /// One collective operation.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub collective: f64,
     /// Silence of a worker on its attend stream.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub heartbeat: f64,
     /// No step committed although all workers are alive.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub progress: f64,
     /// Workers leave after they were asked to stop.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub drain: f64,
     /// A worker trains on without a coordinator.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub coordinator: f64,
 }
 
@@ -333,24 +500,30 @@ impl Default for DeadlineConfig {
     }
 }
 
-/// How a run gets over the loss of workers. Decides how soon it goes on, never what it computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How the run gets over lost workers. Decides how soon it goes on, never what it computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecoveryConfig {
-    /// Starts of one slot's worker within `window` after which it is not started again.
+    /// Restarts of one slot's worker within the window; after that the run goes on without it.
     pub restarts: u32,
     /// Seconds after which a restart is forgotten.
+    #[schemars(range(min = 0.0, max = MOST_SECONDS))]
     pub window: f64,
     /// Seconds that the survivors wait for a lost worker's successor before they go on without it.
+    #[schemars(range(min = 0.0, max = MOST_SECONDS))]
     pub grace: f64,
     /// Seconds that a generation trains before it is interrupted to take newcomers in.
+    #[schemars(range(min = 0.0, max = MOST_SECONDS))]
     pub admit_every: f64,
     /// Seconds that a worker has to attach again after its stream to the coordinator broke; it trains on meanwhile.
+    #[schemars(range(min = 0.0, max = MOST_SECONDS))]
     pub reattach: f64,
     /// Fewer workers than this do not go on; they wait for others.
+    #[schemars(range(min = 1))]
     pub min_workers: u32,
-    /// More workers than this are refused. By default twice the workers asked for, or twice the shards.
+    /// More workers than this are refused. Left out: twice the workers asked for, or twice the shards.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 16)]
     pub max_workers: Option<u32>,
 }
 
@@ -371,29 +544,30 @@ impl Default for RecoveryConfig {
 impl RunConfig {
     /// Makes relative paths relative to `base`, the folder of the run.toml they were read from.
     pub fn rebase(&mut self, base: &Path) {
-        for path in self.paths_mut() {
-            if !path.as_os_str().is_empty() {
-                *path = base.join(&*path);
-            }
-        }
+        self.map_paths(|path| base.join(path));
     }
 
-    /// All paths of the local file system; what is a URL is none.
-    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let own = [Some(&mut self.run.directory), self.storage.cache.as_mut()];
-        let inputs = [
-            Some(&mut self.clip.checkpoint),
-            self.pretrain.checkpoint.as_mut(),
-            self.simulate.bank.as_mut(),
-        ];
-        let images = self.domains.iter_mut().flat_map(|domain| &mut domain.images);
-        let sets = self.evaluate.sets.iter_mut().map(|set| &mut set.root);
-        let given = own.into_iter().chain(inputs).flatten();
-        given
-            .chain([&mut self.source.root])
-            .chain(images)
-            .chain(sets)
-            .filter(|path| !is_url(path))
+    /// Changes all paths of the local file system; what is empty or a URL is none.
+    pub fn map_paths(&mut self, change: impl Fn(&Path) -> PathBuf) {
+        let change = |value: &mut Value| match value {
+            Value::String(path) if !path.is_empty() && url_scheme(path).is_none() => {
+                *path = change(Path::new(path)).to_string_lossy().into_owned();
+            }
+            _ => {}
+        };
+        let mut tree = self.to_table();
+        Keys::of_run().visit(&mut tree, &mut |key, _, value| match (&key.kind, value) {
+            (ValueKind::Path, value) => change(value),
+            (ValueKind::Paths, Value::Array(paths)) => paths.iter_mut().for_each(change),
+            _ => {}
+        });
+        *self = tree.try_into().expect("a table of a configuration reads back");
+    }
+
+    /// The run.toml that says the same, every default filled in.
+    #[must_use]
+    pub fn to_table(&self) -> Table {
+        Table::try_from(self).expect("a run.toml's types all have a TOML form")
     }
 
     /// Where the inputs lie, each a path or a URL, by key.

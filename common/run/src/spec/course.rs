@@ -1,5 +1,6 @@
 //! Which stages a run goes through.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
@@ -7,13 +8,14 @@ use super::styles::StyleSource;
 use crate::stage::{Course, Stage, StageLength};
 
 /// The last stage in which a run trains. The models that exist by then are evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EndAfter {
-    /// Leaves the source-only model.
+    /// Leaves the source-only model; needs no `[[domain]]`.
     Pretrain,
     /// Leaves the source-only model and the style bank.
     Simulate,
+    /// Leaves the adapted model too.
     #[default]
     Adapt,
 }

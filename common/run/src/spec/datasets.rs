@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::path_name::PathName;
@@ -12,7 +13,7 @@ pub const PUBLISHED_FOG_SIZE: [u32; 2] = [1920, 1080];
 pub const PUBLISHED_GTA5_CROP: [u32; 2] = [1914, 1046];
 
 /// How files are arranged below the root of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// `leftImg8bit/<split>/<city>/*_leftImg8bit.png`, `gtFine/<split>/<city>/*_gtFine_labelIds.png`.
@@ -24,17 +25,22 @@ pub enum Layout {
     Acdc,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The labelled images to train on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
+    /// How its files are arranged: cityscapes or gta5.
     pub layout: Layout,
+    /// A folder, or a URL of a prefix or of a .tar, .tar.gz or .zip, which each host fetches once.
+    #[schemars(extend("format" = "path"), example = &"data/cityscapes")]
     pub root: PathBuf,
-    /// Split folder (cityscapes) or list file (gta5) to train on.
+    /// Split folder (cityscapes) or list file below root (gta5) to train on.
     pub train: String,
-    /// Split folder or list file to validate on.
+    /// The same to validate on.
     pub validation: String,
-    /// Width and height to which validation images are cropped around their centre; gta5 is published with 1914 × 1046.
+    /// Width and height of the centre crop of validation images, pixels. Left out: none; [1914, 1046] for gta5.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1)), example = PUBLISHED_GTA5_CROP)]
     pub centre_crop: Option<[u32; 2]>,
 }
 
@@ -50,25 +56,31 @@ impl Default for SourceConfig {
     }
 }
 
-/// Labelled images the finished models are scored on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Labelled images that the finished models are scored on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSetConfig {
     /// Also the name of the folder of its example pictures.
     pub name: PathName,
+    /// How its files are arranged.
     pub layout: Layout,
+    /// A folder or a URL, as source.root.
+    #[schemars(extend("format" = "path"))]
     pub root: PathBuf,
-    /// Split folder (cityscapes, acdc) or list file (gta5).
+    /// Split folder (cityscapes, acdc) or list file below root (gta5).
     #[serde(default = "validation_split")]
     pub split: String,
     /// fog, night, rain or snow (acdc only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"night")]
     pub condition: Option<String>,
-    /// Images of any other width and height are left out; fog is published with 1920 × 1080.
+    /// Images of any other width and height are left out, pixels. Left out: all count; [1920, 1080] for acdc's fog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1)), example = PUBLISHED_FOG_SIZE)]
     pub only_size: Option<[u32; 2]>,
-    /// Width and height of a crop around the centre; gta5 is published with 1914 × 1046.
+    /// Width and height of a crop around the centre, pixels. Left out: none; [1914, 1046] for gta5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1)), example = PUBLISHED_GTA5_CROP)]
     pub centre_crop: Option<[u32; 2]>,
 }
 

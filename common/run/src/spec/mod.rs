@@ -5,6 +5,7 @@ mod compute;
 mod config;
 mod course;
 mod datasets;
+mod keys;
 mod notes;
 mod path_name;
 mod resolve;
@@ -19,6 +20,7 @@ pub use config::{
 };
 pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
+pub use keys::{Key, Keys, ValueKind, Word, json_schema};
 pub use notes::SpecNote;
 pub use path_name::{PathName, PathNameError};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};

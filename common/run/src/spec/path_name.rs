@@ -1,9 +1,11 @@
 //! Names that become a file or folder of that name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A name that can be joined to a folder's path and then names a direct child of that folder, on every file system and
@@ -42,6 +44,16 @@ impl PathName {
     #[must_use]
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
+    }
+}
+
+impl JsonSchema for PathName {
+    fn schema_name() -> Cow<'static, str> {
+        "PathName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "name", "maxLength": Self::MOST_BYTES, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"})
     }
 }
 

@@ -172,13 +172,11 @@ mod tests {
             [Stage::Pretrain, Stage::Simulate, Stage::Adapt]
         );
         let mut simulated = ending(EndAfter::Simulate);
-        simulated.adapt.batch = 0;
+        simulated.adapt.batch = 1;
         assert_eq!(stages(simulated), [Stage::Pretrain, Stage::Simulate]);
         let mut source_only = ending(EndAfter::Pretrain);
         source_only.domains.clear();
-        source_only.simulate.batches = 0;
-        source_only.simulate.data_shards = 0;
-        source_only.adapt.steps = 0;
+        source_only.simulate.data_shards = 7;
         assert_eq!(stages(source_only.clone()), [Stage::Pretrain]);
         source_only.pretrain.checkpoint = Some("source.pth".into());
         let problems = RunSpec::resolve(source_only, HOST).unwrap_err();
@@ -191,7 +189,7 @@ mod tests {
         let with = |styles, change: fn(&mut RunConfig)| {
             let mut config = minimal();
             config.simulate.styles = styles;
-            config.simulate.temperature = f64::NAN;
+            config.simulate.batch = 1;
             change(&mut config);
             RunSpec::resolve(config, HOST)
         };
@@ -212,7 +210,7 @@ mod tests {
         let bank = with(StyleSource::Bank, file).unwrap();
         assert_eq!(bank.course().steps(Stage::Simulate), 0);
 
-        assert_eq!(keys(with(StyleSource::Learned, |_| ())), ["simulate.temperature"]);
+        assert_eq!(keys(with(StyleSource::Learned, |_| ())), ["simulate.batch"]);
         assert_eq!(keys(with(StyleSource::Content, file)), ["simulate.bank"]);
         assert_eq!(keys(with(StyleSource::Content, photo)), ["domain[0].images"]);
         assert_eq!(keys(with(StyleSource::Images, |_| ())), ["domain[0].images"]);
@@ -230,5 +228,14 @@ mod tests {
         for key in ["--workers", "run.shards", "domain", "adapt.batch", "pretrain.lr"] {
             assert!(keys.contains(&key), "{key} not in {keys:?}");
         }
+        let batch = problems
+            .0
+            .iter()
+            .find(|problem| problem.key == "adapt.batch")
+            .unwrap();
+        assert_eq!(
+            batch.to_string(),
+            "`adapt.batch`: is 0; hint: give a whole number of 1 to 65536"
+        );
     }
 }

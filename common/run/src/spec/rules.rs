@@ -7,17 +7,12 @@ use std::collections::BTreeSet;
 use super::compute::{CollectiveChoice, DeviceChoice, Precision};
 use super::config::RunConfig;
 use super::datasets::Layout;
+use super::keys::Keys;
 use super::path_name::PathName;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
 use super::styles::StyleSource;
 use crate::stage::Stage;
-
-/// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
-const MOST_SHARDS: u32 = 1024;
-const MOST_THREADS: u32 = 1024;
-/// Images of one step.
-const MOST_IMAGES: u32 = 65_536;
 
 pub(super) struct SpecRules<'a> {
     config: &'a RunConfig,
@@ -33,6 +28,7 @@ impl<'a> SpecRules<'a> {
         if host.workers == 0 {
             rules.problem("--workers", "0 workers cannot train", "give at least 1");
         }
+        rules.ranges();
         rules.run();
         rules.inputs();
         rules.domains();
@@ -41,7 +37,8 @@ impl<'a> SpecRules<'a> {
         rules.simulate();
         rules.adapt();
         rules.evaluate();
-        rules.checkpoint_and_deadlines();
+        rules.compute();
+        rules.workers_that_can_be();
         rules.storage();
         rules.problems
     }
@@ -62,43 +59,17 @@ impl<'a> SpecRules<'a> {
         );
     }
 
-    fn at_least_one(&mut self, key: &str, value: u64) {
-        if value == 0 {
-            self.problem(key, "is 0", "give at least 1");
-        }
-    }
-
-    fn at_most(&mut self, key: &str, value: u32, most: u32) {
-        if value > most {
-            self.problem(key, format!("is {value}"), format!("give at most {most}"));
-        }
-    }
-
-    /// Finite, and within [low, high].
-    fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
-        if !value.is_finite() || value < low || value > high {
-            let range = if high == f64::MAX {
-                format!("{low} or more")
-            } else {
-                format!("{low} to {high}")
-            };
-            self.problem(key, format!("is {value}"), format!("give a number of {range}"));
-        }
+    /// Of every key, also where the run has no use for it.
+    fn ranges(&mut self) {
+        let mut tree = self.config.to_table();
+        Keys::of_run().visit(&mut tree, &mut |key, path, value| {
+            if let Some((what, hint)) = key.range_problem(value) {
+                self.problem(path, what, hint);
+            }
+        });
     }
 
     fn run(&mut self) {
-        let run = &self.config.run;
-        self.at_most("run.shards", run.shards.unwrap_or(1), MOST_SHARDS);
-        self.at_most(
-            "run.threads_per_shard",
-            run.threads_per_shard.unwrap_or(1),
-            MOST_THREADS,
-        );
-        self.at_least_one("run.shards", u64::from(run.shards.unwrap_or(1)));
-        self.at_least_one(
-            "run.threads_per_shard",
-            u64::from(run.threads_per_shard.unwrap_or(1)),
-        );
         if !Stage::ALL.iter().any(|stage| self.config.includes(*stage)) {
             self.problem(
                 "run.end_after",
@@ -145,22 +116,14 @@ impl<'a> SpecRules<'a> {
         }
     }
 
-    fn batch(&mut self, stage: &str, batch: u32, crop: u32) {
-        self.at_least_one(&format!("{stage}.batch"), u64::from(batch));
-        self.at_most(&format!("{stage}.batch"), batch, MOST_IMAGES);
-        if crop < 32 {
+    fn batch_norm(&mut self, stage: &str, batch: u32) {
+        if batch == 1 {
             self.problem(
-                &format!("{stage}.crop"),
-                format!("is {crop}"),
-                "give at least 32 pixels, the network's coarsest stride",
+                &format!("{stage}.batch"),
+                "is 1, and BatchNorm in the image-pooling branch needs two values per channel",
+                "give at least 2",
             );
         }
-    }
-
-    fn sgd(&mut self, stage: &str, momentum: f64, weight_decay: f64, dropout: f64) {
-        self.within(&format!("{stage}.momentum"), momentum, 0.0, 1.0);
-        self.within(&format!("{stage}.weight_decay"), weight_decay, 0.0, f64::MAX);
-        self.within(&format!("{stage}.dropout"), dropout, 0.0, 0.99);
     }
 
     fn pretrain(&mut self) {
@@ -175,32 +138,7 @@ impl<'a> SpecRules<'a> {
                 "set pretrain.checkpoint to a published source checkpoint, or train for some steps",
             );
         }
-        self.batch("pretrain", stage.batch, stage.crop);
-        if stage.batch == 1 {
-            self.problem(
-                "pretrain.batch",
-                "is 1, and BatchNorm in the image-pooling branch needs two values per channel",
-                "give at least 2",
-            );
-        }
-        self.sgd("pretrain", stage.momentum, stage.weight_decay, stage.dropout);
-        for (key, value) in [
-            ("lr", stage.lr),
-            ("poly_power", stage.poly_power),
-            ("lr_floor", stage.lr_floor),
-        ] {
-            self.within(&format!("pretrain.{key}"), value, 0.0, f64::MAX);
-        }
-        self.within("pretrain.flip", stage.flip, 0.0, 1.0);
-        let jitter = stage.jitter;
-        for (key, value) in [
-            ("brightness", jitter.brightness),
-            ("contrast", jitter.contrast),
-            ("saturation", jitter.saturation),
-        ] {
-            self.within(&format!("pretrain.jitter.{key}"), value, 0.0, 1.0);
-        }
-        self.at_least_one("pretrain.head_channels", u64::from(stage.head_channels));
+        self.batch_norm("pretrain", stage.batch);
     }
 
     fn simulate(&mut self) {
@@ -208,14 +146,14 @@ impl<'a> SpecRules<'a> {
         if !self.config.includes(Stage::Simulate) || !stage.styles.reads_source() {
             return;
         }
-        self.at_least_one("simulate.batches", stage.batches);
-        self.batch("simulate", stage.batch, stage.crop);
-        if stage.styles == StyleSource::Learned {
-            self.learning();
+        if stage.styles == StyleSource::Learned && stage.batch == 1 && stage.lambda_seg > 0.0 {
+            self.problem(
+                "simulate.batch",
+                "is 1, and the head runs on batch statistics, which need two images",
+                "give at least 2, or set simulate.lambda_seg to 0",
+            );
         }
-        self.at_least_one("simulate.data_shards", u64::from(stage.data_shards));
         let groups = stage.prompt_groups.unwrap_or(1);
-        self.at_least_one("simulate.prompt_groups", u64::from(groups));
         let shards = self.config.run.shards.unwrap_or(1);
         if u64::from(stage.data_shards) * u64::from(groups) > u64::from(shards.max(1)) {
             self.problem(
@@ -247,66 +185,11 @@ impl<'a> SpecRules<'a> {
         }
     }
 
-    /// What only the learning of styles needs.
-    fn learning(&mut self) {
-        let stage = &self.config.simulate;
-        if stage.batch == 1 && stage.lambda_seg > 0.0 {
-            self.problem(
-                "simulate.batch",
-                "is 1, and the head runs on batch statistics, which need two images",
-                "give at least 2, or set simulate.lambda_seg to 0",
-            );
-        }
-        self.at_least_one("simulate.iterations", u64::from(stage.iterations));
-        self.at_least_one("simulate.projector_hidden", u64::from(stage.projector_hidden));
-        self.sgd("simulate", stage.momentum, stage.weight_decay, stage.dropout);
-        for (key, value) in [
-            ("lr_pin", stage.lr_pin),
-            ("lr_projector", stage.lr_projector),
-            ("lambda_pixel", stage.lambda_pixel),
-            ("lambda_region", stage.lambda_region),
-            ("lambda_seg", stage.lambda_seg),
-            ("lambda_intra", stage.lambda_intra),
-            ("lambda_cross", stage.lambda_cross),
-            ("temperature", stage.temperature),
-        ] {
-            self.within(&format!("simulate.{key}"), value, 0.0, f64::MAX);
-        }
-        if stage.scene_pool == 0 || !stage.scene_pool.is_multiple_of(8) {
-            self.problem(
-                "simulate.scene_pool",
-                format!("is {}", stage.scene_pool),
-                "give a multiple of 8, such as 56",
-            );
-        }
-        self.at_least_one("simulate.domains_at_once", u64::from(stage.domains_at_once));
-    }
-
     fn adapt(&mut self) {
         if !self.config.includes(Stage::Adapt) {
             return;
         }
-        let stage = &self.config.adapt;
-        self.at_least_one("adapt.steps", stage.steps);
-        self.batch("adapt", stage.batch, stage.crop);
-        if stage.batch == 1 {
-            self.problem(
-                "adapt.batch",
-                "is 1, and BatchNorm in the image-pooling branch needs two values per channel",
-                "give at least 2",
-            );
-        }
-        self.sgd("adapt", stage.momentum, stage.weight_decay, stage.dropout);
-        for (key, value) in [
-            ("lr_head", stage.lr_head),
-            ("lr_rectifier", stage.lr_rectifier),
-            ("lr_scale", stage.lr_scale),
-            ("poly_power", stage.poly_power),
-            ("lr_floor", stage.lr_floor),
-            ("scale_init", stage.scale_init),
-        ] {
-            self.within(&format!("adapt.{key}"), value, 0.0, f64::MAX);
-        }
+        self.batch_norm("adapt", self.config.adapt.batch);
         self.styles_per_step();
     }
 
@@ -340,45 +223,7 @@ impl<'a> SpecRules<'a> {
                 }
                 (Layout::Cityscapes | Layout::Gta5, None) => {}
             }
-            for (name, size) in [("only_size", set.only_size), ("centre_crop", set.centre_crop)] {
-                if size.is_some_and(|[width, height]| width == 0 || height == 0) {
-                    self.problem(
-                        &format!("{key}.{name}"),
-                        "has a side of 0",
-                        "give [width, height] in pixels",
-                    );
-                }
-            }
         }
-    }
-
-    fn checkpoint_and_deadlines(&mut self) {
-        self.at_least_one("checkpoint.every", self.config.checkpoint.every);
-        self.at_least_one("checkpoint.keep", u64::from(self.config.checkpoint.keep));
-        let deadline = &self.config.deadline;
-        for (key, seconds) in [
-            ("gather", deadline.gather),
-            ("queue", deadline.queue),
-            ("form", deadline.form),
-            ("collective", deadline.collective),
-            ("heartbeat", deadline.heartbeat),
-            ("progress", deadline.progress),
-            ("drain", deadline.drain),
-            ("coordinator", deadline.coordinator),
-        ] {
-            self.within(&format!("deadline.{key}"), seconds, 0.1, 1e6);
-        }
-        let recovery = &self.config.recovery;
-        for (key, seconds) in [
-            ("window", recovery.window),
-            ("grace", recovery.grace),
-            ("admit_every", recovery.admit_every),
-            ("reattach", recovery.reattach),
-        ] {
-            self.within(&format!("recovery.{key}"), seconds, 0.0, 1e6);
-        }
-        self.workers_that_can_be();
-        self.compute();
     }
 
     fn compute(&mut self) {
@@ -410,7 +255,6 @@ impl<'a> SpecRules<'a> {
         let recovery = &self.config.recovery;
         let (least, most) = (recovery.min_workers, recovery.max_workers);
         let shards = self.config.run.shards.unwrap_or(1);
-        self.at_least_one("recovery.min_workers", u64::from(least));
         if least > shards {
             self.problem(
                 "recovery.min_workers",
@@ -454,13 +298,6 @@ impl<'a> SpecRules<'a> {
                     "write https://host:port",
                 ),
             Some(_) | None => {}
-        }
-        for (key, seconds) in [
-            ("request", storage.request),
-            ("deadline", storage.deadline),
-            ("final_models", storage.final_models),
-        ] {
-            self.within(&format!("storage.{key}"), seconds, 0.1, 1e6);
         }
     }
 }

@@ -2,34 +2,47 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Object storage. Credentials are no part of it: they come from the environment or from files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Object storage, for runs whose processes share no disk. Credentials come from the environment (AWS_ACCESS_KEY_ID,
+/// AWS_SECRET_ACCESS_KEY, roles) or from ~/.aws/credentials, never from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
-    /// Where the run's files are kept besides the run directory, in a folder of the run's name.
+    /// Keeps the run's checkpoints, models, style bank, examples and report, in a folder of the run's name. Left out: only
+    /// the run directory does.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"s3://bucket/runs")]
     pub url: Option<String>,
-    /// `http(s)://host:port` of a storage that is not Amazon's.
+    /// Of a storage that is not Amazon's. Left out: AWS_ENDPOINT_URL, else Amazon's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"https://minio.example.org:9000")]
     pub endpoint: Option<String>,
+    /// Left out: AWS_REGION, else us-east-1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"us-east-1")]
     pub region: Option<String>,
-    /// Bucket in the path of a request rather than in its host name.
+    /// Bucket in the path of a request, not in its host name. Left out: true.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = true)]
     pub path_style: Option<bool>,
-    /// Whether an endpoint without TLS may be spoken to.
+    /// Speak to an endpoint without TLS. Left out: AWS_ALLOW_HTTP, else false.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = false)]
     pub allow_http: Option<bool>,
-    /// Folder of each host that keeps inputs fetched by URL.
+    /// Folder of each host that keeps inputs fetched by URL. Left out: ~/.cache/ulda/inputs; ULDA_CACHE of a worker wins.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"/var/cache/ulda")]
     pub cache: Option<PathBuf>,
     /// Longest wait for the answer to one request, seconds.
+    #[schemars(range(min = 0.1, max = 1e6))]
     pub request: f64,
-    /// Longest time in which one request is repeated, seconds; then the operation is given up.
+    /// Longest time in which one request is repeated, seconds; then it is given up, and training goes on.
+    #[schemars(range(min = 0.1, max = 1e6))]
     pub deadline: f64,
     /// Longest time that a run that is done waits for its models to lie in the storage, seconds.
+    #[schemars(range(min = 0.1, max = 1e6))]
     pub final_models: f64,
 }
 

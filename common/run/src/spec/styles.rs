@@ -1,19 +1,20 @@
 //! Where the styles come from that adapt draws.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Source of the style bank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StyleSource {
-    /// Stage 1 as published: what the domains' sentences describe.
+    /// From the domains' sentences, as published.
     #[default]
     Learned,
     /// The statistics of the source crops themselves, for every domain: a control.
     Content,
-    /// The statistics of the images that each domain names.
+    /// One style from each of the images that the domains name.
     Images,
-    /// The file `simulate.bank`; the stage is then skipped.
+    /// The file that the key bank names; the stage is then skipped.
     Bank,
 }
 
