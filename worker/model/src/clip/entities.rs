@@ -3,6 +3,8 @@
 
 use regex::{Captures, Regex};
 
+use crate::clip::repair::windows_1252;
+
 /// References that HTML 5 still knows without semicolon: U+00A0 to U+00FF in order …
 const LATIN_1: [&str; 96] = [
     "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo",
@@ -28,13 +30,6 @@ const OTHERS: [(&str, char); 10] = [
     ("lt", '<'),
     ("QUOT", '"'),
     ("quot", '"'),
-];
-
-/// What 0x80 to 0x9F mean in a reference: windows-1252, where that has a character.
-const C1: [u32; 32] = [
-    0x20ac, 0x81, 0x201a, 0x192, 0x201e, 0x2026, 0x2020, 0x2021, 0x2c6, 0x2030, 0x160, 0x2039, 0x152, 0x8d,
-    0x17d, 0x8f, 0x90, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x2dc, 0x2122, 0x161, 0x203a,
-    0x153, 0x9d, 0x17e, 0x178,
 ];
 
 /// Undoes references.
@@ -72,7 +67,7 @@ fn numeric(digits: &str) -> String {
     let number = number.unwrap_or(u32::MAX);
     let number = match number {
         0 => 0xfffd,
-        0x80..=0x9f => C1[(number - 0x80) as usize],
+        0x80..=0x9f => u32::from(windows_1252(number as u8)),
         0x0d => number,
         0x01..=0x08 | 0x0b | 0x0e..=0x1f | 0x7f | 0xfdd0..=0xfdef => return String::new(),
         _ if number <= 0x10_ffff && number & 0xfffe == 0xfffe => return String::new(),

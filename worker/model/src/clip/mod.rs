@@ -5,6 +5,7 @@ mod config;
 mod entities;
 mod image;
 mod layers;
+mod repair;
 mod text;
 mod tokenizer;
 

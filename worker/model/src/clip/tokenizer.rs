@@ -5,6 +5,7 @@ use instant_clip_tokenizer::Token;
 use regex::Regex;
 
 use crate::clip::entities::Entities;
+use crate::clip::repair::repair;
 
 const START: i64 = 49_406;
 const END: i64 = 49_407;
@@ -87,9 +88,12 @@ impl Tokenizer {
     /// CLIP's cleaning: repair of mangled text and typographic quotes (ftfy), HTML references undone
     /// twice, white space collapsed, lower case.
     fn clean(&self, prompt: &str) -> String {
-        // ftfy drops terminal escapes; plsfix leaves them.
-        let plain = self.terminal_escape.replace_all(prompt, "");
-        let repaired = plsfix::fix_text(&plain, None);
+        // ftfy undoes references first, except in what may be HTML.
+        let text = match prompt.contains('<') {
+            true => prompt.to_owned(),
+            false => self.entities.undo(prompt),
+        };
+        let repaired = repair(&self.terminal_escape.replace_all(&text, ""));
         let undone = self.entities.undo(&self.entities.undo(&repaired));
         let words: Vec<&str> = undone.split(is_space).filter(|word| !word.is_empty()).collect();
         words.join(" ").to_lowercase()
