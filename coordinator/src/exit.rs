@@ -1,45 +1,9 @@
-//! What the process's exit code says. The same list stands in `--help`.
+//! An error that ends the process, and what `--help` says of exit codes.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use ulda_net::Shortage;
-
-/// How an invocation of the coordinator ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Done,
-    Failed,
-    /// The run directory cannot be written to, most often for want of space (`EX_IOERR` of sysexits).
-    DiskRefuses,
-    /// Nothing is wrong with the request, but it cannot be served now: address taken, run already served.
-    Unavailable,
-    /// Configuration, data or checkpoints are wrong (`EX_CONFIG` of sysexits).
-    BadInput,
-    Interrupted,
-    Terminated,
-}
-
-impl Exit {
-    #[must_use]
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::DiskRefuses => 74,
-            Self::Unavailable => 75,
-            Self::BadInput => 78,
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.code())
-    }
-}
+pub use ulda_run::Exit;
 
 /// The paragraph of `--help` on exit codes.
 pub const HELP: &str = "\

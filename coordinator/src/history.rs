@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use ulda_machine::{Record, Resume, fold};
+use ulda_run::RunEnd;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Course, Cursor};
 
@@ -13,20 +14,13 @@ use crate::run_directory::RunDirectory;
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum RunStanding {
     /// A coordinator serves it now.
-    Running {
-        why: String,
-    },
-    Finished {
-        digest: String,
-    },
-    Stopped,
-    Failed {
-        why: String,
-    },
+    Running { why: String },
     /// No coordinator serves it, and none said goodbye.
     Interrupted,
     /// Created, and nothing happened yet.
     New,
+    #[serde(untagged)]
+    Ended(RunEnd),
 }
 
 impl RunStanding {
@@ -34,9 +28,7 @@ impl RunStanding {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Running { .. } => "running",
-            Self::Finished { .. } => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed { .. } => "failed",
+            Self::Ended(end) => end.name(),
             Self::Interrupted => "interrupted",
             Self::New => "new",
         }
@@ -45,12 +37,17 @@ impl RunStanding {
     #[must_use]
     pub fn why(&self) -> &str {
         match self {
-            Self::Running { why } | Self::Failed { why } => why,
-            Self::Finished { .. } => "all stages are done",
-            Self::Stopped => "it was asked to stop; `coordinator resume` continues it",
+            Self::Running { why } | Self::Ended(RunEnd::Failed { why, .. }) => why,
+            Self::Ended(RunEnd::Finished { .. }) => "all stages are done",
+            Self::Ended(RunEnd::Stopped) => "it was asked to stop; `coordinator resume` continues it",
             Self::Interrupted => "its coordinator is gone; `coordinator resume` continues it",
             Self::New => "no coordinator has taken it up",
         }
+    }
+
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self, Self::Ended(RunEnd::Finished { .. }))
     }
 }
 
@@ -90,7 +87,7 @@ impl History {
     /// Steps done of all steps of the run; all of them when it is finished.
     #[must_use]
     pub fn share_done(&self, spec: &RunSpec) -> f64 {
-        if matches!(self.standing, RunStanding::Finished { .. }) {
+        if self.standing.is_finished() {
             return 1.0;
         }
         let course = spec.course();
@@ -137,16 +134,17 @@ fn standing(records: &[Record], served: bool) -> RunStanding {
     for record in &records[last_start..] {
         match record {
             Record::Finished { digest } => {
-                return RunStanding::Finished {
+                return RunStanding::Ended(RunEnd::Finished {
                     digest: digest.to_string(),
-                };
+                });
             }
-            Record::Failed { reason, .. } => {
-                return RunStanding::Failed {
+            Record::Failed { reason, exit, .. } => {
+                return RunStanding::Ended(RunEnd::Failed {
                     why: reason.to_string(),
-                };
+                    exit: *exit,
+                });
             }
-            Record::Stopped => return RunStanding::Stopped,
+            Record::Stopped => return RunStanding::Ended(RunEnd::Stopped),
             Record::GenerationFormed {
                 generation: formed,
                 formation,
@@ -175,9 +173,9 @@ fn standing(records: &[Record], served: bool) -> RunStanding {
         .iter()
         .find(|record| matches!(record, Record::Finished { .. }))
     {
-        return RunStanding::Finished {
+        return RunStanding::Ended(RunEnd::Finished {
             digest: digest.to_string(),
-        };
+        });
     }
     if served {
         RunStanding::Running { why }

@@ -5,6 +5,8 @@
 //! this crate's manifest keeps it so.
 
 mod causes;
+mod exit;
+mod run_end;
 
 pub mod clip;
 pub mod ids;
@@ -14,3 +16,5 @@ pub mod stage;
 pub mod style_health;
 
 pub use causes::with_causes;
+pub use exit::Exit;
+pub use run_end::RunEnd;

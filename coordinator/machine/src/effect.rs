@@ -81,15 +81,9 @@ pub enum Asker {
 /// How the run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
-    Finished {
-        digest: Digest,
-    },
+    Finished { digest: Digest },
     Stopped,
-    Failed {
-        reason: FailReason,
-        cause: FirstCause,
-        exit_code: i32,
-    },
+    Failed { reason: FailReason, cause: FirstCause },
 }
 
 /// An order.

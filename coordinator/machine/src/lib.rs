@@ -43,8 +43,8 @@ pub use effect::{Asker, Directive, Effect, Formation, Member, RunOutcome};
 pub use event::{ExitKind, MachineEvent, Stopping, Ticket};
 pub use phase::PhaseName;
 pub use reason::{
-    BAD_INPUT, BreakReason, FailReason, FenceReason, FirstCause, LostReason, RUN_FAILED, RefuseReason,
-    StopReason, Verdict, WaitReason, Why,
+    BreakReason, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Verdict,
+    WaitReason, Why,
 };
 pub use record::{KnownWorker, Record, Resume, RunningGeneration, fold};
 pub use rules::{Launching, MachineDeadlines, MachineRules, RestartBudget};

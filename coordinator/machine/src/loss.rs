@@ -2,10 +2,11 @@
 
 use super::event::ExitKind;
 use super::phase::RunPhase;
-use super::reason::{BAD_INPUT, BreakReason, FailReason, FirstCause, LostReason};
+use super::reason::{BreakReason, FailReason, FirstCause, LostReason};
 use super::record::Record;
 use super::roster::{JoinedWorker, Loss, SlotProcess, WorkerStream};
 use super::run::Machine;
+use ulda_run::Exit;
 use ulda_run::ids::{Slot, WorkerId};
 
 /// What is left to do about the process of a lost worker.
@@ -126,7 +127,7 @@ impl Machine {
                 exit_code,
             },
         );
-        if exit_code == BAD_INPUT && !self.is_draining() && !self.phase.name().is_over() {
+        if Exit::from(exit_code) == Exit::BadInput && !self.is_draining() && !self.phase.name().is_over() {
             let cause = FirstCause {
                 slot,
                 worker: Some(worker),
@@ -150,7 +151,7 @@ impl Machine {
             return;
         }
         let place = seating.place;
-        let bad_input = exit == ExitKind::Code(BAD_INPUT);
+        let bad_input = exit == ExitKind::Code(Exit::BadInput.into());
         let why = LostReason::ProcessEnded { exit, last_words };
         match place {
             SlotProcess::Serving { worker } => {

@@ -8,13 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{Divergence, StateClaim};
 use super::event::ExitKind;
+use ulda_run::Exit;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::Cursor;
-
-/// Exit code of a process that met bad configuration or input (`EX_CONFIG`).
-pub const BAD_INPUT: i32 = 78;
-/// Exit code of a worker whose run failed: starting it again changes nothing (`EX_SOFTWARE` of sysexits).
-pub const RUN_FAILED: i32 = 70;
 
 /// Where a chain of failures began, as far as the machine was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,11 +135,12 @@ pub enum StopReason {
 impl StopReason {
     /// What the worker's process says when it ends on this: whether whoever started it shall do so again.
     #[must_use]
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Finished | Self::Asked(_) => 0,
-            Self::Failed(reason) => reason.exit_code(),
-            Self::Lost(_) => 1,
+            Self::Finished | Self::Asked(_) => Exit::Done,
+            Self::Failed(FailReason::BadInput { .. }) => Exit::BadInput,
+            Self::Failed(_) => Exit::RunFailed,
+            Self::Lost(_) => Exit::Failed,
         }
     }
 }
@@ -203,13 +200,13 @@ pub enum FailReason {
 }
 
 impl FailReason {
-    /// What processes of a run that failed end with: none of them helps by starting again.
+    /// What the coordinator ends with.
     #[must_use]
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::BadInput { .. } => BAD_INPUT,
+            Self::BadInput { .. } => Exit::BadInput,
             Self::TooFew { .. } | Self::BudgetSpent { .. } | Self::Diverged(_) | Self::Stalled { .. } => {
-                RUN_FAILED
+                Exit::Failed
             }
         }
     }

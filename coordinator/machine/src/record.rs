@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::{Digest, StateClaim};
 use super::effect::Formation;
 use super::reason::{BreakReason, FailReason, FirstCause, LostReason};
+use ulda_run::Exit;
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
 /// One line of the journal.
@@ -57,7 +58,8 @@ pub enum Record {
     Failed {
         reason: FailReason,
         cause: FirstCause,
-        exit_code: i32,
+        #[serde(rename = "exit_code")]
+        exit: Exit,
     },
     Stopped,
 }

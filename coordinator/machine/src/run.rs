@@ -6,9 +6,7 @@ use super::claim::StateClaim;
 use super::effect::{Asker, Directive, Effect, RunOutcome};
 use super::event::{MachineEvent, Stopping};
 use super::phase::{PhaseName, RunPhase};
-use super::reason::{
-    BAD_INPUT, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Why,
-};
+use super::reason::{FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Why};
 use super::record::{Record, Resume};
 use super::roster::{Roster, WorkerStanding};
 use super::rules::{Launching, MachineRules};
@@ -365,33 +363,29 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, reason: FailReason) {
-        let (cause, exit_code) = match &reason {
-            FailReason::BadInput { cause } => (cause.clone(), BAD_INPUT),
-            FailReason::BudgetSpent { first, .. } => (first.clone(), 1),
-            FailReason::TooFew {
+        let cause = match &reason {
+            FailReason::BadInput { cause: first }
+            | FailReason::BudgetSpent { first, .. }
+            | FailReason::TooFew {
                 first: Some(first), ..
-            } => (first.clone(), 1),
+            } => first.clone(),
             FailReason::TooFew { first: None, .. } | FailReason::Diverged(_) | FailReason::Stalled { .. } => {
-                (
-                    FirstCause {
-                        slot: None,
-                        worker: None,
-                        text: reason.to_string(),
-                    },
-                    1,
-                )
+                FirstCause {
+                    slot: None,
+                    worker: None,
+                    text: reason.to_string(),
+                }
             }
         };
         self.record(Record::Failed {
             reason: reason.clone(),
             cause: cause.clone(),
-            exit_code,
+            exit: reason.exit(),
         });
         self.stop_all(Stopping::Now, &StopReason::Failed(reason.clone()));
         self.effects.push(Effect::End(RunOutcome::Failed {
             reason: reason.clone(),
             cause,
-            exit_code,
         }));
         self.phase = RunPhase::Failed(reason);
     }

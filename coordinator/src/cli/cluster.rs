@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
+use ulda_run::RunEnd;
 
 use anyhow::anyhow;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_kubernetes::RunName;
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, ClusterRunState, Followed, LogOf, LoggedEnd, RunView, StateVolume, summary,
+    Blame, Cluster, ClusterError, ClusterRunState, Followed, LogOf, RunView, StateVolume, summary,
 };
 
 use super::arguments::OutputFormat;
@@ -218,16 +219,16 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
             eprintln!("run `{run}` goes on; follow it again with `coordinator cluster follow {run}`");
             Ok(Exit::Interrupted)
         }
-        Some(Followed::Over(LoggedEnd::Finished { digest })) => {
+        Some(Followed::Over(RunEnd::Finished { digest })) => {
             eprintln!("run `{run}` is finished, digest {digest}");
             Ok(Exit::Done)
         }
-        Some(Followed::Over(LoggedEnd::Failed { why, exit_code })) => {
+        Some(Followed::Over(RunEnd::Failed { why, exit })) => {
             let told = anyhow!(
                 "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
                  `coordinator cluster resume {run}` tries again"
             );
-            Err(match i32::from(exit_code) == ulda_machine::BAD_INPUT {
+            Err(match exit == Exit::BadInput {
                 true => Stop::bad_input(told),
                 false => told.into(),
             })
@@ -237,7 +238,7 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
              `coordinator cluster delete {run}` gives up"
         )
         .into()),
-        Some(Followed::Over(LoggedEnd::Stopped) | Followed::Gone) => {
+        Some(Followed::Over(RunEnd::Stopped) | Followed::Gone) => {
             eprintln!("run `{run}` was stopped or deleted");
             Ok(Exit::Terminated)
         }

@@ -3,18 +3,16 @@
 use std::path::Path;
 
 use ulda_machine::ledger::Ledger;
+use ulda_run::RunEnd;
 use ulda_storage::StorageCounters;
 
 use super::common::{print, say};
-use super::{ledger, supervised};
+use super::ledger;
 use crate::exit::{Exit, Stop};
 use crate::remote::{RemoteError, RemoteRun};
 use crate::report::{self, ReportData};
 use crate::run::{Ending, Signal};
 use crate::run_directory::RunDirectory;
-
-/// A worker's exit code that says that configuration or input is wrong.
-const WORKER_BAD_INPUT: i32 = ulda_machine::BAD_INPUT;
 
 /// A run that was served, and what its ledger says if it is finished.
 pub(super) struct Served {
@@ -23,28 +21,25 @@ pub(super) struct Served {
 }
 
 /// A coordinator may be moved after the run's last step and before its report.
-pub(super) fn concluded_late(
-    end: &supervised::SupervisedEnd,
-    directory: &RunDirectory,
-) -> Result<Exit, Stop> {
-    match end {
-        supervised::SupervisedEnd::Finished { digest }
-            if !directory.report().join("index.html").is_file() =>
-        {
-            let ending = Ending::Finished {
-                digest: digest.clone(),
-            };
-            let ledger = ledger::checked(directory);
-            conclude(Served { ending, ledger }, directory)
-        }
-        end => Ok(end.exit()),
+pub(super) fn concluded_late(end: &RunEnd, directory: &RunDirectory) -> Result<Exit, Stop> {
+    let reported = directory.report().join("index.html").is_file();
+    if reported || !matches!(end, RunEnd::Finished { .. }) {
+        return Ok(end.exit());
     }
+    let ending = Ending {
+        end: Some(end.clone()),
+        by: None,
+        causes: Vec::new(),
+    };
+    let ledger = ledger::checked(directory);
+    conclude(Served { ending, ledger }, directory)
 }
 
 /// What is left to do when the run is over: the report, the scores, the exit code.
 pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit, Stop> {
-    match served.ending {
-        Ending::Finished { .. } => {
+    let Ending { end, by, causes } = served.ending;
+    match end {
+        Some(RunEnd::Finished { .. }) => {
             directory.sweep_checkpoints();
             let data = write_report(directory)?;
             ledger::sound(directory)?;
@@ -56,13 +51,13 @@ pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit,
             ));
             Ok(Exit::Done)
         }
-        Ending::HandedOver => {
+        None => {
             say(format_args!(
                 "the run goes on; the coordinator that is started next takes it up"
             ));
             Ok(Exit::Terminated)
         }
-        Ending::Stopped { by } => {
+        Some(RunEnd::Stopped) => {
             say(format_args!(
                 "continue with `coordinator resume {}`",
                 shown(directory.root()).display()
@@ -72,20 +67,11 @@ pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit,
                 Some(Signal::Terminate | Signal::Asked) | None => Exit::Terminated,
             })
         }
-        Ending::Failed {
-            why,
-            exit_code,
-            causes,
-        } => {
+        Some(RunEnd::Failed { why, exit }) => {
             let mut text = why;
             for cause in causes {
                 text.push_str(&format!("\n{cause}"));
             }
-            let exit = if exit_code == WORKER_BAD_INPUT {
-                Exit::BadInput
-            } else {
-                Exit::Failed
-            };
             Err(Stop {
                 exit,
                 cause: anyhow::anyhow!(text),

@@ -4,6 +4,7 @@ use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::block_in_place;
+use ulda_run::RunEnd;
 use ulda_run::spec::RunSpec;
 use ulda_storage::StorageCounters;
 use ulda_telemetry::{Sender, TraceContext};
@@ -26,7 +27,7 @@ use crate::observe::tensorboard::TensorBoard;
 use crate::observe::{Bars, LiveRecorder, LogReporter, Traces};
 use crate::remote::RemoteRun;
 use crate::rpc::{self, ServeError};
-use crate::run::{Access, Audience, Ending, RunError, RunRequest, Supervision, serve_run};
+use crate::run::{Access, Audience, News, RunError, RunRequest, Supervision, serve_run};
 use crate::run_directory::{RunDirectory, Server};
 
 pub(super) async fn prepare_and_serve(
@@ -97,7 +98,7 @@ pub(super) async fn prepare_and_serve(
     if let Some(end) = end {
         tell_end(&end, &mut audience);
         let concluded = block_in_place(|| concluded_late(&end, directory));
-        let end = end.once_concluded(&concluded);
+        let end = supervised::once_concluded(end, &concluded);
         supervised::linger(spec, listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
@@ -127,30 +128,28 @@ pub(super) async fn prepare_and_serve(
         storage: remote.map(|remote| remote.counters().clone()),
     };
     let ending = serve_run(request, ear, Box::new(audience)).await;
-    let finished = matches!(ending, Ok(Ending::Finished { .. }));
+    let end = ending.as_ref().ok().and_then(|ending| ending.end.clone());
+    let finished = matches!(end, Some(RunEnd::Finished { .. }));
     let check = || block_in_place(|| ledger::checked(directory));
     let ledger = finished.then(check).flatten();
     if let (Some((_, metrics)), Some(ledger)) = (&server, &ledger) {
         metrics.ledger_checked(ledger.violations.len());
     }
-    let last = supervision
-        .and(ending.as_ref().ok())
-        .and_then(supervised::SupervisedEnd::of);
-    if let Some(end) = last {
+    if let (Some(_), Some(end)) = (&supervision, &end) {
         let concluded = ending
             .map_err(unserved)
             .and_then(|ending| block_in_place(|| conclude(Served { ending, ledger }, directory)));
         if let Err(stop) = &concluded {
             tracing::error!("{stop}");
         }
-        let end = end.once_concluded(&concluded);
+        let end = supervised::once_concluded(end.clone(), &concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
         supervised::linger(spec, listener, guard, end, farewell).await;
         leave(server).await;
         return concluded;
     }
     if let Some((server, _)) = &server
-        && matches!(ending, Ok(Ending::Finished { .. } | Ending::Failed { .. }))
+        && matches!(end, Some(RunEnd::Finished { .. } | RunEnd::Failed { .. }))
     {
         last_words(server).await?;
     }
@@ -265,9 +264,9 @@ fn taken(cause: ServeError) -> Stop {
 }
 
 /// Page and metrics of a run that ended before this coordinator came show its end.
-fn tell_end(end: &supervised::SupervisedEnd, audience: &mut Vec<Box<dyn Audience>>) {
+fn tell_end(end: &RunEnd, audience: &mut Vec<Box<dyn Audience>>) {
     for listener in audience {
-        listener.hear(&end.news());
+        listener.hear(&News::Ended(end.clone()));
     }
 }
 

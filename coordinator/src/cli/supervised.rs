@@ -4,123 +4,53 @@
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use ulda_machine::Record;
+use ulda_run::RunEnd;
 use ulda_run::spec::RunSpec;
 
 use crate::exit::{Exit, Stop};
 use crate::history::{History, RunStanding};
 use crate::journal::{JournalError, JournalReader};
 use crate::rpc::{self, Guard, Refusal};
-use crate::run::{ATTEMPT, Ending, News, Supervision};
+use crate::run::{ATTEMPT, Supervision};
 use crate::run_directory::RunDirectory;
 
-/// How a run ended for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SupervisedEnd {
-    Finished {
-        digest: String,
-    },
-    Failed {
-        why: String,
-        exit_code: i32,
-    },
-    /// By a person, on the status page.
-    Stopped,
+/// A run without its report, or with a ledger that is wrong, is not to be taken for done.
+pub fn once_concluded(end: RunEnd, concluded: &Result<Exit, Stop>) -> RunEnd {
+    match (end, concluded) {
+        (RunEnd::Finished { .. }, Err(stop)) => RunEnd::Failed {
+            why: stop.to_string(),
+            exit: stop.exit,
+        },
+        (end, _) => end,
+    }
 }
 
-impl SupervisedEnd {
-    /// Nothing, if the run goes on or can.
-    pub fn of(ending: &Ending) -> Option<Self> {
-        match ending {
-            Ending::Finished { digest } => Some(Self::Finished {
-                digest: digest.clone(),
-            }),
-            Ending::Failed { why, exit_code, .. } => Some(Self::Failed {
-                why: why.clone(),
-                exit_code: *exit_code,
-            }),
-            Ending::Stopped { .. } => Some(Self::Stopped),
-            Ending::HandedOver => None,
-        }
-    }
-
-    pub fn news(&self) -> News {
-        match self {
-            Self::Finished { digest } => News::Finished {
-                digest: digest.clone(),
-            },
-            Self::Failed { why, .. } => News::Failed { why: why.clone() },
-            Self::Stopped => News::Stopped,
-        }
-    }
-
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Finished { .. } => Exit::Done,
-            Self::Failed { exit_code, .. } if *exit_code == ulda_machine::BAD_INPUT => Exit::BadInput,
-            Self::Failed { .. } => Exit::Failed,
-            Self::Stopped => Exit::Terminated,
-        }
-    }
-
-    /// A run without its report, or with a ledger that is wrong, is not to be taken for done.
-    pub fn once_concluded(self, concluded: &Result<Exit, Stop>) -> Self {
-        match (self, concluded) {
-            (Self::Finished { .. }, Err(stop)) => Self::Failed {
-                why: stop.to_string(),
-                exit_code: i32::from(stop.exit.code()),
-            },
-            (end, _) => end,
-        }
-    }
-
-    fn refusal(&self) -> Refusal {
-        match self {
-            Self::Finished { .. } => Refusal::Over {
-                why: "the run is finished".into(),
-                exit_code: 0,
-            },
-            Self::Stopped => Refusal::Over {
-                why: "the run was stopped".into(),
-                exit_code: 0,
-            },
-            Self::Failed { why, exit_code } => Refusal::Over {
-                why: format!("the run failed: {why}"),
-                exit_code: match *exit_code {
-                    ulda_machine::BAD_INPUT => ulda_machine::BAD_INPUT,
-                    _ => ulda_machine::RUN_FAILED,
-                },
-            },
-        }
+/// What a worker that comes late is told.
+fn refusal(end: &RunEnd) -> Refusal {
+    let why = match end {
+        RunEnd::Finished { .. } => "the run is finished".to_owned(),
+        RunEnd::Stopped => "the run was stopped".to_owned(),
+        RunEnd::Failed { why, .. } => format!("the run failed: {why}"),
+    };
+    Refusal::Over {
+        why,
+        exit: end.worker_exit(),
     }
 }
 
 /// How the journal says that the run ended. Nothing where there is something to train, or where a run that failed or was
 /// stopped is to be tried again: `supervision` names another try than the last one.
-pub fn end_of(directory: &RunDirectory, supervision: &Supervision) -> Option<SupervisedEnd> {
+pub fn end_of(directory: &RunDirectory, supervision: &Supervision) -> Option<RunEnd> {
     let read = || {
         let journal = JournalReader::open(&directory.journal_file())?;
         let history = History::read(directory, &journal)?;
-        let failed = journal
-            .records()?
-            .iter()
-            .rev()
-            .find_map(|row| match serde_json::from_str(&row.json) {
-                Ok(Record::Failed { exit_code, .. }) => Some(exit_code),
-                Ok(_) | Err(_) => None,
-            });
-        Ok::<_, JournalError>((history.standing, failed, journal.facts()?.remove(ATTEMPT)))
+        Ok::<_, JournalError>((history.standing, journal.facts()?.remove(ATTEMPT)))
     };
-    let (standing, exit_code, last) = read().ok()?;
+    let (standing, last) = read().ok()?;
     let again = supervision.attempt.is_some() && supervision.attempt != last;
     match standing {
-        RunStanding::Finished { digest } => Some(SupervisedEnd::Finished { digest }),
-        RunStanding::Failed { .. } | RunStanding::Stopped if again => None,
-        RunStanding::Failed { why } => Some(SupervisedEnd::Failed {
-            why,
-            exit_code: exit_code.unwrap_or(1),
-        }),
-        RunStanding::Stopped => Some(SupervisedEnd::Stopped),
+        RunStanding::Ended(RunEnd::Failed { .. } | RunEnd::Stopped) if again => None,
+        RunStanding::Ended(end) => Some(end),
         RunStanding::Running { .. } | RunStanding::Interrupted | RunStanding::New => None,
     }
 }
@@ -140,7 +70,7 @@ impl TerminationSignals {
         })
     }
 
-    async fn said(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -148,30 +78,29 @@ impl TerminationSignals {
     }
 }
 
-/// Stays until the farewell, turning workers away with the run's end.
+/// Stays until it is told to end, turning workers away with the run's end.
 pub async fn linger(
     spec: &RunSpec,
     listener: TcpListener,
     guard: Guard,
-    end: SupervisedEnd,
-    mut farewell: TerminationSignals,
+    end: RunEnd,
+    mut signals: TerminationSignals,
 ) {
     let closing = CancellationToken::new();
     let late = tokio::spawn(rpc::turn_away(
         listener,
         guard,
         spec.clone(),
-        end.refusal(),
+        refusal(&end),
         closing.clone(),
     ));
+    let (state, exit_code) = (end.name(), end.exit().code());
     match &end {
-        SupervisedEnd::Finished { digest } => {
-            tracing::info!(state = "finished", digest, exit_code = 0, "over")
-        }
-        SupervisedEnd::Stopped => tracing::info!(state = "stopped", exit_code = 0, "over"),
-        SupervisedEnd::Failed { why, exit_code } => tracing::error!(state = "failed", why, exit_code, "over"),
+        RunEnd::Finished { digest } => tracing::info!(state, digest, exit_code, "over"),
+        RunEnd::Stopped => tracing::info!(state, exit_code, "over"),
+        RunEnd::Failed { why, .. } => tracing::error!(state, why, exit_code, "over"),
     }
-    farewell.said().await;
+    signals.received().await;
     closing.cancel();
     let _ = tokio::time::timeout(rpc::CLOSE_DEADLINE, late).await;
 }

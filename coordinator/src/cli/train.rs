@@ -13,7 +13,7 @@ use super::conclusion::shown;
 use super::serve::prepare_and_serve;
 use crate::check::{Depth, of_problems};
 use crate::exit::{Exit, Stop};
-use crate::history::{History, RunStanding};
+use crate::history::History;
 use crate::journal::JournalReader;
 use crate::observe::{LogTarget, start_logging};
 use crate::remote::{RemoteError, RemoteRun};
@@ -116,7 +116,7 @@ fn workers_of_last_time(directory: &RunDirectory) -> u32 {
 fn is_finished(directory: &RunDirectory) -> bool {
     let history =
         JournalReader::open(&directory.journal_file()).and_then(|journal| History::read(directory, &journal));
-    history.is_ok_and(|history| matches!(history.standing, RunStanding::Finished { .. }))
+    history.is_ok_and(|history| history.standing.is_finished())
 }
 
 /// What is wrong with a run directory, with the exit code that belongs to it.

@@ -7,7 +7,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::{Host, RunConfig};
 
 use super::CompareError;
-use crate::history::{History, RunStanding};
+use crate::history::History;
 use crate::journal::{JournalError, JournalReader};
 use crate::report::{SetScores, clip_origin, set_scores};
 use crate::run_directory::RunDirectory;
@@ -58,7 +58,7 @@ impl ComparedRun {
         let spec = directory.spec(Host { workers: 1, cores: 1 })?;
         let journal = JournalReader::open(&directory.journal_file()).map_err(unreadable)?;
         let standing = History::read(directory, &journal).map_err(unreadable)?.standing;
-        if !matches!(standing, RunStanding::Finished { .. }) {
+        if !standing.is_finished() {
             return Err(CompareError::Unfinished {
                 run: path.to_owned(),
                 state: standing.name(),

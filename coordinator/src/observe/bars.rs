@@ -1,6 +1,7 @@
 //! Progress bars for a person at a terminal.
 
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -176,16 +177,16 @@ impl Audience for Bars {
             }
             News::WorkerDied(cause) => self.say(style(cause).red()),
             News::Stopping { why } => self.say(format!("stopping: {why}; once more to end at once")),
-            News::Finished { digest } => {
+            News::Ended(RunEnd::Finished { digest }) => {
                 self.close_bar();
                 self.say(format!("{}, digest {digest}", style("finished").green()));
             }
-            News::Stopped => {
+            News::Ended(RunEnd::Stopped) => {
                 self.close_bar();
                 self.say("stopped");
             }
             // The cause is printed last of all, by whoever ends the process.
-            News::Failed { .. } => self.close_bar(),
+            News::Ended(RunEnd::Failed { .. }) => self.close_bar(),
         }
     }
 }

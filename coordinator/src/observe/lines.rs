@@ -1,6 +1,7 @@
 //! JSON lines for log collectors: phase changes at once, progress at most every few seconds.
 
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use tokio::time::Instant;
 use ulda_machine::Verdict;
@@ -150,9 +151,9 @@ impl Audience for LogReporter {
                 tracing::error!(slot = cause.slot, exit = cause.exit, log = %cause.log.display(), last_lines = ?cause.lines, "worker died");
             }
             News::Stopping { why } => tracing::info!(why, "stopping"),
-            News::Finished { digest } => tracing::info!(digest, "finished"),
-            News::Stopped => tracing::info!("stopped"),
-            News::Failed { why } => tracing::error!(why, "failed"),
+            News::Ended(RunEnd::Finished { digest }) => tracing::info!(digest, "finished"),
+            News::Ended(RunEnd::Stopped) => tracing::info!("stopped"),
+            News::Ended(RunEnd::Failed { why, .. }) => tracing::error!(why, "failed"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -191,9 +192,10 @@ impl Audience for LiveRecorder {
             News::Stopping { why } => self
                 .live
                 .send_modify(|live| live.verdict = format!("stopping: {why}")),
-            News::Finished { .. } => self.live.send_modify(|live| live.over("finished".into())),
-            News::Stopped => self.live.send_modify(|live| live.over("stopped".into())),
-            News::Failed { why } => self.live.send_modify(|live| live.over(format!("failed: {why}"))),
+            News::Ended(RunEnd::Failed { why, .. }) => {
+                self.live.send_modify(|live| live.over(format!("failed: {why}")));
+            }
+            News::Ended(end) => self.live.send_modify(|live| live.over(end.name().into())),
             News::Serving { .. }
             | News::Launched { .. }
             | News::Joined { .. }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use ulda_run::RunEnd;
 
 use opentelemetry::KeyValue;
 use ulda_run::ids::Generation;
@@ -139,9 +140,8 @@ impl Audience for Traces {
                 });
             }
             News::GenerationStarted { generation, at } => self.started(SystemTime::now(), *generation, *at),
-            News::Finished { .. } => self.over("finished", None),
-            News::Stopped => self.over("stopped", None),
-            News::Failed { why } => self.over("failed", Some(why)),
+            News::Ended(RunEnd::Failed { why, .. }) => self.over("failed", Some(why)),
+            News::Ended(end) => self.over(end.name(), None),
             News::Progress { .. }
             | News::Serving { .. }
             | News::Verdict(_)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use ulda_run::RunEnd;
 
 use serde::Serialize;
 use ulda_dataset::Scores;
@@ -353,7 +354,7 @@ fn digests(
     facts: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let mut digests = BTreeMap::new();
-    if let RunStanding::Finished { digest } = standing {
+    if let RunStanding::Ended(RunEnd::Finished { digest }) = standing {
         digests.insert("final state".to_owned(), digest.clone());
     }
     for (name, digest) in [

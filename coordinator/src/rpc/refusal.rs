@@ -1,6 +1,7 @@
 //! Why a worker's call was refused.
 
 use std::time::Duration;
+use ulda_run::Exit;
 
 use tonic::Status;
 
@@ -30,7 +31,7 @@ pub enum Refusal {
     #[error("the run is ending")]
     Ending,
     #[error("{why}")]
-    Over { why: String, exit_code: i32 },
+    Over { why: String, exit: Exit },
     #[error("this coordinator has term {ours} and is stale: the run's coordinator has term {theirs}")]
     Superseded { ours: u64, theirs: u64 },
     #[error("this coordinator keeps no log of its workers: they write their own files")]
@@ -49,9 +50,9 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let told = refusal.to_string();
         match refusal {
-            Refusal::Over { exit_code, .. } => {
+            Refusal::Over { exit, .. } => {
                 let mut status = Self::failed_precondition(told);
-                status.metadata_mut().insert(EXIT_CODE, exit_code.into());
+                status.metadata_mut().insert(EXIT_CODE, i32::from(exit).into());
                 status
             }
             Refusal::AnotherRun { .. }

@@ -341,7 +341,7 @@ pub fn directive_to_wire(
         Directive::Stop { stopping, why } => Order::Stop(v1::Stop {
             drain: *stopping == Stopping::Drain,
             why: why.to_string(),
-            exit_code: why.exit_code(),
+            exit_code: why.exit().into(),
         }),
     };
     v1::Directive {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use ulda_dataset::ConfusionMatrix;
 use ulda_machine::{BreakReason, Formation, Snapshot, Verdict};
@@ -95,13 +96,8 @@ pub enum News {
     Stopping {
         why: String,
     },
-    Finished {
-        digest: String,
-    },
-    Stopped,
-    Failed {
-        why: String,
-    },
+    /// The run is over.
+    Ended(RunEnd),
 }
 
 /// A process that asks something of a storage.

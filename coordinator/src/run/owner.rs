@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use ulda_run::{Exit, RunEnd};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -78,20 +79,13 @@ pub struct Access {
 
 /// How a run that was served came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Finished {
-        digest: String,
-    },
-    Stopped {
-        by: Option<Signal>,
-    },
-    /// It goes on, without this coordinator until the next one comes.
-    HandedOver,
-    Failed {
-        why: String,
-        exit_code: i32,
-        causes: Vec<WorkerDeath>,
-    },
+pub struct Ending {
+    /// `None` of a run that goes on, without this coordinator until the next one comes.
+    pub end: Option<RunEnd>,
+    /// The first signal that asked for it.
+    pub by: Option<Signal>,
+    /// Of a failure: those of the slot where it began, or all.
+    pub causes: Vec<WorkerDeath>,
 }
 
 /// Why the loop ended.
@@ -253,8 +247,12 @@ async fn serve(
     flushed?;
     ending?;
     Ok(match over {
-        Over::Said { outcome, by } => ending_of(outcome, by, driver.first_causes, &request.directory),
-        Over::HandedOver => Ending::HandedOver,
+        Over::Said { outcome, by } => ending_of(&outcome, by, driver.first_causes, &request.directory),
+        Over::HandedOver => Ending {
+            end: None,
+            by: None,
+            causes: Vec::new(),
+        },
     })
 }
 
@@ -308,7 +306,7 @@ async fn until_over(
                 let stopping = if again { Stopping::Now } else { Stopping::Drain };
                 if again {
                     driver.launcher.signal_all(libc::SIGKILL);
-                    driver.tell(News::Stopped);
+                    driver.tell(News::Ended(RunEnd::Stopped));
                     return said(RunOutcome::Stopped, first_signal);
                 }
                 driver.stop(now, stopping, signal.why()).await?
@@ -346,18 +344,13 @@ async fn close(
         Ok(RunOutcome::Finished { .. } | RunOutcome::Stopped) => drain,
         Ok(RunOutcome::Failed { .. }) | Err(_) => LEAVE_AFTER_FAILURE,
     };
-    match outcome {
-        Ok(RunOutcome::Finished { digest }) => driver.tell(News::Finished {
-            digest: digest.to_string(),
-        }),
-        Ok(RunOutcome::Stopped) => driver.tell(News::Stopped),
-        Ok(RunOutcome::Failed { reason, .. }) => driver.tell(News::Failed {
-            why: reason.to_string(),
-        }),
-        Err(cause) => driver.tell(News::Failed {
+    driver.tell(News::Ended(match outcome {
+        Ok(outcome) => end_of(outcome),
+        Err(cause) => RunEnd::Failed {
             why: cause.to_string(),
-        }),
-    }
+            exit: Exit::Failed,
+        },
+    }));
     if result.as_ref().is_err_and(RunError::is_superseded) {
         return Ok(());
     }
@@ -410,36 +403,42 @@ async fn close(
     Ok(())
 }
 
-/// The run's end for people. Of a failure, the causes are those of the slot where it began, or all.
+fn end_of(outcome: &RunOutcome) -> RunEnd {
+    match outcome {
+        RunOutcome::Finished { digest } => RunEnd::Finished {
+            digest: digest.to_string(),
+        },
+        RunOutcome::Stopped => RunEnd::Stopped,
+        RunOutcome::Failed { reason, .. } => RunEnd::Failed {
+            why: reason.to_string(),
+            exit: reason.exit(),
+        },
+    }
+}
+
+/// The run's end with what led to a failure.
 fn ending_of(
-    outcome: RunOutcome,
+    outcome: &RunOutcome,
     by: Option<Signal>,
     mut causes: BTreeMap<u32, WorkerDeath>,
     directory: &RunDirectory,
 ) -> Ending {
-    match outcome {
-        RunOutcome::Finished { digest } => Ending::Finished {
-            digest: digest.to_string(),
+    let end = end_of(outcome);
+    let causes = match outcome {
+        RunOutcome::Finished { .. } | RunOutcome::Stopped => Vec::new(),
+        RunOutcome::Failed { cause, .. } => match cause.slot {
+            Some(slot) => vec![causes.remove(&slot.0).unwrap_or_else(|| {
+                let log = directory.worker_log(slot.0);
+                let code = end.worker_exit().code();
+                launch::first_cause(slot.0, format!("exit code {code}"), &log, 0)
+            })],
+            None => causes.into_values().collect(),
         },
-        RunOutcome::Stopped => Ending::Stopped { by },
-        RunOutcome::Failed {
-            reason,
-            cause,
-            exit_code,
-        } => {
-            let causes = match cause.slot {
-                Some(slot) => vec![causes.remove(&slot.0).unwrap_or_else(|| {
-                    let log = directory.worker_log(slot.0);
-                    launch::first_cause(slot.0, format!("exit code {exit_code}"), &log, 0)
-                })],
-                None => causes.into_values().collect(),
-            };
-            Ending::Failed {
-                why: reason.to_string(),
-                exit_code,
-                causes,
-            }
-        }
+    };
+    Ending {
+        end: Some(end),
+        by,
+        causes,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use ulda_run::Exit;
 
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -286,9 +287,12 @@ fn refused(status: &tonic::Status) -> AgentError {
     let code = status
         .metadata()
         .get(EXIT_CODE)
-        .and_then(|code| code.to_str().ok()?.parse().ok());
+        .and_then(|code| code.to_str().ok()?.parse::<i32>().ok());
     match code {
-        Some(exit_code) => AgentError::Over { why, exit_code },
+        Some(code) => AgentError::Over {
+            why,
+            exit: Exit::from(code),
+        },
         None => AgentError::Refused(why),
     }
 }
@@ -388,9 +392,9 @@ mod tests {
     #[test]
     fn a_run_that_is_over_says_what_to_end_with() {
         let mut status = tonic::Status::failed_precondition("the run is finished");
-        assert_eq!(refused(&status).exit_code(), 75);
+        assert_eq!(refused(&status).exit(), Exit::Unavailable);
         status.metadata_mut().insert(EXIT_CODE, "0".parse().unwrap());
-        assert_eq!(refused(&status).exit_code(), 0);
+        assert_eq!(refused(&status).exit(), Exit::Done);
         assert_eq!(
             refused(&status).to_string(),
             "nothing is left to do: the run is finished"

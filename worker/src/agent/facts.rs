@@ -1,6 +1,7 @@
 //! What a worker tells the coordinator.
 
 use std::path::PathBuf;
+use ulda_run::Exit;
 
 use ulda_proto::v1;
 use ulda_run::clip::ClipOrigin;
@@ -58,7 +59,7 @@ pub enum Fact {
     Failed {
         generation: Generation,
         cause: String,
-        exit_code: i32,
+        exit: Exit,
     },
     /// What this process asked of storages so far.
     Storage(StorageCount),
@@ -186,8 +187,14 @@ impl Fact {
             Self::Failed {
                 generation,
                 cause,
-                exit_code,
-            } => (generation, Wire::Failed(v1::Failed { cause, exit_code })),
+                exit,
+            } => (
+                generation,
+                Wire::Failed(v1::Failed {
+                    cause,
+                    exit_code: exit.into(),
+                }),
+            ),
             Self::Storage(count) => (Generation::NONE, Wire::Storage(storage(&count))),
         };
         v1::Attendance {

@@ -1,6 +1,7 @@
 //! What the coordinator asks of a worker.
 
 use ulda_proto::v1;
+use ulda_run::Exit;
 use ulda_run::ids::Generation;
 
 use super::facts::HeldState;
@@ -20,7 +21,7 @@ pub enum Order {
         drain: bool,
         why: String,
         /// What the process is to end with.
-        exit_code: u8,
+        exit: Exit,
     },
     /// Not from the coordinator, but for want of it: it could not be reached for longer than a run may go on alone.
     Orphaned {
@@ -86,7 +87,7 @@ impl Order {
             v1::directive::Order::Stop(stop) => Self::Stop {
                 drain: stop.drain,
                 why: stop.why,
-                exit_code: u8::try_from(stop.exit_code).unwrap_or(1),
+                exit: Exit::from(stop.exit_code),
             },
         })
     }

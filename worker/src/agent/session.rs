@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use ulda_run::Exit;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +23,6 @@ use super::lines;
 use super::orders::Order;
 use super::rejoin::Again;
 use super::reports;
-use crate::trainer::exit;
 
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
@@ -79,7 +79,7 @@ pub enum AgentError {
     #[error("the coordinator refused this worker: {0}")]
     Refused(String),
     #[error("nothing is left to do: {why}")]
-    Over { why: String, exit_code: u8 },
+    Over { why: String, exit: Exit },
     #[error("the coordinator's answer is unusable: {0}")]
     BadReply(String),
     #[error("the agent's runtime cannot start")]
@@ -101,15 +101,15 @@ pub struct Agent {
 impl AgentError {
     /// What the worker's process ends with.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Over { exit_code, .. } => *exit_code,
+            Self::Over { exit, .. } => *exit,
             // A person must mend something before a worker like this one can join.
             Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => {
-                exit::BAD_INPUT
+                Exit::BadInput
             }
             Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => {
-                exit::ORPHANED
+                Exit::Unavailable
             }
         }
     }
@@ -300,7 +300,7 @@ impl Joined {
 /// for, and weights loaded, for minutes.
 fn leave_before_joining() -> ! {
     tracing::info!(why = "SIGTERM", "leaving before the run was joined");
-    std::process::exit(i32::from(exit::TERMINATED));
+    std::process::exit(i32::from(Exit::Terminated));
 }
 
 /// What is waited for; `None` where SIGTERM comes first.
@@ -508,17 +508,9 @@ impl AttendSession {
         }
         self.generation = self.generation.max(directive.generation);
         match Order::from_wire(directive, self.worker, self.shards) {
-            Ok(Order::Stop {
-                drain,
-                why,
-                exit_code,
-            }) => {
-                self.leave_if_loading(&why, exit_code);
-                self.order(Order::Stop {
-                    drain,
-                    why,
-                    exit_code,
-                });
+            Ok(Order::Stop { drain, why, exit }) => {
+                self.leave_if_loading(&why, exit);
+                self.order(Order::Stop { drain, why, exit });
             }
             Ok(order) => self.order(order),
             Err(error) => tracing::error!(%error, "directive not understood"),
@@ -529,21 +521,21 @@ impl AttendSession {
         static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
         if ASKED.swap(true, std::sync::atomic::Ordering::SeqCst) {
             tracing::warn!("second SIGTERM: leaving at once");
-            std::process::exit(i32::from(exit::TERMINATED));
+            std::process::exit(i32::from(Exit::Terminated));
         }
-        self.leave_if_loading("SIGTERM", exit::TERMINATED);
+        self.leave_if_loading("SIGTERM", Exit::Terminated);
         self.order(Order::Stop {
             drain: true,
             why: "SIGTERM".to_owned(),
-            exit_code: exit::TERMINATED,
+            exit: Exit::Terminated,
         });
     }
 
     /// A worker that still loads has nothing to hand over, and loading may take minutes.
-    fn leave_if_loading(&self, why: &str, exit_code: u8) {
+    fn leave_if_loading(&self, why: &str, exit: Exit) {
         if self.ready.is_none() {
             tracing::info!(why, "leaving while loading");
-            std::process::exit(i32::from(exit_code));
+            std::process::exit(i32::from(exit));
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use ulda_run::Exit;
 
 use clap::Args;
 
 use crate::inspect::{InspectionFinding, inspect};
-use crate::trainer::exit;
 
 #[derive(Args)]
 pub struct Check {
@@ -33,9 +33,9 @@ impl Check {
         if findings.is_empty() {
             ExitCode::SUCCESS
         } else if findings.iter().all(|finding| finding.is_temporary) {
-            ExitCode::from(exit::UNAVAILABLE)
+            ExitCode::from(Exit::Unavailable)
         } else {
-            ExitCode::from(exit::BAD_INPUT)
+            ExitCode::from(Exit::BadInput)
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `worker devices`.
 
 use std::process::ExitCode;
+use ulda_run::Exit;
 
 use clap::Args;
 use ulda_nccl::Library;
 use ulda_torch::cuda;
 
 use crate::device::DeviceSurvey;
-use crate::trainer::exit;
 
 #[derive(Args)]
 pub struct Devices {
@@ -37,7 +37,7 @@ impl Devices {
         }
         match found || !self.require_gpu {
             true => ExitCode::SUCCESS,
-            false => ExitCode::from(exit::BAD_INPUT),
+            false => ExitCode::from(Exit::BadInput),
         }
     }
 }

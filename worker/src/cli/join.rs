@@ -1,10 +1,12 @@
 //! `worker join`.
 
+use crate::exit::exit_of;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use ulda_run::Exit;
 
 use clap::Args;
 use ulda_collective::{DataPlaneListener, Sharing, Tls};
@@ -16,7 +18,7 @@ use crate::advice::with_hint;
 use crate::agent::{Agent, Introduction};
 use crate::device::DeviceSurvey;
 use crate::observe::{Meters, MetricsAddress, MetricsServer, StepTraces, WorkerExposition, WorkerIdentity};
-use crate::trainer::{Setup, Trainer, exit};
+use crate::trainer::{Setup, Trainer};
 
 #[derive(Args)]
 pub struct Join {
@@ -83,7 +85,7 @@ impl Join {
             Ok(chosen) => chosen,
             Err(error) => {
                 tracing::error!("{error}");
-                return ExitCode::from(exit::BAD_INPUT);
+                return ExitCode::from(Exit::BadInput);
             }
         };
         if let Some(why) = sight.wasted() {
@@ -93,7 +95,7 @@ impl Join {
             Ok(credentials) => Arc::new(credentials),
             Err(error) => {
                 tracing::error!("{}", with_hint(&error));
-                return ExitCode::from(exit::of(&error, exit::BAD_INPUT));
+                return ExitCode::from(exit_of(&error, Exit::BadInput));
             }
         };
         let listener = match DataPlaneListener::bind(self.data_listen.as_str()) {
@@ -104,7 +106,7 @@ impl Join {
                     "data plane cannot listen on {}: {cause}; hint: give --data-listen a free port",
                     self.data_listen
                 );
-                return ExitCode::from(exit::of(&error, exit::FAILED));
+                return ExitCode::from(exit_of(&error, Exit::Failed));
             }
         };
         guard(&listener, &credentials);
@@ -141,11 +143,11 @@ impl Join {
         let (agent, joined) = match Agent::start(&introduction) {
             Ok(started) => started,
             Err(error) => {
-                match error.exit_code() {
-                    0 => tracing::info!("{error}"),
+                match error.exit() {
+                    Exit::Done => tracing::info!("{error}"),
                     _ => tracing::error!("{}", with_hint(&error)),
                 }
-                return ExitCode::from(error.exit_code());
+                return ExitCode::from(error.exit());
             }
         };
         tracing::info!(

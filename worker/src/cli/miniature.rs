@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use ulda_run::Exit;
 
 use clap::Args;
 use ulda_model::miniature::{MiniatureSpec, write_clip};
-
-use crate::trainer::exit;
 
 #[derive(Args)]
 pub struct MiniatureClip {
@@ -40,7 +39,7 @@ impl MiniatureClip {
             }
             Err(error) => {
                 eprintln!("error: {}", crate::with_causes(&error));
-                ExitCode::from(exit::FAILED)
+                ExitCode::from(Exit::Failed)
             }
         }
     }

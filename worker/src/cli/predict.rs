@@ -1,7 +1,9 @@
 //! `worker predict`.
 
+use crate::exit::exit_of;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use ulda_run::Exit;
 
 use clap::Args;
 
@@ -12,7 +14,6 @@ use crate::device::DeviceSurvey;
 use ulda_dataset::PicturesError;
 
 use crate::predict::{Model, PredictError, collect_images};
-use crate::trainer::exit;
 
 #[derive(Args)]
 pub struct Predict {
@@ -48,8 +49,8 @@ impl Predict {
                         | PredictError::Picture(_)
                         | PredictError::Stage(_)
                 );
-                let code = if bad_input { exit::BAD_INPUT } else { exit::FAILED };
-                ExitCode::from(exit::of(&error, code))
+                let code = if bad_input { Exit::BadInput } else { Exit::Failed };
+                ExitCode::from(exit_of(&error, code))
             }
         }
     }

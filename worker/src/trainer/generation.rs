@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use ulda_run::Exit;
 
 use crossbeam_channel::{Receiver, at, never, select, unbounded};
 use ulda_collective::{AbortCause, CollectiveError};
@@ -27,7 +28,7 @@ pub enum Left {
     Stopped {
         drain: bool,
         why: String,
-        exit_code: u8,
+        exit: Exit,
     },
 }
 
@@ -89,16 +90,8 @@ impl Trainer {
                     tracing::info!(%generation, why, "fenced before training");
                     return Some(Ok(Left::Abandoned { fenced: Some(told) }));
                 }
-                Some(Order::Stop {
-                    drain,
-                    why,
-                    exit_code,
-                }) => {
-                    return Some(Ok(Left::Stopped {
-                        drain,
-                        why,
-                        exit_code,
-                    }));
+                Some(Order::Stop { drain, why, exit }) => {
+                    return Some(Ok(Left::Stopped { drain, why, exit }));
                 }
                 Some(Order::Orphaned { why }) => return Some(Err(TrainerError::Orphaned(why))),
                 // Repeated to a worker that attached again.
@@ -153,7 +146,7 @@ impl Trainer {
                 Heard::Order(Order::Stop {
                     drain: true,
                     why,
-                    exit_code,
+                    exit,
                 }) => {
                     tracing::info!(%generation, why, "stopping after the step in flight");
                     interrupt.ask(&why);
@@ -161,7 +154,7 @@ impl Trainer {
                     left.get_or_insert(Ok(Left::Stopped {
                         drain: true,
                         why,
-                        exit_code,
+                        exit,
                     }));
                 }
                 Heard::Order(order) => {
@@ -232,15 +225,7 @@ impl Trainer {
                 Some(Ok(Left::Abandoned { fenced: Some(told) }))
             }
             Order::Form(form) => Some(Ok(self.overtaken(generation, form))),
-            Order::Stop {
-                drain,
-                why,
-                exit_code,
-            } => Some(Ok(Left::Stopped {
-                drain,
-                why,
-                exit_code,
-            })),
+            Order::Stop { drain, why, exit } => Some(Ok(Left::Stopped { drain, why, exit })),
             Order::Orphaned { why } => Some(Err(TrainerError::Orphaned(why))),
         }
     }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use ulda_run::Exit;
 
 use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{DataPlaneListener, PlaneDeadlines};
@@ -26,35 +27,13 @@ use ulda_storage::fetch::{InputError, Inputs};
 use crate::agent::{Agent, Fact, HeldState, Order};
 use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
+use crate::exit::exit_of;
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
 use crate::state::{RunState, StateError};
 
 pub use generation::Left;
-
-/// Exit codes of the worker, as the coordinator reads them.
-pub mod exit {
-    pub const FAILED: u8 = 1;
-    /// Told to leave by a signal; the run may go on, and whoever started this worker may start another.
-    pub const TERMINATED: u8 = 143;
-    /// The coordinator is gone.
-    pub const ORPHANED: u8 = 75;
-    /// The storage does not give what the worker begins with, or the system has no descriptors left. Those that have begun
-    /// train on, so the run does not fail with this worker, even where a person has to mend it.
-    pub const UNAVAILABLE: u8 = 75;
-    /// Configuration or data must be mended by a person.
-    pub const BAD_INPUT: u8 = 78;
-
-    /// What to end with for `error`, which means `code` where the system was not short of descriptors or memory.
-    #[must_use]
-    pub fn of(error: &(dyn std::error::Error + 'static), code: u8) -> u8 {
-        match ulda_net::Shortage::of(error) {
-            Some(_) => UNAVAILABLE,
-            None => code,
-        }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainerError {
@@ -86,25 +65,25 @@ pub enum TrainerError {
 
 impl TrainerError {
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        exit::of(self, self.code_of_cause())
+    pub fn exit(&self) -> Exit {
+        exit_of(self, self.exit_of_cause())
     }
 
-    fn code_of_cause(&self) -> u8 {
+    fn exit_of_cause(&self) -> Exit {
         match self {
-            Self::Resources(ResourceError::State(_)) => exit::FAILED,
+            Self::Resources(ResourceError::State(_)) => Exit::Failed,
             Self::Resources(_)
             | Self::Device(_)
             | Self::Carrier(_)
-            | Self::Checkpoint(CheckpointError::OtherRun { .. }) => exit::BAD_INPUT,
-            Self::Stage(error) if error.is_bad_input() => exit::BAD_INPUT,
-            Self::Input(error) if error.cause.is_of_the_storage() => exit::UNAVAILABLE,
+            | Self::Checkpoint(CheckpointError::OtherRun { .. }) => Exit::BadInput,
+            Self::Stage(error) if error.is_bad_input() => Exit::BadInput,
+            Self::Input(error) if error.cause.is_of_the_storage() => Exit::Unavailable,
             Self::Checkpoint(CheckpointError::Storage(error)) if error.is_of_the_storage() => {
-                exit::UNAVAILABLE
+                Exit::Unavailable
             }
-            Self::Input(error) if !error.cause.is_passing() => exit::BAD_INPUT,
-            Self::Checkpoint(CheckpointError::Storage(error)) if !error.is_passing() => exit::BAD_INPUT,
-            Self::Orphaned(_) => exit::ORPHANED,
+            Self::Input(error) if !error.cause.is_passing() => Exit::BadInput,
+            Self::Checkpoint(CheckpointError::Storage(error)) if !error.is_passing() => Exit::BadInput,
+            Self::Orphaned(_) => Exit::Unavailable,
             Self::Input(_)
             | Self::Checkpoint(_)
             | Self::State(_)
@@ -112,7 +91,7 @@ impl TrainerError {
             | Self::Torch(_)
             | Self::Nccl(_)
             | Self::Thread(_)
-            | Self::Panicked(_) => exit::FAILED,
+            | Self::Panicked(_) => Exit::Failed,
         }
     }
 }
@@ -221,15 +200,7 @@ impl Trainer {
                     self.tell_broke(told, format!("fenced: {why}"), Vec::new());
                     continue;
                 }
-                Order::Stop {
-                    drain,
-                    why,
-                    exit_code,
-                } => Ok(Left::Stopped {
-                    drain,
-                    why,
-                    exit_code,
-                }),
+                Order::Stop { drain, why, exit } => Ok(Left::Stopped { drain, why, exit }),
                 Order::Orphaned { why } => Err(TrainerError::Orphaned(why)),
             };
             match left {
@@ -241,16 +212,12 @@ impl Trainer {
                 Ok(Left::Stopped { .. }) | Err(TrainerError::Orphaned(_)) if finished => {
                     return ExitCode::SUCCESS;
                 }
-                Ok(Left::Stopped {
-                    drain,
-                    why,
-                    exit_code,
-                }) => {
+                Ok(Left::Stopped { drain, why, exit }) => {
                     tracing::info!(why, "stopping");
                     if drain {
                         self.keep_state();
                     }
-                    return ExitCode::from(exit_code);
+                    return ExitCode::from(exit);
                 }
                 Err(error) => {
                     if matches!(error, TrainerError::Orphaned(_)) {
@@ -356,12 +323,12 @@ fn claim(state: &RunState) -> HeldState {
 
 fn fail(agent: &Agent, generation: Generation, error: &TrainerError) -> ExitCode {
     let cause = crate::advice::with_hint(error);
-    let exit_code = error.exit_code();
-    tracing::error!(exit_code, "{cause}");
+    let exit = error.exit();
+    tracing::error!(exit_code = exit.code(), "{cause}");
     agent.tell(Fact::Failed {
         generation,
         cause,
-        exit_code: i32::from(exit_code),
+        exit,
     });
-    ExitCode::from(exit_code)
+    ExitCode::from(exit)
 }

@@ -277,7 +277,7 @@ mod tests {
         let cause = "shard 1: its thread panicked: shard 1 met what it did not expect";
         let own = first.join().err().expect("a shard panicked");
         assert!(own.to_string().starts_with(cause), "{own}");
-        assert_eq!(own.exit_code(), super::super::exit::FAILED);
+        assert_eq!(own.exit(), ulda_run::Exit::Failed);
         let outcome = second.join().expect("it serves no shard that panicked");
         let Some(GenerationFailure::Collective(fault)) = outcome.failure else {
             panic!("the other worker does not know why")

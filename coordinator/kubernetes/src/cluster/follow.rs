@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
+use ulda_run::{Exit, RunEnd};
 
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::lines::{ClusterLogLine, LoggedEnd};
+use super::lines::ClusterLogLine;
 use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
 use super::watch::{Change, Watch};
@@ -21,8 +22,6 @@ use crate::names::{COORDINATOR, RunName};
 /// A coordinator that cannot start gets this long, as its volume or image may come late.
 const STUCK_FOR: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Exit code of a coordinator that will not begin: configuration or data are wrong.
-const BAD_INPUT: i32 = 78;
 
 /// What somebody who follows a run hears.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +36,7 @@ pub enum Happening {
 /// How following ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
-    Over(LoggedEnd),
+    Over(RunEnd),
     /// The coordinator cannot start, in the cluster's words.
     Stuck {
         why: String,
@@ -152,11 +151,12 @@ impl Scene {
             });
         }
         let coordinator = self.coordinator()?;
-        let refused = coordinator.state == PodState::Stuck && coordinator.exit_code == Some(BAD_INPUT);
+        let refused = coordinator.state == PodState::Stuck
+            && coordinator.exit_code.map(Exit::from) == Some(Exit::BadInput);
         if refused {
-            return Some(Followed::Over(LoggedEnd::Failed {
+            return Some(Followed::Over(RunEnd::Failed {
                 why: coordinator.why.clone(),
-                exit_code: u8::try_from(BAD_INPUT).unwrap_or(1),
+                exit: Exit::BadInput,
             }));
         }
         patience(self.stuck_since).then(|| Followed::Stuck {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use ulda_run::RunEnd;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
@@ -35,25 +36,11 @@ impl LoggedProgress {
     }
 }
 
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoggedEnd {
-    Finished {
-        digest: String,
-    },
-    Failed {
-        why: String,
-        exit_code: u8,
-    },
-    /// By a person, on the status page.
-    Stopped,
-}
-
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClusterLogLine {
     Progress(LoggedProgress),
-    Over(LoggedEnd),
+    Over(RunEnd),
     /// Anything else worth a person's time.
     Told {
         level: String,
@@ -83,18 +70,10 @@ impl ClusterLogLine {
                     return Self::Progress(progress);
                 }
             }
-            "over" if field("state") == "finished" => {
-                return Self::Over(LoggedEnd::Finished {
-                    digest: field("digest"),
-                });
-            }
-            "over" if field("state") == "stopped" => return Self::Over(LoggedEnd::Stopped),
             "over" => {
-                let code = fields.get("exit_code").and_then(Value::as_u64);
-                return Self::Over(LoggedEnd::Failed {
-                    why: field("why"),
-                    exit_code: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
-                });
+                if let Ok(end) = serde_json::from_value(Value::Object(fields.clone())) {
+                    return Self::Over(end);
+                }
             }
             _ => {}
         }
@@ -121,6 +100,7 @@ impl ClusterLogLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ulda_run::Exit;
 
     #[test]
     fn lines_of_a_coordinator_are_understood() {
@@ -140,15 +120,15 @@ mod tests {
             ClusterLogLine::parse(
                 r#"{"level":"INFO","message":"over","state":"finished","digest":"ab","exit_code":0}"#
             ),
-            ClusterLogLine::Over(LoggedEnd::Finished { digest: "ab".into() })
+            ClusterLogLine::Over(RunEnd::Finished { digest: "ab".into() })
         );
         assert_eq!(
             ClusterLogLine::parse(
                 r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#
             ),
-            ClusterLogLine::Over(LoggedEnd::Failed {
+            ClusterLogLine::Over(RunEnd::Failed {
                 why: "no data".into(),
-                exit_code: 78
+                exit: Exit::BadInput
             })
         );
         assert_eq!(

@@ -18,7 +18,7 @@ pub use apply::{Applied, ApplyOutcome, Earnest};
 pub use connect::Cluster;
 pub use error::{Blame, ClusterError};
 pub use follow::{Followed, Happening};
-pub use lines::{ClusterLogLine, LoggedEnd, LoggedProgress};
+pub use lines::{ClusterLogLine, LoggedProgress};
 pub use logs::LogOf;
 pub use pods::{PodState, PodView, summary};
 pub use runs::{ClusterRunState, ProgressView, RunView};

@@ -1,6 +1,7 @@
 //! Runs that are in the namespace, and how each stands.
 
 use std::collections::BTreeMap;
+use ulda_run::RunEnd;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::lines::{ClusterLogLine, LoggedEnd, LoggedProgress};
+use super::lines::{ClusterLogLine, LoggedProgress};
 use super::pods::{PodState, PodView};
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
 
@@ -162,11 +163,9 @@ impl Cluster {
             Some(_) | None => Said::default(),
         };
         let (state, why) = match (&said.end, coordinator) {
-            (Some(LoggedEnd::Finished { digest }), _) => {
-                (ClusterRunState::Finished, format!("digest {digest}"))
-            }
-            (Some(LoggedEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, why.clone()),
-            (Some(LoggedEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
+            (Some(RunEnd::Finished { digest }), _) => (ClusterRunState::Finished, format!("digest {digest}")),
+            (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, why.clone()),
+            (Some(RunEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
             (None, _) if spec.replicas == Some(0) => (ClusterRunState::Stopped, String::new()),
             (None, Some(pod)) if pod.state == PodState::Running => match &said.progress {
                 Some(_) if running > 0 => (ClusterRunState::Training, said.text),
@@ -214,6 +213,6 @@ impl Cluster {
 #[derive(Default)]
 struct Said {
     progress: Option<LoggedProgress>,
-    end: Option<LoggedEnd>,
+    end: Option<RunEnd>,
     text: String,
 }

@@ -10,6 +10,7 @@ mod common;
 mod server;
 
 use std::time::Duration;
+use ulda_run::{Exit, RunEnd};
 
 use axum::http::Method;
 use common::{plain, rich};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use server::{NAMESPACE, Server};
 use ulda_kubernetes::cluster::{
     ApplyOutcome, Blame, Cluster, ClusterError, ClusterLogLine, ClusterRunState, Earnest, Followed,
-    Happening, LogOf, LoggedEnd, StateVolume,
+    Happening, LogOf, StateVolume,
 };
 use ulda_kubernetes::{OutputKind, RunName, Submission, render_submission};
 
@@ -291,7 +292,7 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
     .await;
     assert_eq!(
         end.unwrap(),
-        Followed::Over(LoggedEnd::Finished { digest: "ab".into() })
+        Followed::Over(RunEnd::Finished { digest: "ab".into() })
     );
     let steps: Vec<u64> = told
         .iter()
@@ -346,9 +347,9 @@ async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
         );
     })
     .await;
-    let failed = LoggedEnd::Failed {
+    let failed = RunEnd::Failed {
         why: "no data".into(),
-        exit_code: 78,
+        exit: Exit::BadInput,
     };
     assert_eq!(end.unwrap(), Followed::Over(failed));
     assert!(told.contains(&Happening::Workers("4 running".into())), "{told:?}");
@@ -362,7 +363,11 @@ async fn a_coordinator_that_refuses_its_configuration_ends_the_following() {
         server.put("pods", pod("fog-coordinator-0", "coordinator", None, crashed));
     })
     .await;
-    let Followed::Over(LoggedEnd::Failed { why, exit_code: 78 }) = end.unwrap() else {
+    let Followed::Over(RunEnd::Failed {
+        why,
+        exit: Exit::BadInput,
+    }) = end.unwrap()
+    else {
         panic!("not failed with 78")
     };
     assert!(why.contains("`/data/city` does not exist"), "{why}");
@@ -378,7 +383,7 @@ async fn a_server_that_is_unwell_for_a_moment_does_not_end_the_following() {
     })
     .await;
     assert!(
-        matches!(end, Ok(Followed::Over(LoggedEnd::Finished { .. }))),
+        matches!(end, Ok(Followed::Over(RunEnd::Finished { .. }))),
         "{end:?}"
     );
 }

@@ -5,6 +5,7 @@ use ulda_machine::{
     Directive, Effect, ExitKind, FailReason, MachineEvent, PhaseName, Record, RunOutcome, Stopping, Verdict,
     fold,
 };
+use ulda_run::Exit;
 use ulda_run::ids::{Generation, Slot};
 
 #[test]
@@ -16,12 +17,10 @@ fn bad_input_ends_the_run_at_once_with_its_sentence() {
         cause,
         exit_code: 78,
     });
-    let Some(RunOutcome::Failed {
-        cause, exit_code: 78, ..
-    }) = outcome(&orders)
-    else {
+    let Some(RunOutcome::Failed { reason, cause }) = outcome(&orders) else {
         panic!("{orders:?}")
     };
+    assert_eq!(reason.exit(), Exit::BadInput);
     assert_eq!(cause.to_string(), "slot 1 (worker 1): image `a.png` is damaged");
     let stops = |order: &&Effect| {
         matches!(
@@ -50,12 +49,10 @@ fn a_process_that_ends_for_bad_input_before_it_joined_ends_the_run_too() {
         exit,
         last_words,
     });
-    let Some(RunOutcome::Failed {
-        cause, exit_code: 78, ..
-    }) = outcome(&orders)
-    else {
+    let Some(RunOutcome::Failed { reason, cause }) = outcome(&orders) else {
         panic!("{orders:?}")
     };
+    assert_eq!(reason.exit(), Exit::BadInput);
     assert!(cause.text.contains("no such file"), "{cause}");
 }
 

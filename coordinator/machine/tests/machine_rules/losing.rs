@@ -91,7 +91,6 @@ fn a_slot_whose_restarts_are_spent_is_left_out_or_ends_the_run_with_its_first_ca
             Some(RunOutcome::Failed {
                 reason: FailReason::BudgetSpent { slot, .. },
                 cause,
-                exit_code: 1,
             }) => {
                 assert!(fails && *slot == Slot(1));
                 assert!(cause.text.contains("cause 0"), "{cause}");

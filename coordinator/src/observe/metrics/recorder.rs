@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use tokio::time::Instant;
 use ulda_dataset::ConfusionMatrix;
@@ -410,9 +411,8 @@ impl Audience for MetricsRecorder {
             News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
             News::Looked(snapshot) => self.looked(now, snapshot),
             News::Storage { client, count } => self.storage.count(&self.metrics.storage, *client, count),
-            News::Finished { .. } => self.over(now, &Verdict::Finished, "finished"),
-            News::Stopped => self.over(now, &Verdict::Stopped, "stopped"),
-            News::Failed { .. } => self.over(now, &Verdict::Stopped, "failed"),
+            News::Ended(end @ RunEnd::Finished { .. }) => self.over(now, &Verdict::Finished, end.name()),
+            News::Ended(end) => self.over(now, &Verdict::Stopped, end.name()),
             News::Serving { .. }
             | News::Launched { .. }
             | News::Joined { .. }

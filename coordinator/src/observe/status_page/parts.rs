@@ -77,7 +77,7 @@ pub(super) fn stages(view: &View<'_>) -> Markup {
 
 fn stage_row(view: &View<'_>, stage: &StageTime) -> Markup {
     let committed = view.status.committed;
-    let finished = matches!(view.status.standing, RunStanding::Finished { .. });
+    let finished = view.status.standing.is_finished();
     let steps = match committed {
         _ if finished => stage.steps,
         Some(cursor) if cursor.stage > stage.stage => stage.steps,

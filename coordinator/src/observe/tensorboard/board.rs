@@ -5,6 +5,7 @@
 //! later steps is declared void.
 
 use std::collections::BTreeMap;
+use ulda_run::RunEnd;
 
 use prost::Message;
 use prost_types::value::Kind;
@@ -35,13 +36,6 @@ pub struct Step {
 pub struct Strip {
     pub name: String,
     pub png: Vec<u8>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TensorBoardEnd {
-    Well,
-    Badly,
 }
 
 /// Turns facts into events; times are seconds since 1970.
@@ -240,18 +234,19 @@ impl TensorBoardEvents {
         self.at(place) + i64::from(place.stage == Stage::Evaluate)
     }
 
-    /// The run is over.
+    /// The run is over; nothing of one that was stopped, as it may go on.
     #[must_use]
-    pub fn ended(&self, now: f64, end: TensorBoardEnd) -> TensorBoardEvent {
+    pub fn ended(&self, now: f64, end: &RunEnd) -> Option<TensorBoardEvent> {
         let status = match end {
-            TensorBoardEnd::Well => SessionEnd::SUCCESS,
-            TensorBoardEnd::Badly => SessionEnd::FAILURE,
+            RunEnd::Finished { .. } => SessionEnd::SUCCESS,
+            RunEnd::Failed { .. } => SessionEnd::FAILURE,
+            RunEnd::Stopped => return None,
         };
         let end = HparamsData::End(SessionEnd {
             status,
             end_time_secs: now,
         });
-        summary(now, 0, vec![hparams("_hparams_/session_end_info", end)])
+        Some(summary(now, 0, vec![hparams("_hparams_/session_end_info", end)]))
     }
 }
 

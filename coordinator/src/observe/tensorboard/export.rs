@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Step, TensorBoardEnd, TensorBoardEvents};
+use super::board::{Step, TensorBoardEvents};
 use super::file::{EventFile, EventFileError, holds_events};
 use super::recorder::strips;
 use crate::history::{History, RunStanding};
@@ -68,15 +68,9 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
     for row in journal.evaluations()? {
         evaluation(&board, directory, &row, &mut file);
     }
-    let end = match history.standing {
-        RunStanding::Finished { .. } => Some(TensorBoardEnd::Well),
-        RunStanding::Failed { .. } => Some(TensorBoardEnd::Badly),
-        RunStanding::Running { .. } | RunStanding::Stopped | RunStanding::Interrupted | RunStanding::New => {
-            None
-        }
-    };
-    if let Some(end) = end {
-        file.note(&board.ended(seconds(history.last_at.unwrap_or_default()), end));
+    if let RunStanding::Ended(end) = &history.standing {
+        let at = seconds(history.last_at.unwrap_or_default());
+        board.ended(at, end).iter().for_each(|event| file.note(event));
     }
     Ok(file.write()?)
 }

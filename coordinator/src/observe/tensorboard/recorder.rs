@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
+use ulda_run::RunEnd;
 
 use ulda_dataset::ConfusionMatrix;
 use ulda_run::spec::{PathName, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Step, Strip, TensorBoardEnd, TensorBoardEvents};
+use super::board::{Step, Strip, TensorBoardEvents};
 use super::file::{EventFile, EventFileError};
 use crate::journal::wall_millis;
 use crate::report::SOURCE_ONLY;
@@ -45,7 +46,7 @@ enum Fact {
         place: Cursor,
         confusion: ConfusionMatrix,
     },
-    Ended(TensorBoardEnd),
+    Ended(RunEnd),
 }
 
 /// Writes the run's facts below its directory while they happen.
@@ -132,8 +133,7 @@ impl Audience for TensorBoard {
                 confusion: confusion.clone(),
             }),
             News::GenerationStarted { at, .. } => self.tell(Fact::Started(*at)),
-            News::Finished { .. } => self.tell(Fact::Ended(TensorBoardEnd::Well)),
-            News::Failed { .. } => self.tell(Fact::Ended(TensorBoardEnd::Badly)),
+            News::Ended(end) => self.tell(Fact::Ended(end.clone())),
             News::Serving { .. }
             | News::Verdict(_)
             | News::Launched { .. }
@@ -149,8 +149,7 @@ impl Audience for TensorBoard {
             | News::Storage { .. }
             | News::Looked(_)
             | News::WorkerDied(_)
-            | News::Stopping { .. }
-            | News::Stopped => {}
+            | News::Stopping { .. } => {}
         }
     }
 }
@@ -252,7 +251,7 @@ impl Writer {
                     ));
                 }
             }
-            Fact::Ended(end) => note(Some(board.ended(at, end))),
+            Fact::Ended(end) => note(board.ended(at, &end)),
         }
     }
 }
