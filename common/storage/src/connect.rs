@@ -8,9 +8,10 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::ClientConfigKey;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
-use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::credentials::CredentialsFile;
+use crate::trust::{self, BundleError};
 use crate::{Settings, StorageError, StorageLocation};
 
 /// Longest wait for a connection.
@@ -78,8 +79,9 @@ fn s3(
     }
     // A provider that is there already serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = options(place, settings, allow_http)?;
     builder = builder
-        .with_client_options(options(place, settings, allow_http)?)
+        .with_client_options(options.clone())
         // Objects are deleted one by one, which every storage understands.
         .with_disable_bulk_delete(true)
         .with_allow_http(allow_http)
@@ -94,7 +96,7 @@ fn s3(
     }
     let path_style = settings.path_style.unwrap_or(true);
     builder = builder.with_virtual_hosted_style_request(!path_style);
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = endpoint.clone() {
         // The client takes the endpoint of a bucket in its host name as it is.
         let hosted = endpoint.replacen("://", &format!("://{bucket}."), 1);
         let endpoint = if path_style { endpoint } else { hosted };
@@ -106,7 +108,15 @@ fn s3(
     {
         builder = builder.with_credentials(Arc::new(file));
     }
-    let store = Arc::new(builder.build().map_err(|error| refused(place, &error))?);
+    let needs_no_tls = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let store = match builder.clone().build() {
+        // A host without certificates reaches a storage without TLS all the same.
+        Err(error) if needs_no_tls && trust::is_without_authorities(&error) => builder
+            .with_client_options(options.with_no_system_certificates(true))
+            .build(),
+        built => built,
+    };
+    let store = Arc::new(store.map_err(|error| refused(place, &error))?);
     Ok(PrefixedStore {
         store: Arc::clone(&store) as Arc<dyn ObjectStore>,
         parts: Some(store),
@@ -123,20 +133,29 @@ fn options(
         .with_allow_http(allow_http)
         .with_timeout(settings.request)
         .with_connect_timeout(CONNECT.min(settings.request));
-    if let Some(bundle) = std::env::var_os("AWS_CA_BUNDLE") {
-        let pem = std::fs::read(&bundle).map_err(StorageError::disk("read AWS_CA_BUNDLE", &bundle))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refused(place, &error))?;
-        for certificate in certificates {
-            options = options.with_root_certificate(certificate);
-        }
+    let bundle = trust::bundle().map_err(|error| StorageError::Setting {
+        url: place.to_string(),
+        what: error.to_string(),
+        hint: BundleError::HINT,
+    })?;
+    for certificate in bundle {
+        options = options.with_root_certificate(certificate);
     }
     Ok(options)
 }
 
 fn refused(place: &StorageLocation, error: &object_store::Error) -> StorageError {
+    let url = place.to_string();
+    if trust::is_without_authorities(error) {
+        return StorageError::Setting {
+            url,
+            what: "this host has no certificates of authorities to check the storage's with".into(),
+            hint: trust::hint_without_authorities(),
+        };
+    }
     StorageError::Setting {
-        url: place.to_string(),
-        what: error.to_string(),
+        url,
+        what: crate::error::chain(error),
         hint: "check [storage] of the run.toml and the AWS_ variables of the environment",
     }
 }

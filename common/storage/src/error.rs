@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use object_store::client::{HttpError, HttpErrorKind};
+use rustls::CertificateError;
 
 use crate::counters::Operation;
+use crate::trust::certificate_error;
 
 /// The cause of a failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub enum StorageErrorKind {
         code: String,
     },
     WrongRegion,
+    /// This host does not know the authority that signed the server's certificate.
+    UntrustedCertificate,
+    /// The server's certificate does not hold, whoever signed it: not now, not for its name, or not for a server.
+    InvalidCertificate,
     Unreachable,
     /// 5xx or 429.
     Busy {
@@ -49,6 +55,8 @@ impl StorageErrorKind {
             | Self::NoCredentials
             | Self::Denied { .. }
             | Self::WrongRegion
+            | Self::UntrustedCertificate
+            | Self::InvalidCertificate
             | Self::Changed => false,
         }
     }
@@ -61,6 +69,8 @@ impl StorageErrorKind {
             Self::Denied { code } if code.is_empty() => "the storage refuses it".into(),
             Self::Denied { code } => format!("the storage refuses it ({code})"),
             Self::WrongRegion => "the bucket is in another region".into(),
+            Self::UntrustedCertificate => "the storage's certificate is not trusted on this host".into(),
+            Self::InvalidCertificate => "the storage's certificate is not valid".into(),
             Self::Unreachable => "the storage cannot be reached".into(),
             Self::Busy { status } => format!("the storage answers {status}"),
             Self::TimedOut => "the storage did not answer in time".into(),
@@ -86,6 +96,12 @@ impl StorageErrorKind {
                 _ => "the credentials need the rights to list, read, write and delete below the URL",
             },
             Self::WrongRegion => "set storage.region or AWS_REGION to the bucket's",
+            Self::UntrustedCertificate => {
+                "name a PEM file with the certificate of its authority in AWS_CA_BUNDLE, on every host of the run"
+            }
+            Self::InvalidCertificate => {
+                "give the storage a server's certificate, not an authority's, for the name of its endpoint; check the clocks"
+            }
             Self::Unreachable => "check storage.endpoint or AWS_ENDPOINT_URL, and the network",
             Self::Busy { .. } | Self::TimedOut | Self::Cut | Self::Other => {
                 "it may pass; look at the storage's own log if it does not"
@@ -189,10 +205,15 @@ impl StorageError {
         )
     }
 
-    /// Whether the storage is the cause: it refused, was away, or had nothing of that name.
+    /// Whether the storage is the cause: it refused, was away, or had nothing of that name. Whom to trust is this host's
+    /// matter.
     #[must_use]
     pub fn is_of_the_storage(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Locked { .. })
+        match self {
+            Self::Failed { kind, .. } => *kind != StorageErrorKind::UntrustedCertificate,
+            Self::Locked { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether it may pass although nobody does anything.
@@ -220,6 +241,11 @@ pub(crate) fn diagnose(error: &object_store::Error) -> (StorageErrorKind, String
     let detail = match &kind {
         StorageErrorKind::Other => text,
         StorageErrorKind::Unreachable => innermost(error),
+        StorageErrorKind::UntrustedCertificate | StorageErrorKind::InvalidCertificate => {
+            certificate_error(error)
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        }
         StorageErrorKind::WrongRegion | StorageErrorKind::Busy { .. } => {
             tag(&text, "Message").unwrap_or_default().to_owned()
         }
@@ -278,6 +304,9 @@ fn kind_of(error: &object_store::Error, text: &str) -> StorageErrorKind {
             _ => StorageErrorKind::Other,
         };
     }
+    if let Some(cause) = certificate_error(error) {
+        return kind_of_certificate(cause);
+    }
     match http(error).map(HttpError::kind) {
         Some(HttpErrorKind::Connect) => StorageErrorKind::Unreachable,
         Some(HttpErrorKind::Timeout) => StorageErrorKind::TimedOut,
@@ -285,6 +314,16 @@ fn kind_of(error: &object_store::Error, text: &str) -> StorageErrorKind {
             StorageErrorKind::Cut
         }
         _ => StorageErrorKind::Other,
+    }
+}
+
+fn kind_of_certificate(cause: &CertificateError) -> StorageErrorKind {
+    match cause {
+        // The second: another key than that of a trusted authority of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            StorageErrorKind::UntrustedCertificate
+        }
+        _ => StorageErrorKind::InvalidCertificate,
     }
 }
 
@@ -321,7 +360,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// The text with those causes that it does not repeat.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -18,6 +18,7 @@ mod runtime;
 mod settings;
 mod storage;
 mod transfer;
+mod trust;
 
 pub use counters::{Operation, OperationCount, StorageCount, StorageCounters};
 pub use error::{StorageError, StorageErrorKind};

@@ -1,17 +1,20 @@
 //! An S3 server in this process, on loopback and a folder that vanishes with it, that can be told to fail.
 //!
-//! It verifies signatures. A fault holds for the requests that its rule takes, until its number is used up.
+//! It verifies signatures. A fault holds for the requests that its rule takes, until its number is used up. With a
+//! certificate it speaks HTTPS.
 #![allow(
     clippy::unwrap_used,
     reason = "a test whose server cannot be set up has failed"
 )]
 
+mod certificate;
 mod fault;
 
+pub use certificate::TestCertificate;
 pub use fault::{Fault, Rule};
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -27,8 +30,10 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) type Answer = Response<BoxBody<Bytes, Broken>>;
 
@@ -55,25 +60,50 @@ pub const BUCKET: &str = "bucket";
 pub const KEY_ID: &str = "test-key-id";
 pub const SECRET: &str = "test-secret";
 
+/// In a server's folder: the folder of its buckets, and the file of [`Server::authority_file`].
+const BUCKETS: &str = "buckets";
+const AUTHORITY: &str = "authority.pem";
+
 /// A running server. Dropping it ends it and removes what it holds.
 pub struct Server {
     address: SocketAddr,
     folder: TempDir,
+    is_https: bool,
     faults: Faults,
     asked: Arc<Mutex<Vec<String>>>,
     runtime: Option<Runtime>,
 }
 
 impl Server {
+    /// A server without TLS.
+    ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// A server that speaks HTTPS with a certificate for its address.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_https() -> Self {
+        Self::start_with(Some(TestCertificate::new(&["127.0.0.1"])))
+    }
+
+    /// A server that speaks HTTPS if it is given a certificate.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with(certificate: Option<TestCertificate>) -> Self {
         let folder = TempDir::new().unwrap();
-        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let service = builder.build();
+        if let Some(certificate) = &certificate {
+            std::fs::write(folder.path().join(AUTHORITY), &certificate.authority_pem).unwrap();
+        }
+        let is_https = certificate.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -83,24 +113,32 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (faults, asked) = (Faults::default(), Arc::default());
         let door = Door {
-            service,
+            service: service(&folder.path().join(BUCKETS)),
             faults: faults.clone(),
             asked: Arc::clone(&asked),
         };
-        runtime.spawn(accept(listener, door));
+        runtime.spawn(accept(listener, certificate.map(acceptor), door));
         Self {
             address,
             folder,
+            is_https,
             faults,
             asked,
             runtime: Some(runtime),
         }
     }
 
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.is_https { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The certificate that a client of a server with HTTPS has to trust.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.path().join(AUTHORITY)
     }
 
     /// URL of a place in the bucket.
@@ -111,10 +149,14 @@ impl Server {
 
     /// Variables with which a program reaches it.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, String); 5] {
-        [
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let of_scheme = match self.is_https {
+            true => ("AWS_CA_BUNDLE", self.authority_file().display().to_string()),
+            false => ("AWS_ALLOW_HTTP", "true".into()),
+        };
+        vec![
             ("AWS_ENDPOINT_URL", self.endpoint()),
-            ("AWS_ALLOW_HTTP", "true".into()),
+            of_scheme,
             ("AWS_REGION", "us-east-1".into()),
             ("AWS_ACCESS_KEY_ID", KEY_ID.into()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.into()),
@@ -124,7 +166,7 @@ impl Server {
     /// The file in which it keeps an object.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(BUCKET).join(name)
+        self.folder.path().join(BUCKETS).join(BUCKET).join(name)
     }
 
     /// Fails from now on as the rule says; rules are tried in order.
@@ -182,13 +224,55 @@ impl Door {
     }
 }
 
-async fn accept(listener: TcpListener, door: Door) {
+/// Serves from a folder until the process ends, with the only bucket, and over HTTPS.
+///
+/// # Errors
+/// When the address cannot be listened on.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn serve_https(address: SocketAddr, folder: &Path, certificate: TestCertificate) -> std::io::Result<()> {
+    let door = Door {
+        service: service(folder),
+        faults: Faults::default(),
+        asked: Arc::default(),
+    };
+    Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        accept(listener, Some(acceptor(certificate)), door).await;
+        Ok(())
+    })
+}
+
+fn service(folder: &Path) -> S3Service {
+    std::fs::create_dir_all(folder.join(BUCKET)).unwrap();
+    let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).unwrap());
+    builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+    builder.build()
+}
+
+fn acceptor(certificate: TestCertificate) -> TlsAcceptor {
+    TlsAcceptor::from(Arc::new(certificate.server_config()))
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, door: Door) {
     while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(serve(socket, door.clone()));
+        let (tls, door) = (tls.clone(), door.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve(socket, door).await,
+                // A client that does not trust the certificate ends it.
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        serve(socket, door).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(socket: TcpStream, door: Door) {
+async fn serve(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, door: Door) {
     let service = service_fn(move |request| {
         let door = door.clone();
         async move { door.answer(request).await }
