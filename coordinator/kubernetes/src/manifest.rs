@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::yaml::to_yaml;
 
-/// One object as the API takes it.
+/// One object as the API takes it, its keys sorted: whether JSON keeps their order is a feature that any crate may
+/// switch on for all, and digests must not depend on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectManifest {
     pub kind: String,
@@ -22,7 +23,8 @@ impl ObjectManifest {
     }
 
     /// An object of a custom resource.
-    pub(crate) fn custom(value: Value) -> Self {
+    pub(crate) fn custom(mut value: Value) -> Self {
+        value.sort_all_objects();
         let text = |at: &str| {
             value
                 .pointer(at)
@@ -57,6 +59,7 @@ impl ObjectManifest {
             metadata["annotations"] = json!({});
         }
         metadata["annotations"][key] = text.into();
+        self.value.sort_all_objects();
     }
 }
 

@@ -6,11 +6,13 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-/// One document, without the `---` before it.
+/// One document, without the `---` before it; keys are sorted.
 #[must_use]
 pub fn to_yaml(value: &Value) -> String {
+    let mut value = value.clone();
+    value.sort_all_objects();
     let mut text = String::new();
-    match value {
+    match &value {
         Value::Object(map) if !map.is_empty() => object(&mut text, map, 0),
         Value::Array(items) if !items.is_empty() => array(&mut text, items, 0),
         scalar => {
