@@ -77,7 +77,10 @@ impl Cluster {
             let event = tokio::select! {
                 biased;
                 Some(change) = changes.next() => Event::Pods(change?),
-                Some(line) = lines.next() => Event::Line(line?),
+                Some(line) = lines.next() => match line {
+                    Err(ClusterError::NoRun { .. }) => return Ok(Followed::Gone),
+                    line => Event::Line(line?),
+                },
                 _ = look.tick() => Event::LookAround,
             };
             match event {

@@ -28,6 +28,13 @@ pub enum LogOf {
     Worker(RunName, u32),
 }
 
+impl LogOf {
+    fn run(&self) -> &RunName {
+        let (Self::Coordinator(run) | Self::Worker(run, _)) = self;
+        run
+    }
+}
+
 /// Follows the only container of a pod; a line is told once, however often the connection breaks.
 pub(super) struct LogTail {
     cluster: Cluster,
@@ -103,7 +110,7 @@ impl LogTail {
     async fn open(&mut self) -> Result<Option<Lines>, ClusterError> {
         let pod = match self.cluster.pod_of(&self.of).await {
             Ok(Some(pod)) => pod,
-            Ok(None) => return Ok(None),
+            Ok(None) => return self.without_a_pod().await,
             Err(cause) => return self.failed(cause),
         };
         if self.pod.as_ref() != Some(&pod) {
@@ -121,7 +128,8 @@ impl LogTail {
         let what = format!("read the log of pod `{pod}`");
         let cause = match tokio::time::timeout(ANSWER_DEADLINE, api.log_stream(&pod, &parameters)).await {
             Ok(Ok(stream)) => return Ok(Some(Box::pin(stream.lines()))),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => return Ok(None),
+            Ok(Err(kube::Error::Api(status))) if status.code == 400 => return Ok(None),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return self.without_a_pod().await,
             Ok(Err(cause)) => explain(
                 Asked {
                     what: &what,
@@ -137,6 +145,14 @@ impl LogTail {
             },
         };
         self.failed(cause)
+    }
+
+    /// A run that is there may get its pod later; one that is not there never does.
+    async fn without_a_pod(&mut self) -> Result<Option<Lines>, ClusterError> {
+        match self.cluster.coordinator_of(self.of.run()).await {
+            Ok(_) => Ok(None),
+            Err(cause) => self.failed(cause),
+        }
     }
 
     fn failed(&mut self, cause: ClusterError) -> Result<Option<Lines>, ClusterError> {
@@ -171,13 +187,22 @@ impl Cluster {
     /// What a log holds now, or its last lines. Empty where no container has started.
     ///
     /// # Errors
-    /// The slot has no pod, or the API refuses or does not answer.
+    /// There is no such run or pod, or the API refuses or does not answer.
     pub async fn log(&self, of: &LogOf, tail: Option<i64>) -> Result<String, ClusterError> {
-        let pod = self.pod_of(of).await?.ok_or_else(|| no_pod(of))?;
-        self.log_of_pod(&pod, tail).await
+        if let Some(pod) = self.pod_of(of).await?
+            && let Some(text) = self.log_of_pod(&pod, tail).await?
+        {
+            return Ok(text);
+        }
+        Err(self.no_pod(of).await)
     }
 
-    pub(super) async fn log_of_pod(&self, pod: &str, tail: Option<i64>) -> Result<String, ClusterError> {
+    /// Nothing, where the pod is gone; empty where no container has started.
+    pub(super) async fn log_of_pod(
+        &self,
+        pod: &str,
+        tail: Option<i64>,
+    ) -> Result<Option<String>, ClusterError> {
         let parameters = LogParams {
             tail_lines: tail,
             ..LogParams::default()
@@ -186,8 +211,9 @@ impl Cluster {
         let what = format!("read the log of pod `{pod}`");
         let request = async {
             match api.logs(pod, &parameters).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(String::new()),
-                other => other,
+                Err(kube::Error::Api(status)) if status.code == 400 => Ok(Some(String::new())),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                other => other.map(Some),
             }
         };
         self.ask("Pod", &what, request).await
@@ -196,26 +222,32 @@ impl Cluster {
     /// Every line of a log from its beginning, until told enough. A pod that is replaced is followed by the next one's.
     ///
     /// # Errors
-    /// The slot has no pod, the API refuses, or was out of reach for too long.
+    /// There is no such run, the slot has no pod, the API refuses, or was out of reach for too long.
     pub async fn follow_log(
         &self,
         of: &LogOf,
         tell: &mut (dyn FnMut(String) -> bool + Send),
     ) -> Result<(), ClusterError> {
-        self.pod_of(of).await?.ok_or_else(|| no_pod(of))?;
+        if self.pod_of(of).await?.is_none() {
+            return Err(self.no_pod(of).await);
+        }
         let mut log = LogTail::new(self, of.clone());
         while tell(log.next().await?) {}
         Ok(())
     }
-}
 
-fn no_pod(of: &LogOf) -> ClusterError {
-    let (LogOf::Coordinator(run) | LogOf::Worker(run, _)) = of;
-    ClusterError::NoPod {
-        run: run.to_string(),
-        of: match of {
-            LogOf::Coordinator(_) => "its coordinator".to_owned(),
-            LogOf::Worker(_, slot) => format!("slot {slot}"),
-        },
+    /// Why there is no pod: there is no such run, or it has none now.
+    async fn no_pod(&self, of: &LogOf) -> ClusterError {
+        let run = of.run();
+        match self.coordinator_of(run).await {
+            Err(cause) => cause,
+            Ok(_) => ClusterError::NoPod {
+                run: run.to_string(),
+                of: match of {
+                    LogOf::Coordinator(_) => "its coordinator".to_owned(),
+                    LogOf::Worker(_, slot) => format!("slot {slot}"),
+                },
+            },
+        }
     }
 }

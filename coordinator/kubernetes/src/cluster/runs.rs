@@ -195,7 +195,7 @@ impl Cluster {
     }
 
     async fn last_words(&self, pod: &str) -> Result<Said, ClusterError> {
-        let text = self.log_of_pod(pod, Some(TAIL_LINES)).await?;
+        let text = self.log_of_pod(pod, Some(TAIL_LINES)).await?.unwrap_or_default();
         let mut said = Said::default();
         for line in text.lines() {
             match ClusterLogLine::parse(line) {

@@ -477,6 +477,39 @@ async fn a_workers_log_goes_on_with_the_pod_that_replaced_it() {
 }
 
 #[tokio::test]
+async fn the_log_of_a_run_that_is_not_there_is_refused_with_the_way_to_the_list() {
+    let (server, cluster) = Server::start().await;
+    let told = "there is no run `fog` in namespace `vision`\n  hint: `coordinator cluster list -n vision` shows those \
+                that are there";
+    for of in [LogOf::Coordinator(run()), LogOf::Worker(run(), 0)] {
+        let mut tell = |_: String| true;
+        let refused = [
+            within(cluster.log(&of, None)).await.err(),
+            within(cluster.follow_log(&of, &mut tell)).await.err(),
+        ];
+        for cause in refused {
+            let cause = cause.expect("there is no such run");
+            assert_eq!(cause.to_string(), told);
+            assert_eq!(cause.blame(), Blame::Input);
+        }
+    }
+    // A run that is deleted while somebody reads ends the reading.
+    submit(&cluster, &plain()).await.unwrap();
+    let of = LogOf::Coordinator(run());
+    let none = within(cluster.log(&of, None)).await.unwrap_err();
+    assert!(none.to_string().contains("no pod for its coordinator"), "{none}");
+    server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
+    server.log("fog-coordinator-0", "first");
+    let mut tell = |_| {
+        server.remove("statefulsets", "fog-coordinator");
+        server.remove("pods", "fog-coordinator-0");
+        true
+    };
+    let gone = within(cluster.follow_log(&of, &mut tell)).await.unwrap_err();
+    assert_eq!(gone.to_string(), told);
+}
+
+#[tokio::test]
 async fn a_train_job_waits_until_its_webhook_knows_the_runtime() {
     let (server, cluster) = Server::start().await;
     for group in ["trainer.kubeflow.org", "monitoring.coreos.com"] {

@@ -356,6 +356,9 @@ fn stream(inbox: tokio::sync::mpsc::Receiver<Result<String, std::io::Error>>) ->
 
 fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -> Response {
     if !server.store().logs.contains_key(pod) {
+        if server.get("pods", pod).is_none() {
+            return status(404, "NotFound", &format!("pods \"{pod}\" not found"));
+        }
         return status(
             400,
             "BadRequest",
