@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::api::{DynamicObject, PostParams};
 use tokio::time::Instant;
 
 use super::connect::{Cluster, ObjectKind};
@@ -61,7 +61,7 @@ impl Cluster {
         for (manifest, there) in manifests.iter().zip(&there) {
             // Its webhook refuses a TrainJob whose runtime is not there yet in earnest.
             if !there && manifest.kind != "TrainJob" {
-                self.rehearse(manifest).await?;
+                self.rehearse(run, manifest).await?;
             }
         }
         let mut applied = Vec::with_capacity(manifests.len());
@@ -72,7 +72,7 @@ impl Cluster {
                 ApplyOutcome::Created
             };
             if !there && earnest == Earnest::Apply {
-                self.create_once_known(manifest).await?;
+                self.create_once_known(run, manifest).await?;
             }
             applied.push(Applied {
                 kind: manifest.kind.clone(),
@@ -114,8 +114,8 @@ impl Cluster {
     }
 
     /// Asks the server whether it would create the object.
-    async fn rehearse(&self, manifest: &ObjectManifest) -> Result<(), ClusterError> {
-        match self.create(manifest, Earnest::DryRun).await {
+    async fn rehearse(&self, run: &RunName, manifest: &ObjectManifest) -> Result<(), ClusterError> {
+        match self.create(run, manifest, Earnest::DryRun).await {
             // A webhook that cannot rehearse is asked in earnest.
             Err(ClusterError::Refused { reasons, .. })
                 if reasons.iter().any(|why| why.contains("dry run")) =>
@@ -127,10 +127,14 @@ impl Cluster {
     }
 
     /// Creates the object; a TrainJob once Trainer's webhook, which looks into a cache, knows of the runtime that was made just before.
-    pub(super) async fn create_once_known(&self, manifest: &ObjectManifest) -> Result<(), ClusterError> {
+    pub(super) async fn create_once_known(
+        &self,
+        run: &RunName,
+        manifest: &ObjectManifest,
+    ) -> Result<(), ClusterError> {
         let begun = Instant::now();
         loop {
-            match self.create(manifest, Earnest::Apply).await {
+            match self.create(run, manifest, Earnest::Apply).await {
                 Err(ClusterError::Refused { reasons, .. })
                     if manifest.kind == "TrainJob"
                         && begun.elapsed() < RUNTIME_KNOWN
@@ -143,22 +147,47 @@ impl Cluster {
         }
     }
 
-    async fn create(&self, manifest: &ObjectManifest, earnest: Earnest) -> Result<(), ClusterError> {
+    /// Creates the object, or fails where there is one of that name: of two commands at once, one creates the run.
+    async fn create(
+        &self,
+        run: &RunName,
+        manifest: &ObjectManifest,
+        earnest: Earnest,
+    ) -> Result<(), ClusterError> {
         let ObjectManifest { kind, name, .. } = manifest;
-        let api = self.dynamic(kind_of(manifest)?);
-        // A field that the server does not know is an error, not dropped.
-        let mut parameters = PatchParams::apply(FIELD_MANAGER);
-        parameters.field_validation = Some(ValidationDirective::Strict);
-        parameters.dry_run = earnest == Earnest::DryRun;
         let what = format!("create {kind} `{name}`");
-        let object: DynamicObject =
-            serde_json::from_value(manifest.value.clone()).map_err(|cause| ClusterError::Other {
-                what: what.clone(),
-                reason: cause.to_string(),
-            })?;
-        self.ask(kind, &what, api.patch(name, &parameters, &Patch::Apply(&object)))
-            .await?;
-        Ok(())
+        let wrong = |reason: String| ClusterError::Other {
+            what: what.clone(),
+            reason,
+        };
+        let body = serde_json::to_vec(&manifest.value).map_err(|cause| wrong(cause.to_string()))?;
+        let parameters = PostParams {
+            dry_run: earnest == Earnest::DryRun,
+            field_manager: Some(FIELD_MANAGER.into()),
+        };
+        let url = self.dynamic(kind_of(manifest)?).resource_url().to_owned();
+        let mut request = kube::core::Request::new(url)
+            .create(&parameters, body)
+            .map_err(|cause| wrong(cause.to_string()))?;
+        // A field that the server does not know is an error, not dropped. `PostParams` cannot say so.
+        *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri())
+            .parse()
+            .map_err(|cause| wrong(format!("{cause}")))?;
+        let request = async {
+            match self.client.request::<DynamicObject>(request).await {
+                Ok(_) => Ok(true),
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(false),
+                Err(cause) => Err(cause),
+            }
+        };
+        match self.ask(kind, &what, request).await? {
+            true => Ok(()),
+            false => Err(ClusterError::MadeMeanwhile {
+                run: run.to_string(),
+                kind: kind.clone(),
+                name: name.clone(),
+            }),
+        }
     }
 }
 

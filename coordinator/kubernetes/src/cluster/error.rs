@@ -59,6 +59,10 @@ pub enum ClusterError {
     )]
     Differs { run: String },
     #[error(
+        "run `{run}` is being created by another command: {kind} `{name}` appeared in the meantime\n  hint: follow that one with `coordinator cluster follow {run}`, or give this one another name with --set run.name=…"
+    )]
+    MadeMeanwhile { run: String, kind: String, name: String },
+    #[error(
         "run `{run}` has one of its two Secrets only, and they are made together\n  hint: `coordinator cluster delete {run}`, then submit it again"
     )]
     HalfSecrets { run: String },
@@ -110,6 +114,7 @@ impl ClusterError {
             | Self::Refused { .. }
             | Self::Foreign { .. }
             | Self::Differs { .. }
+            | Self::MadeMeanwhile { .. }
             | Self::HalfSecrets { .. }
             | Self::NoRun { .. }
             | Self::NoPod { .. }

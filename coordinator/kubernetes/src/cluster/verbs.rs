@@ -81,7 +81,7 @@ impl Cluster {
             .await?;
         self.scale(run, 1, Some(attempt)).await?;
         if !runs {
-            self.create_once_known(&record).await?;
+            self.create_once_known(run, &record).await?;
         }
         Ok(())
     }

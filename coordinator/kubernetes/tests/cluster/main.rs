@@ -92,6 +92,29 @@ async fn submitting_twice_changes_nothing() {
 }
 
 #[tokio::test]
+async fn of_two_submissions_at_once_one_creates_the_run() {
+    let (server, cluster) = Server::start().await;
+    // Both find the way clear before either creates something.
+    server.create_after_rehearsals(2);
+    let (one, other) = (plain(), plain());
+    let (first, second) =
+        within(async { tokio::join!(submit(&cluster, &one), submit(&cluster, &other)) }).await;
+    let (created, refused) = match (first, second) {
+        (Ok(created), Err(refused)) | (Err(refused), Ok(created)) => (created, refused),
+        both => panic!("{both:?}"),
+    };
+    assert!(created.contains(&ApplyOutcome::Created));
+    assert!(
+        refused
+            .to_string()
+            .starts_with("run `fog` is being created by another command: "),
+        "{refused}"
+    );
+    assert_eq!(refused.blame(), Blame::Input);
+    assert_eq!(server.names("jobs"), ["fog-worker"]);
+}
+
+#[tokio::test]
 async fn one_of_two_secrets_is_not_completed_by_one_that_does_not_fit() {
     let (server, cluster) = Server::start().await;
     let mut submission = plain();
@@ -175,7 +198,7 @@ async fn refusals_get_a_sentence_with_a_remedy() {
             .contains("install JobSet, or leave --output-kind out"),
         "{missing}"
     );
-    server.forbid(Method::PATCH, "statefulsets");
+    server.forbid(Method::POST, "statefulsets");
     let refused = submit(&cluster, &plain()).await.unwrap_err();
     assert!(
         refused

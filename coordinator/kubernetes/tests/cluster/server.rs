@@ -37,6 +37,9 @@ struct Store {
     /// What a webhook says of the next requests that create one of these.
     denials: Vec<(&'static str, &'static str)>,
     broken: u32,
+    /// Nothing is created before so many Jobs were rehearsed.
+    rehearsals_wanted: usize,
+    rehearsals: usize,
     requests: Vec<String>,
 }
 
@@ -90,6 +93,11 @@ impl Server {
     /// The next requests find the server unwell.
     pub fn break_down(&self, requests: u32) {
         self.store().broken = requests;
+    }
+
+    /// Nothing is created before so many submissions have found the way clear.
+    pub fn create_after_rehearsals(&self, submissions: usize) {
+        self.store().rehearsals_wanted = submissions;
     }
 
     pub fn end_watches_after(&self, events: usize) {
@@ -257,7 +265,17 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
             watch(&server, &path, &query)
         }
         Method::GET => list(&server, &path, &query),
-        Method::PATCH => patch(&server, &path, &query, &body),
+        Method::POST => {
+            if !query.contains_key("dryRun") {
+                let mut changed = server.changed.subscribe();
+                let wait = |store: &Store| store.rehearsals < store.rehearsals_wanted;
+                while wait(&server.store()) {
+                    changed.changed().await.unwrap();
+                }
+            }
+            create(&server, &path, &query, &body)
+        }
+        Method::PATCH => patch(&server, &path, &body),
         Method::DELETE => delete(&server, &path),
         _ => status(
             405,
@@ -516,34 +534,59 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-fn patch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, body: &Bytes) -> Response {
+fn no_namespace(namespace: &str) -> Response {
+    status(404, "NotFound", &format!("namespaces \"{namespace}\" not found"))
+}
+
+fn create(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, body: &Bytes) -> Response {
     if path.namespace != NAMESPACE {
-        return status(
-            404,
-            "NotFound",
-            &format!("namespaces \"{}\" not found", path.namespace),
-        );
+        return no_namespace(path.namespace);
+    }
+    let given: Value = serde_json::from_slice(body).unwrap();
+    let name = given["metadata"]["name"].as_str().unwrap();
+    assert_eq!(query.get("fieldValidation").map(String::as_str), Some("Strict"));
+    if let Err(refused) = strict(path.plural, &given) {
+        return refused;
+    }
+    let mut store = server.store();
+    let key = (path.plural.to_owned(), name.to_owned());
+    if store.objects.contains_key(&key) {
+        let message = format!("{} \"{name}\" already exists", path.plural);
+        return status(409, "AlreadyExists", &message);
+    }
+    if query.contains_key("dryRun") {
+        store.rehearsals += usize::from(path.plural == "jobs");
+        drop(store);
+        server.tell();
+        return axum::Json(given).into_response();
+    }
+    let denied = store
+        .denials
+        .iter()
+        .position(|(plural, _)| *plural == path.plural);
+    if let Some(denied) = denied {
+        let (_, message) = store.denials.remove(denied);
+        let message = format!("admission webhook \"validator\" denied the request: {message}");
+        return status(403, "Forbidden", &message);
+    }
+    let written = store.write(path.plural, name, given.clone());
+    drop(store);
+    server.tell();
+    axum::Json(written).into_response()
+}
+
+fn patch(server: &Server, path: &Path<'_>, body: &Bytes) -> Response {
+    if path.namespace != NAMESPACE {
+        return no_namespace(path.namespace);
     }
     let given: Value = serde_json::from_slice(body).unwrap();
     let name = path.name.unwrap_or_default();
-    let applies = given.get("apiVersion").is_some();
-    if applies {
-        if !query.contains_key("fieldManager") {
-            return status(400, "BadRequest", "fieldManager is required for apply patch");
-        }
-        assert_eq!(query.get("fieldValidation").map(String::as_str), Some("Strict"));
-        if let Err(refused) = strict(path.plural, &given) {
-            return refused;
-        }
-    }
     let mut store = server.store();
-    let before = store
-        .objects
-        .get(&(path.plural.to_owned(), name.to_owned()))
-        .cloned();
-    let Some(mut after) = before.clone().or_else(|| applies.then(|| json!({}))) else {
+    let key = (path.plural.to_owned(), name.to_owned());
+    let Some(before) = store.objects.get(&key).cloned() else {
         return missing(path);
     };
+    let mut after = before.clone();
     let version = &given["metadata"]["resourceVersion"];
     if !version.is_null() && *version != after["metadata"]["resourceVersion"] {
         return status(
@@ -553,23 +596,8 @@ fn patch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, body
         );
     }
     merge(&mut after, &given);
-    if let Some(why) = before
-        .as_ref()
-        .and_then(|before| immutable_change(path.plural, before, &after))
-    {
+    if let Some(why) = immutable_change(path.plural, &before, &after) {
         return status(422, "Invalid", &why);
-    }
-    if query.get("dryRun").is_some() {
-        return axum::Json(after).into_response();
-    }
-    let denied = store
-        .denials
-        .iter()
-        .position(|(plural, _)| *plural == path.plural);
-    if let Some(denied) = denied.filter(|_| before.is_none()) {
-        let (_, message) = store.denials.remove(denied);
-        let message = format!("admission webhook \"validator\" denied the request: {message}");
-        return status(403, "Forbidden", &message);
     }
     let written = store.write(path.plural, name, after);
     drop(store);
