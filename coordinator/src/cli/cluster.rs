@@ -64,6 +64,11 @@ async fn list(arguments: &ClusterListArguments) -> Result<Exit, Stop> {
             ];
             rows.extend(runs.iter().map(line));
             print(&columns(&rows))?;
+            for run in &runs {
+                if let Some(why) = &run.log_missing {
+                    eprintln!("run `{}`: {why}", run.run);
+                }
+            }
         }
     }
     Ok(Exit::Done)

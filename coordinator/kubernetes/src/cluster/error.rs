@@ -73,6 +73,10 @@ pub enum ClusterError {
     #[error("run `{run}` has no pod for {of}\n  hint: `coordinator cluster status {run}` lists its pods")]
     NoPod { run: String, of: String },
     #[error(
+        "the log of pod `{pod}` cannot be read: {reason}\n  hint: its node may be down, which `kubectl get pod {pod} -o wide` names; other pods are not affected"
+    )]
+    NoLog { pod: String, reason: String },
+    #[error(
         "run `{run}` cannot be resumed here: it was not submitted by this program\n  hint: use what applied it, such as helm or kubectl apply"
     )]
     NotSubmitted { run: String },
@@ -103,9 +107,11 @@ impl ClusterError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Unreachable { .. } | Self::Late { .. } | Self::Quota { .. } | Self::StillThere { .. } => {
-                Blame::Passing
-            }
+            Self::Unreachable { .. }
+            | Self::Late { .. }
+            | Self::NoLog { .. }
+            | Self::Quota { .. }
+            | Self::StillThere { .. } => Blame::Passing,
             Self::NoConfig { .. }
             | Self::Unauthorized { .. }
             | Self::Forbidden { .. }

@@ -97,6 +97,12 @@ impl ClusterLogLine {
     }
 }
 
+/// A cause and its hint on one line, for a column of a table.
+pub(super) fn on_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,12 +10,14 @@ use kube::ResourceExt;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
-use super::connect::{ANSWER_DEADLINE, Cluster};
+use super::connect::Cluster;
 use super::error::{Asked, Blame, ClusterError, explain};
 use super::pods::{PodState, PodView};
 use super::watch::{OUTAGE, SILENCE};
 use crate::names::RunName;
 
+/// Logs come through the kubelet of the pod's node, which may be gone while the API is well.
+const KUBELET_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Lines = Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>;
@@ -125,24 +127,12 @@ impl LogTail {
             ..LogParams::default()
         };
         let api = self.cluster.api::<Pod>();
-        let what = format!("read the log of pod `{pod}`");
-        let cause = match tokio::time::timeout(ANSWER_DEADLINE, api.log_stream(&pod, &parameters)).await {
+        let cause = match tokio::time::timeout(KUBELET_DEADLINE, api.log_stream(&pod, &parameters)).await {
             Ok(Ok(stream)) => return Ok(Some(Box::pin(stream.lines()))),
             Ok(Err(kube::Error::Api(status))) if status.code == 400 => return Ok(None),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return self.without_a_pod().await,
-            Ok(Err(cause)) => explain(
-                Asked {
-                    what: &what,
-                    kind: "Pod",
-                    namespace: &self.cluster.namespace,
-                    server: &self.cluster.server,
-                },
-                &cause,
-            ),
-            Err(_) => ClusterError::Late {
-                what,
-                waited: ANSWER_DEADLINE,
-            },
+            Ok(Err(cause)) => self.cluster.without_log(&pod, &cause),
+            Err(_) => silent_kubelet(&pod),
         };
         self.failed(cause)
     }
@@ -208,15 +198,32 @@ impl Cluster {
             ..LogParams::default()
         };
         let api = self.api::<Pod>();
-        let what = format!("read the log of pod `{pod}`");
-        let request = async {
-            match api.logs(pod, &parameters).await {
-                Err(kube::Error::Api(status)) if status.code == 400 => Ok(Some(String::new())),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-                other => other.map(Some),
-            }
-        };
-        self.ask("Pod", &what, request).await
+        match tokio::time::timeout(KUBELET_DEADLINE, api.logs(pod, &parameters)).await {
+            Ok(Ok(text)) => Ok(Some(text)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 400 => Ok(Some(String::new())),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
+            Ok(Err(cause)) => Err(self.without_log(pod, &cause)),
+            Err(_) => Err(silent_kubelet(pod)),
+        }
+    }
+
+    /// Why a log cannot be read: mostly its node, sometimes the API.
+    fn without_log(&self, pod: &str, cause: &kube::Error) -> ClusterError {
+        match cause {
+            kube::Error::Api(status) if status.code >= 500 => ClusterError::NoLog {
+                pod: pod.to_owned(),
+                reason: status.message.trim().to_owned(),
+            },
+            _ => explain(
+                Asked {
+                    what: &format!("read the log of pod `{pod}`"),
+                    kind: "Pod",
+                    namespace: &self.namespace,
+                    server: &self.server,
+                },
+                cause,
+            ),
+        }
     }
 
     /// Every line of a log from its beginning, until told enough. A pod that is replaced is followed by the next one's.
@@ -249,5 +256,12 @@ impl Cluster {
                 },
             },
         }
+    }
+}
+
+fn silent_kubelet(pod: &str) -> ClusterError {
+    ClusterError::NoLog {
+        pod: pod.to_owned(),
+        reason: format!("no answer within {} s", KUBELET_DEADLINE.as_secs()),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use ulda_run::RunEnd;
 
+use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -10,12 +11,15 @@ use serde::Serialize;
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::lines::{ClusterLogLine, LoggedProgress};
+use super::lines::{ClusterLogLine, LoggedProgress, on_one_line};
 use super::pods::{PodState, PodView};
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
 
 /// Enough of a log to hold its last progress line.
 const TAIL_LINES: i64 = 200;
+
+/// Logs that are read at the same time.
+const LOGS_AT_ONCE: usize = 16;
 
 /// How a run stands, as far as the cluster and its coordinator's log tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +30,8 @@ pub enum ClusterRunState {
     /// It runs, and waits for workers.
     Waiting,
     Training,
+    /// The coordinator runs, and its log cannot be read.
+    Unknown,
     Finished,
     Failed,
     /// Stopped by a person; can be resumed.
@@ -39,6 +45,7 @@ impl ClusterRunState {
             Self::Starting => "starting",
             Self::Waiting => "waiting",
             Self::Training => "training",
+            Self::Unknown => "unknown",
             Self::Finished => "finished",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
@@ -59,6 +66,8 @@ pub struct RunView {
     /// RFC 3339.
     pub created: Option<String>,
     pub progress: Option<ProgressView>,
+    /// Why the coordinator's log could not be read, and so neither state nor progress be told.
+    pub log_missing: Option<String>,
     pub pods: Vec<PodView>,
 }
 
@@ -100,11 +109,13 @@ impl Cluster {
             let run = pod.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
             pods.entry(run).or_default().push(pod);
         }
-        let mut runs = Vec::with_capacity(sets.len());
-        for set in &sets {
+        let views = sets.iter().map(|set| {
             let run = set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
-            runs.push(self.view(set, pods.remove(&run).unwrap_or_default()).await?);
-        }
+            self.view(set, pods.remove(&run).unwrap_or_default())
+        });
+        // One node that does not answer delays the others' logs only once.
+        let views = futures_util::stream::iter(views).buffered(LOGS_AT_ONCE);
+        let mut runs: Vec<RunView> = views.collect().await;
         runs.sort_by(|left, right| left.run.cmp(&right.run));
         Ok(runs)
     }
@@ -116,7 +127,7 @@ impl Cluster {
     pub async fn run(&self, run: &RunName) -> Result<RunView, ClusterError> {
         let set = self.coordinator_of(run).await?;
         let pods = self.list::<Pod>("Pod", &run.selector()).await?;
-        self.view(&set, pods).await
+        Ok(self.view(&set, pods).await)
     }
 
     pub(super) async fn coordinator_of(&self, run: &RunName) -> Result<StatefulSet, ClusterError> {
@@ -137,7 +148,7 @@ impl Cluster {
             })
     }
 
-    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>) -> Result<RunView, ClusterError> {
+    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>) -> RunView {
         let spec = set.spec.clone().unwrap_or_default();
         let container = spec
             .template
@@ -158,18 +169,22 @@ impl Cluster {
             .filter(|pod| pod.is_worker() && pod.state == PodState::Running)
             .count();
         let coordinator = pods.iter().find(|pod| pod.component == COORDINATOR);
-        let said = match coordinator {
-            Some(pod) if pod.state == PodState::Running => self.last_words(&pod.name).await?,
-            Some(_) | None => Said::default(),
+        let (said, log_missing) = match coordinator {
+            Some(pod) if pod.state == PodState::Running => match self.last_words(&pod.name).await {
+                Ok(said) => (said, None),
+                Err(cause) => (Said::default(), Some(on_one_line(&cause.to_string()))),
+            },
+            Some(_) | None => (Said::default(), None),
         };
         let (state, why) = match (&said.end, coordinator) {
             (Some(RunEnd::Finished { digest }), _) => (ClusterRunState::Finished, format!("digest {digest}")),
             (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, why.clone()),
             (Some(RunEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
             (None, _) if spec.replicas == Some(0) => (ClusterRunState::Stopped, String::new()),
-            (None, Some(pod)) if pod.state == PodState::Running => match &said.progress {
-                Some(_) if running > 0 => (ClusterRunState::Training, said.text),
-                Some(_) | None => (ClusterRunState::Waiting, said.text),
+            (None, Some(pod)) if pod.state == PodState::Running => match (&log_missing, &said.progress) {
+                (Some(why), _) => (ClusterRunState::Unknown, why.clone()),
+                (None, Some(_)) if running > 0 => (ClusterRunState::Training, said.text),
+                (None, _) => (ClusterRunState::Waiting, said.text),
             },
             (None, Some(pod)) => (ClusterRunState::Starting, pod.why.clone()),
             (None, None) => (
@@ -178,7 +193,7 @@ impl Cluster {
             ),
         };
         let created = set.metadata.creation_timestamp.as_ref();
-        Ok(RunView {
+        RunView {
             run: set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default(),
             namespace: self.namespace.clone(),
             state,
@@ -190,8 +205,9 @@ impl Cluster {
             workers_running: u32::try_from(running).unwrap_or(u32::MAX),
             created: created.map(|at| at.0.to_string()),
             progress: said.progress.map(ProgressView::from),
+            log_missing,
             pods,
-        })
+        }
     }
 
     async fn last_words(&self, pod: &str) -> Result<Said, ClusterError> {

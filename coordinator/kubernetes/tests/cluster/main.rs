@@ -586,3 +586,53 @@ async fn runs_are_listed_with_their_state_and_progress() {
     let waiting = LogOf::Worker(run(), 9);
     assert_eq!(cluster.log(&waiting, None).await.unwrap(), "", "no container yet");
 }
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_costs_the_log_of_its_pods_and_nothing_else() {
+    let (server, cluster) = Server::start().await;
+    for name in ["fog", "rain", "snow"] {
+        let mut submission = plain();
+        submission.run = name.parse().unwrap();
+        submit(&cluster, &submission).await.unwrap();
+        let coordinator = format!("{name}-coordinator-0");
+        let mut pod = pod(&coordinator, "coordinator", None, running());
+        pod["metadata"]["labels"]["app.kubernetes.io/instance"] = name.into();
+        server.put("pods", pod);
+        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        server.log(&coordinator, over);
+    }
+    server.lose_kubelet_of("fog-coordinator-0", true);
+    server.lose_kubelet_of("rain-coordinator-0", false);
+    let runs = within(cluster.runs()).await.unwrap();
+    let states: Vec<ClusterRunState> = runs.iter().map(|run| run.state).collect();
+    assert_eq!(
+        states,
+        [
+            ClusterRunState::Unknown,
+            ClusterRunState::Unknown,
+            ClusterRunState::Finished
+        ]
+    );
+    let why = runs[0].log_missing.as_deref().unwrap();
+    assert!(
+        why.starts_with("the log of pod `fog-coordinator-0` cannot be read: Get \"https://10.0.0.7:10250/"),
+        "{why}"
+    );
+    assert!(
+        why.contains("connection refused; hint: its node may be down"),
+        "{why}"
+    );
+    let why = runs[1].log_missing.as_deref().unwrap();
+    assert!(
+        why.contains("`rain-coordinator-0` cannot be read: no answer within 10 s"),
+        "{why}"
+    );
+
+    let status = within(cluster.run(&run())).await.unwrap();
+    assert_eq!(status.pods.len(), 1, "the rest is shown");
+    let refused = within(cluster.log(&LogOf::Coordinator(run()), None))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, ClusterError::NoLog { .. }), "{refused}");
+    assert_eq!(refused.blame(), Blame::Passing);
+}

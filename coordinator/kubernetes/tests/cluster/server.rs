@@ -30,6 +30,8 @@ struct Store {
     /// Watches end after this many events.
     events_per_watch: Option<usize>,
     logs: HashMap<String, Vec<(String, String)>>,
+    /// Pods on nodes that do not answer, and whether the server says so at once.
+    lost_kubelets: HashMap<String, bool>,
     /// Log streams end after this many lines.
     lines_per_stream: Option<usize>,
     installed: Vec<&'static str>,
@@ -98,6 +100,11 @@ impl Server {
     /// Nothing is created before so many submissions have found the way clear.
     pub fn create_after_rehearsals(&self, submissions: usize) {
         self.store().rehearsals_wanted = submissions;
+    }
+
+    /// The kubelet that has this pod's log refuses the connection, or never answers.
+    pub fn lose_kubelet_of(&self, pod: &str, refuses: bool) {
+        self.store().lost_kubelets.insert(pod.to_owned(), refuses);
     }
 
     pub fn end_watches_after(&self, events: usize) {
@@ -257,7 +264,19 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
         return status(403, "Forbidden", &message);
     }
     if path.sub == Some("log") {
-        return log(&server, path.name.unwrap_or_default(), &query);
+        let pod = path.name.unwrap_or_default();
+        let lost = server.store().lost_kubelets.get(pod).copied();
+        match lost {
+            None => return log(&server, pod, &query),
+            Some(true) => {
+                let message = format!(
+                    "Get \"https://10.0.0.7:10250/containerLogs/{NAMESPACE}/{pod}/coordinator\": dial tcp \
+                     10.0.0.7:10250: connect: connection refused"
+                );
+                return status(500, "InternalError", &message);
+            }
+            Some(false) => std::future::pending::<()>().await,
+        }
     }
     match method {
         Method::GET if path.name.is_some() => get(&server, &path),
