@@ -8,12 +8,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::LogParams;
-use tokio::time::Instant;
 
 use super::connect::Cluster;
-use super::error::{Asked, Blame, ClusterError, explain};
+use super::error::{Asked, ClusterError, explain};
 use super::pods::{PodState, PodView};
-use super::watch::{OUTAGE, SILENCE};
+use super::watch::{FailureSpan, SILENCE};
 use crate::names::RunName;
 
 /// Logs come through the kubelet of the pod's node, which may be gone while the API is well.
@@ -46,7 +45,7 @@ pub(super) struct LogTail {
     lines: Option<Lines>,
     /// When the last line was written that was told.
     last: Option<Timestamp>,
-    failing_since: Option<Instant>,
+    failures: FailureSpan,
 }
 
 impl LogTail {
@@ -57,7 +56,7 @@ impl LogTail {
             pod: None,
             lines: None,
             last: None,
-            failing_since: None,
+            failures: FailureSpan::default(),
         }
     }
 
@@ -81,7 +80,6 @@ impl LogTail {
             };
             match line {
                 Some(Ok(line)) => {
-                    self.failing_since = None;
                     if let Some(text) = self.told(&line) {
                         return Ok(text);
                     }
@@ -128,8 +126,14 @@ impl LogTail {
         };
         let api = self.cluster.api::<Pod>();
         let cause = match tokio::time::timeout(KUBELET_DEADLINE, api.log_stream(&pod, &parameters)).await {
-            Ok(Ok(stream)) => return Ok(Some(Box::pin(stream.lines()))),
-            Ok(Err(kube::Error::Api(status))) if status.code == 400 => return Ok(None),
+            Ok(Ok(stream)) => {
+                self.failures.succeeded();
+                return Ok(Some(Box::pin(stream.lines())));
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 400 => {
+                self.failures.succeeded();
+                return Ok(None);
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return self.without_a_pod().await,
             Ok(Err(cause)) => self.cluster.without_log(&pod, &cause),
             Err(_) => silent_kubelet(&pod),
@@ -140,17 +144,20 @@ impl LogTail {
     /// A run that is there may get its pod later; one that is not there never does.
     async fn without_a_pod(&mut self) -> Result<Option<Lines>, ClusterError> {
         match self.cluster.coordinator_of(self.of.run()).await {
-            Ok(_) => Ok(None),
+            Ok(_) => {
+                self.failures.succeeded();
+                Ok(None)
+            }
+            Err(cause @ ClusterError::NoRun { .. }) => Err(cause),
             Err(cause) => self.failed(cause),
         }
     }
 
     fn failed(&mut self, cause: ClusterError) -> Result<Option<Lines>, ClusterError> {
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        if cause.blame() == Blame::Input || since.elapsed() > OUTAGE {
-            return Err(cause);
+        match self.failures.may_pass(&cause) {
+            true => Ok(None),
+            false => Err(cause),
         }
-        Ok(None)
     }
 }
 

@@ -12,14 +12,44 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::connect::{ANSWER_DEADLINE, Cluster};
-use super::error::{Asked, ClusterError, explain};
+use super::error::{Asked, Blame, ClusterError, explain};
 
 /// The server closes a watch after this long; one that is silent for longer than that is dead.
 const WATCH_SECONDS: u32 = 60;
 pub(super) const SILENCE: Duration = Duration::from_secs(75);
 /// How long the API may be out of reach in the middle of a watch.
-pub(super) const OUTAGE: Duration = Duration::from_secs(300);
+const OUTAGE: Duration = Duration::from_secs(300);
+/// How long a server may deny what it granted before: one that starts has not read its rules yet.
+const DENIAL: Duration = Duration::from_secs(60);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));
+
+/// How long requests have failed, and whether to go on trying.
+#[derive(Default)]
+pub(super) struct FailureSpan {
+    was_granted: bool,
+    failing_since: Option<Instant>,
+    denied_since: Option<Instant>,
+}
+
+impl FailureSpan {
+    pub fn succeeded(&mut self) {
+        *self = Self {
+            was_granted: true,
+            ..Self::default()
+        };
+    }
+
+    pub fn may_pass(&mut self, cause: &ClusterError) -> bool {
+        let now = Instant::now();
+        let failing_since = *self.failing_since.get_or_insert(now);
+        let denied_for = match cause.blame() {
+            Blame::Passing => Duration::ZERO,
+            Blame::Input if self.was_granted => now - *self.denied_since.get_or_insert(now),
+            Blame::Input => return false,
+        };
+        now - failing_since <= OUTAGE && denied_for <= DENIAL
+    }
+}
 
 /// What happened to the objects that are watched.
 #[derive(Debug)]
@@ -46,7 +76,7 @@ pub(super) struct Watch<K> {
     what: String,
     selector: String,
     stage: Stage<K>,
-    failing_since: Option<Instant>,
+    failures: FailureSpan,
     pause: Duration,
 }
 
@@ -74,7 +104,7 @@ where
             what: format!("watch {what}"),
             selector,
             stage: Stage::Unlisted,
-            failing_since: None,
+            failures: FailureSpan::default(),
             pause: PAUSES.0,
         }
     }
@@ -88,7 +118,7 @@ where
             let step = self.step().await;
             match step {
                 Step::Change(change) => {
-                    self.failing_since = None;
+                    self.failures.succeeded();
                     self.pause = PAUSES.0;
                     return Ok(change);
                 }
@@ -123,6 +153,7 @@ where
                     Ok(Err(kube::Error::Api(status))) if status.code == 410 => Step::TooOld,
                     Ok(Err(cause)) => Step::Failed(cause),
                     Ok(Ok(events)) => {
+                        self.failures.succeeded();
                         self.stage = Stage::Watching(version, Box::pin(events));
                         Step::Nothing
                     }
@@ -187,8 +218,7 @@ where
                 waited: ANSWER_DEADLINE,
             },
         };
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        if error.blame() == super::error::Blame::Input || since.elapsed() > OUTAGE {
+        if !self.failures.may_pass(&error) {
             return Err(error);
         }
         tracing::debug!(%error, "tried again");

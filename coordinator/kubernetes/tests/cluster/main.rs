@@ -412,6 +412,54 @@ async fn a_server_that_is_unwell_for_a_moment_does_not_end_the_following() {
 }
 
 #[tokio::test]
+async fn a_server_that_starts_anew_and_denies_for_a_while_does_not_end_the_following() {
+    let (server, cluster) = Server::start().await;
+    server.end_watches_after(1);
+    server.end_streams_after(1);
+    let (end, told) = followed(server, cluster, async |server| {
+        server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
+        server.log(
+            "fog-coordinator-0",
+            r#"{"level":"INFO","message":"gathering workers"}"#,
+        );
+        let watched = |request: &String| request.ends_with("/pods");
+        until(|| {
+            server
+                .requests()
+                .iter()
+                .filter(|request| watched(request))
+                .count()
+                >= 2
+        })
+        .await;
+        // Watch and log end with the server; the one that starts denies both.
+        server.start_anew(5);
+        server.log(
+            "fog-coordinator-0",
+            r#"{"level":"INFO","message":"gathering workers"}"#,
+        );
+        server.put("pods", pod("fog-worker-0-x", "worker", Some(0), running()));
+        until(|| !server.is_starting()).await;
+        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        server.log("fog-coordinator-0", over);
+    })
+    .await;
+    assert!(
+        matches!(end, Ok(Followed::Over(RunEnd::Finished { .. }))),
+        "{end:?}"
+    );
+    assert!(told.contains(&Happening::Workers("1 running".into())), "{told:?}");
+}
+
+#[tokio::test]
+async fn who_may_not_watch_is_told_so_at_once() {
+    let (server, cluster) = Server::start().await;
+    server.forbid(Method::GET, "pods");
+    let (end, _) = followed(server, cluster, async |_| {}).await;
+    assert!(matches!(end, Err(ClusterError::Forbidden { .. })), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_run_is_stopped_resumed_and_deleted() {
     let (server, cluster) = Server::start().await;
     submit(&cluster, &plain()).await.unwrap();

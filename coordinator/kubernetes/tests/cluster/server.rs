@@ -39,6 +39,8 @@ struct Store {
     /// What a webhook says of the next requests that create one of these.
     denials: Vec<(&'static str, &'static str)>,
     broken: u32,
+    /// So many requests more find a server that has not read its rules yet.
+    starting: u32,
     /// Nothing is created before so many Jobs were rehearsed.
     rehearsals_wanted: usize,
     rehearsals: usize,
@@ -105,6 +107,15 @@ impl Server {
     /// The kubelet that has this pod's log refuses the connection, or never answers.
     pub fn lose_kubelet_of(&self, pod: &str, refuses: bool) {
         self.store().lost_kubelets.insert(pod.to_owned(), refuses);
+    }
+
+    /// The next requests find a server that has just started, and denies what its rules, not yet read, grant.
+    pub fn start_anew(&self, requests: u32) {
+        self.store().starting = requests;
+    }
+
+    pub fn is_starting(&self) -> bool {
+        self.store().starting > 0
     }
 
     pub fn end_watches_after(&self, events: usize) {
@@ -261,6 +272,20 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
         .any(|(held, plural)| *held == method && *plural == path.plural)
     {
         let message = format!("{} is forbidden: User \"dev\" cannot do this", path.plural);
+        return status(403, "Forbidden", &message);
+    }
+    let starting = {
+        let mut store = server.store();
+        let starting = store.starting > 0;
+        store.starting = store.starting.saturating_sub(1);
+        starting
+    };
+    if starting {
+        let message = format!(
+            "{} is forbidden: User \"dev\" cannot list resource \"{}\" in API group \"{}\" in the namespace \
+             \"{NAMESPACE}\": RBAC: role.rbac.authorization.k8s.io \"ulda-submit\" not found",
+            path.plural, path.plural, path.group
+        );
         return status(403, "Forbidden", &message);
     }
     if path.sub == Some("log") {
