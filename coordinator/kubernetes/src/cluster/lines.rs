@@ -77,7 +77,15 @@ impl ClusterLogLine {
             }
             _ => {}
         }
-        let own = ["message", "level", "timestamp", "span", "spans", "target"];
+        let own = [
+            "message",
+            "level",
+            "timestamp",
+            "span",
+            "spans",
+            "target",
+            "exit_code",
+        ];
         let details: Vec<String> = fields
             .iter()
             .filter(|(name, value)| !own.contains(&name.as_str()) && !value.is_null())
@@ -95,6 +103,40 @@ impl ClusterLogLine {
             text,
         }
     }
+}
+
+/// Why a program ended, out of the last lines it wrote: its last error with the hint, else its last line.
+pub(super) fn reason_in(last_lines: &str) -> String {
+    let mut errors = String::new();
+    let mut last = String::new();
+    let mut is_error = false;
+    for line in last_lines.lines().filter(|line| !line.trim().is_empty()) {
+        let (begins, text) = match ClusterLogLine::parse(line) {
+            ClusterLogLine::Raw(text) => match text.strip_prefix("error: ") {
+                Some(error) => (true, error.to_owned()),
+                None => (text.contains(" panicked at "), text),
+            },
+            ClusterLogLine::Told { level, text } => {
+                is_error = false;
+                (level == "ERROR", text)
+            }
+            ClusterLogLine::Over(RunEnd::Failed { why, .. }) => (true, why),
+            ClusterLogLine::Over(_) | ClusterLogLine::Progress(_) => {
+                is_error = false;
+                continue;
+            }
+        };
+        if begins {
+            errors.clear();
+            is_error = true;
+        }
+        if is_error {
+            errors.push_str(&text);
+            errors.push('\n');
+        }
+        last = text;
+    }
+    on_one_line(if errors.is_empty() { &last } else { &errors })
 }
 
 /// A cause and its hint on one line, for a column of a table.
@@ -150,5 +192,34 @@ mod tests {
             ClusterLogLine::parse("error: no"),
             ClusterLogLine::Raw("error: no".into())
         );
+    }
+
+    #[test]
+    fn the_reason_of_an_end_is_the_last_error_with_its_hint() {
+        let worker = r#"{"level":"INFO","message":"joined"}
+{"timestamp":"t","level":"ERROR","message":"no GPU: the driver is not loaded; hint: take another node","exit_code":78,"target":"ulda_worker"}
+"#;
+        for (last_lines, reason) in [
+            (
+                worker,
+                "no GPU: the driver is not loaded; hint: take another node",
+            ),
+            (
+                "noise\nerror: `clip.checkpoint`: no such file\n  hint: correct the path\n",
+                "`clip.checkpoint`: no such file; hint: correct the path",
+            ),
+            (
+                "thread 'main' panicked at src/a.rs:1:2:\nindex out of bounds\n",
+                "thread 'main' panicked at src/a.rs:1:2:; index out of bounds",
+            ),
+            ("loading\nKilled\n", "Killed"),
+            (
+                r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#,
+                "no data",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(reason_in(last_lines), reason);
+        }
     }
 }

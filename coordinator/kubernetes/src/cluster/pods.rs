@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
 
+use super::lines::reason_in;
 use crate::names::{COMPONENT_LABEL, WORKER};
 
 /// One pod, for a person.
@@ -158,17 +159,13 @@ fn ended(container: &ContainerStatus) -> Option<(i32, String)> {
         .into_iter()
         .flatten()
         .find_map(|state| state.terminated.as_ref())?;
-    let message = ended.message.clone().unwrap_or_default();
-    let last_line = message.trim().lines().last().unwrap_or_default();
+    let said = reason_in(ended.message.as_deref().unwrap_or_default());
     let reason = ended
         .reason
         .clone()
         .filter(|reason| reason != "Error")
         .unwrap_or_default();
-    let why = joined(
-        &joined(&format!("exit code {}", ended.exit_code), &reason),
-        last_line,
-    );
+    let why = joined(&joined(&format!("exit code {}", ended.exit_code), &reason), &said);
     Some((ended.exit_code, why))
 }
 
@@ -242,12 +239,12 @@ mod tests {
             (PodState::Stuck, "ErrImagePull: not found")
         );
         let mut failed = container(json!({"terminated": {
-            "exitCode": 78, "reason": "Error", "message": "noise\nerror: no data\n"}}));
+            "exitCode": 78, "reason": "Error", "message": "noise\nerror: no data\n  hint: mount it\n"}}));
         failed["phase"] = "Failed".into();
         let failed = view(failed);
         assert_eq!(
             (failed.exit_code, failed.why.as_str()),
-            (Some(78), "exit code 78: error: no data")
+            (Some(78), "exit code 78: no data; hint: mount it")
         );
         assert_eq!(
             summary([&pending, &stuck, &pending].into_iter()),

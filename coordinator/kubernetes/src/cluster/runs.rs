@@ -178,7 +178,7 @@ impl Cluster {
         };
         let (state, why) = match (&said.end, coordinator) {
             (Some(RunEnd::Finished { digest }), _) => (ClusterRunState::Finished, format!("digest {digest}")),
-            (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, why.clone()),
+            (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, on_one_line(why)),
             (Some(RunEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
             (None, _) if spec.replicas == Some(0) => (ClusterRunState::Stopped, String::new()),
             (None, Some(pod)) if pod.state == PodState::Running => match (&log_missing, &said.progress) {
