@@ -7,12 +7,14 @@ use ulda_run::{Exit, RunEnd};
 
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::Cluster;
 use super::error::ClusterError;
+use super::jobs::end_with_workers;
 use super::lines::ClusterLogLine;
 use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
@@ -21,6 +23,8 @@ use crate::names::{COORDINATOR, RunName};
 
 /// A coordinator that cannot start gets this long, as its volume or image may come late.
 const STUCK_FOR: Duration = Duration::from_secs(60);
+/// A coordinator whose workers failed for good gets this long to say itself how the run ended.
+const CONCLUDING_FOR: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What somebody who follows a run hears.
@@ -48,7 +52,8 @@ pub enum Followed {
 enum Event {
     Pods(Change<Pod>),
     Line(String),
-    LookAround,
+    /// The Jobs, unless the API does not tell.
+    LookAround(Option<Vec<Job>>),
 }
 
 impl Cluster {
@@ -70,9 +75,13 @@ impl Cluster {
         // As streams: what one waits for goes on, with its deadlines, while another one has something to tell.
         let mut changes = pin!(unfold(watch, async |mut watch| Some((watch.next().await, watch))));
         let mut lines = pin!(unfold(log, async |mut log| Some((log.next().await, log))));
-        let mut scene = Scene::default();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = pin!(unfold(look, async |mut look| {
+            look.tick().await;
+            Some((self.jobs_of(run).await.ok(), look))
+        }));
+        let mut scene = Scene::default();
         loop {
             let event = tokio::select! {
                 biased;
@@ -81,7 +90,7 @@ impl Cluster {
                     Err(ClusterError::NoRun { .. }) => return Ok(Followed::Gone),
                     line => Event::Line(line?),
                 },
-                _ = look.tick() => Event::LookAround,
+                Some(jobs) = looks.next() => Event::LookAround(jobs),
             };
             match event {
                 Event::Pods(change) => scene.change(change),
@@ -89,7 +98,8 @@ impl Cluster {
                     ClusterLogLine::Over(end) => return Ok(Followed::Over(end)),
                     line => tell(Happening::Line(line)),
                 },
-                Event::LookAround => {
+                Event::LookAround(jobs) => {
+                    scene.look_at(jobs);
                     if let Some(followed) = scene.verdict() {
                         return Ok(followed);
                     }
@@ -109,6 +119,8 @@ struct Scene {
     coordinator_was_there: bool,
     stuck_since: Option<Instant>,
     gone_since: Option<Instant>,
+    /// The Job of the workers failed for good.
+    failed: Option<(Instant, RunEnd)>,
     told_workers: String,
     told_coordinator: String,
 }
@@ -137,12 +149,27 @@ impl Scene {
         self.gone_since = (!there).then(|| self.gone_since.unwrap_or(now));
     }
 
+    fn look_at(&mut self, jobs: Option<Vec<Job>>) {
+        let Some(jobs) = jobs else { return };
+        let pods: Vec<PodView> = self.pods.values().cloned().collect();
+        let since = self
+            .failed
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
+        self.failed = end_with_workers(&jobs, &pods).map(|end| (since, end));
+    }
+
     fn coordinator(&self) -> Option<&PodView> {
         self.pods.values().find(|pod| pod.component == COORDINATOR)
     }
 
     /// What ends the following although the coordinator said nothing.
     fn verdict(&self) -> Option<Followed> {
+        if let Some((since, end)) = &self.failed
+            && since.elapsed() >= CONCLUDING_FOR
+        {
+            return Some(Followed::Over(end.clone()));
+        }
         let patience = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= STUCK_FOR);
         if patience(self.gone_since) {
             return Some(match self.coordinator_was_there {

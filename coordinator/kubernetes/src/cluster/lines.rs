@@ -142,7 +142,16 @@ pub(super) fn reason_in(last_lines: &str) -> String {
 /// A cause and its hint on one line, for a column of a table.
 pub(super) fn on_one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join("; ")
+    let mut joined = String::new();
+    for line in lines {
+        match joined.chars().last() {
+            None => {}
+            Some(':') => joined.push(' '),
+            Some(_) => joined.push_str("; "),
+        }
+        joined.push_str(line);
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -210,7 +219,7 @@ mod tests {
             ),
             (
                 "thread 'main' panicked at src/a.rs:1:2:\nindex out of bounds\n",
-                "thread 'main' panicked at src/a.rs:1:2:; index out of bounds",
+                "thread 'main' panicked at src/a.rs:1:2: index out of bounds",
             ),
             ("loading\nKilled\n", "Killed"),
             (

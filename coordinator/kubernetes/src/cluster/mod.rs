@@ -7,6 +7,7 @@ mod apply;
 mod connect;
 mod error;
 mod follow;
+mod jobs;
 mod lines;
 mod logs;
 mod pods;

@@ -5,12 +5,14 @@ use ulda_run::RunEnd;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::connect::Cluster;
 use super::error::ClusterError;
+use super::jobs::end_with_workers;
 use super::lines::{ClusterLogLine, LoggedProgress, on_one_line};
 use super::pods::{PodState, PodView};
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
@@ -109,9 +111,15 @@ impl Cluster {
             let run = pod.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
             pods.entry(run).or_default().push(pod);
         }
+        let mut jobs: BTreeMap<String, Vec<Job>> = BTreeMap::new();
+        for job in self.list::<Job>("Job", &every).await? {
+            let run = job.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
+            jobs.entry(run).or_default().push(job);
+        }
         let views = sets.iter().map(|set| {
             let run = set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
-            self.view(set, pods.remove(&run).unwrap_or_default())
+            let (pods, jobs) = (pods.remove(&run), jobs.remove(&run));
+            self.view(set, pods.unwrap_or_default(), jobs.unwrap_or_default())
         });
         // One node that does not answer delays the others' logs only once.
         let views = futures_util::stream::iter(views).buffered(LOGS_AT_ONCE);
@@ -127,7 +135,8 @@ impl Cluster {
     pub async fn run(&self, run: &RunName) -> Result<RunView, ClusterError> {
         let set = self.coordinator_of(run).await?;
         let pods = self.list::<Pod>("Pod", &run.selector()).await?;
-        Ok(self.view(&set, pods).await)
+        let jobs = self.jobs_of(run).await?;
+        Ok(self.view(&set, pods, jobs).await)
     }
 
     pub(super) async fn coordinator_of(&self, run: &RunName) -> Result<StatefulSet, ClusterError> {
@@ -148,7 +157,7 @@ impl Cluster {
             })
     }
 
-    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>) -> RunView {
+    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>, jobs: Vec<Job>) -> RunView {
         let spec = set.spec.clone().unwrap_or_default();
         let container = spec
             .template
@@ -176,7 +185,11 @@ impl Cluster {
             },
             Some(_) | None => (Said::default(), None),
         };
-        let (state, why) = match (&said.end, coordinator) {
+        let end = said.end.or_else(|| match spec.replicas {
+            Some(0) => None,
+            _ => end_with_workers(&jobs, &pods),
+        });
+        let (state, why) = match (&end, coordinator) {
             (Some(RunEnd::Finished { digest }), _) => (ClusterRunState::Finished, format!("digest {digest}")),
             (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, on_one_line(why)),
             (Some(RunEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),

@@ -684,3 +684,50 @@ async fn a_node_that_does_not_answer_costs_the_log_of_its_pods_and_nothing_else(
     assert!(matches!(refused, ClusterError::NoLog { .. }), "{refused}");
     assert_eq!(refused.blame(), Blame::Passing);
 }
+
+#[tokio::test]
+async fn workers_that_failed_for_good_end_the_run_with_the_sentence_of_one() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
+    server.log(
+        "fog-coordinator-0",
+        r#"{"level":"INFO","message":"gathering workers: 0 of 2"}"#,
+    );
+    assert_eq!(cluster.run(&run()).await.unwrap().state, ClusterRunState::Waiting);
+    let last_line =
+        r#"{"level":"ERROR","message":"no GPU: no driver; hint: take another node","exit_code":78}"#;
+    let ended = json!({"phase": "Failed", "containerStatuses": [{"name": "c", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 78, "reason": "Error",
+        "message": last_line}}}]});
+    server.put("pods", pod("fog-worker-1-x", "worker", Some(1), ended));
+    let mut job = server.get("jobs", "fog-worker").unwrap();
+    job["status"] = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "PodFailurePolicy",
+        "message": "Container worker for pod vision/fog-worker-1-x failed with exit code 78 matching FailJob rule"}]});
+    server.put("jobs", job);
+
+    let told = "worker 1 failed for good: exit code 78: no GPU: no driver; hint: take another node";
+    for run in [
+        cluster.run(&run()).await.unwrap(),
+        cluster.runs().await.unwrap().remove(0),
+    ] {
+        assert_eq!((run.state, run.why.as_str()), (ClusterRunState::Failed, told));
+    }
+    let mut tell = |_| {};
+    let end = within(cluster.follow(&run(), &mut tell)).await.unwrap();
+    let failed = RunEnd::Failed {
+        why: told.into(),
+        exit: Exit::BadInput,
+    };
+    assert_eq!(end, Followed::Over(failed));
+
+    // Its pod may be deleted before the Job is.
+    server.remove("pods", "fog-worker-1-x");
+    let run = cluster.run(&run()).await.unwrap();
+    assert!(
+        run.why
+            .starts_with("the workers failed for good: Container worker for pod"),
+        "{}",
+        run.why
+    );
+}
