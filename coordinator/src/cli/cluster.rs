@@ -231,7 +231,8 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
         Some(Followed::Over(RunEnd::Failed { why, exit })) => {
             let told = anyhow!(
                 "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
-                 `coordinator cluster resume {run}` tries again"
+                 `coordinator cluster resume {run}` tries again; until then, `coordinator cluster stop {run}` frees \
+                 the nodes that its workers may hold"
             );
             Err(match exit == Exit::BadInput {
                 true => Stop::bad_input(told),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
-use ulda_run::{Exit, RunEnd};
+use ulda_run::RunEnd;
 
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
@@ -181,13 +181,8 @@ impl Scene {
             });
         }
         let coordinator = self.coordinator()?;
-        let refused = coordinator.state == PodState::Stuck
-            && coordinator.exit_code.map(Exit::from) == Some(Exit::BadInput);
-        if refused {
-            return Some(Followed::Over(RunEnd::Failed {
-                why: coordinator.why.clone(),
-                exit: Exit::BadInput,
-            }));
+        if let Some(end) = coordinator.end_of_crashes() {
+            return Some(Followed::Over(end));
         }
         patience(self.stuck_since).then(|| Followed::Stuck {
             why: coordinator.why.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
+use ulda_run::{Exit, RunEnd};
 
 use super::lines::reason_in;
 use crate::names::{COMPONENT_LABEL, WORKER};
@@ -57,6 +58,9 @@ impl PodState {
     }
 }
 
+/// A coordinator that failed so often without a word on the run is not going to start.
+const CRASHES: i32 = 3;
+
 /// Reasons of a waiting container that do not pass by themselves.
 const HOPELESS: [&str; 7] = [
     "ImagePullBackOff",
@@ -107,6 +111,21 @@ impl PodView {
         }
     }
 
+    /// How the run ended with this coordinator, which cannot start: with what it was given, or again and again.
+    pub(super) fn end_of_crashes(&self) -> Option<RunEnd> {
+        let exit = Exit::from(self.exit_code?);
+        let is_final = match exit {
+            Exit::BadInput => self.restarts > 0,
+            // What these say may pass.
+            Exit::Done | Exit::Unavailable | Exit::Interrupted | Exit::Terminated => false,
+            Exit::Failed | Exit::RunFailed | Exit::DiskRefuses => self.restarts >= CRASHES,
+        };
+        (self.state == PodState::Stuck && is_final).then(|| RunEnd::Failed {
+            why: format!("the coordinator cannot start: {}", self.why),
+            exit,
+        })
+    }
+
     #[must_use]
     pub fn is_worker(&self) -> bool {
         self.component == WORKER
@@ -128,13 +147,14 @@ fn standing(pod: &Pod, container: Option<&ContainerStatus>) -> (PodState, String
         }
         return (PodState::Starting, joined(&reason, &told));
     }
-    if container.is_some_and(|container| {
-        container
-            .state
-            .as_ref()
-            .is_some_and(|state| state.running.is_some())
-    }) {
-        return (PodState::Running, String::new());
+    let running = |container: &&ContainerStatus| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    };
+    if let Some(container) = container.filter(running) {
+        let failed = ended(container).filter(|(code, _)| *code != 0 && !container.ready);
+        let why = failed.map_or_else(String::new, |(_, why)| format!("started again after {why}"));
+        return (PodState::Running, why);
     }
     let conditions = pod
         .status

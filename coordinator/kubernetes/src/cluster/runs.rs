@@ -187,18 +187,22 @@ impl Cluster {
         };
         let end = said.end.or_else(|| match spec.replicas {
             Some(0) => None,
-            _ => end_with_workers(&jobs, &pods),
+            _ => coordinator
+                .and_then(PodView::end_of_crashes)
+                .or_else(|| end_with_workers(&jobs, &pods)),
         });
         let (state, why) = match (&end, coordinator) {
             (Some(RunEnd::Finished { digest }), _) => (ClusterRunState::Finished, format!("digest {digest}")),
             (Some(RunEnd::Failed { why, .. }), _) => (ClusterRunState::Failed, on_one_line(why)),
             (Some(RunEnd::Stopped), _) => (ClusterRunState::Stopped, "on its status page".to_owned()),
             (None, _) if spec.replicas == Some(0) => (ClusterRunState::Stopped, String::new()),
-            (None, Some(pod)) if pod.state == PodState::Running => match (&log_missing, &said.progress) {
-                (Some(why), _) => (ClusterRunState::Unknown, why.clone()),
-                (None, Some(_)) if running > 0 => (ClusterRunState::Training, said.text),
-                (None, _) => (ClusterRunState::Waiting, said.text),
-            },
+            (None, Some(pod)) if pod.state == PodState::Running && pod.why.is_empty() => {
+                match (&log_missing, &said.progress) {
+                    (Some(why), _) => (ClusterRunState::Unknown, why.clone()),
+                    (None, Some(_)) if running > 0 => (ClusterRunState::Training, said.text),
+                    (None, _) => (ClusterRunState::Waiting, said.text),
+                }
+            }
             (None, Some(pod)) => (ClusterRunState::Starting, pod.why.clone()),
             (None, None) => (
                 ClusterRunState::Starting,

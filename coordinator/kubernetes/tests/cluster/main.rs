@@ -731,3 +731,47 @@ async fn workers_that_failed_for_good_end_the_run_with_the_sentence_of_one() {
         run.why
     );
 }
+
+#[tokio::test]
+async fn a_coordinator_that_cannot_start_fails_the_run() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let coordinator =
+        |status: Value| server.put("pods", pod("fog-coordinator-0", "coordinator", None, status));
+    let message = "error: `clip.checkpoint`: no such file\n  hint: correct the path";
+    coordinator(crashed(78, message));
+    let told =
+        "the coordinator cannot start: exit code 78: `clip.checkpoint`: no such file; hint: correct the path";
+    for run in [
+        cluster.run(&run()).await.unwrap(),
+        cluster.runs().await.unwrap().remove(0),
+    ] {
+        assert_eq!((run.state, run.why.as_str()), (ClusterRunState::Failed, told));
+    }
+    // Between two crashes it is another try, perhaps with what was missing.
+    let mut again = crashed(78, message);
+    again["containerStatuses"][0]["state"] = json!({"running": {}});
+    coordinator(again);
+    let run_again = cluster.run(&run()).await.unwrap();
+    assert_eq!(run_again.state, ClusterRunState::Starting);
+    assert!(
+        run_again.why.starts_with("started again after exit code 78: "),
+        "{}",
+        run_again.why
+    );
+    // What may pass is waited for; what fails for an unknown cause is, for a few times.
+    for (code, restarts, state) in [
+        (75, 9, ClusterRunState::Starting),
+        (1, 2, ClusterRunState::Starting),
+        (1, 3, ClusterRunState::Failed),
+    ] {
+        let mut status = crashed(code, message);
+        status["containerStatuses"][0]["restartCount"] = restarts.into();
+        coordinator(status);
+        assert_eq!(
+            cluster.run(&run()).await.unwrap().state,
+            state,
+            "{code} after {restarts}"
+        );
+    }
+}
