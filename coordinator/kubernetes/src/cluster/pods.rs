@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use serde::Serialize;
 use ulda_run::{Exit, RunEnd};
@@ -38,6 +38,8 @@ pub enum PodState {
     /// Will not start without a person's help.
     Stuck,
     Running,
+    /// Its node does not answer, so nobody knows.
+    Unreachable,
     Leaving,
     Done,
     Failed,
@@ -51,6 +53,7 @@ impl PodState {
             Self::Starting => "starting",
             Self::Stuck => "stuck",
             Self::Running => "running",
+            Self::Unreachable => "unreachable",
             Self::Leaving => "leaving",
             Self::Done => "done",
             Self::Failed => "failed",
@@ -78,18 +81,17 @@ impl PodView {
         let status = pod.status.clone().unwrap_or_default();
         let container = status.container_statuses.as_ref().and_then(|all| all.first());
         let terminated = container.and_then(ended);
+        let silence = silence_of_node(pod, container);
         let (state, why) = match status.phase.as_deref() {
-            _ if pod.metadata.deletion_timestamp.is_some() => (PodState::Leaving, String::new()),
+            _ if silence.is_some() => (PodState::Unreachable, silence.unwrap_or_default()),
+            _ if pod.metadata.deletion_timestamp.is_some() => (PodState::Leaving, disruption(pod)),
             Some("Succeeded") => (PodState::Done, String::new()),
             Some("Failed") => (
                 PodState::Failed,
                 terminated.clone().map_or_else(
                     || {
-                        status
-                            .message
-                            .clone()
-                            .or(status.reason.clone())
-                            .unwrap_or_default()
+                        let told = status.message.clone().or(status.reason.clone());
+                        told.unwrap_or_else(|| disruption(pod))
                     },
                     |(_, why)| why,
                 ),
@@ -156,13 +158,7 @@ fn standing(pod: &Pod, container: Option<&ContainerStatus>) -> (PodState, String
         let why = failed.map_or_else(String::new, |(_, why)| format!("started again after {why}"));
         return (PodState::Running, why);
     }
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let unscheduled = conditions
-        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .find_map(|condition| condition.message.clone());
+    let unscheduled = condition(pod, "PodScheduled", "False").and_then(|condition| condition.message.clone());
     match unscheduled {
         Some(why) => (PodState::Pending, why),
         None if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) => {
@@ -170,6 +166,29 @@ fn standing(pod: &Pod, container: Option<&ContainerStatus>) -> (PodState, String
         }
         None => (PodState::Pending, String::new()),
     }
+}
+
+fn condition<'a>(pod: &'a Pod, name: &str, status: &str) -> Option<&'a PodCondition> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == name && condition.status == status)
+}
+
+/// Which node does not answer, and since when. The cluster then calls the pod not ready, while its container is still
+/// as the node described it last.
+fn silence_of_node(pod: &Pod, container: Option<&ContainerStatus>) -> Option<String> {
+    let not_ready = condition(pod, "Ready", "False")?;
+    let state = container.filter(|container| container.ready)?.state.as_ref()?;
+    state.running.as_ref()?;
+    let node = pod.spec.as_ref()?.node_name.as_ref()?;
+    let since = not_ready.last_transition_time.as_ref();
+    let since = since.map_or_else(String::new, |at| format!(" since {}", at.0));
+    Some(format!("node `{node}` has not answered{since}"))
+}
+
+/// Why the cluster takes the pod away.
+fn disruption(pod: &Pod) -> String {
+    let told = condition(pod, "DisruptionTarget", "True").and_then(|condition| condition.message.clone());
+    told.unwrap_or_default()
 }
 
 /// What the container ended with, now or the last time.
@@ -271,5 +290,29 @@ mod tests {
             "2 pending (0/4 nodes are available), 1 stuck (ErrImagePull: not found)"
         );
         assert_eq!(summary(std::iter::empty()), "none yet");
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_named_with_its_time() {
+        let mut pod = json!({"metadata": {"name": "fog-worker-3"}, "spec": {"containers": [], "nodeName": "gpu-3"},
+            "status": {"phase": "Running",
+                "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-26T12:00:00Z"}],
+                "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                    "state": {"running": {}}}]}});
+        let view =
+            |pod: &serde_json::Value| PodView::of(&serde_json::from_value(pod.clone()).expect("a pod"));
+        let silent = (
+            PodState::Unreachable,
+            "node `gpu-3` has not answered since 2026-11-26T12:00:00Z".to_owned(),
+        );
+        let lost = view(&pod);
+        assert_eq!((lost.state, lost.why), silent);
+        // It is evicted, which only its node could confirm.
+        pod["metadata"]["deletionTimestamp"] = "2026-11-26T12:05:00Z".into();
+        let evicted = view(&pod);
+        assert_eq!((evicted.state, evicted.why), silent);
+        pod["status"] = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True",
+            "message": "PodGC: node no longer exists"}]});
+        assert_eq!(view(&pod).why, "PodGC: node no longer exists");
     }
 }

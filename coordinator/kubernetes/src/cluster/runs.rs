@@ -32,7 +32,7 @@ pub enum ClusterRunState {
     /// It runs, and waits for workers.
     Waiting,
     Training,
-    /// The coordinator runs, and its log cannot be read.
+    /// The coordinator runs, and its log cannot be read or its node does not answer.
     Unknown,
     Finished,
     Failed,
@@ -202,6 +202,9 @@ impl Cluster {
                     (None, Some(_)) if running > 0 => (ClusterRunState::Training, said.text),
                     (None, _) => (ClusterRunState::Waiting, said.text),
                 }
+            }
+            (None, Some(pod)) if pod.state == PodState::Unreachable => {
+                (ClusterRunState::Unknown, pod.why.clone())
             }
             (None, Some(pod)) => (ClusterRunState::Starting, pod.why.clone()),
             (None, None) => (
