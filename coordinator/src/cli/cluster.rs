@@ -108,18 +108,19 @@ fn table(run: &RunView) -> String {
         true => run.state.name().to_owned(),
         false => format!("{}: {}", run.state.name(), run.why),
     };
+    let mut workers = format!(
+        "{} wanted: {}",
+        run.workers_wanted,
+        summary(run.pods.iter().filter(|pod| pod.is_worker()))
+    );
+    if !run.workers_why.is_empty() {
+        workers.push_str(&format!("; {}", run.workers_why));
+    }
     let mut rows = vec![
         row("run", format!("{} in namespace {}", run.run, run.namespace)),
         row("state", state),
         row("image", run.image.clone()),
-        row(
-            "workers",
-            format!(
-                "{} wanted: {}",
-                run.workers_wanted,
-                summary(run.pods.iter().filter(|pod| pod.is_worker()))
-            ),
-        ),
+        row("workers", workers),
     ];
     if let Some(progress) = &run.progress {
         let mut told = format!("{} step {} of {}", progress.stage, progress.step, progress.steps);
@@ -239,11 +240,13 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
                 false => told.into(),
             })
         }
-        Some(Followed::Stuck { why }) => Err(anyhow!(
-            "the coordinator of run `{run}` cannot start: {why}\n  hint: once mended it starts by itself; \
-             `coordinator cluster delete {run}` gives up"
-        )
-        .into()),
+        Some(Followed::Stuck { why, exit }) => Err(Stop::new(
+            exit,
+            anyhow!(
+                "the coordinator of run `{run}` cannot start: {why}\n  hint: once mended it starts by itself; \
+                 `coordinator cluster delete {run}` gives up"
+            ),
+        )),
         Some(Followed::Over(RunEnd::Stopped) | Followed::Gone) => {
             eprintln!("run `{run}` was stopped or deleted");
             Ok(Exit::Terminated)

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
-use ulda_run::RunEnd;
+use ulda_run::{Exit, RunEnd};
 
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use kube::ResourceExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::jobs::end_with_workers;
+use super::events::refusal;
+use super::jobs::{end_with_workers, shortage};
 use super::lines::ClusterLogLine;
 use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
@@ -44,6 +46,7 @@ pub enum Followed {
     /// The coordinator cannot start, in the cluster's words.
     Stuck {
         why: String,
+        exit: Exit,
     },
     /// Somebody stopped or deleted the run.
     Gone,
@@ -52,8 +55,16 @@ pub enum Followed {
 enum Event {
     Pods(Change<Pod>),
     Line(String),
-    /// The Jobs, unless the API does not tell.
-    LookAround(Option<Vec<Job>>),
+    /// Nothing, where the API does not tell.
+    LookAround(Option<Surroundings>),
+}
+
+/// What there is of a run besides its pods.
+struct Surroundings {
+    run: String,
+    set: StatefulSet,
+    jobs: Vec<Job>,
+    events: Vec<CoreEvent>,
 }
 
 impl Cluster {
@@ -79,7 +90,7 @@ impl Cluster {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = pin!(unfold(look, async |mut look| {
             look.tick().await;
-            Some((self.jobs_of(run).await.ok(), look))
+            Some((self.surroundings(run).await.ok(), look))
         }));
         let mut scene = Scene::default();
         loop {
@@ -90,7 +101,7 @@ impl Cluster {
                     Err(ClusterError::NoRun { .. }) => return Ok(Followed::Gone),
                     line => Event::Line(line?),
                 },
-                Some(jobs) = looks.next() => Event::LookAround(jobs),
+                Some(seen) = looks.next() => Event::LookAround(seen),
             };
             match event {
                 Event::Pods(change) => scene.change(change),
@@ -98,8 +109,10 @@ impl Cluster {
                     ClusterLogLine::Over(end) => return Ok(Followed::Over(end)),
                     line => tell(Happening::Line(line)),
                 },
-                Event::LookAround(jobs) => {
-                    scene.look_at(jobs);
+                Event::LookAround(seen) => {
+                    if let Some(seen) = &seen {
+                        scene.look_at(seen);
+                    }
                     if let Some(followed) = scene.verdict() {
                         return Ok(followed);
                     }
@@ -112,6 +125,17 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    async fn surroundings(&self, run: &RunName) -> Result<Surroundings, ClusterError> {
+        Ok(Surroundings {
+            run: run.to_string(),
+            set: self.coordinator_of(run).await?,
+            jobs: self.jobs_of(run).await?,
+            events: self.obstacles().await,
+        })
+    }
+}
+
 /// The pods as they are known.
 #[derive(Default)]
 struct Scene {
@@ -121,6 +145,9 @@ struct Scene {
     gone_since: Option<Instant>,
     /// The Job of the workers failed for good.
     failed: Option<(Instant, RunEnd)>,
+    /// Why the coordinator's pod cannot be created.
+    refused: Option<String>,
+    short_of_workers: Option<String>,
     told_workers: String,
     told_coordinator: String,
 }
@@ -149,14 +176,15 @@ impl Scene {
         self.gone_since = (!there).then(|| self.gone_since.unwrap_or(now));
     }
 
-    fn look_at(&mut self, jobs: Option<Vec<Job>>) {
-        let Some(jobs) = jobs else { return };
+    fn look_at(&mut self, seen: &Surroundings) {
         let pods: Vec<PodView> = self.pods.values().cloned().collect();
         let since = self
             .failed
             .as_ref()
             .map_or_else(Instant::now, |(since, _)| *since);
-        self.failed = end_with_workers(&jobs, &pods).map(|end| (since, end));
+        self.failed = end_with_workers(&seen.jobs, &pods).map(|end| (since, end));
+        self.refused = refusal(&seen.events, seen.set.metadata.uid.as_deref());
+        self.short_of_workers = shortage(&seen.run, &seen.jobs, &pods, &seen.events);
     }
 
     fn coordinator(&self) -> Option<&PodView> {
@@ -172,11 +200,16 @@ impl Scene {
         }
         let patience = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= STUCK_FOR);
         if patience(self.gone_since) {
-            return Some(match self.coordinator_was_there {
-                true => Followed::Gone,
-                false => Followed::Stuck {
+            return Some(match (&self.refused, self.coordinator_was_there) {
+                (Some(why), _) => Followed::Stuck {
+                    why: why.clone(),
+                    exit: Exit::Unavailable,
+                },
+                (None, true) => Followed::Gone,
+                (None, false) => Followed::Stuck {
                     why: "no pod of it appears, which `kubectl describe statefulset` explains, or the run was stopped"
                         .into(),
+                    exit: Exit::Failed,
                 },
             });
         }
@@ -186,25 +219,58 @@ impl Scene {
         }
         patience(self.stuck_since).then(|| Followed::Stuck {
             why: coordinator.why.clone(),
+            exit: Exit::Failed,
         })
     }
 
     fn news(&mut self) -> Vec<Happening> {
         let mut news = Vec::new();
-        let waits = self.coordinator().filter(|pod| pod.state != PodState::Running);
-        let coordinator = waits.map_or_else(String::new, |pod| match pod.why.is_empty() {
-            true => pod.state.name().to_owned(),
-            false => format!("{} ({})", pod.state.name(), pod.why),
-        });
+        let coordinator = match self.coordinator() {
+            Some(pod) if pod.state == PodState::Running => String::new(),
+            Some(pod) if pod.why.is_empty() => pod.state.name().to_owned(),
+            Some(pod) => format!("{} ({})", pod.state.name(), pod.why),
+            None => self.refused.clone().unwrap_or_default(),
+        };
         if coordinator != self.told_coordinator && !coordinator.is_empty() {
             news.push(Happening::Coordinator(coordinator.clone()));
         }
         self.told_coordinator = coordinator;
-        let workers = summary(self.pods.values().filter(|pod| pod.is_worker()));
+        let mut workers = summary(self.pods.values().filter(|pod| pod.is_worker()));
+        if let Some(why) = &self.short_of_workers {
+            workers.push_str(&format!("; {why}"));
+        }
         if workers != self.told_workers {
             news.push(Happening::Workers(workers.clone()));
             self.told_workers = workers;
         }
         news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_whose_pod_is_refused_may_start_later() {
+        let mut scene = Scene {
+            refused: Some("no pod can be created: exceeded quota: gpus".into()),
+            gone_since: Some(Instant::now()),
+            ..Scene::default()
+        };
+        assert_eq!(scene.verdict(), None, "a controller tries again");
+        assert_eq!(
+            scene.news(),
+            [
+                Happening::Coordinator("no pod can be created: exceeded quota: gpus".into()),
+                Happening::Workers("none yet".into())
+            ]
+        );
+        scene.gone_since = Some(Instant::now() - STUCK_FOR);
+        let stuck = Followed::Stuck {
+            why: "no pod can be created: exceeded quota: gpus".into(),
+            exit: Exit::Unavailable,
+        };
+        assert_eq!(scene.verdict(), Some(stuck));
     }
 }

@@ -1,12 +1,16 @@
-//! The Job that runs the workers, whichever kind of output made it: whether it can still bring forth workers.
+//! The Job that runs the workers, whichever kind of output made it: whether it has failed, and why it lacks workers.
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt;
 use ulda_run::{Exit, RunEnd};
 
 use super::connect::Cluster;
 use super::error::ClusterError;
+use super::events::{refusal, waiting_for_admission};
 use super::pods::{PodState, PodView};
 use crate::names::RunName;
+use crate::render::QUEUE_LABEL;
 
 impl Cluster {
     /// The Jobs of a run; a JobSet or a TrainJob makes one too, with the same labels.
@@ -47,6 +51,37 @@ pub(super) fn end_with_workers(jobs: &[Job], pods: &[PodView]) -> Option<RunEnd>
             true => Exit::BadInput,
             false => Exit::RunFailed,
         },
+    })
+}
+
+/// Why workers are missing although nothing has failed: their pods are refused, or not admitted yet.
+pub(super) fn shortage(run: &str, jobs: &[Job], pods: &[PodView], events: &[Event]) -> Option<String> {
+    let is_alive =
+        |pod: &&PodView| pod.is_worker() && !matches!(pod.state, PodState::Failed | PodState::Done);
+    let alive = pods.iter().filter(is_alive).count();
+    jobs.iter().find_map(|job| {
+        let spec = job.spec.as_ref()?;
+        if condition(job, &["Complete", "Failed", "FailureTarget"]).is_some() {
+            return None;
+        }
+        if spec.suspend == Some(true) {
+            let owners = [
+                format!("job-{}", job.name_any()),
+                format!("jobset-{run}"),
+                format!("trainjob-{run}"),
+            ];
+            let waiting = owners
+                .iter()
+                .find_map(|owner| waiting_for_admission(events, owner));
+            let queue = job.labels().get(QUEUE_LABEL);
+            return Some(match (waiting, queue) {
+                (Some(why), _) => format!("not admitted by Kueue: {why}"),
+                (None, Some(queue)) => format!("not admitted by Kueue's queue `{queue}` yet"),
+                (None, None) => "suspended: something must set `suspend` of its Job to false".to_owned(),
+            });
+        }
+        let wanted = usize::try_from(spec.parallelism.unwrap_or(1)).unwrap_or(0);
+        (alive < wanted).then(|| refusal(events, job.metadata.uid.as_deref()))?
     })
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod connect;
 mod error;
+mod events;
 mod follow;
 mod jobs;
 mod lines;

@@ -6,13 +6,14 @@ use ulda_run::RunEnd;
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::jobs::end_with_workers;
+use super::events::refusal;
+use super::jobs::{end_with_workers, shortage};
 use super::lines::{ClusterLogLine, LoggedProgress, on_one_line};
 use super::pods::{PodState, PodView};
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
@@ -65,6 +66,8 @@ pub struct RunView {
     pub image: String,
     pub workers_wanted: u32,
     pub workers_running: u32,
+    /// Why workers are missing: their pods are refused, or not admitted yet. Empty where nothing is in their way.
+    pub workers_why: String,
     /// RFC 3339.
     pub created: Option<String>,
     pub progress: Option<ProgressView>,
@@ -116,10 +119,11 @@ impl Cluster {
             let run = job.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
             jobs.entry(run).or_default().push(job);
         }
+        let events = self.obstacles().await;
         let views = sets.iter().map(|set| {
             let run = set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
             let (pods, jobs) = (pods.remove(&run), jobs.remove(&run));
-            self.view(set, pods.unwrap_or_default(), jobs.unwrap_or_default())
+            self.view(set, pods.unwrap_or_default(), jobs.unwrap_or_default(), &events)
         });
         // One node that does not answer delays the others' logs only once.
         let views = futures_util::stream::iter(views).buffered(LOGS_AT_ONCE);
@@ -136,7 +140,8 @@ impl Cluster {
         let set = self.coordinator_of(run).await?;
         let pods = self.list::<Pod>("Pod", &run.selector()).await?;
         let jobs = self.jobs_of(run).await?;
-        Ok(self.view(&set, pods, jobs).await)
+        let events = self.obstacles().await;
+        Ok(self.view(&set, pods, jobs, &events).await)
     }
 
     pub(super) async fn coordinator_of(&self, run: &RunName) -> Result<StatefulSet, ClusterError> {
@@ -157,7 +162,8 @@ impl Cluster {
             })
     }
 
-    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>, jobs: Vec<Job>) -> RunView {
+    async fn view(&self, set: &StatefulSet, pods: Vec<Pod>, jobs: Vec<Job>, events: &[Event]) -> RunView {
+        let run = set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default();
         let spec = set.spec.clone().unwrap_or_default();
         let container = spec
             .template
@@ -209,12 +215,14 @@ impl Cluster {
             (None, Some(pod)) => (ClusterRunState::Starting, pod.why.clone()),
             (None, None) => (
                 ClusterRunState::Starting,
-                "its coordinator's pod is not there".to_owned(),
+                refusal(events, set.metadata.uid.as_deref())
+                    .unwrap_or_else(|| "its coordinator's pod is not there".to_owned()),
             ),
         };
         let created = set.metadata.creation_timestamp.as_ref();
         RunView {
-            run: set.labels().get(INSTANCE_LABEL).cloned().unwrap_or_default(),
+            workers_why: shortage(&run, &jobs, &pods, events).unwrap_or_default(),
+            run,
             namespace: self.namespace.clone(),
             state,
             why,

@@ -14,6 +14,7 @@ use crate::submission::{OutputKind, Submission};
 
 pub(crate) use files::{RECORD_KEY, record_name};
 pub use pods::RUNS_PATH;
+pub(crate) use workers::QUEUE_LABEL;
 
 /// The objects of a run, in the order in which they are to be applied.
 #[must_use]

@@ -23,7 +23,7 @@ use crate::manifest::ObjectManifest;
 use crate::names::WORKER;
 use crate::submission::Submission;
 
-pub(super) const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
+pub(crate) const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
 /// A finished Job is looked at for so long.
 pub(super) const KEPT_SECONDS: i32 = 86_400;
 /// Failures of one index before it is given up; the run goes on with the others.

@@ -775,3 +775,107 @@ async fn a_coordinator_that_cannot_start_fails_the_run() {
         );
     }
 }
+
+/// A controller's event on an object.
+fn event(server: &Server, name: &str, object: (&str, &str, &Value), reason: &str, message: &str) {
+    let (kind, object, uid) = object;
+    let severity = if reason == "FailedCreate" {
+        "Warning"
+    } else {
+        "Normal"
+    };
+    server.put(
+        "events",
+        json!({"metadata": {"name": name}, "type": severity, "reason": reason, "message": message,
+            "lastTimestamp": "2026-11-26T12:00:00Z", "involvedObject": {"kind": kind, "name": object, "uid": uid}}),
+    );
+}
+
+#[tokio::test]
+async fn a_quota_that_refuses_the_pods_of_controllers_is_told() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let uid = |plural: &str, name: &str| server.get(plural, name).unwrap()["metadata"]["uid"].clone();
+    let set = (
+        "StatefulSet",
+        "fog-coordinator",
+        &uid("statefulsets", "fog-coordinator"),
+    );
+    let refused = "create Pod fog-coordinator-0 in StatefulSet fog-coordinator failed error: pods \"fog-coordinator-0\" \
+                   is forbidden: maximum memory usage per Container is 512Mi, but limit is 1Gi";
+    event(&server, "a", set, "FailedCreate", refused);
+    // One of an earlier run of this name, and one of another run.
+    event(
+        &server,
+        "b",
+        (set.0, set.1, &json!("uid-0")),
+        "FailedCreate",
+        "long ago",
+    );
+    let job = ("Job", "fog-worker", &uid("jobs", "fog-worker"));
+    let refused = "Error creating: pods \"fog-worker-0-x\" is forbidden: exceeded quota: gpus, requested: \
+                   requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: requests.nvidia.com/gpu=8";
+    event(&server, "c", job, "FailedCreate", refused);
+
+    let blocked = cluster.run(&run()).await.unwrap();
+    let told = "no pod can be created: maximum memory usage per Container is 512Mi, but limit is 1Gi";
+    assert_eq!(
+        (blocked.state, blocked.why.as_str()),
+        (ClusterRunState::Starting, told)
+    );
+    let told = "no pod can be created: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: \
+                requests.nvidia.com/gpu=8, limited: requests.nvidia.com/gpu=8";
+    assert_eq!(blocked.workers_why, told);
+    assert_eq!(cluster.runs().await.unwrap().remove(0).workers_why, told);
+
+    server.forbid(Method::GET, "events");
+    let unexplained = cluster.run(&run()).await.unwrap();
+    assert_eq!(unexplained.why, "its coordinator's pod is not there");
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_admission_is_told_with_the_queues_reason() {
+    let (server, cluster) = Server::start().await;
+    let mut submission = plain();
+    submission.queue = Some("team-a".parse().unwrap());
+    submit(&cluster, &submission).await.unwrap();
+    let waiting = cluster.run(&run()).await.unwrap();
+    assert_eq!(waiting.workers_why, "not admitted by Kueue's queue `team-a` yet");
+    let message = "couldn't assign flavors to pod set main: insufficient quota for nvidia.com/gpu";
+    event(
+        &server,
+        "a",
+        ("Workload", "job-fog-worker-1a2b3", &json!("w")),
+        "Pending",
+        message,
+    );
+    event(
+        &server,
+        "b",
+        ("Workload", "job-fog-worker-2-1a2b3", &json!("x")),
+        "Pending",
+        "another run's",
+    );
+    let waiting = cluster.run(&run()).await.unwrap();
+    assert_eq!(waiting.workers_why, format!("not admitted by Kueue: {message}"));
+
+    let told = std::sync::Mutex::new(Vec::new());
+    let run = run();
+    let mut tell = |happening| told.lock().unwrap().push(happening);
+    let told_why = async {
+        until(|| {
+            let told = told.lock().unwrap();
+            told.contains(&Happening::Workers(format!(
+                "none yet; not admitted by Kueue: {message}"
+            )))
+        })
+        .await;
+    };
+    within(async {
+        tokio::select! {
+            end = cluster.follow(&run, &mut tell) => panic!("{end:?}"),
+            () = told_why => {}
+        }
+    })
+    .await;
+}

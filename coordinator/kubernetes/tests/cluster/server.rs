@@ -191,6 +191,9 @@ impl Store {
         };
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         object["metadata"]["namespace"] = NAMESPACE.into();
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = format!("uid-{}", self.version).into();
+        }
         let event = json!({"type": kind, "object": object});
         self.events.push((self.version, plural.to_owned(), event));
         self.objects.insert(key, object.clone());
@@ -343,10 +346,18 @@ fn get(server: &Server, path: &Path<'_>) -> Response {
 
 fn selected(object: &Value, query: &HashMap<String, String>) -> bool {
     let selector = query.get("labelSelector").map(String::as_str).unwrap_or_default();
-    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+    let labelled = selector.split(',').filter(|term| !term.is_empty()).all(|term| {
         let (key, value) = term.split_once('=').unwrap();
         object["metadata"]["labels"][key] == value
-    })
+    });
+    let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
+    let fields = selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        let (key, value) = term.split_once('=').unwrap();
+        object
+            .pointer(&format!("/{}", key.replace('.', "/")))
+            .is_some_and(|held| held == value)
+    });
+    labelled && fields
 }
 
 fn list(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Response {
