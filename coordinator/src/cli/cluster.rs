@@ -172,7 +172,7 @@ async fn logs(arguments: &ClusterLogsArguments) -> Result<Exit, Stop> {
 async fn stop(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {
     let cluster = connect(&arguments.cluster).await?;
     let run = &arguments.run;
-    eprintln!("asked the workers of run `{run}` to leave after a checkpoint");
+    eprintln!("asking the workers of run `{run}` to leave after a checkpoint");
     cluster.stop(run).await.map_err(refused)?;
     eprintln!("stopped; continue with `coordinator cluster resume {run}`");
     Ok(Exit::Done)

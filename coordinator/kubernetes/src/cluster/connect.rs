@@ -137,6 +137,9 @@ pub(super) struct ObjectKind {
     pub plural: &'static str,
 }
 
+/// What keeps the coordinator running.
+pub(super) const STATEFUL_SET: ObjectKind = ObjectKind::new("apps", "v1", "StatefulSet", "statefulsets");
+
 /// All of them, those first that are to be deleted first.
 pub(super) const KINDS: [ObjectKind; 11] = [
     ObjectKind::new("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
@@ -149,7 +152,7 @@ pub(super) const KINDS: [ObjectKind; 11] = [
     ObjectKind::new("jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets"),
     ObjectKind::new("batch", "v1", "Job", "jobs"),
     ObjectKind::new("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
-    ObjectKind::new("apps", "v1", "StatefulSet", "statefulsets"),
+    STATEFUL_SET,
     ObjectKind::new("", "v1", "Service", "services"),
     ObjectKind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     ObjectKind::new("", "v1", "Secret", "secrets"),

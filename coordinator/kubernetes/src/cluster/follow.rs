@@ -123,9 +123,7 @@ impl Cluster {
             }
         }
     }
-}
 
-impl Cluster {
     async fn surroundings(&self, run: &RunName) -> Result<Surroundings, ClusterError> {
         Ok(Surroundings {
             run: run.to_string(),

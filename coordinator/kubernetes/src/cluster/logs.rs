@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::LogParams;
 
-use super::connect::Cluster;
+use super::connect::{ANSWER_DEADLINE, Cluster};
 use super::error::{Asked, ClusterError, explain};
 use super::pods::{PodState, PodView};
 use super::watch::{FailureSpan, SILENCE};
@@ -136,7 +136,7 @@ impl LogTail {
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return self.without_a_pod().await,
             Ok(Err(cause)) => self.cluster.without_log(&pod, &cause),
-            Err(_) => silent_kubelet(&pod),
+            Err(_) => silent_kubelet(&pod, KUBELET_DEADLINE),
         };
         self.failed(cause)
     }
@@ -205,12 +205,17 @@ impl Cluster {
             ..LogParams::default()
         };
         let api = self.api::<Pod>();
-        match tokio::time::timeout(KUBELET_DEADLINE, api.logs(pod, &parameters)).await {
+        // A whole log may be long.
+        let deadline = match tail {
+            Some(_) => KUBELET_DEADLINE,
+            None => ANSWER_DEADLINE,
+        };
+        match tokio::time::timeout(deadline, api.logs(pod, &parameters)).await {
             Ok(Ok(text)) => Ok(Some(text)),
             Ok(Err(kube::Error::Api(status))) if status.code == 400 => Ok(Some(String::new())),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
             Ok(Err(cause)) => Err(self.without_log(pod, &cause)),
-            Err(_) => Err(silent_kubelet(pod)),
+            Err(_) => Err(silent_kubelet(pod, deadline)),
         }
     }
 
@@ -266,9 +271,9 @@ impl Cluster {
     }
 }
 
-fn silent_kubelet(pod: &str) -> ClusterError {
+fn silent_kubelet(pod: &str, waited: Duration) -> ClusterError {
     ClusterError::NoLog {
         pod: pod.to_owned(),
-        reason: format!("no answer within {} s", KUBELET_DEADLINE.as_secs()),
+        reason: format!("no answer within {} s", waited.as_secs()),
     }
 }

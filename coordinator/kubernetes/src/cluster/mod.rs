@@ -3,6 +3,7 @@
 //! Owns all IO of this crate. Every request and every wait has a deadline and a name; streams that close are taken up
 //! where they were. Decides nothing about a run.
 
+mod access;
 mod apply;
 mod connect;
 mod error;

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::connect::{Cluster, KINDS, ObjectKind};
+use super::connect::{Cluster, KINDS, ObjectKind, STATEFUL_SET};
 use super::error::ClusterError;
 use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, FIELD_MANAGER, RunName};
@@ -44,12 +44,14 @@ impl Cluster {
     /// Lets workers leave, each after its step and a checkpoint, then the coordinator.
     ///
     /// # Errors
-    /// No such run, pods that do not leave, or the API refuses.
+    /// No such run, a right that is missing (then nothing is changed), pods that do not leave, or the API refuses.
     pub async fn stop(&self, run: &RunName) -> Result<(), ClusterError> {
         self.coordinator_of(run).await?;
         let record = self.record_of(run).await?;
         let kind = kind_of_record(run, &record)?;
         let grace = grace_of(&record);
+        self.require(&[("delete", kind), ("patch", &STATEFUL_SET)])
+            .await?;
         self.remove(kind, &record.name).await?;
         self.until_gone(run, kind, &record.name, grace).await?;
         self.scale(run, 0, None).await
@@ -68,6 +70,11 @@ impl Cluster {
         let what = format!("look for {} `{}`", record.kind, record.name);
         let found = self.ask(&record.kind, &what, api.get_opt(&record.name)).await?;
         let runs = found.as_ref().is_some_and(|found| !leaves(found));
+        let mut rights = vec![("patch", &STATEFUL_SET)];
+        if !runs {
+            rights.extend([("delete", kind), ("create", kind)]);
+        }
+        self.require(&rights).await?;
         if found.is_some() && !runs {
             self.remove(kind, &record.name).await?;
             self.until_gone(run, kind, &record.name, grace_of(&record))
@@ -89,10 +96,10 @@ impl Cluster {
     /// Deletes every object of the run; the claims with data and results are none of them.
     ///
     /// # Errors
-    /// No such run, or the API refuses.
+    /// No such run, a right that is missing (then nothing is deleted), or the API refuses.
     pub async fn delete(&self, run: &RunName, state: StateVolume) -> Result<Vec<Deleted>, ClusterError> {
         let parameters = ListParams::default().labels(&run.selector());
-        let mut deleted = Vec::new();
+        let mut found = Vec::new();
         for kind in &KINDS {
             if kind.kind == "PersistentVolumeClaim" && state == StateVolume::Keep {
                 continue;
@@ -111,20 +118,28 @@ impl Cluster {
                 }
                 Err(cause) => return Err(cause),
             };
-            for object in listed.items {
-                let name = object.name_any();
+            let names: Vec<String> = listed.items.iter().map(ResourceExt::name_any).collect();
+            if !names.is_empty() {
+                found.push((kind, names));
+            }
+        }
+        if found.is_empty() {
+            return Err(ClusterError::NoRun {
+                run: run.to_string(),
+                namespace: self.namespace.clone(),
+            });
+        }
+        let rights: Vec<(&str, &ObjectKind)> = found.iter().map(|(kind, _)| ("delete", *kind)).collect();
+        self.require(&rights).await?;
+        let mut deleted = Vec::new();
+        for (kind, names) in found {
+            for name in names {
                 self.remove(kind, &name).await?;
                 deleted.push(Deleted {
                     kind: kind.kind.to_owned(),
                     name,
                 });
             }
-        }
-        if deleted.is_empty() {
-            return Err(ClusterError::NoRun {
-                run: run.to_string(),
-                namespace: self.namespace.clone(),
-            });
         }
         Ok(deleted)
     }

@@ -879,3 +879,37 @@ async fn a_job_that_waits_for_admission_is_told_with_the_queues_reason() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_verb_without_all_its_rights_changes_nothing() {
+    let (server, cluster) = Server::start().await;
+    submit(&cluster, &plain()).await.unwrap();
+    let claim = json!({"metadata": {"name": "state-fog-coordinator-0", "labels": {
+        "app.kubernetes.io/name": "ulda", "app.kubernetes.io/instance": "fog"}}});
+    server.put("persistentvolumeclaims", claim);
+    server.forbid(Method::PATCH, "statefulsets");
+    server.forbid(Method::DELETE, "persistentvolumeclaims");
+    let stop = within(cluster.stop(&run())).await.unwrap_err();
+    assert!(
+        stop.to_string().starts_with(
+            "not allowed to patch statefulsets: no role grants it; nothing was changed\n  hint: docs/operate.md"
+        ),
+        "{stop}"
+    );
+    let resume = within(cluster.resume(&run(), "7")).await.unwrap_err();
+    let delete = cluster.delete(&run(), StateVolume::Delete).await.unwrap_err();
+    assert!(
+        delete
+            .to_string()
+            .starts_with("not allowed to delete persistentvolumeclaims: "),
+        "{delete}"
+    );
+    for refused in [stop, resume, delete] {
+        assert_eq!(refused.blame(), Blame::Input, "{refused}");
+    }
+    assert_eq!(server.names("jobs"), ["fog-worker"]);
+    assert_eq!(server.names("statefulsets"), ["fog-coordinator"]);
+    // Without the claim it may.
+    cluster.delete(&run(), StateVolume::Keep).await.unwrap();
+    assert!(server.names("statefulsets").is_empty());
+}

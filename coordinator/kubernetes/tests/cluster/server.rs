@@ -257,6 +257,9 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
     if broken {
         return status(500, "InternalError", "etcdserver: request timed out");
     }
+    if uri.path() == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
+        return review(&server, &body);
+    }
     let Some(path) = parse(uri.path()) else {
         return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
     };
@@ -330,6 +333,27 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
             "the server does not allow this method on the requested resource",
         ),
     }
+}
+
+/// Whether the user may do what is asked.
+fn review(server: &Server, body: &Bytes) -> Response {
+    let mut review: Value = serde_json::from_slice(body).unwrap();
+    let asked = &review["spec"]["resourceAttributes"];
+    assert_eq!(asked["namespace"], NAMESPACE);
+    let method = match asked["verb"].as_str().unwrap() {
+        "create" => Method::POST,
+        "patch" => Method::PATCH,
+        "delete" => Method::DELETE,
+        verb => panic!("{verb} is not reviewed"),
+    };
+    let plural = asked["resource"].as_str().unwrap();
+    let forbidden = server
+        .store()
+        .forbidden
+        .iter()
+        .any(|held| *held == (method.clone(), plural));
+    review["status"] = json!({"allowed": !forbidden});
+    (StatusCode::CREATED, axum::Json(review)).into_response()
 }
 
 fn missing(path: &Path<'_>) -> Response {
