@@ -4,8 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# An existing LIBTORCH is honoured; else the CPU subset is fetched into a cache outside the tree.
-LIBTORCH_FLAVOUR ?= cpu
+# An existing LIBTORCH is honoured; else the CPU subset, or the flavour of last time, is fetched into a cache outside the tree.
+FLAVOUR_OF_LAST_TIME := $(shell sed -n 's/^\# libtorch flavour: //p' .cargo/config.toml 2> /dev/null)
+LIBTORCH_FLAVOUR ?= $(or $(FLAVOUR_OF_LAST_TIME),cpu)
+# Of `make install`: programs, completions and manual pages go below it.
+PREFIX ?= $(HOME)/.local
 CARGO_FLAGS ?= --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 DEMO := $(CURDIR)/demo
@@ -36,9 +39,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # Plain `cargo` commands work as well once this file is there.
-.cargo/config.toml: deploy/libtorch/fetch deploy/libtorch/SHA256SUMS
+.cargo/config.toml: deploy/libtorch/fetch deploy/libtorch/SHA256SUMS $(if $(filter $(LIBTORCH_FLAVOUR),$(FLAVOUR_OF_LAST_TIME)),,FORCE)
 	@libtorch="$$(deploy/libtorch/fetch $(LIBTORCH_FLAVOUR))"; mkdir -p .cargo; \
-	printf '# Written by make: where libtorch is. LIBTORCH in the environment comes first.\n[env]\nLIBTORCH = "%s"\n' "$$libtorch" > $@
+	printf '# Written by make: where libtorch is. LIBTORCH in the environment comes first.\n# libtorch flavour: %s\n[env]\nLIBTORCH = "%s"\n' \
+	    $(LIBTORCH_FLAVOUR) "$$libtorch" > $@
+
+FORCE:
 
 .PHONY: libtorch
 libtorch: .cargo/config.toml ## Fetch libtorch 2.11 (LIBTORCH_FLAVOUR=cpu or cuda)
@@ -47,6 +53,17 @@ libtorch: .cargo/config.toml ## Fetch libtorch 2.11 (LIBTORCH_FLAVOUR=cpu or cud
 # With examples, so that features are those of the tests and nothing is built twice.
 build: libtorch ## Build coordinator, worker and streets
 	cargo build $(CARGO_FLAGS) --workspace --bins --examples
+
+.PHONY: install
+install: build ## Install coordinator, worker and streets with completions and manual pages (PREFIX=~/.local)
+	install -D --strip --target-directory "$(DESTDIR)$(PREFIX)/bin" $(TARGET)/coordinator $(TARGET)/worker $(TARGET)/streets
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
+	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" "$(DESTDIR)$(PREFIX)/share/man/man1"
+	$(TARGET)/coordinator completions bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/coordinator"
+	$(TARGET)/coordinator completions zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_coordinator"
+	$(TARGET)/coordinator completions fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/coordinator.fish"
+	$(TARGET)/coordinator manual "$(DESTDIR)$(PREFIX)/share/man/man1"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) printf 'hint: add %s/bin to PATH\n' "$(PREFIX)";; esac
 
 .PHONY: demo
 demo: build ## Generate a street data set, train on it, leave a report

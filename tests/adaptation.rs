@@ -58,6 +58,38 @@ crop = 96
 validate_every = 0
 "#;
 
+/// Digests of the finished run by CPU type: kernels of other types add up in another order.
+const DIGESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/adaptation-digests.json");
+
+/// Vendor, family, model and stepping of this machine's CPU.
+fn cpu() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let field = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        let found = lines.find(|(key, _)| key.trim() == name);
+        found.map_or("?", |(_, value)| value.trim())
+    };
+    ["vendor_id", "cpu family", "model", "stepping"]
+        .map(field)
+        .join(" ")
+}
+
+/// A change that moves a bit of the result shows here, on the CPU types whose digest is known.
+fn check_digest(digest: &str) {
+    let mut known = Json::read(Path::new(DIGESTS)).0;
+    if std::env::var_os("ULDA_WRITE_SNAPSHOTS").is_some() {
+        known[cpu()] = digest.into();
+        std::fs::write(DIGESTS, format!("{known:#}\n")).unwrap();
+    }
+    match known[cpu()].as_str() {
+        Some(expected) => assert_eq!(digest, expected, "on {}", cpu()),
+        None => eprintln!(
+            "NOT CHECKED: the digest {digest}, as {DIGESTS} has none for CPU `{}`\n  hint: ULDA_WRITE_SNAPSHOTS=1 adds it",
+            cpu()
+        ),
+    }
+}
+
 #[test]
 fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,6 +139,8 @@ fn a_short_run_gains_on_weather_that_its_head_has_never_seen() {
     let adapted = means.iter().find(|mean| mean["model"] == "adapted").unwrap();
     let gain = 100.0 * adapted["gain"].as_f64().unwrap();
     assert!(gain >= FLOOR, "gained {gain:.2} points: {means:?}");
+
+    check_digest(report["digests"]["final state"].as_str().unwrap());
 
     // The images are only compared with: what the sentences shift goes the way of the real weather.
     let styles = report["style_health"].as_array().unwrap();

@@ -315,7 +315,7 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "simulate.domains_at_once=0"],
         code: BAD_INPUT,
-        says: &["`simulate.domains_at_once`: is 0", "at least 1"],
+        says: &["`simulate.domains_at_once`: is 0", "a whole number of 1 or more"],
     },
     Case {
         name: "one image where BatchNorm needs two",

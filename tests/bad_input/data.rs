@@ -170,15 +170,18 @@ const SOURCE: &[Case] = &[
         ],
     },
     Case {
+        name: "two crops larger than the images, in a line each",
+        breaks: nothing,
+        command: &["--set", "adapt.crop=96", "--set", "simulate.crop=128"],
+        code: BAD_INPUT,
+        says: &["2 problems found", "`adapt.crop`", "`simulate.crop`"],
+    },
+    Case {
         name: "crop larger than the images",
         breaks: nothing,
         command: &["--set", "adapt.crop=96"],
         code: BAD_INPUT,
-        says: &[
-            "`adapt.crop`",
-            "128x64, smaller than the crop 96x96",
-            "set `adapt.crop` to at most 64",
-        ],
+        says: &["`adapt.crop`", "is 96, and", "is 128x64", "set it to at most 64"],
     },
     Case {
         name: "fewer images than a step needs styles",

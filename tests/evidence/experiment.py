@@ -41,7 +41,8 @@ MOST_LOSS = 1.1
 # Large blocks stay with the process (glibc): a worker on CPUs otherwise hands their pages back and forth. Changes no number.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456"}
 
-METHODS = ("source", "poda", "ulda", "ulda-1", "ulda-2", "content", "oracle")
+SETTINGS = {"city": "City scenes to weather", "game": "Game scenes to weather"}
+METHODS = ("source", "poda", "joint", "rectified", "ulda", "ulda-1", "ulda-2", "content", "oracle")
 
 
 def scaled(weights, factor):
@@ -54,6 +55,9 @@ def keys_of(method, rate, factor):
     return {
         # Its loss is a mean over one domain instead of four: a quarter of the rate takes the same step.
         "poda": ({**SCENE_ALONE, "lr_pin": rate / len(PROMPTS)}, no_rectifier),
+        # From PØDA to ULDA one thing at a time: one model for all domains, with the rectifier, with the losses.
+        "joint": ({**SCENE_ALONE, "lr_pin": rate}, no_rectifier),
+        "rectified": ({**SCENE_ALONE, "lr_pin": rate}, {}),
         "ulda": ({**scaled(SETTING_1, factor), "lr_pin": rate}, {}),
         "ulda-1": ({**SETTING_1, "lr_pin": rate}, {}),
         "ulda-2": ({**SETTING_2, "lr_pin": rate}, {}),
@@ -195,6 +199,10 @@ class Experiment:
             command = [self.bin / "coordinator", "compare", "--format", kind, "--out", self.runs / f"compare.{kind}", *rows]
             subprocess.run(command, check=True)
         print((self.runs / "compare.text").read_text())
+        tables = [f"{title}={self.out / setting / 'compare.csv'}" for setting, title in SETTINGS.items()]
+        tables = [table for table in tables if Path(table.split("=", 1)[1]).is_file()]
+        plot = [sys.executable, Path(__file__).parent / "plot.py", self.out / "gains.svg", *tables]
+        subprocess.run(plot, check=True)
 
 
 def main():
@@ -202,7 +210,7 @@ def main():
     parser.add_argument("bin")
     parser.add_argument("out")
     parser.add_argument("--clip", required=True)
-    parser.add_argument("--setting", choices=("city", "game"), default="city")
+    parser.add_argument("--setting", choices=tuple(SETTINGS), default="city")
     parser.add_argument("--seeds", default="1,2,3,4,5")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--workers", type=int, default=2)

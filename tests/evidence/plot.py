@@ -8,7 +8,8 @@ import csv
 import sys
 from html import escape
 
-NAMES = {"content": "unchanged styles", "oracle": "oracle styles", "poda": "PØDA, four models", "ulda": "ULDA, weights by the rule",
+NAMES = {"content": "unchanged styles", "oracle": "oracle styles", "poda": "PØDA, four models", "joint": "PØDA, one model",
+         "rectified": "… with rectifier", "ulda": "… with losses: ULDA",
          "ulda-1": "ULDA, setting (1)", "ulda-2": "ULDA, setting (2)"}
 COLUMN = "mean of targets"
 ROW, TOP, LEFT, PLOT, GAP = 34, 46, 190, 300, 30

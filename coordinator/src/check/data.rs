@@ -12,8 +12,8 @@ pub(super) const TOLD: usize = 20;
 struct Look {
     key: String,
     set: DatasetConfig,
-    /// The stage whose crop is the largest, and the crop.
-    crop: Option<(&'static str, u32)>,
+    /// Keys of the crops that stages cut out of it, and their sides.
+    crops: Vec<(&'static str, u32)>,
 }
 
 /// A batch of adapt draws its styles without repeating one; simulate makes one per image and domain.
@@ -36,19 +36,19 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
         Look {
             key: "source.train".into(),
             set: config.source.training_set(),
-            crop: largest_crop(spec),
+            crops: crops(spec),
         },
         Look {
             key: "source.validation".into(),
             set: config.source.validation_set(),
-            crop: None,
+            crops: Vec::new(),
         },
     ];
     for (index, set) in config.evaluate.sets.iter().enumerate() {
         looks.push(Look {
             key: format!("evaluate.set[{index}]"),
             set: set.dataset(),
-            crop: None,
+            crops: Vec::new(),
         });
     }
     let here = looks.iter().filter(|look| !is_url(&look.set.root));
@@ -62,7 +62,7 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
     findings
 }
 
-fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
+fn crops(spec: &RunSpec) -> Vec<(&'static str, u32)> {
     let config = spec.config();
     let crops = [
         (Stage::Pretrain, "pretrain.crop", config.pretrain.crop),
@@ -73,9 +73,7 @@ fn largest_crop(spec: &RunSpec) -> Option<(&'static str, u32)> {
         let reads_source = *stage != Stage::Simulate || config.simulate.styles.reads_source();
         config.includes(*stage) && reads_source
     });
-    included
-        .map(|(_, key, crop)| (key, crop))
-        .max_by_key(|(_, crop)| *crop)
+    included.map(|(_, key, crop)| (key, crop)).collect()
 }
 
 fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
@@ -89,40 +87,56 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
             return vec![finding.caused_by(&cause)];
         }
     };
-    let crop = look.crop.map(|(_, side)| Size {
+    let largest = look.crops.iter().map(|(_, side)| *side).max();
+    let largest = largest.map(|side| Size {
         width: side,
         height: side,
     });
-    let found = dataset.audit(depth, crop);
-    let mut findings: Vec<Finding> = found
+    let found = dataset.audit(depth, largest);
+    let (small, broken): (Vec<_>, Vec<_>) = found
         .iter()
-        .take(TOLD)
-        .map(|finding| {
-            let key = match (&finding.error, look.crop) {
-                (ulda_dataset::SampleError::CropTooLarge { .. }, Some((key, _))) => key,
-                _ => &look.key,
-            };
-            let mut told = Finding::of_text(key, &finding.to_string());
-            // The reader knows its own field's name only.
-            told.hint = told.hint.replace("`crop`", &format!("`{key}`"));
-            if told.hint.is_empty() {
-                told.hint = advice_on_sample(&finding.error).to_owned();
-            }
-            told.caused_by(&finding.error)
-        })
-        .collect();
-    if found.len() > TOLD {
+        .partition(|finding| matches!(finding.error, SampleError::CropTooLarge { .. }));
+    let small: Vec<&SampleError> = small.iter().map(|finding| &finding.error).collect();
+    let too_large = look
+        .crops
+        .iter()
+        .filter_map(|(key, side)| crop_too_large(key, *side, &small, dataset.len()));
+    let mut findings: Vec<Finding> = too_large.collect();
+    findings.extend(broken.iter().take(TOLD).map(|finding| {
+        let mut told = Finding::of_text(&look.key, &finding.to_string());
+        if told.hint.is_empty() {
+            told.hint = advice_on_sample(&finding.error).to_owned();
+        }
+        told.caused_by(&finding.error)
+    }));
+    if broken.len() > TOLD {
         findings.push(Finding::new(
             look.key.clone(),
             format!(
                 "{} more of {} samples are broken",
-                found.len() - TOLD,
+                broken.len() - TOLD,
                 dataset.len()
             ),
             "repair these and check again",
         ));
     }
     findings
+}
+
+/// One finding for a crop, however many of the images are smaller than it.
+fn crop_too_large(key: &str, side: u32, small: &[&SampleError], images: usize) -> Option<Finding> {
+    let sizes = small.iter().filter_map(|error| match error {
+        SampleError::CropTooLarge { path, image, .. } => Some((path, *image, image.width.min(image.height))),
+        _ => None,
+    });
+    let smaller: Vec<_> = sizes.filter(|(_, _, least)| *least < side).collect();
+    let (path, size, least) = smaller.iter().min_by_key(|(_, _, least)| *least)?;
+    let what = format!(
+        "is {side}, and {} of {images} images are smaller than that: `{}` is {size}",
+        smaller.len(),
+        path.display()
+    );
+    Some(Finding::new(key, what, format!("set it to at most {least}")))
 }
 
 /// What to do where the error does not say it.

@@ -37,6 +37,10 @@ pub enum Verb {
     Init(InitArguments),
     /// Print what a run.toml can hold: a JSON Schema for editors, or the reference page
     Schema(SchemaArguments),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Write manual pages into a folder
+    Manual { folder: PathBuf },
     /// Find everything that is wrong with a run before any work: configuration, data, checkpoints, disk, port
     Check(CheckArguments),
     /// Show how far a run is, and why it is where it is

@@ -13,7 +13,7 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
     let findings = match RunSpec::resolve(config, host(arguments.workers)) {
         Err(problems) => of_problems(problems),
         Ok(spec) => {
-            for note in spec.notes() {
+            for note in spec.notes(arguments.workers) {
                 say(format_args!("note: {note}"));
             }
             let serve = &arguments.serve;

@@ -52,8 +52,11 @@ pub fn worker_binary(given: Option<&Path>) -> Result<PathBuf, Stop> {
     Ok(own.with_file_name("worker"))
 }
 
-/// The run directory that a person named.
+/// The run directory that a person named, by its path or, of a run below `runs`, by its name.
 pub fn run_directory(path: &Path) -> Result<RunDirectory, Stop> {
+    let below_runs = Path::new("runs").join(path);
+    let named = path.components().count() == 1 && !path.exists() && below_runs.is_dir();
+    let path = if named { &below_runs } else { path };
     let state = std::env::var_os("ULDA_STATE").map(PathBuf::from);
     let directory = RunDirectory::at(std::path::absolute(path).context("find the run directory")?)
         .with_state(state.as_deref());

@@ -15,6 +15,7 @@ mod init;
 mod ledger;
 mod list;
 mod logs;
+mod manual;
 mod predict;
 mod report;
 mod schema;
@@ -54,6 +55,8 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Resume(arguments)) => train::resume(&arguments),
         Some(Verb::Init(arguments)) => init::init(&arguments),
         Some(Verb::Schema(arguments)) => schema::schema(&arguments),
+        Some(Verb::Completions { shell }) => manual::completions(shell),
+        Some(Verb::Manual { folder }) => manual::manual(&folder),
         Some(Verb::Check(arguments)) => check::check(&arguments),
         Some(Verb::Status(arguments)) => status::status(&arguments),
         Some(Verb::View(arguments)) => view::view(&arguments),

@@ -27,10 +27,42 @@ impl fmt::Display for SpecNote {
 }
 
 impl RunSpec {
-    /// What a person may want to change before the run starts.
+    /// What a person may want to change before the run starts with `workers`.
     #[must_use]
-    pub fn notes(&self) -> Vec<SpecNote> {
-        self.style_rate().into_iter().collect()
+    pub fn notes(&self, workers: u32) -> Vec<SpecNote> {
+        let idle_shards = self.idle_shards("pretrain", Stage::Pretrain, self.config().pretrain.batch);
+        let mut notes: Vec<SpecNote> = self.style_rate().into_iter().collect();
+        notes.extend(self.idle_workers(workers));
+        notes.extend(idle_shards);
+        notes.extend(self.idle_shards("adapt", Stage::Adapt, self.config().adapt.batch));
+        notes
+    }
+
+    fn idle_workers(&self, workers: u32) -> Option<SpecNote> {
+        let shards = self.shards();
+        (workers > shards).then(|| SpecNote {
+            key: "--workers".into(),
+            what: format!(
+                "{} of {workers} workers have nothing to do: the run has {shards} shard{}",
+                workers - shards,
+                if shards == 1 { "" } else { "s" }
+            ),
+            hint: format!("start {shards}, or raise run.shards, which changes what the run computes"),
+        })
+    }
+
+    fn idle_shards(&self, section: &str, stage: Stage, batch: u32) -> Option<SpecNote> {
+        let shards = self.shards();
+        (self.config().includes(stage) && batch < shards).then(|| SpecNote {
+            key: format!("{section}.batch"),
+            what: format!(
+                "{batch} images per step over {shards} shards leave {} without one in this stage",
+                shards - batch
+            ),
+            hint:
+                "lower run.shards (and the workers), or raise the batch, which changes what the run computes"
+                    .into(),
+        })
     }
 
     /// The loss of simulate is a mean over domains and images, so the gradient of one style, and with it the step, falls as
@@ -77,7 +109,7 @@ mod tests {
             .collect();
         change(&mut config);
         let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 }).unwrap();
-        spec.notes().iter().map(ToString::to_string).collect()
+        spec.notes(1).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -111,5 +143,29 @@ mod tests {
         for (case, notes) in none.iter().enumerate() {
             assert!(notes.is_empty(), "case {case}: {notes:?}");
         }
+    }
+
+    #[test]
+    fn workers_and_shards_without_work_are_noted() {
+        let mut config = RunConfig::default();
+        config.clip.checkpoint = "RN50.pt".into();
+        config.source.root = "cityscapes".into();
+        config.run.end_after = EndAfter::Pretrain;
+        config.run.shards = Some(2);
+        let host = Host { workers: 8, cores: 8 };
+        let notes = RunSpec::resolve(config.clone(), host).unwrap().notes(8);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(
+            notes[0].what.starts_with("6 of 8 workers have nothing to do"),
+            "{notes:?}"
+        );
+        config.run.shards = None;
+        let notes = RunSpec::resolve(config, host).unwrap().notes(8);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert_eq!(notes[0].key, "pretrain.batch");
+        assert!(
+            notes[0].what.contains("over 8 shards leave 6 without one"),
+            "{notes:?}"
+        );
     }
 }
