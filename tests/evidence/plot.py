@@ -65,7 +65,7 @@ def main():
                 parts.append(f'<line x1="{place(mean - error):.1f}" x2="{place(mean + error):.1f}" y1="{y:.1f}" y2="{y:.1f}" '
                              'stroke="#d9622b" stroke-width="3"/>')
                 parts.append(f'<circle cx="{place(mean):.1f}" cy="{y:.1f}" r="4.5" fill="#d9622b"/>')
-    text(LEFT, height - 8, "mIoU points above source-only (mean of the four); bar: mean ± standard error, dots: seeds",
+    text(12, height - 8, "mIoU points above source-only: mean ± standard error, and the seeds",
          more='fill="#5f6870"')
     parts.append("</svg>")
     with open(out, "w") as file:
