@@ -17,6 +17,7 @@ pub mod journal;
 pub mod launch;
 pub mod logs;
 pub mod observe;
+pub mod printable;
 pub mod remote;
 pub mod report;
 pub mod rpc;

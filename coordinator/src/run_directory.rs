@@ -233,7 +233,9 @@ impl RunDirectory {
         }
     }
 
-    fn lock_file(&self) -> PathBuf {
+    /// Held open by the coordinator that serves the run.
+    #[must_use]
+    pub fn lock_file(&self) -> PathBuf {
         self.state().join("run.lock")
     }
 

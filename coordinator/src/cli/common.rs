@@ -10,6 +10,7 @@ use ulda_run::spec::{Host, RunConfig};
 use super::arguments::ConfigArguments;
 use crate::config::{Layers, load};
 use crate::exit::Stop;
+use crate::printable::printable;
 use crate::run_directory::{RunDirectory, RunDirectoryError};
 
 /// The configuration that the arguments, the environment and the file make together.
@@ -102,7 +103,7 @@ pub fn print(text: &str) -> Result<(), Stop> {
 
 /// Tells a person something on stderr. One that is closed, or a file on a full disk, loses it and nothing else.
 pub fn say(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
 }
 
 /// Writes JSON on stdout.
@@ -112,6 +113,8 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), Stop> {
 
 /// Rows with aligned columns.
 pub fn columns(rows: &[Vec<String>]) -> String {
+    let cells = |row: &Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()

@@ -8,6 +8,7 @@ use ulda_kubernetes::cluster::{ClusterLogLine, Happening, LoggedProgress};
 
 use super::common::losses_text;
 use crate::observe::duration_text;
+use crate::printable::printable;
 
 /// Without a terminal, progress is a line when a tenth more is done.
 const SHARES: u64 = 10;
@@ -35,12 +36,15 @@ impl FollowView {
             Happening::Coordinator(told) => self.say(&format!("coordinator  {told}")),
             Happening::Workers(told) => self.say(&format!("workers      {told}")),
             Happening::Line(ClusterLogLine::Progress(progress)) => self.progress(&progress),
-            Happening::Line(ClusterLogLine::Told { level, text }) => match level.as_str() {
-                "ERROR" => self.say(&format!("{}        {text}", style("error").red().for_stderr())),
-                "WARN" => self.say(&format!("{}      {text}", style("warning").yellow().for_stderr())),
-                _ => self.say(&format!("{}  {text}", style("coordinator").dim().for_stderr())),
+            Happening::Line(ClusterLogLine::Told { level, text }) => match (level.as_str(), printable(&text))
+            {
+                ("ERROR", text) => self.say(&format!("{}        {text}", style("error").red().for_stderr())),
+                ("WARN", text) => {
+                    self.say(&format!("{}      {text}", style("warning").yellow().for_stderr()))
+                }
+                (_, text) => self.say(&format!("{}  {text}", style("coordinator").dim().for_stderr())),
             },
-            Happening::Line(ClusterLogLine::Raw(text)) => self.say(&text),
+            Happening::Line(ClusterLogLine::Raw(text)) => self.say(&printable(&text)),
             Happening::Line(ClusterLogLine::Over(_)) => {}
         }
     }

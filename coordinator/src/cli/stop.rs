@@ -1,6 +1,10 @@
 //! `coordinator stop`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::arguments::StopArguments;
@@ -21,7 +25,12 @@ enum StopError {
         waited: Duration,
     },
     #[error("signal process {process_id}")]
-    Signal { process_id: u32, source: std::io::Error },
+    Signal { process_id: u32, source: io::Error },
+    #[error(
+        "run `{}` is served, but not by process {process_id} of this host, which its run.lock names\n  hint: stop it on the host, \
+         in the container or as the user that serves it; on a cluster with `coordinator cluster stop`", path.display()
+    )]
+    Elsewhere { path: PathBuf, process_id: u32 },
 }
 
 pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
@@ -36,13 +45,15 @@ pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
         None => Duration::from_secs_f64(directory.config().map_err(Stop::bad_input)?.deadline.drain + 30.0),
     };
     let process_id = server.process_id;
-    // SAFETY: kill takes plain integers.
-    if unsafe { libc::kill(libc::pid_t::try_from(process_id)?, libc::SIGTERM) } != 0 {
-        return Err(StopError::Signal {
-            process_id,
-            source: std::io::Error::last_os_error(),
+    let signal = |source| StopError::Signal { process_id, source };
+    match Process::with_open(process_id, &directory.lock_file()).map_err(signal)? {
+        Some(coordinator) => coordinator.terminate().map_err(signal)?,
+        None => {
+            return Err(Stop::unavailable(StopError::Elsewhere {
+                path: arguments.run.clone(),
+                process_id,
+            }));
         }
-        .into());
     }
     say(format_args!("asked coordinator (process {process_id}) to stop"));
     let begun = Instant::now();
@@ -62,4 +73,54 @@ pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
         arguments.run.display()
     ));
     Ok(Exit::Done)
+}
+
+/// A process of this host, whatever becomes of its number.
+struct Process(OwnedFd);
+
+impl Process {
+    /// The process of that number if it has `file` open; the number may have passed to another, or be of another host.
+    fn with_open(process_id: u32, file: &Path) -> io::Result<Option<Self>> {
+        // SAFETY: the call takes plain integers.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, process_id, 0) };
+        if descriptor < 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ESRCH) => Ok(None),
+                _ => Err(error),
+            };
+        }
+        let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+        // SAFETY: the system has just made it, for this process alone.
+        let process = Self(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        let wanted = fs::metadata(file)?;
+        let open = match fs::read_dir(format!("/proc/{process_id}/fd")) {
+            Ok(open) => open,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let is_wanted = |entry: io::Result<fs::DirEntry>| {
+            let found = entry.and_then(|entry| fs::metadata(entry.path()));
+            found.is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+        };
+        Ok(open.into_iter().any(is_wanted).then_some(process))
+    }
+
+    fn terminate(&self) -> io::Result<()> {
+        let null = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: the descriptor is open, and no details are given with the signal.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                libc::SIGTERM,
+                null,
+                0,
+            )
+        };
+        match sent {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod events;
 mod headers;
+mod host;
 mod listen;
 mod routes;
 mod site;

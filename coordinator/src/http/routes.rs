@@ -8,13 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ulda_run::spec::PathName;
 
 use super::events;
 use super::headers::strict;
+use super::host::check_host;
 use super::site::Site;
 use super::stop;
 use super::targets::targets;
@@ -52,6 +53,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
                 "there is no such page; hint: the status page is at /",
             )
         })
+        .layer(from_fn(check_host))
         .layer(map_response(strict))
         .with_state(site)
 }

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use console::{Style, style};
 use serde_json::{Map, Value};
 
+use crate::printable::printable;
+
 /// How loud a line is; the loudest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum LogLevel {
@@ -90,7 +92,7 @@ impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = style(format!("worker-{}", self.slot)).cyan();
         let Some(event) = &self.event else {
-            return write!(f, "{who} {}", self.text);
+            return write!(f, "{who} {}", printable(&self.text));
         };
         let time = self.time.get(11..23).unwrap_or(&self.time);
         write!(f, "{} ", style(time).dim())?;
@@ -117,7 +119,7 @@ impl fmt::Display for LogLine {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text).into_owned(),
         other => other.to_string(),
     }
 }
@@ -136,6 +138,13 @@ mod tests {
             line.to_string(),
             "19:24:21.123 WARN  worker-1 g3 s2 generation broke error=cut"
         );
+        let line = LogLine::parse(
+            1,
+            r#"{"level":"WARN","message":"a\u001b[2Jb","path":"c\u001b[0m"}"#,
+        );
+        assert!(!line.to_string().contains('\u{1b}'), "{line:?}");
+        let other = LogLine::parse(0, "libtorch\u{1b}[2J says");
+        assert_eq!(other.to_string(), "worker-0 libtorch\\u{1b}[2J says");
         let other = LogLine::parse(0, "libtorch says something");
         assert_eq!(other.to_string(), "worker-0 libtorch says something");
         assert!(LogLevel::Error < LogLevel::Info);

@@ -11,6 +11,7 @@ use ulda_run::stage::{Course, Stage};
 
 use super::progress::{RunProgress, duration_text};
 use super::score_table::percent;
+use crate::printable::printable;
 use crate::run::{Audience, News};
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -132,7 +133,8 @@ impl Audience for Bars {
             | News::Storage { .. }
             | News::Looked(_) => {}
             News::Lost { slot, worker, why } => {
-                self.say(style(format!("{worker} in {slot} is lost: {why}")).yellow());
+                let why = why.to_string();
+                self.say(style(format!("{worker} in {slot} is lost: {}", printable(&why))).yellow());
             }
             News::Progress {
                 stage,
@@ -175,7 +177,7 @@ impl Audience for Bars {
                     duration_text(Duration::from_secs_f64(seconds.max(0.0)))
                 ));
             }
-            News::WorkerDied(cause) => self.say(style(cause).red()),
+            News::WorkerDied(cause) => self.say(style(printable(&cause.to_string())).red()),
             News::Stopping { why } => self.say(format!("stopping: {why}; once more to end at once")),
             News::Ended(RunEnd::Finished { digest }) => {
                 self.close_bar();

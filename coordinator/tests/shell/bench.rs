@@ -136,12 +136,17 @@ pub struct Answer {
 
 /// Sends one request to `address` (host:port); `None` where nobody answers.
 pub fn ask(address: &str, request: &str) -> Option<Answer> {
+    ask_for(address, address, request)
+}
+
+/// The same with another `Host`.
+pub fn ask_for(host: &str, address: &str, request: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let (first, rest) = request.split_once('\n').unwrap_or((request, ""));
     let length = rest.len();
     let text = format!(
-        "{first} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{rest}"
+        "{first} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{rest}"
     );
     stream.write_all(text.as_bytes()).ok()?;
     let mut bytes = Vec::new();

@@ -346,3 +346,30 @@ fn check_writes_into_no_file_that_others_can_place() {
     let left = std::fs::read_dir(bench.path("tmp")).unwrap().count();
     assert_eq!(left, 1, "only the link is there");
 }
+
+/// The number in run.lock may be of another host's process, or have passed to another process.
+#[test]
+fn stop_ends_no_process_that_does_not_serve_the_run() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.run()).unwrap();
+    std::fs::copy(bench.path("run.toml"), bench.run().join("run.toml")).unwrap();
+    let lock = std::fs::File::create(bench.run().join("run.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut bystander = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    for process_id in [bystander.id(), gone.id()] {
+        let text = format!(r#"{{"process_id":{process_id},"address":"10.0.0.7:4000"}}"#);
+        std::fs::write(bench.run().join("run.lock"), text).unwrap();
+        let said = told(&bench, &bench.output(&["stop", "runs/small", "--wait", "1"]));
+        assert!(
+            said.starts_with(&format!(
+                "exit 75\nerror: run `runs/small` is served, but not by process {process_id} of this host"
+            )) && said.contains("hint: stop it on the host"),
+            "{said}"
+        );
+    }
+    assert!(bystander.try_wait().unwrap().is_none(), "it was signalled");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}

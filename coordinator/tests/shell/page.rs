@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::bench::{Bench, ask, outcome, page_of, told, wait_for};
+use super::bench::{Bench, ask, ask_for, outcome, page_of, told, wait_for};
 use super::lives::{signal, start, workers};
 
 #[test]
@@ -42,6 +42,8 @@ fn the_page_of_a_live_run_shows_it_and_changes_nothing() {
     assert_eq!(status["state"], "running");
     assert_eq!(ask(&address, "GET /healthz").unwrap().body, "ok\n");
     assert_eq!(ask(&address, "GET /nothing").unwrap().status, 404);
+    let rebound = ask_for("evil.example", &address, "GET /api/status").unwrap();
+    assert_eq!(rebound.status, 421, "{}", rebound.body);
     assert_eq!(ask(&address, "POST /").unwrap().status, 405);
     for name in [
         "/examples/..%2f/journal.sqlite",
