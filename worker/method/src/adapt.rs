@@ -2,10 +2,10 @@
 
 use tch::{Kind, Tensor, no_grad};
 use ulda_model::{Backbone, Head};
+use ulda_torch::restyle;
 
 use crate::error::{MethodError, Result, expect_shape};
 use crate::optim::SgdSettings;
-use crate::pin::apply_style;
 use crate::rectifier::Rectifier;
 use crate::stats::Stats;
 use crate::stylebank::DrawnStyles;
@@ -66,7 +66,7 @@ impl AdaptStep<'_> {
         expect_shape("drawn deviations", &styles.std, &[count, channels, 1, 1])?;
         let styled = no_grad(|| -> Result<Tensor> {
             let content = Stats::of(&feature)?;
-            apply_style(&content.normalise(&feature)?, &styles.mean, &styles.std)
+            Ok(restyle(&content.normalise(&feature)?, &styles.mean, &styles.std)?)
         })?;
         match &self.rectification {
             None => Ok(styled),

@@ -1,17 +1,20 @@
 //! Prompt-driven instance normalisation (PIN): the learned style of one domain for every image of a batch.
 //! METHOD "Stage 1"; golden README items 11 to 13.
 //!
-//! Invariant: the forward clamps σ at 0 on the parameter itself, not as part of the function, so gradient and momentum ignore
-//! the clamp and the σ left after the last update may be negative.
+//! Invariants: the product of σ and the normalised content is rounded before μ is added, else most pixels of value 0
+//! leave the ReLU's kink and the gradient at the published start is another one (METHOD, the end of "Stage 1"). The
+//! forward clamps σ at 0 on the parameter itself, not as part of the function, so gradient and momentum ignore the clamp
+//! and the σ left after the last update may be negative.
 
 use tch::Tensor;
+use ulda_torch::{restyle, style_gradient};
 
-use crate::error::{MethodError, Result, expect_shape};
+use crate::error::{Result, expect_shape};
 use crate::stats::Stats;
 
 /// Style parameters (μ, σ), one row per image of a batch; of several domains, all rows of the first, then all of the
-/// second, and so on: N is then the number of domains times that of images. They live outside autograd: the
-/// forward is two operations, and [`Style::backward`] is its gradient.
+/// second, and so on: N is then the number of domains times that of images. They live outside autograd: forward
+/// and gradient are one pass over the feature each.
 #[derive(Debug)]
 pub struct Style {
     /// μ [N, C, 1, 1].
@@ -59,13 +62,7 @@ impl Style {
     /// When the shapes do not fit.
     pub fn forward(&mut self, content_norm: &Tensor) -> Result<Tensor> {
         let _ = self.std.f_clamp_min_(0.0)?;
-        let images = content_norm.size().first().copied().unwrap_or(0);
-        if self.mean.size()[0] == images {
-            return apply_style(content_norm, &self.mean, &self.std);
-        }
-        let by_domain = |rows: &Tensor| by_domain(rows, content_norm);
-        let mut styled = by_domain(&self.mean)?.f_addcmul(content_norm, &by_domain(&self.std)?)?;
-        Ok(styled.f_relu_()?.f_flatten(0, 1)?)
+        Ok(restyle(content_norm, &self.mean, &self.std)?)
     }
 
     /// Gradient of μ and σ from that of the `styled` feature which `forward` made of `content_norm`. A pixel that
@@ -74,13 +71,7 @@ impl Style {
     /// # Errors
     /// When the shapes do not fit.
     pub fn backward(content_norm: &Tensor, styled: &Tensor, gradient: &Tensor) -> Result<StyleGradient> {
-        let passed = styled.f_threshold_backward(gradient, 0)?;
-        let pixels = [-2i64, -1];
-        let mean = passed.f_sum_dim_intlist(pixels.as_slice(), true, None)?;
-        let std = by_domain(&passed, content_norm)?
-            .f_mul(content_norm)?
-            .f_sum_dim_intlist(pixels.as_slice(), true, None)?
-            .f_view_as(&mean)?;
+        let (mean, std) = style_gradient(content_norm, styled, gradient)?;
         Ok(StyleGradient { mean, std })
     }
 
@@ -91,26 +82,4 @@ impl Style {
     pub fn snapshot(&self) -> Result<(Tensor, Tensor)> {
         Ok((self.mean.copy(), self.std.copy()))
     }
-}
-
-/// Rows [D·B, C, h, w] of D domains as [D, B, C, h, w]; `content_norm` has B images.
-fn by_domain(rows: &Tensor, content_norm: &Tensor) -> Result<Tensor> {
-    let (count, c, h, w) = rows.size4()?;
-    let images = content_norm.size4()?.0;
-    Ok(rows.f_view([count / images.max(1), images, c, h, w])?)
-}
-
-/// ReLU(σ · `normalised` + μ) with σ used as it is: PIN's forward without its clamp, and stage 2's styling.
-///
-/// # Errors
-/// When μ or σ do not broadcast over `normalised` [N, C, H, W].
-pub fn apply_style(normalised: &Tensor, mean: &Tensor, std: &Tensor) -> Result<Tensor> {
-    let (n, c, _, _) = normalised.size4().map_err(|_| MethodError::Shape {
-        what: "normalised feature".into(),
-        found: normalised.size(),
-        expected: "[_, _, _, _]".into(),
-    })?;
-    expect_shape("style mean", mean, &[n, c, 1, 1])?;
-    expect_shape("style std", std, &[n, c, 1, 1])?;
-    Ok(mean.f_addcmul(normalised, std)?.f_relu_()?)
 }

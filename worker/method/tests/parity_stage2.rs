@@ -11,13 +11,12 @@ use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_method::adapt::{AdaptStep, Rectification, trainables};
 use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::{PolyDecay, SgdSettings};
-use ulda_method::pin::apply_style;
 use ulda_method::rectifier::Rectifier;
 use ulda_method::stats::Stats;
 use ulda_method::stylebank::DrawnStyles;
 use ulda_method::supervised::{ShardBatch, StepContext};
 use ulda_model::Head;
-use ulda_torch::Solo;
+use ulda_torch::{Solo, restyle};
 
 const GRADIENT: Tolerance = Tolerance::OfMaxPlus {
     factor: 1e-4,
@@ -220,7 +219,7 @@ fn compare_features(
 ) {
     let feature = tiny.source.stem_and_layer1(images);
     let norm = Stats::of(&feature).unwrap().normalise(&feature).unwrap();
-    let styled = apply_style(&norm, &styles.mean, &styles.std).unwrap();
+    let styled = restyle(&norm, &styles.mean, &styles.std).unwrap();
     let numbers: Vec<i64> = styles.domains.iter().map(|domain| *domain as i64).collect();
     let rectified = rectifier
         .forward(

@@ -38,6 +38,19 @@ unsafe extern "C" {
         dilation: i64,
         y: *mut *mut c_void,
     ) -> c_int;
+    pub fn ulda_restyle(
+        normalised: *mut c_void,
+        mean: *mut c_void,
+        std: *mut c_void,
+        styled: *mut *mut c_void,
+    ) -> c_int;
+    pub fn ulda_style_gradient(
+        normalised: *mut c_void,
+        styled: *mut c_void,
+        gradient: *mut c_void,
+        mean: *mut *mut c_void,
+        std: *mut *mut c_void,
+    ) -> c_int;
     pub fn ulda_hook_set(
         parameter: *mut c_void,
         closure: *mut c_void,

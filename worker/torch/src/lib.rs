@@ -1,6 +1,6 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
 //! its own, hooks after a gradient is accumulated, the optimiser as one kernel, a convolution with a fast weight gradient
-//! on CPUs, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver
+//! on CPUs, the restyled feature in one pass, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver
 //! says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
@@ -19,6 +19,7 @@ mod host;
 mod optim;
 pub mod runtime;
 pub mod stream;
+mod style;
 mod sync;
 
 pub use convolution::conv2d;
@@ -26,4 +27,5 @@ pub use error::TorchError;
 pub use grad::{dropout, dropout_parts, set_grad};
 pub use host::{host_values, host_values_mut};
 pub use optim::{Update, fused_sgd};
+pub use style::{restyle, style_gradient};
 pub use sync::{BatchStats, NormInput, Normalised, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norms};
