@@ -79,11 +79,23 @@ fn shortage(text: &str) -> Option<String> {
             Err(_) => "memory was asked for".to_owned(),
         });
     }
-    let of_a_library = ["CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"];
-    of_a_library
-        .iter()
-        .any(|status| text.contains(status))
-        .then(|| "cuDNN or cuBLAS asked for a workspace".to_owned())
+    let says_one_of = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says_one_of(&[
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "unable to find an engine to execute",
+    ]) {
+        return Some("cuDNN or cuBLAS asked for a workspace".to_owned());
+    }
+    // The libraries load their kernels at their first use, from what the allocator has left of the device.
+    if says_one_of(&[
+        "CUDNN_STATUS_NOT_INITIALIZED",
+        "CUBLAS_STATUS_NOT_INITIALIZED",
+        "CUDA error: out of memory",
+    ]) {
+        return Some("CUDA, cuDNN or cuBLAS asked for memory of its own".to_owned());
+    }
+    None
 }
 
 fn out_of_memory(at: Cursor, device: Device, config: &RunConfig, asked: String) -> OutOfMemory {
@@ -220,7 +232,16 @@ mod tests {
     fn libtorchs_words_are_understood_and_others_left_alone() {
         let gpu = "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 79.11 GiB";
         assert_eq!(shortage(gpu).unwrap(), "1.50 GiB were asked for");
-        assert!(shortage("cuDNN error: CUDNN_STATUS_ALLOC_FAILED").is_some());
+        for library in [
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "RuntimeError: GET was unable to find an engine to execute this computation",
+            "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        ] {
+            assert!(shortage(library).is_some(), "{library}");
+        }
         assert_eq!(
             shortage("CUDA error: an illegal memory access was encountered"),
             None

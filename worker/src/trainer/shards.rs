@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use ulda_collective::{AbortCause, DataPlane, Shard};
+use ulda_method::MethodError;
 
 use super::finish::leave_models;
 use super::generation::GenerationFailure;
 use super::{Trainer, TrainerError};
 use crate::checkpoint::Checkpoints;
+use crate::device::Chosen;
 use crate::link::{BucketSums, GpuSums, Link};
 use crate::stages::{self, Context, Interrupt, ShardEvent, StageError};
 use crate::state::RunState;
@@ -76,11 +78,8 @@ impl Shards {
             let body = move || {
                 let _entered = span.entered();
                 watched(&plane, shard, || {
-                    if let Err(error) = device.settle_thread() {
-                        tracing::warn!(%error, "libtorch is not set up as it should be for this shard");
-                    }
                     tch::set_num_threads(threads_per_shard);
-                    serve(&context, &plane, &checkpoints, shard, state)
+                    serve(&context, &device, &plane, &checkpoints, shard, state)
                 })
             };
             let thread = std::thread::Builder::new()
@@ -137,14 +136,20 @@ impl ShardPanic {
     }
 }
 
+/// A thread that cannot be settled does not serve: its backward passes would share a thread with other shards', which wait
+/// for each other.
 fn serve(
     context: &Context,
+    device: &Chosen,
     plane: &DataPlane,
     checkpoints: &Checkpoints,
     shard: Shard,
     state: RunState,
 ) -> Ended {
-    let (state, outcome) = stages::run(context, state);
+    let (state, outcome) = match device.settle_thread() {
+        Ok(()) => stages::run(context, state),
+        Err(error) => (state, Err(MethodError::from(error).into())),
+    };
     let outcome = outcome.and_then(|()| leave_models(context, checkpoints, &state));
     let Err(error) = outcome else {
         return Ended {

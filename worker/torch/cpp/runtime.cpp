@@ -44,6 +44,8 @@ int ulda_set_deterministic(int on) {
   return ulda::guarded([&] {
     at::globalContext().setDeterministicAlgorithms(on != 0, /*warn_only=*/true);
     at::globalContext().setDeterministicCuDNN(on != 0);
+    // Nothing here reads memory before it writes it; filling it costs a kernel per allocation.
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
     if (on) {
       at::globalContext().setBenchmarkCuDNN(false);
     }
@@ -118,6 +120,7 @@ int ulda_channels_last(void* input, void** output) {
 int ulda_cuda_memory(int index, int64_t figures[7]) {
   return ulda::guarded([&] {
     TORCH_CHECK(at::globalContext().hasCUDA(), "no CUDA: libtorch_cuda was not loaded or there is no driver");
+    at::globalContext().lazyInitDevice(at::kCUDA);
     auto device = static_cast<c10::DeviceIndex>(index);
     auto* allocator = c10::getDeviceAllocator(at::kCUDA);
     auto stats = allocator->getDeviceStats(device);
