@@ -36,6 +36,7 @@ root = "data/cityscapes"
 
 [pretrain]
 steps = 800
+validate_every = 0
 batch = 8
 crop = 96
 head_channels = 48

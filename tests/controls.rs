@@ -107,6 +107,52 @@ fn a_run_that_ends_after_pretrain_leaves_the_source_only_model_and_its_scores() 
     );
 }
 
+/// The head that scored highest is the head of a run of as many steps at the same, constant rate.
+#[test]
+fn pretrain_keeps_the_head_that_scores_highest_on_the_source() {
+    let world = World::new();
+    let constant = ["run.end_after=pretrain", "pretrain.poly_power=0"];
+    let with = |steps: &str, every: &str| {
+        let mut sets = constant.to_vec();
+        sets.extend([steps, every]);
+        sets.iter().map(|set| (*set).to_owned()).collect::<Vec<_>>()
+    };
+    let train = |name: &str, sets: &[String]| {
+        world.train(name, 2, &sets.iter().map(String::as_str).collect::<Vec<_>>());
+        let run = world.path("runs").join(name);
+        (
+            tensor_bytes(&run.join("checkpoints/final/source.safetensors")),
+            run,
+        )
+    };
+    let (kept, run) = train(
+        "validated",
+        &with("pretrain.steps=6", "pretrain.validate_every=1"),
+    );
+    let report = Json::read(&run.join("report/report.json"));
+    let validations = report.0["validation"].as_array().unwrap().iter();
+    let scores: Vec<(u64, f64)> = validations
+        .map(|row| {
+            assert_eq!(row["place"]["stage"], "pretrain");
+            (
+                row["place"]["step"].as_u64().unwrap(),
+                row["mean_iou"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
+    let highest = scores.iter().map(|(_, miou)| *miou).fold(0.0, f64::max);
+    let (best, _) = scores.iter().find(|(_, miou)| *miou == highest).unwrap();
+    let steps = format!("pretrain.steps={best}");
+    let (expected, _) = train("unvalidated", &with(&steps, "pretrain.validate_every=0"));
+    assert!(kept == expected, "not the head of step {best}: {scores:?}");
+    let (last, _) = train("last", &with("pretrain.steps=6", "pretrain.validate_every=0"));
+    assert_eq!(kept == last, *best == 6, "{scores:?}");
+}
+
 #[test]
 fn a_run_that_ends_after_simulate_leaves_the_style_bank() {
     let world = World::new();

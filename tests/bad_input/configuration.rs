@@ -224,6 +224,54 @@ const VALUES: &[Case] = &[
         says: &["`domain[1].prompt`: is empty", "describe the domain"],
     },
     Case {
+        name: "no sentence among a domain's prompts",
+        breaks: nothing,
+        command: &["--set", "domain.1.prompt=[]"],
+        code: BAD_INPUT,
+        says: &["`domain[1].prompt`: is empty", "describe the domain"],
+    },
+    Case {
+        name: "one of several prompts of more than 77 tokens",
+        breaks: |world| {
+            let long = "driving at night ".repeat(30);
+            edit(
+                world,
+                "prompt = \"driving at night\"",
+                &format!("prompt = [\"driving at dusk\", \"{long}\"]"),
+            );
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`domain[1].prompt`", "tokens", "CLIP reads 77", "shorten it"],
+    },
+    Case {
+        name: "templates of no publication",
+        breaks: nothing,
+        command: &["--set", "text.templates=clip"],
+        code: BAD_INPUT,
+        says: &[
+            "`text.templates` is the text \"clip\"",
+            "give \"ulda\", \"imagenet\", or a list of texts",
+        ],
+    },
+    Case {
+        name: "templates without a place for the prompt",
+        breaks: nothing,
+        command: &["--set", "text.templates=[\"a photo of a {}.\", \"a photo\"]"],
+        code: BAD_INPUT,
+        says: &[
+            "`text.templates`: `a photo` does not have {} once",
+            "give sentences such as",
+        ],
+    },
+    Case {
+        name: "an empty list of templates",
+        breaks: nothing,
+        command: &["--set", "text.templates=[]"],
+        code: BAD_INPUT,
+        says: &["`text.templates`: is empty"],
+    },
+    Case {
         name: "prompt of more than 77 tokens",
         breaks: |world| edit(world, "driving at night", &"driving at night ".repeat(30)),
         command: &[],

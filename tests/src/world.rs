@@ -48,6 +48,7 @@ prompt = "driving in snow"
 steps = 6
 batch = 6
 crop = 64
+validate_every = 4
 head_channels = 16
 
 [simulate]

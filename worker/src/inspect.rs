@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ulda_model::text::{CLASSES, fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
 use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
@@ -10,7 +11,7 @@ use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use crate::resources::enough_styles;
-use crate::stages::given_bank;
+use crate::stages::{given_bank, templates};
 
 /// One thing wrong, as the coordinator's table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,16 +131,20 @@ fn inspect_prompts(findings: &mut Vec<InspectionFinding>, spec: &RunSpec, weight
     ) else {
         return;
     };
+    let templates = templates(spec.config());
     for (index, domain) in spec.config().domains.iter().enumerate() {
-        let longest = ulda_model::text::CLASSES
+        let scene = domain.prompt.all();
+        let regions = CLASSES
             .iter()
-            .map(|class| ulda_model::text::region_prompt(class, &domain.prompt));
-        for prompt in std::iter::once(domain.prompt.clone()).chain(longest) {
-            if let Err(error) = encoder.tokenize(&ulda_model::text::fill(&prompt)) {
-                let text = crate::with_causes(&error);
-                findings.push(InspectionFinding::new(&format!("domain[{index}].prompt"), &text));
-                break;
-            }
+            .flat_map(|class| scene.iter().map(|prompt| region_prompt(class, prompt)));
+        let texts: Vec<String> = scene
+            .iter()
+            .map(|prompt| (*prompt).to_owned())
+            .chain(regions)
+            .collect();
+        if let Err(error) = encoder.tokenize(&fill(&templates, &texts)) {
+            let text = crate::with_causes(&error);
+            findings.push(InspectionFinding::new(&format!("domain[{index}].prompt"), &text));
         }
     }
 }

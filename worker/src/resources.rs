@@ -11,7 +11,6 @@ use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
-use ulda_run::stage::Stage;
 
 use crate::stages::{StyleImage, given_bank, names};
 use crate::state::{RunState, StateError};
@@ -46,12 +45,12 @@ pub enum ResourceError {
         source: PicturesError,
     },
     #[error(
-        "{key} gives {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or give more styles"
+        "{key} gives {styles} styles, and adapt.batch asks for {needed} different ones per step; hint: lower adapt.batch or give more styles"
     )]
     FewStyles {
         key: &'static str,
         styles: usize,
-        batch: u32,
+        needed: usize,
     },
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
@@ -247,14 +246,14 @@ fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// A batch of adapt draws its styles without repeating one.
+/// Whether a bank has as many styles as a batch of adapt draws different ones.
 ///
 /// # Errors
 /// When the bank or the images that `key` names give fewer than a batch needs.
 pub fn enough_styles(config: &RunConfig, key: &'static str, styles: usize) -> Result<(), ResourceError> {
-    let batch = config.adapt.batch;
-    if config.includes(Stage::Adapt) && styles < batch as usize {
-        return Err(ResourceError::FewStyles { key, styles, batch });
+    let needed = config.least_styles();
+    if styles < needed {
+        return Err(ResourceError::FewStyles { key, styles, needed });
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is wrong with the data sets.
 
 use ulda_dataset::{Dataset, DatasetError, Depth, SampleError, Size};
-use ulda_run::spec::{DatasetConfig, RunConfig, RunSpec, is_url};
+use ulda_run::spec::{DatasetConfig, RunConfig, RunSpec, StyleDraw, is_url};
 use ulda_run::stage::Stage;
 
 use super::finding::Finding;
@@ -16,9 +16,24 @@ struct Look {
     crops: Vec<(&'static str, u32)>,
 }
 
-/// A batch of adapt draws its styles without repeating one; simulate makes one per image and domain.
+/// Simulate makes one style per image and domain; a batch of adapt may need as many different ones, or one of each image.
 fn too_few_styles(spec: &RunSpec, images: usize) -> Option<Finding> {
     let config = spec.config();
+    let simulate = &config.simulate;
+    let in_batches = simulate.batches.saturating_mul(u64::from(simulate.batch));
+    match config.adapt.draw {
+        StyleDraw::Any => return None,
+        StyleDraw::Own => {
+            return (in_batches < images as u64).then(|| {
+                let what =
+                    format!("is own, and simulate makes styles of {in_batches} of {images} training images");
+                let batches = images.div_ceil(simulate.batch as usize);
+                let hint = format!("raise simulate.batches to {batches}, or make it different or any");
+                Finding::new("adapt.draw", what, hint)
+            });
+        }
+        StyleDraw::Different => {}
+    }
     let styles = images as u64 * config.domains.len() as u64;
     (u64::from(config.adapt.batch) > styles).then(|| {
         let what = format!(

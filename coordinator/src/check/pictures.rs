@@ -4,7 +4,6 @@ use std::path::Path;
 
 use ulda_dataset::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
 use ulda_run::spec::{RunConfig, StyleSource, is_url};
-use ulda_run::stage::Stage;
 
 use super::data::{TOLD, advice_on_sample};
 use super::finding::Finding;
@@ -40,12 +39,12 @@ pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
             findings.extend(wrong.map(|error| with_hint(&key, &error, advice_on_sample(&error))));
         }
     }
-    let batch = config.adapt.batch;
-    let drawn = config.simulate.styles == StyleSource::Images && config.includes(Stage::Adapt);
-    let too_few = styles.filter(|styles| drawn && *styles < batch as usize);
+    let least = config.least_styles();
+    let given = config.simulate.styles == StyleSource::Images;
+    let too_few = styles.filter(|styles| given && *styles < least);
     findings.extend(too_few.map(|styles| {
         let what = format!(
-            "{batch} images per step need as many different styles, and the images of the domains give {styles}"
+            "{least} images per step need as many different styles, and the images of the domains give {styles}"
         );
         Finding::new("adapt.batch", what, "lower adapt.batch, or name more images")
     }));

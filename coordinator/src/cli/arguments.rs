@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cluster_arguments::{ClusterVerb, SubmitArguments};
 use super::compare_arguments::CompareArguments;
-use crate::config::Edit;
+use crate::config::{Edit, Preset};
 use crate::exit;
 use crate::http::HttpAddress;
 use crate::logs::LogLevel;
@@ -209,6 +209,9 @@ pub struct InitArguments {
     /// Where to write; `-` for standard output
     #[arg(value_name = "PATH", default_value = "run.toml")]
     pub path: PathBuf,
+    /// Fill in a published run; its paths are yours to change
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
     /// Overwrite a file that is there
     #[arg(long)]
     pub force: bool,

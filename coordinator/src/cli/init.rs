@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use ulda_run::spec::RunConfig;
 
 use super::arguments::InitArguments;
 use super::common::{print, say};
-use crate::config::commented_run_toml;
+use crate::config::{Preset, commented_run_toml};
 use crate::exit::{Exit, Stop};
 
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +20,14 @@ enum InitError {
 }
 
 pub fn init(arguments: &InitArguments) -> Result<Exit, Stop> {
+    let config = arguments.preset.map_or_else(RunConfig::default, Preset::config);
+    let text = commented_run_toml(&config);
     if arguments.path.as_os_str() == "-" {
-        print(&commented_run_toml())?;
+        print(&text)?;
         return Ok(Exit::Done);
     }
     let path = &arguments.path;
-    let written = write(path, &commented_run_toml(), arguments.force);
+    let written = write(path, &text, arguments.force);
     written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Stop::bad_input(InitError::Exists { path: path.clone() }),
         _ => InitError::Write {

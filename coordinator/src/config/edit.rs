@@ -121,11 +121,12 @@ fn parse_steps(key: &str) -> Vec<Step> {
 
 fn read_value(kind: &ValueKind, text: &str) -> Value {
     let quoted = text.starts_with(['"', '\'']);
-    if matches!(
-        kind,
-        ValueKind::Text | ValueKind::Path | ValueKind::Name | ValueKind::Word(_)
-    ) && !quoted
-    {
+    let is_text = match kind {
+        ValueKind::Text | ValueKind::Path | ValueKind::Name | ValueKind::Word(_) => true,
+        ValueKind::Texts(_) => !text.starts_with('['),
+        _ => false,
+    };
+    if is_text && !quoted {
         return Value::String(text.to_owned());
     }
     let parsed = format!("value = {text}")

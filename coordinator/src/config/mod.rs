@@ -9,10 +9,12 @@ mod keys;
 mod load;
 mod nearest;
 mod pages;
+mod presets;
 mod problem;
 
 pub use differ::{KeyDifference, differences};
 pub use edit::Edit;
 pub use load::{Layers, LoadError, load};
 pub use pages::{commented_run_toml, reference_page};
+pub use presets::Preset;
 pub use problem::{Origin, Problem, Problems};

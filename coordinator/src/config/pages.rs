@@ -4,19 +4,20 @@
 use std::fmt::Write;
 
 use toml::{Table, Value};
-use ulda_run::spec::{Key, Keys, ValueKind, Word};
+use ulda_run::spec::{Key, Keys, RunConfig, ValueKind, Word};
 
 /// Columns of a comment.
 const WIDTH: usize = 118;
 
-/// A run.toml with every key, its documentation and its default. What has no default shows an example: behind `#` where it
-/// may be left out.
+/// A run.toml with every key, its documentation and its value in `config`. What has none shows an example: behind `#` where
+/// it may be left out.
 #[must_use]
-pub fn commented_run_toml() -> String {
+pub fn commented_run_toml(config: &RunConfig) -> String {
     let keys = Keys::of_run();
     let mut text = comment(&keys.documentation);
+    let tree = config.to_table();
     for section in &keys.sections {
-        write_section(&mut text, &section.name, section);
+        write_section(&mut text, &section.name, section, tree.get(&section.name));
     }
     text
 }
@@ -66,13 +67,13 @@ pub fn reference_page() -> String {
     page
 }
 
-fn write_section(text: &mut String, path: &str, section: &Key) {
-    let example = section.example.as_ref().and_then(Value::as_array);
-    let items: Vec<&Table> = example
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_table)
-        .collect();
+/// `set` is the section in the configuration, or the list of such sections.
+fn write_section(text: &mut String, path: &str, section: &Key, set: Option<&Value>) {
+    let items: Vec<&Table> = match set.filter(|set| !is_empty(set)).or(section.example.as_ref()) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_table).collect(),
+        Some(Value::Table(section)) => vec![section],
+        _ => Vec::new(),
+    };
     let heading = match section.kind {
         ValueKind::List(_) => format!("[[{path}]]"),
         _ => format!("[{path}]"),
@@ -83,6 +84,7 @@ fn write_section(text: &mut String, path: &str, section: &Key) {
     for key in values {
         text.push_str(&comment(&with_words(key, "\n")));
         let given = items.first().and_then(|item| item.get(&key.name));
+        let given = given.filter(|value| !is_empty(value));
         let default = key.default.as_ref().filter(|value| !is_empty(value));
         let value = given.or(default).or(key.example.as_ref());
         // An empty text is a value that has to be filled in.
@@ -96,7 +98,8 @@ fn write_section(text: &mut String, path: &str, section: &Key) {
         let _ = write!(text, "\n{heading}\n{item}");
     }
     for inner in sections {
-        write_section(text, &format!("{path}.{}", inner.name), inner);
+        let set = items.first().and_then(|item| item.get(&inner.name));
+        write_section(text, &format!("{path}.{}", inner.name), inner, set);
     }
 }
 
@@ -113,7 +116,7 @@ fn values(kind: &ValueKind) -> String {
 
 /// The key's documentation and that of each word it takes.
 fn with_words(key: &Key, separator: &str) -> String {
-    let ValueKind::Word(words) = &key.kind else {
+    let (ValueKind::Word(words) | ValueKind::Texts(words)) = &key.kind else {
         return key.documentation.clone();
     };
     let documented = words.iter().filter(|word| !word.documentation.is_empty());
@@ -156,11 +159,10 @@ fn comment(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::keys::problems;
-    use ulda_run::spec::RunConfig;
 
     #[test]
     fn the_commented_file_holds_every_key_and_the_defaults() {
-        let text = commented_run_toml();
+        let text = commented_run_toml(&RunConfig::default());
         let file: Table = text.parse().unwrap();
         assert_eq!(problems(&file), []);
         for (path, key) in Keys::of_run().all() {

@@ -95,9 +95,7 @@ fn charts_of(data: &ReportData, stage: Stage, named: &BTreeMap<String, Vec<Metri
     let mut charts: Vec<Chart> = losses
         .map(|(name, values)| chart(loss_title(name), values, Drawing::Smoothed))
         .collect();
-    if stage == Stage::Adapt {
-        charts.extend(validation(data));
-    }
+    charts.extend(validation(data, stage));
     let rates = named
         .iter()
         .filter_map(|(name, values)| Some((name.strip_prefix("lr.")?, values)));
@@ -106,18 +104,15 @@ fn charts_of(data: &ReportData, stage: Stage, named: &BTreeMap<String, Vec<Metri
     charts
 }
 
-/// mIoU on the source while the head adapts.
-fn validation(data: &ReportData) -> Option<Chart> {
-    let points = data
-        .validation
-        .iter()
-        .filter(|point| point.place.stage == Stage::Adapt);
+/// mIoU on the source while a head trains.
+fn validation(data: &ReportData, stage: Stage) -> Option<Chart> {
+    let points = data.validation.iter().filter(|point| point.place.stage == stage);
     let points: Vec<_> = points
         .map(|point| (point.place.step as f64, point.mean_iou.map(|mean| mean * 100.0)))
         .collect();
     (!points.is_empty()).then(|| Chart {
         title: "mIoU on the source, %".into(),
-        x_label: x_label(Stage::Adapt),
+        x_label: x_label(stage),
         series: vec![Series {
             name: "validation".into(),
             points,

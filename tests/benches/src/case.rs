@@ -14,7 +14,7 @@ use ulda_method::rectifier::{PUBLISHED_SCALE, Rectifier};
 use ulda_method::simulate::DomainProjector;
 use ulda_method::stats::Stats;
 use ulda_model::miniature::{MiniatureSpec, write_clip};
-use ulda_model::text::{CLASSES, fill, region_prompt};
+use ulda_model::text::{CLASSES, ULDA_TEMPLATES, fill, region_prompt};
 use ulda_model::{Backbone, Head, HeadConfig, Seeded, TextEncoder, Weights};
 
 use crate::Failure;
@@ -158,7 +158,7 @@ fn tokens(encoder: &TextEncoder, domains: i64) -> Result<Tensor, Failure> {
     let mut rows = Vec::new();
     for prompt in PROMPTS.iter().cycle().take(domains as usize) {
         for class in CLASSES {
-            rows.push(encoder.tokenize(&fill(&region_prompt(class, prompt)))?);
+            rows.push(encoder.tokenize(&fill(&ULDA_TEMPLATES, &[region_prompt(class, prompt)]))?);
         }
     }
     Ok(Tensor::stack(&rows, 0).view([domains, CLASSES.len() as i64, 44, -1]))

@@ -205,7 +205,7 @@ fn run_toml(folder: &Path, Length { steps, batches }: Length) -> String {
          [clip]\ncheckpoint = \"{folder}/clip.safetensors\"\n\
          [source]\nroot = \"{folder}/streets/cityscapes\"\n\
          {domains}\
-         [pretrain]\nsteps = {steps}\nbatch = 6\ncrop = 64\nhead_channels = 16\n\
+         [pretrain]\nsteps = {steps}\nbatch = 6\ncrop = 64\nvalidate_every = 9\nhead_channels = 16\n\
          [simulate]\nbatches = {batches}\niterations = 3\ncrop = 64\nscene_pool = 16\nprojector_hidden = 16\n\
          data_shards = 2\nprompt_groups = 2\n\
          [adapt]\nsteps = {steps}\nbatch = 6\ncrop = 64\nvalidate_every = 7\n\

@@ -68,8 +68,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let encoder = TextEncoder::load(&weights, tch::Device::Cpu)?;
     time("one prompt in 44 templates", || {
-        let embedded: Tensor =
-            text::embed_prompt(&encoder, "driving under rain").expect("the prompt is short");
+        let embedded: Tensor = text::embed_prompts(&encoder, &text::ULDA_TEMPLATES, &["driving under rain"])
+            .expect("the prompt is short");
         drop(embedded);
     });
     Ok(())

@@ -309,7 +309,7 @@ fn smooth_images(seeded: &mut Seeded, side: i64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::embed_prompt;
+    use crate::text::{ULDA_TEMPLATES, embed_prompts};
     use crate::{Backbone, TextEncoder, Weights};
 
     fn spread(t: &Tensor) -> f64 {
@@ -350,8 +350,8 @@ mod tests {
         let path = folder.path().join("clip.safetensors");
         write_clip(&path, &MiniatureSpec::default()).unwrap();
         let encoder = TextEncoder::load(&Weights::read(&path).unwrap(), Device::Cpu).unwrap();
-        let [night, snow] =
-            ["driving at night", "driving in snow"].map(|p| embed_prompt(&encoder, p).unwrap());
+        let [night, snow] = ["driving at night", "driving in snow"]
+            .map(|p| embed_prompts(&encoder, &ULDA_TEMPLATES, &[p]).unwrap());
         let cosine = (night * snow).sum(Kind::Float).double_value(&[]);
         assert!(cosine < 0.98, "{cosine}");
     }

@@ -1,8 +1,10 @@
 //! Tokenizer, text tower and template means against the recorded ones.
 
+use std::path::Path;
+
 use tch::{Kind, Tensor};
 use ulda_golden::{Fixture, Report, Tolerance};
-use ulda_model::text::{CLASSES, TEMPLATES, embed_prompt, fill, region_prompt};
+use ulda_model::text::{CLASSES, IMAGENET_TEMPLATES, ULDA_TEMPLATES, embed_prompts, fill, region_prompt};
 use ulda_model::{TextEncoder, Weights};
 
 #[test]
@@ -25,7 +27,7 @@ fn tokens_features_and_means_equal_the_recorded() {
             .map(|value| value.as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(strings("templates"), TEMPLATES);
+    assert_eq!(strings("templates"), ULDA_TEMPLATES);
     assert_eq!(strings("class_names"), CLASSES);
     for (domain, template) in strings("domains").iter().zip(strings("region_templates")) {
         assert_eq!(region_prompt("bus", domain), template.replace("{}", "bus"));
@@ -40,7 +42,7 @@ fn tokens_features_and_means_equal_the_recorded() {
         &golden.i64("tokens"),
         exact,
     );
-    let filled = fill(prompts[0]);
+    let filled = fill(&ULDA_TEMPLATES, &prompts[..1]);
     let ids = encoder.tokenize(&filled).unwrap();
     report.compare(
         "token ids",
@@ -71,7 +73,7 @@ fn tokens_features_and_means_equal_the_recorded() {
         .iter()
         .map(|prompt| {
             encoder
-                .encode(&fill(prompt))
+                .encode(&fill(&ULDA_TEMPLATES, &[prompt]))
                 .unwrap()
                 .mean_dim(0, false, Kind::Float)
         })
@@ -87,7 +89,7 @@ fn tokens_features_and_means_equal_the_recorded() {
 
     let means: Vec<Tensor> = prompts
         .iter()
-        .map(|prompt| embed_prompt(&encoder, prompt).unwrap())
+        .map(|prompt| embed_prompts(&encoder, &ULDA_TEMPLATES, &[prompt]).unwrap())
         .collect();
     let means = Tensor::stack(&means, 0);
     for name in ["template_mean_normalised", "template_mean_normalised_stage2"] {
@@ -112,14 +114,17 @@ fn the_bank_of_the_stage_fixtures_is_reproduced() {
     let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
     let golden = Fixture::load("stage1");
     let json = Fixture::load("text").json();
-    let domains: Vec<&str> = json["domains"]
+    let domains: Vec<Vec<&str>> = json["domains"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|domain| domain.as_str().unwrap())
+        .map(|domain| vec![domain.as_str().unwrap()])
         .collect();
+    let compute = |cache: &Path, domains: &[Vec<&str>]| {
+        ulda_model::TextBank::compute_or_load(cache, &weights, &ULDA_TEMPLATES, domains).unwrap()
+    };
     let cache = tempfile::tempdir().unwrap();
-    let bank = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains).unwrap();
+    let bank = compute(cache.path(), &domains);
     let mut report = Report::new("stage1 (text)");
     let tolerance = Tolerance::Absolute(2e-6);
     report.compare(
@@ -149,22 +154,42 @@ fn the_bank_of_the_stage_fixtures_is_reproduced() {
     }
     report.finish();
 
-    let again = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains[..1]).unwrap();
+    let again = compute(cache.path(), &domains[..1]);
     assert_eq!(again.region.get(0), bank.region.get(0));
     let mut files: Vec<_> = std::fs::read_dir(cache.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(files.len(), domains.len(), "one file per prompt, no leftovers");
+    assert_eq!(files.len(), domains.len(), "one file per domain, no leftovers");
     files.sort();
     for file in &files {
         let bytes = std::fs::read(file).unwrap();
         std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
     }
-    let mended = ulda_model::TextBank::compute_or_load(cache.path(), &weights, &domains[..1]).unwrap();
+    let mended = compute(cache.path(), &domains[..1]);
     assert_eq!(
         mended.scene.get(0),
         bank.scene.get(0),
         "a damaged file is computed afresh"
     );
+}
+
+/// The published mean is over the templates of one prompt; several are pooled before the norm, so that order and repetition
+/// do not count, and other templates give other texts.
+#[test]
+fn prompts_of_one_domain_are_averaged_before_the_norm() {
+    let weights = Weights::read(&ulda_golden::path("tiny_clip.pt")).unwrap();
+    let encoder = TextEncoder::load(&weights, ulda_golden::device()).unwrap();
+    let (night, rain) = ("driving at night", "driving under rain");
+    let raw = |prompt| {
+        let filled = fill(&ULDA_TEMPLATES, &[prompt]);
+        encoder.encode(&filled).unwrap().mean_dim(0, false, Kind::Float)
+    };
+    let mean = (raw(night) + raw(rain)) / 2.0;
+    let expected = &mean / mean.norm();
+    let gap = |ours: &Tensor| (ours - &expected).abs().max().double_value(&[]);
+    let embed = |templates: &[&str], prompts: &[&str]| embed_prompts(&encoder, templates, prompts).unwrap();
+    assert!(gap(&embed(&ULDA_TEMPLATES, &[night, rain])) < 1e-6);
+    assert!(gap(&embed(&ULDA_TEMPLATES, &[rain, night, rain, night])) < 1e-6);
+    assert!(gap(&embed(&IMAGENET_TEMPLATES, &[night, rain])) > 1e-4);
 }

@@ -1,22 +1,21 @@
 //! Stage 2: the head on simulated features, with the rectifier (METHOD.md).
 
-use tch::Tensor;
 use ulda_method::adapt::{AdaptStep, Rectification, trainables};
 use ulda_method::optim::{PolyDecay, SgdSettings};
 use ulda_method::rectifier::Rectifier;
-use ulda_method::stylebank::StyleBank;
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank};
-use ulda_run::plan::{Purpose, draw_styles, slice};
-use ulda_run::stage::{Cursor, Stage};
+use ulda_run::plan::{Purpose, slice};
+use ulda_run::stage::Stage;
 
-use super::context::{Context, ShardEvent};
-use super::evaluate::{Images, score};
+use super::context::Context;
 use super::feed::Augmentation;
 use super::simulate::load_bank;
+use super::styles::Styles;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
+use super::validation::Validation;
 use super::{Extent, StageError, StageRun, names, texts};
-use crate::agent::{Progress, Report};
+use crate::agent::Progress;
 use crate::state::RunState;
 
 pub struct Adapt<'a> {
@@ -24,23 +23,10 @@ pub struct Adapt<'a> {
     head: Head,
     rectifier: Option<Rectifier>,
     texts: TextBank,
-    bank: StyleBank,
+    styles: Styles,
     set: TrainableSet,
     supervised: Supervised<'a>,
-    best: Option<Best>,
-}
-
-/// The head that scored highest on the source so far.
-struct Best {
-    head: Head,
-    miou: f64,
-}
-
-/// What a validation that fails must be able to restore.
-struct Before {
-    values: Vec<(String, Tensor)>,
-    velocity: Vec<(String, Tensor)>,
-    head: Vec<(String, Tensor)>,
+    validation: Validation<'a>,
 }
 
 impl<'a> Adapt<'a> {
@@ -64,12 +50,7 @@ impl<'a> Adapt<'a> {
             stage: "adapt",
             what: "style bank",
         })?;
-        if bank.len() < config.batch as usize {
-            return Err(StageError::FewStyles {
-                styles: bank.len(),
-                batch: config.batch as usize,
-            });
-        }
+        let styles = Styles::new(context, bank)?;
         let rectifier = rectifier(context, state)?;
         let sgd = SgdSettings {
             momentum: config.momentum,
@@ -102,128 +83,18 @@ impl<'a> Adapt<'a> {
             jitter: None,
         };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
-        let best_head = state.section(names::BEST);
-        let best = if best_head.is_empty() {
-            None
-        } else {
-            Some(Best {
-                head: head_from(best_head, &context.resources)?,
-                miou: state.fact(names::BEST_MIOU)?,
-            })
-        };
+        let validation = Validation::begin(context, Stage::Adapt, config.validate_every, state)?;
         let texts = texts::domain_texts(context, state.cursor)?;
         Ok(Self {
             context,
             head,
             rectifier,
             texts,
-            bank,
+            styles,
             set,
             supervised,
-            best,
+            validation,
         })
-    }
-
-    fn train(&mut self, step: u64) -> Result<Progress, StageError> {
-        let context = self.context;
-        let config = context.spec.config();
-        let batch = config.adapt.batch as usize;
-        let drawn = draw_styles(config.run.seed, step, batch, self.bank.len());
-        let (shard, active) = (
-            context.link.shard() as usize,
-            context.link.shards().min(config.adapt.batch) as usize,
-        );
-        let mine = if shard < active {
-            slice(batch, active, shard)
-        } else {
-            0..0
-        };
-        let styles = self.bank.gather(&drawn[mine], context.resources.device)?;
-        let rectification = self.rectifier.as_ref().map(|rectifier| Rectification {
-            rectifier,
-            scene: &self.texts.scene,
-        });
-        self.supervised.step(
-            step,
-            &mut self.head,
-            &mut self.set,
-            |head, images, step_context| {
-                let part = AdaptStep {
-                    backbone: &context.resources.segmentation,
-                    head,
-                    rectification,
-                };
-                part.run(images, &styles, step_context)
-            },
-        )
-    }
-
-    fn validation_due(&self, step: u64) -> bool {
-        let every = self.context.spec.config().adapt.validate_every;
-        every > 0 && (step + 1).is_multiple_of(every)
-    }
-
-    /// mIoU on the source validation set; a strictly higher one than any before makes this head the best.
-    fn validate(&mut self, step: u64) -> Result<f64, StageError> {
-        let cursor = Cursor {
-            stage: Stage::Adapt,
-            step,
-        };
-        self.context.activity(cursor, "validating on the source");
-        let started = std::time::Instant::now();
-        let images = Images {
-            dataset: &self.context.resources.validation,
-            part: 0,
-        };
-        let matrix = score(self.context, cursor, images, &[&self.head], |_, _, _| Ok(()))?.remove(0);
-        let miou = matrix.scores().mean_iou.unwrap_or(0.0);
-        if miou > self.best.as_ref().map_or(0.0, |best| best.miou) {
-            self.best = Some(Best {
-                head: self.head.deep_clone(),
-                miou,
-            });
-        }
-        if self.context.leads() {
-            self.context.tell(ShardEvent::Report(Report::Evaluation {
-                model: "validation",
-                set: "source".to_owned(),
-                confusion: matrix.counts().to_vec(),
-                images: self.context.resources.validation.len() as u64,
-                at: Cursor {
-                    step: step + 1,
-                    ..cursor
-                },
-                seconds: started.elapsed().as_secs_f64(),
-            }));
-        }
-        Ok(miou)
-    }
-
-    fn before(&self) -> Result<Before, StageError> {
-        let copies = self
-            .head
-            .state()
-            .into_iter()
-            .map(|(name, tensor)| (name, tensor.copy()));
-        Ok(Before {
-            values: self.set.named_values()?,
-            velocity: self.set.named_velocity()?,
-            head: copies.collect(),
-        })
-    }
-
-    fn restore(&mut self, before: Before) -> Result<(), StageError> {
-        let find = |named: &[(String, Tensor)], name: &str| {
-            named
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, tensor)| tensor.shallow_clone())
-        };
-        self.set.load_values(|name| find(&before.values, name))?;
-        self.set.load_velocity(|name| find(&before.velocity, name))?;
-        self.head
-            .load_state(std::path::Path::new("state before the step"), before.head)?;
-        Ok(())
     }
 }
 
@@ -252,27 +123,38 @@ fn rectifier(context: &Context, state: &RunState) -> Result<Option<Rectifier>, S
 
 impl StageRun for Adapt<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
-        if !self.validation_due(step) {
-            return self.train(step);
-        }
-        let before = self.before()?;
-        let mut progress = self.train(step)?;
-        match self.validate(step) {
-            Ok(miou) => {
-                progress.losses.push(("validation_miou", miou));
-                Ok(progress)
-            }
-            Err(error) => {
-                self.restore(before)?;
-                Err(error)
-            }
-        }
+        let context = self.context;
+        let batch = context.spec.config().adapt.batch;
+        let (shard, active) = (
+            context.link.shard() as usize,
+            context.link.shards().min(batch) as usize,
+        );
+        let mine = if shard < active {
+            slice(batch as usize, active, shard)
+        } else {
+            0..0
+        };
+        let styles = self.styles.of_step(step, mine, context.resources.device)?;
+        let rectification = self.rectifier.as_ref().map(|rectifier| Rectification {
+            rectifier,
+            scene: &self.texts.scene,
+        });
+        let supervised = &mut self.supervised;
+        self.validation
+            .after(step, &mut self.head, &mut self.set, |head, set| {
+                supervised.step(step, head, set, |head, images, step_context| {
+                    let part = AdaptStep {
+                        backbone: &context.resources.segmentation,
+                        head,
+                        rectification,
+                    };
+                    part.run(images, &styles, step_context)
+                })
+            })
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
-        let best = self.best.as_ref().map(|best| best.head.state());
-        state.set_section(names::BEST, best.unwrap_or_default());
-        state.set_fact(names::BEST_MIOU, self.best.as_ref().map(|best| best.miou));
+        self.validation.save(state);
         let rectifier = self.rectifier.iter().flat_map(|rectifier| {
             rectifier
                 .mlp_parameters()

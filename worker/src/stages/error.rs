@@ -35,9 +35,13 @@ pub enum StageError {
     )]
     Unprepared { stage: &'static str, what: &'static str },
     #[error(
-        "the style bank holds {styles} styles, and adapt.batch asks for {batch} different ones per step; hint: lower adapt.batch or give more styles"
+        "the style bank holds {styles} styles, and adapt.batch asks for {needed} different ones per step; hint: lower adapt.batch or give more styles"
     )]
-    FewStyles { styles: usize, batch: usize },
+    FewStyles { styles: usize, needed: usize },
+    #[error(
+        "adapt.draw is own, and {missing} of {images} training images have no style; hint: raise simulate.batches until all have been in one"
+    )]
+    NoOwnStyle { missing: usize, images: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
     FeedEnded { root: String },
     #[error("{what}")]
@@ -92,6 +96,7 @@ impl StageError {
                 | Self::Dataset(_)
                 | Self::Weights(_)
                 | Self::FewStyles { .. }
+                | Self::NoOwnStyle { .. }
                 | Self::StyleBank(_)
                 | Self::Text(_)
                 // It would be so again with the same batch on the same device.

@@ -15,8 +15,10 @@ pub mod names;
 mod predict;
 mod pretrain;
 mod simulate;
+mod styles;
 mod supervised;
 mod texts;
+mod validation;
 
 pub use context::{Context, Interrupt, ShardEvent};
 pub use drive::run;
@@ -24,6 +26,7 @@ pub use error::StageError;
 pub use memory::OutOfMemory;
 pub use predict::Predictor;
 pub use simulate::{StyleImage, bank_bytes, given_bank, leave_bank};
+pub use texts::templates;
 
 use crate::agent::Progress;
 use crate::state::RunState;

@@ -9,7 +9,7 @@ pub const MOMENTUM: &str = "momentum";
 /// Projectors by domain number.
 pub const PROJECTOR: &str = "projector";
 pub const RECTIFIER: &str = "rectifier";
-/// The adapted head that scored best on the source validation set.
+/// The head being trained that scored highest on the source's validation images; adapt's stays when it is done.
 pub const BEST: &str = "best";
 /// The adapted head after the last step.
 pub const ADAPTED: &str = "adapted";

@@ -11,6 +11,7 @@ use ulda_run::stage::Stage;
 use super::context::Context;
 use super::feed::Augmentation;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
+use super::validation::Validation;
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::Progress;
 use crate::state::RunState;
@@ -20,6 +21,7 @@ pub struct Pretrain<'a> {
     head: Head,
     set: TrainableSet,
     supervised: Supervised<'a>,
+    validation: Validation<'a>,
 }
 
 impl<'a> Pretrain<'a> {
@@ -67,11 +69,13 @@ impl<'a> Pretrain<'a> {
             jitter: Some(config.jitter),
         };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
+        let validation = Validation::begin(context, Stage::Pretrain, config.validate_every, state)?;
         Ok(Self {
             context,
             head,
             set,
             supervised,
+            validation,
         })
     }
 }
@@ -79,21 +83,30 @@ impl<'a> Pretrain<'a> {
 impl StageRun for Pretrain<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
         let backbone = &self.context.resources.segmentation;
-        self.supervised
-            .step(step, &mut self.head, &mut self.set, |head, batch, context| {
-                pretrain_step(backbone, head, batch, context)
+        let supervised = &mut self.supervised;
+        self.validation
+            .after(step, &mut self.head, &mut self.set, |head, set| {
+                supervised.step(step, head, set, |head, batch, context| {
+                    pretrain_step(backbone, head, batch, context)
+                })
             })
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
         state.clear_section(names::HEAD);
         state.clear_section(names::MOMENTUM);
+        state.clear_section(names::BEST);
+        state.set_fact(names::BEST_MIOU, None::<f64>);
         match extent {
             Extent::Midway => {
                 state.set_section(names::HEAD, self.head.state());
                 state.set_section(names::MOMENTUM, self.set.named_velocity()?);
+                self.validation.save(state);
             }
-            Extent::Complete => state.set_section(names::SOURCE, self.head.state()),
+            Extent::Complete => {
+                let kept = self.validation.best().unwrap_or(&self.head);
+                state.set_section(names::SOURCE, kept.state());
+            }
         }
         Ok(())
     }

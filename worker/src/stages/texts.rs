@@ -2,12 +2,23 @@
 
 use tch::Tensor;
 use ulda_model::TextBank;
+use ulda_model::text::{IMAGENET_TEMPLATES, ULDA_TEMPLATES};
+use ulda_run::spec::{RunConfig, TemplateSet, Templates};
 use ulda_run::stage::Cursor;
 
 use super::StageError;
 use super::context::Context;
 use crate::link::{At, Op};
 use crate::state::{StateError, read_tensors, write_tensors};
+
+/// The sentences that a run puts its prompts into.
+pub fn templates(config: &RunConfig) -> Vec<&str> {
+    match &config.text.templates {
+        Templates::Published(TemplateSet::Ulda) => ULDA_TEMPLATES.to_vec(),
+        Templates::Published(TemplateSet::Imagenet) => IMAGENET_TEMPLATES.to_vec(),
+        Templates::Own(own) => own.iter().map(String::as_str).collect(),
+    }
+}
 
 /// Scene and region embeddings of every domain. Encoded once per set of weights and prompt, then read from disk.
 ///
@@ -19,13 +30,11 @@ pub fn domain_texts(context: &Context, cursor: Cursor) -> Result<TextBank, Stage
     let mine: Vec<usize> = (context.link.shard() as usize..domains.len())
         .step_by(shards)
         .collect();
-    let prompts: Vec<&str> = mine
-        .iter()
-        .map(|&domain| domains[domain].prompt.as_str())
-        .collect();
+    let prompts: Vec<Vec<&str>> = mine.iter().map(|&domain| domains[domain].prompt.all()).collect();
+    let templates = templates(context.spec.config());
     context.activity(cursor, "encoding prompts");
     let weights = context.resources.clip_weights();
-    let bank = TextBank::compute_or_load(&context.resources.text_cache, &weights, &prompts)?;
+    let bank = TextBank::compute_or_load(&context.resources.text_cache, &weights, &templates, &prompts)?;
     drop(weights);
 
     let mut tensors = std::collections::BTreeMap::new();

@@ -62,8 +62,8 @@ enum Obstacle {
     },
 }
 
-/// Part of the time to form that NCCL has; the coordinator gives a generation up after the whole.
-const SHARE_OF_FORMING: f64 = 0.25;
+/// Largest part of the time to form that NCCL has; the coordinator gives a generation up after the whole.
+const SHARE_OF_FORMING: f64 = 0.75;
 
 /// compute.collective is nccl, and it cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -272,7 +272,7 @@ impl Trainer {
         })?;
         let deadline = &self.spec.config().deadline;
         let deadlines = NcclDeadlines {
-            form: Duration::from_secs_f64(deadline.form * SHARE_OF_FORMING),
+            form: Duration::from_secs_f64(deadline.nccl.min(deadline.form * SHARE_OF_FORMING)),
             operation: Duration::from_secs_f64(deadline.collective),
             abort: ABORT_PATIENCE,
         };

@@ -16,7 +16,8 @@ use super::datasets::{EvaluationSetConfig, Layout, SourceConfig};
 use super::keys::{Keys, ValueKind};
 use super::path_name::PathName;
 use super::storage::{StorageConfig, url_scheme};
-use super::styles::StyleSource;
+use super::styles::{StyleDraw, StyleSource};
+use super::text::{Prompts, TextConfig};
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -43,10 +44,11 @@ pub struct RunConfig {
     pub clip: ClipConfig,
     pub source: SourceConfig,
     /// The target domains: a name, and the sentence that stands for it. No image of a target is read in training, unless
-    /// simulate.styles is images.
+    /// simulate.styles is images. The published runs have these six; with fewer, simulate.lr_pin means longer steps.
     #[serde(rename = "domain")]
-    #[schemars(example = published_weather())]
+    #[schemars(example = DomainConfig::published())]
     pub domains: Vec<DomainConfig>,
+    pub text: TextConfig,
     pub pretrain: PretrainConfig,
     pub simulate: SimulateConfig,
     pub adapt: AdaptConfig,
@@ -111,8 +113,9 @@ pub struct ClipConfig {
 pub struct DomainConfig {
     /// Names the domain in styles, logs and scores.
     pub name: PathName,
-    /// The sentence that describes it, such as "driving at night".
-    pub prompt: String,
+    /// The sentence that describes it, such as "driving at night", or a list of such sentences, whose mean it is. For each
+    /// class, the class's name takes the place of a sentence's first word.
+    pub prompt: Prompts,
     /// PNG files, and folders with all PNG files below them, as paths or URLs. Required by simulate.styles = "images", whose
     /// styles are their statistics; learned styles are compared with them and do not depend on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -120,19 +123,25 @@ pub struct DomainConfig {
     pub images: Vec<PathBuf>,
 }
 
-fn published_weather() -> Vec<DomainConfig> {
-    let prompts = [
-        ("fog", "driving in fog"),
-        ("night", "driving at night"),
-        ("rain", "driving under rain"),
-        ("snow", "driving in snow"),
-    ];
-    let domain = |(name, prompt): (&str, &str)| DomainConfig {
-        name: name.parse().expect("a plain name"),
-        prompt: prompt.to_owned(),
-        images: Vec::new(),
-    };
-    prompts.map(domain).into()
+impl DomainConfig {
+    /// The six of the published runs, in their order.
+    #[must_use]
+    pub fn published() -> Vec<Self> {
+        let prompts = [
+            ("rain", "driving under rain"),
+            ("night", "driving at night"),
+            ("snow", "driving in snow"),
+            ("fog", "driving in fog"),
+            ("fire", "driving through fire"),
+            ("sandstorm", "driving in sandstorm"),
+        ];
+        let domain = |(name, prompt): (&str, &str)| Self {
+            name: name.parse().expect("a plain name"),
+            prompt: prompt.into(),
+            images: Vec::new(),
+        };
+        prompts.map(domain).into()
+    }
 }
 
 /// Colour jitter: each factor is drawn from [1 - x, 1 + x].
@@ -199,6 +208,9 @@ pub struct PretrainConfig {
     /// Probability of a horizontal flip.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub flip: f64,
+    /// Steps between validations on the source; 0 for never. The head that scored highest is kept, or the last one if there
+    /// was no validation.
+    pub validate_every: u64,
     /// Channels of the head's inner layers when it starts from scratch.
     #[schemars(range(min = 1))]
     pub head_channels: u32,
@@ -219,6 +231,7 @@ impl Default for PretrainConfig {
             dropout: 0.1,
             jitter: JitterConfig::default(),
             flip: 0.5,
+            validate_every: 100,
             head_channels: 256,
         }
     }
@@ -343,9 +356,11 @@ pub struct AdaptConfig {
     /// Optimiser steps.
     #[schemars(range(min = 1))]
     pub steps: u64,
-    /// Images per step, over all shards; each draws its own style.
+    /// Images per step, over all shards.
     #[schemars(range(min = 1, max = MOST_IMAGES))]
     pub batch: u32,
+    /// Which style each of them draws.
+    pub draw: StyleDraw,
     /// Side of the square random crop, pixels.
     #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
@@ -388,6 +403,7 @@ impl Default for AdaptConfig {
         Self {
             steps: 2_000,
             batch: 8,
+            draw: StyleDraw::Different,
             crop: 768,
             lr_head: 0.01,
             lr_rectifier: 1e-3,
@@ -468,6 +484,9 @@ pub struct DeadlineConfig {
     /// A generation has formed: data plane connected, state in place.
     #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub form: f64,
+    /// NCCL has connected the GPUs of a generation, at most 0.75 * form; else that generation's sums go over TCP.
+    #[schemars(range(min = 0.1, max = MOST_SECONDS))]
+    pub nccl: f64,
     /// One collective operation.
     #[schemars(range(min = 0.1, max = MOST_SECONDS))]
     pub collective: f64,
@@ -491,6 +510,7 @@ impl Default for DeadlineConfig {
             gather: 120.0,
             queue: 604_800.0,
             form: 120.0,
+            nccl: 80.0,
             collective: 300.0,
             heartbeat: 20.0,
             progress: 1800.0,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
-use super::styles::StyleSource;
+use super::styles::{StyleDraw, StyleSource};
 use crate::stage::{Course, Stage, StageLength};
 
 /// The last stage in which a run trains. The models that exist by then are evaluated.
@@ -36,6 +36,16 @@ impl RunConfig {
     #[must_use]
     pub fn needs_styles(&self) -> bool {
         self.run.end_after >= EndAfter::Simulate
+    }
+
+    /// How many styles the run's bank must hold at least: those that a batch of adapt draws.
+    #[must_use]
+    pub fn least_styles(&self) -> usize {
+        match (self.includes(Stage::Adapt), self.adapt.draw) {
+            (true, StyleDraw::Different) => self.adapt.batch as usize,
+            (true, StyleDraw::Any | StyleDraw::Own) => 1,
+            (false, _) => 0,
+        }
     }
 
     /// The stages of a checked configuration and their lengths.

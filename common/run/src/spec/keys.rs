@@ -33,6 +33,8 @@ pub enum ValueKind {
     Word(Vec<Word>),
     /// A list of paths.
     Paths,
+    /// One of these words, or any text where there is none, or a list of texts.
+    Texts(Vec<Word>),
     /// A section that can occur many times.
     List(Vec<Key>),
     Section(Vec<Key>),
@@ -172,6 +174,8 @@ impl ValueKind {
             Self::Name => PathName::ALLOWED,
             Self::Switch => "true or false",
             Self::Size => "[width, height] in pixels",
+            Self::Texts(words) if words.is_empty() => "a text in quotes, or a list of texts, [\"…\", \"…\"]",
+            Self::Texts(words) => return format!("{}, or a list of texts", listed(words, ", ")),
             Self::Paths => "a list of texts, [\"…\", \"…\"]",
             Self::List(_) => "a list of sections, written `[[…]]`",
             Self::Section(_) => "a section, written `[…]`",
@@ -195,9 +199,12 @@ impl ValueKind {
                 let pixels = |side: &Value| side.as_integer().is_some_and(|n| u32::try_from(n).is_ok());
                 sides.len() == 2 && sides.iter().all(pixels)
             }
-            (Self::Word(words), Value::String(given)) => words.iter().any(|word| word.name == *given),
+            (Self::Texts(words), Value::String(_)) if words.is_empty() => true,
+            (Self::Word(words) | Self::Texts(words), Value::String(given)) => {
+                words.iter().any(|word| word.name == *given)
+            }
             (Self::List(_), Value::Array(items)) => items.iter().all(Value::is_table),
-            (Self::Paths, Value::Array(items)) => items.iter().all(Value::is_str),
+            (Self::Paths | Self::Texts(_), Value::Array(items)) => items.iter().all(Value::is_str),
             _ => false,
         }
     }
@@ -236,9 +243,13 @@ fn members(schema: &Json) -> Vec<Key> {
 }
 
 fn kind(name: &str, schema: &Json) -> ValueKind {
-    let words = words(schema);
-    if !words.is_empty() {
-        return ValueKind::Word(words);
+    let of_kind = words(schema);
+    if !of_kind.is_empty() {
+        return ValueKind::Word(of_kind);
+    }
+    // Of what may be one or several.
+    if let Some(one) = schema["anyOf"].get(0) {
+        return ValueKind::Texts(words(one));
     }
     let of_type = match &schema["type"] {
         // Of a key that can be left out: the other is "null".
@@ -353,12 +364,16 @@ fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
 
 /// "\"a\", \"b\" or \"c\"".
 fn one_of(words: &[Word]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("\"{}\"", word.name)).collect();
-    match quoted.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+    match words.split_last() {
+        Some((last, [])) => listed(std::slice::from_ref(last), ""),
+        Some((last, others)) => format!("{} or \"{}\"", listed(others, ", "), last.name),
         None => String::new(),
     }
+}
+
+fn listed(words: &[Word], separator: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{}\"", word.name)).collect();
+    quoted.join(separator)
 }
 
 fn join(prefix: &str, key: &str) -> String {
@@ -415,7 +430,7 @@ mod tests {
         config.simulate.bank = Some("x".into());
         config.domains = vec![super::super::DomainConfig {
             name: "x".parse().unwrap(),
-            prompt: "x".to_owned(),
+            prompt: "x".into(),
             images: vec!["x".into()],
         }];
         config.evaluate.sets =

@@ -12,6 +12,7 @@ mod resolve;
 mod rules;
 mod storage;
 mod styles;
+mod text;
 
 pub use compute::{CollectiveChoice, ComputeConfig, DeviceChoice, Precision};
 pub use config::{
@@ -25,4 +26,5 @@ pub use notes::SpecNote;
 pub use path_name::{PathName, PathNameError};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
-pub use styles::StyleSource;
+pub use styles::{StyleDraw, StyleSource};
+pub use text::{Prompts, TemplateSet, Templates, TextConfig};

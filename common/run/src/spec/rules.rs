@@ -32,6 +32,7 @@ impl<'a> SpecRules<'a> {
         rules.run();
         rules.inputs();
         rules.domains();
+        rules.text();
         rules.styles();
         rules.pretrain();
         rules.simulate();

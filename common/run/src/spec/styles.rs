@@ -18,6 +18,19 @@ pub enum StyleSource {
     Bank,
 }
 
+/// Which styles the images of an adapt step get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StyleDraw {
+    /// Any of the bank's, no two images of a step the same, as ULDA does.
+    #[default]
+    Different,
+    /// Any of the bank's, as PODA does.
+    Any,
+    /// One that was made from the image itself, of any domain. All training images need styles.
+    Own,
+}
+
 impl StyleSource {
     /// As run.toml writes it.
     #[must_use]

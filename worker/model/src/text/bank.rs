@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
 use crate::clip::{EncodeError, TextEncoder};
-use crate::text::{CLASSES, TEMPLATES, embed_prompt, region_prompt};
+use crate::text::{CLASSES, embed_prompts, region_prompt};
 use crate::weights::{Weights, WeightsError, read_safetensors};
 
 /// The text bank cannot be had.
@@ -40,22 +40,22 @@ pub struct TextBank {
 }
 
 impl TextBank {
-    /// The bank of `prompts`, one domain each, from the cache where it is there, else computed and put
-    /// there (one safetensors file per prompt, named by weights, templates and prompt). A cache file
-    /// that cannot be read is computed afresh.
+    /// The bank of `domains`, the prompts of each in all `templates`, from the cache where it is there, else computed and
+    /// put there (one safetensors file per domain, named by weights, templates and prompts). A cache file that cannot be
+    /// read is computed afresh.
     ///
     /// # Errors
     /// The weights hold no CLIP text tower, a prompt is too long, or the cache cannot be written.
-    pub fn compute_or_load<S: AsRef<str>>(
+    pub fn compute_or_load(
         cache: &Path,
         weights: &Weights,
-        prompts: &[S],
+        templates: &[&str],
+        domains: &[Vec<&str>],
     ) -> Result<Self, TextError> {
         let mut encoder = None;
         let (mut scene, mut region) = (Vec::new(), Vec::new());
-        for prompt in prompts {
-            let prompt = prompt.as_ref();
-            let path = cache.join(format!("text-{}.safetensors", key(weights, prompt)));
+        for prompts in domains {
+            let path = cache.join(format!("text-{}.safetensors", key(weights, templates, prompts)));
             let entry = match load(&path) {
                 Some(entry) => entry,
                 None => {
@@ -63,7 +63,7 @@ impl TextBank {
                         encoder = Some(TextEncoder::load(weights, Device::Cpu)?);
                     }
                     let encoder = encoder.as_ref().expect("made just above");
-                    let entry = compute(encoder, prompt)?;
+                    let entry = compute(encoder, templates, prompts)?;
                     store(cache, &path, &entry)?;
                     entry
                 }
@@ -100,11 +100,17 @@ struct Entry {
     region: Tensor,
 }
 
-fn compute(encoder: &TextEncoder, prompt: &str) -> Result<Entry, EncodeError> {
-    let scene = embed_prompt(encoder, prompt)?;
+fn compute(encoder: &TextEncoder, templates: &[&str], prompts: &[&str]) -> Result<Entry, EncodeError> {
+    let scene = embed_prompts(encoder, templates, prompts)?;
     let region = CLASSES
         .iter()
-        .map(|class| embed_prompt(encoder, &region_prompt(class, prompt)))
+        .map(|class| {
+            let of_class: Vec<String> = prompts
+                .iter()
+                .map(|prompt| region_prompt(class, prompt))
+                .collect();
+            embed_prompts(encoder, templates, &of_class)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Entry {
         scene,
@@ -113,15 +119,14 @@ fn compute(encoder: &TextEncoder, prompt: &str) -> Result<Entry, EncodeError> {
 }
 
 /// What an entry depends on, as BLAKE3 (hex).
-fn key(weights: &Weights, prompt: &str) -> String {
+fn key(weights: &Weights, templates: &[&str], prompts: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in [weights.digest(), prompt]
-        .into_iter()
-        .chain(TEMPLATES)
-        .chain(CLASSES)
-    {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
+    for list in [&[weights.digest()], templates, prompts, &CLASSES] {
+        hasher.update(&(list.len() as u64).to_le_bytes());
+        for part in list {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
     }
     hasher.finalize().to_hex()[..32].to_owned()
 }

@@ -6,16 +6,21 @@ mod templates;
 use tch::{Kind, Tensor};
 
 pub use bank::{TextBank, TextError};
-pub use templates::{CLASSES, TEMPLATES, fill, region_prompt};
+pub use templates::{CLASSES, IMAGENET_TEMPLATES, ULDA_TEMPLATES, fill, region_prompt};
 
 use crate::clip::{EncodeError, TextEncoder};
 
-/// Embedding [E] of a prompt: the mean of the raw features of its 44 filled templates, then
-/// L2-normalised.
+/// Embedding [E] of the prompts of one thing: the mean of the raw features of each in each template, then L2-normalised.
 ///
 /// # Errors
-/// The prompt is too long for CLIP.
-pub fn embed_prompt(encoder: &TextEncoder, prompt: &str) -> Result<Tensor, EncodeError> {
-    let mean = encoder.encode(&fill(prompt))?.mean_dim(0, false, Kind::Float);
+/// A prompt is too long for CLIP.
+pub fn embed_prompts<T: AsRef<str>, P: AsRef<str>>(
+    encoder: &TextEncoder,
+    templates: &[T],
+    prompts: &[P],
+) -> Result<Tensor, EncodeError> {
+    let mean = encoder
+        .encode(&fill(templates, prompts))?
+        .mean_dim(0, false, Kind::Float);
     Ok(&mean / mean.norm())
 }

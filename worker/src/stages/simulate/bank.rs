@@ -116,7 +116,7 @@ fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {
             .iter()
             .map(|domain| BankDomain {
                 name: domain.name.to_string(),
-                prompt: domain.prompt.clone(),
+                prompt: domain.prompt.to_string(),
             })
             .collect(),
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::SpecRules;
-use crate::spec::styles::StyleSource;
+use crate::spec::styles::{StyleDraw, StyleSource};
+use crate::spec::text::Templates;
 
 impl SpecRules<'_> {
     pub(super) fn domains(&mut self) {
@@ -21,13 +22,35 @@ impl SpecRules<'_> {
             if !seen.insert(domain.name.folded()) {
                 self.twice(&key, &domain.name);
             }
-            if domain.prompt.trim().is_empty() {
+            let prompts = domain.prompt.all();
+            if prompts.is_empty() || prompts.iter().any(|prompt| prompt.trim().is_empty()) {
                 self.problem(
                     &format!("{key}.prompt"),
                     "is empty",
                     "describe the domain, such as \"driving at night\"",
                 );
             }
+        }
+    }
+
+    pub(super) fn text(&mut self) {
+        const KEY: &str = "text.templates";
+        const HINT: &str = "give sentences such as \"a photo of a {}.\"";
+        let Templates::Own(templates) = &self.config.text.templates else {
+            return;
+        };
+        if templates.is_empty() {
+            self.problem(KEY, "is empty", HINT);
+        }
+        for template in templates
+            .iter()
+            .filter(|template| template.matches("{}").count() != 1)
+        {
+            self.problem(
+                KEY,
+                format!("`{template}` does not have {{}} once, where the prompt goes"),
+                HINT,
+            );
         }
     }
 
@@ -79,11 +102,23 @@ impl SpecRules<'_> {
             .batches
             .saturating_mul(u64::from(simulate.batch))
             .saturating_mul(self.config.domains.len() as u64);
-        if simulate.styles.reads_source() && styles > 0 && u64::from(batch) > styles {
+        let draw = self.config.adapt.draw;
+        if draw == StyleDraw::Own && !simulate.styles.reads_source() {
+            self.problem(
+                "adapt.draw",
+                format!(
+                    "is own, and with simulate.styles = \"{}\" no style is made from a training image",
+                    simulate.styles.name()
+                ),
+                "make it different or any",
+            );
+        }
+        let short = draw == StyleDraw::Different && u64::from(batch) > styles;
+        if simulate.styles.reads_source() && styles > 0 && short {
             self.problem(
                 "adapt.batch",
                 format!("{batch} images per step need as many different styles, and simulate makes {styles}"),
-                "lower adapt.batch or raise simulate.batches",
+                "lower adapt.batch, raise simulate.batches, or make adapt.draw any",
             );
         }
     }

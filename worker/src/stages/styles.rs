@@ -1,0 +1,101 @@
+//! The styles that adapt draws for the images of a step.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use tch::Device;
+use ulda_method::stylebank::{DrawnStyles, StyleBank};
+use ulda_run::plan::{Batches, draw_own_styles, draw_styles};
+use ulda_run::spec::StyleDraw;
+use ulda_run::stage::Stage;
+
+use super::StageError;
+use super::context::Context;
+
+pub struct Styles {
+    bank: StyleBank,
+    seed: u64,
+    batch: usize,
+    draw: Draw,
+}
+
+enum Draw {
+    Any {
+        repeats: bool,
+    },
+    /// Of each training image, which styles of the bank were made from it.
+    Own {
+        batches: Batches,
+        of_image: Vec<Range<usize>>,
+    },
+}
+
+impl Styles {
+    /// # Errors
+    /// When the bank has too few styles for what `adapt.draw` asks.
+    pub fn new(context: &Context, bank: StyleBank) -> Result<Self, StageError> {
+        let config = context.spec.config();
+        let (seed, batch) = (config.run.seed, config.adapt.batch);
+        let (styles, needed) = (bank.len(), config.least_styles());
+        if styles < needed {
+            return Err(StageError::FewStyles { styles, needed });
+        }
+        let draw = match config.adapt.draw {
+            StyleDraw::Different => Draw::Any { repeats: false },
+            StyleDraw::Any => Draw::Any { repeats: true },
+            StyleDraw::Own => Draw::Own {
+                batches: Batches::new(seed, Stage::Adapt, context.resources.train.len(), batch),
+                of_image: own_styles(context, &bank)?,
+            },
+        };
+        let batch = batch as usize;
+        Ok(Self {
+            bank,
+            seed,
+            batch,
+            draw,
+        })
+    }
+
+    /// Styles of the images `mine` of the batch of `step`, on `device`.
+    ///
+    /// # Errors
+    /// When libtorch is out of memory.
+    pub fn of_step(
+        &mut self,
+        step: u64,
+        mine: Range<usize>,
+        device: Device,
+    ) -> Result<DrawnStyles, StageError> {
+        let drawn = match &mut self.draw {
+            Draw::Any { repeats } => draw_styles(self.seed, step, self.batch, self.bank.len(), *repeats),
+            Draw::Own { batches, of_image } => {
+                let batch = batches.batch(step);
+                let own: Vec<_> = batch
+                    .iter()
+                    .map(|sample| of_image[sample.index].clone())
+                    .collect();
+                draw_own_styles(self.seed, step, &own)
+            }
+        };
+        Ok(self.bank.gather(&drawn[mine], device)?)
+    }
+}
+
+/// Of each training image the positions of its styles in the bank, which are neighbours.
+fn own_styles(context: &Context, bank: &StyleBank) -> Result<Vec<Range<usize>>, StageError> {
+    let mut found: HashMap<&str, Range<usize>> = HashMap::new();
+    for (at, (image, _, _)) in bank.iter().enumerate() {
+        found.entry(image).or_insert(at..at).end = at + 1;
+    }
+    let samples = context.resources.train.samples.iter();
+    let own = samples.map(|sample| found.get(sample.name.as_str()).cloned());
+    let missing = own.clone().filter(Option::is_none).count();
+    if missing > 0 {
+        return Err(StageError::NoOwnStyle {
+            missing,
+            images: context.resources.train.len(),
+        });
+    }
+    Ok(own.flatten().collect())
+}
