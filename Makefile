@@ -86,6 +86,10 @@ test: libtorch ## Run every test
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
 
+.PHONY: python
+python: ## Compare deploy/examples/predict.py with the authors' recorded prediction, in PyTorch, which pip installs
+	tests/predict_script/check
+
 .PHONY: monitoring
 monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
 	deploy/prometheus/check
