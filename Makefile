@@ -11,6 +11,8 @@ LIBTORCH_FLAVOUR ?= $(or $(FLAVOUR_OF_LAST_TIME),cpu)
 PREFIX ?= $(HOME)/.local
 CARGO_FLAGS ?= --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
+# Of `make book`: pages and the book lie in it.
+BOOK := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/book
 DEMO := $(CURDIR)/demo
 DEMO_WORKERS ?= 2
 # Of `make miniature` and `make evidence`: where scenes, runs and tables go, the setting, and the seeds.
@@ -86,6 +88,10 @@ test: libtorch ## Run every test
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
 
+.PHONY: python
+python: ## Compare deploy/examples/predict.py with the authors' recorded prediction, in PyTorch, which pip installs
+	tests/predict_script/check
+
 .PHONY: monitoring
 monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
 	deploy/prometheus/check
@@ -110,6 +116,10 @@ mutants: libtorch ## Put bugs into the state machine, one at a time, and require
 .PHONY: parity
 parity: libtorch ## Compare with the published implementation's numbers (ULDA_GOLDEN=<folder> for another set)
 	@cargo test $(CARGO_FLAGS) -p ulda-dataset -p ulda-model -p ulda-method -p ulda-worker --test 'parity*' --no-fail-fast -- --nocapture --test-threads 1
+
+.PHONY: book
+book: ## Build all pages as a book with search, by an installed mdbook or one that cargo builds once
+	docs/build-book "$(BOOK)"
 
 .PHONY: kubernetes
 kubernetes: build ## Validate and compare what goes to a cluster; pip installs the validators
