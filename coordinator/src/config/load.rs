@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(config.pretrain.jitter.contrast, 0.25);
         assert_eq!(config.run.name.as_str(), "42");
         assert_eq!(config.clip.checkpoint, Path::new("/here/weights/RN50.pt"));
-        assert_eq!(config.domains[0].prompt, "driving at night");
+        assert_eq!(config.domains[0].prompt, "driving at night".into());
         assert_eq!(config.source.centre_crop, Some([64, 32]));
         assert_eq!(config.run.directory, Path::new("/here/runs"));
         assert_eq!(
