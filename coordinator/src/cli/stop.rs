@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::arguments::StopArguments;
 use super::common::{run_directory, say};
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Stop, StopCause};
 
 #[derive(Debug, thiserror::Error)]
 enum StopError {
-    #[error("run `{}` is not served by any coordinator\n  hint: look at it with `coordinator status {}`", path.display(), path.display())]
+    #[error("run `{}` is not served by any coordinator", path.display())]
     NotServed { path: PathBuf },
     #[error(
-        "coordinator (process {process_id}) of run `{}` has not left within {} s\n  hint: a second \
-         `coordinator stop` ends it at once", path.display(), waited.as_secs()
+        "coordinator (process {process_id}) of run `{}` has not left within {} s",
+        path.display(), waited.as_secs()
     )]
     StillThere {
         path: PathBuf,
@@ -22,6 +22,16 @@ enum StopError {
     },
     #[error("signal process {process_id}")]
     Signal { process_id: u32, source: std::io::Error },
+}
+
+impl StopCause for StopError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotServed { path } => format!("look at it with `coordinator status {}`", path.display()),
+            Self::StillThere { .. } => "a second `coordinator stop` ends it at once".into(),
+            Self::Signal { .. } => return None,
+        })
+    }
 }
 
 pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {
