@@ -142,3 +142,37 @@ fn a_type_name_that_other_files_see_is_declared_once() {
         "give the more special one the longer name: {places:#?}"
     );
 }
+
+/// The texts of `#[error(…)]` attributes.
+fn error_texts(program: &str) -> impl Iterator<Item = &str> {
+    let attributes = program.split("#[error(").skip(1);
+    attributes.map(|rest| rest.split(")]").next().unwrap())
+}
+
+#[test]
+fn no_error_text_carries_its_hint() {
+    let told = "#[error(\"no data; hint: mount it\")]\n    #[error(\"`{key}`: {what}; hint: {hint}\")]";
+    assert_eq!(error_texts(told).count(), 2);
+    let root = root();
+    let mut files = Vec::new();
+    for folder in ["proto", "common", "coordinator", "worker"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut looked_at = 0;
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for told in error_texts(&text) {
+            looked_at += 1;
+            // A field of that name is a hint that others can read without the text.
+            if told.replace("hint: {hint}", "").contains("hint: ") {
+                wrong.push(format!("{}: {told}", file.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert!(looked_at > 300, "only {looked_at} texts were found");
+    assert!(
+        wrong.is_empty(),
+        "let the method `hint` of the error return it: {wrong:#?}"
+    );
+}

@@ -1,9 +1,29 @@
 //! An error that ends the process, and what `--help` says of exit codes.
 
 use std::fmt;
+use std::io;
+use std::num::TryFromIntError;
+use std::time::{SystemTimeError, TryFromFloatSecsError};
 
+use tokio::task::JoinError;
+use ulda_credentials::CredentialsError;
+use ulda_dataset::DatasetError;
+use ulda_kubernetes::cluster::ClusterError;
 use ulda_net::Shortage;
 pub use ulda_run::Exit;
+use ulda_run::spec::SpecProblems;
+
+use crate::check::Findings;
+use crate::compare::CompareError;
+use crate::config::LoadError;
+use crate::http::HttpError;
+use crate::journal::JournalError;
+use crate::observe::tensorboard::{EventFileError, ExportError};
+use crate::remote::RemoteError;
+use crate::report::{FinalManifestError, ReportError};
+use crate::rpc::ServeError;
+use crate::run::RunError;
+use crate::run_directory::RunDirectoryError;
 
 /// The paragraph of `--help` on exit codes.
 pub const HELP: &str = "\
@@ -17,40 +37,100 @@ Exit codes:
   130  interrupted (Ctrl-C); the run can be resumed
   143  terminated (SIGTERM, `coordinator stop`); the run can be resumed";
 
-/// An error that ends the process, with the code it ends with.
+/// An error that can end the process.
+pub trait StopCause: Into<anyhow::Error> {
+    /// What a person can do about it.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+impl StopCause for anyhow::Error {}
+impl StopCause for io::Error {}
+impl StopCause for serde_json::Error {}
+impl StopCause for TryFromIntError {}
+impl StopCause for TryFromFloatSecsError {}
+impl StopCause for JoinError {}
+impl StopCause for SystemTimeError {}
+impl StopCause for csv::Error {}
+impl StopCause for EventFileError {}
+// They list their keys, each with its hint.
+impl StopCause for SpecProblems {}
+impl StopCause for Findings {}
+
+/// Lets errors with a method `hint` end the process.
+macro_rules! stop_causes {
+    ($($error:ty),+ $(,)?) => {
+        $(impl StopCause for $error {
+            fn hint(&self) -> Option<String> {
+                <$error>::hint(self)
+            }
+        })+
+    };
+}
+
+stop_causes!(
+    ClusterError,
+    CompareError,
+    CredentialsError,
+    DatasetError,
+    ExportError,
+    FinalManifestError,
+    HttpError,
+    JournalError,
+    LoadError,
+    RemoteError,
+    ReportError,
+    RunDirectoryError,
+    RunError,
+    ServeError,
+);
+
+/// An error that ends the process: the code it ends with, why, and what a person can do about it.
 #[derive(Debug)]
 pub struct Stop {
     pub exit: Exit,
     pub cause: anyhow::Error,
+    pub hint: Option<String>,
 }
 
 impl Stop {
     /// Ends with `exit`; where the system was short of descriptors or memory, as unavailable, whatever it was needed for.
-    pub fn new(exit: Exit, cause: impl Into<anyhow::Error>) -> Self {
+    pub fn new(exit: Exit, cause: impl StopCause) -> Self {
+        let hint = cause.hint();
         let cause = cause.into();
-        let Some(shortage) = Shortage::of(&*cause) else {
-            return Self { exit, cause };
-        };
         Self {
-            exit: Exit::Unavailable,
-            cause: anyhow::anyhow!("{cause:#}\n  hint: {}", shortage.hint()),
+            exit: match Shortage::of(&*cause) {
+                Some(_) => Exit::Unavailable,
+                None => exit,
+            },
+            hint: Shortage::hint_or(&*cause, hint),
+            cause,
         }
     }
 
-    pub fn bad_input(cause: impl Into<anyhow::Error>) -> Self {
+    pub fn bad_input(cause: impl StopCause) -> Self {
         Self::new(Exit::BadInput, cause)
     }
 
-    pub fn disk_refuses(cause: impl Into<anyhow::Error>) -> Self {
+    pub fn disk_refuses(cause: impl StopCause) -> Self {
         Self::new(Exit::DiskRefuses, cause)
     }
 
-    pub fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
+    pub fn unavailable(cause: impl StopCause) -> Self {
         Self::new(Exit::Unavailable, cause)
+    }
+
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Stop {
+impl<E: StopCause> From<E> for Stop {
     fn from(cause: E) -> Self {
         Self::new(Exit::Failed, cause)
     }
@@ -58,14 +138,16 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.cause)
+        write!(f, "{:#}", self.cause)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use ulda_machine::{Record, Resume, fold};
-use ulda_run::RunEnd;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Course, Cursor};
+use ulda_run::{RunEnd, hinted};
 
 use crate::journal::{JournalError, JournalReader, RecordRow};
 use crate::run_directory::RunDirectory;
@@ -140,7 +140,7 @@ fn standing(records: &[Record], served: bool) -> RunStanding {
             }
             Record::Failed { reason, exit, .. } => {
                 return RunStanding::Ended(RunEnd::Failed {
-                    why: reason.to_string(),
+                    why: hinted(reason, reason.hint()),
                     exit: *exit,
                 });
             }

@@ -28,19 +28,11 @@ pub struct RemoteRun {
 pub enum RemoteError {
     #[error("storage.url: {cause}")]
     Storage { cause: StorageError },
-    #[error(
-        "`{url}` is damaged, or from a version with other rules: {reason}\n  hint: restore it, correct in it what this version \
-         refuses (CHANGELOG.md), or remove the run's folder in the storage"
-    )]
+    #[error("`{url}` is damaged, or from a version with other rules: {reason}")]
     Damaged { url: String, reason: String },
-    #[error(
-        "storage `{url}` already holds this run\n  hint: continue it with `--resume`, or give a new run its own run.name"
-    )]
+    #[error("storage `{url}` already holds this run")]
     AlreadyThere { url: String },
-    #[error(
-        "storage `{url}` holds another run:\n{}\n  hint: give this run its own run.name or storage.url",
-        list(differences)
-    )]
+    #[error("storage `{url}` holds another run:\n{}", list(differences))]
     AnotherRun {
         url: String,
         differences: Vec<KeyDifference>,
@@ -64,6 +56,22 @@ impl From<StorageError> for RemoteError {
 }
 
 impl RemoteError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Damaged { .. } => {
+                "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run's \
+                 folder in the storage"
+            }
+            Self::AlreadyThere { .. } => "continue it with `--resume`, or give a new run its own run.name",
+            Self::AnotherRun { .. } => "give this run its own run.name or storage.url",
+            Self::Storage { cause, .. } => return cause.hint(),
+            Self::Disk { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// Whether it may pass although nobody does anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {

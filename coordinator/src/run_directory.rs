@@ -62,7 +62,7 @@ pub struct RunLock {
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirectoryError {
-    #[error("`{}` is not a run directory: it holds no run.toml\n  hint: `coordinator list` shows the runs", path.display())]
+    #[error("`{}` is not a run directory: it holds no run.toml", path.display())]
     NotARun { path: PathBuf },
     #[error("{what} `{}`", path.display())]
     Io {
@@ -70,42 +70,55 @@ pub enum RunDirectoryError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error(
-        "no space left for `{}`\n  hint: free some, or set run.directory to another disk", path.display()
-    )]
+    #[error("no space left for `{}`", path.display())]
     NoSpace { path: PathBuf },
-    #[error(
-        "`{}` is damaged, or from a version with other rules: {reason}\n  hint: restore it, correct in it what this version \
-         refuses (CHANGELOG.md), or remove the run directory", path.display()
-    )]
+    #[error("`{}` is damaged, or from a version with other rules: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("`{}` no longer suits this version\n{problems}", path.display())]
     Outdated { path: PathBuf, problems: SpecProblems },
-    #[error(
-        "run directory `{}` holds another run:\n{}\n  hint: give this run its own run.name, continue the other with \
-         `coordinator resume {}`, or remove the directory",
-        path.display(), list(differences), path.display()
-    )]
+    #[error("run directory `{}` holds another run:\n{}", path.display(), list(differences))]
     AnotherRun {
         path: PathBuf,
         differences: Vec<KeyDifference>,
     },
-    #[error(
-        "run directory `{}` already holds this run\n  hint: continue it with `coordinator resume {}`, or give a new \
-         run its own run.name",
-        path.display(), path.display()
-    )]
+    #[error("run directory `{}` already holds this run", path.display())]
     AlreadyThere { path: PathBuf },
-    #[error(
-        "`{}` is not empty and holds no run\n  hint: choose another run.name or run.directory", path.display()
-    )]
+    #[error("`{}` is not empty and holds no run", path.display())]
     Foreign { path: PathBuf },
-    #[error(
-        "run `{}` is served by another coordinator{}\n  hint: look at it with `coordinator status {}`, or end it with \
-         `coordinator stop {}`",
-        path.display(), who(server), path.display(), path.display()
-    )]
+    #[error("run `{}` is served by another coordinator{}", path.display(), who(server))]
     Served { path: PathBuf, server: Option<Server> },
+}
+
+impl RunDirectoryError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotARun { .. } => "`coordinator list` shows the runs".into(),
+            Self::NoSpace { .. } => "free some, or set run.directory to another disk".into(),
+            Self::Damaged { .. } => {
+                "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run \
+             directory"
+                    .into()
+            }
+            Self::AnotherRun { path, .. } => format!(
+                "give this run its own run.name, continue the other with `coordinator resume {}`, or remove \
+                 the directory",
+                path.display()
+            ),
+            Self::AlreadyThere { path } => format!(
+                "continue it with `coordinator resume {}`, or give a new run its own run.name",
+                path.display()
+            ),
+            Self::Foreign { .. } => "choose another run.name or run.directory".into(),
+            Self::Served { path, .. } => format!(
+                "look at it with `coordinator status {}`, or end it with `coordinator stop {}`",
+                path.display(),
+                path.display()
+            ),
+            Self::Io { .. } | Self::Outdated { .. } => return None,
+        })
+    }
 }
 
 fn list(differences: &[KeyDifference]) -> String {

@@ -25,6 +25,18 @@ pub enum StatusError {
     Manifest(#[from] FinalManifestError),
 }
 
+impl StatusError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Manifest(error) => error.hint(),
+        }
+    }
+}
+
 /// What `coordinator status -o json` and `/api/status` say.
 #[derive(Debug, Serialize)]
 pub struct Status {

@@ -23,8 +23,17 @@ pub struct Chosen {
 
 /// A GPU is wanted and there is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("compute.device is cuda, but {0}; or leave compute.device out to train on the CPU")]
+#[error("compute.device is cuda, but {0}")]
 pub struct DeviceRefusal(pub NoGpu);
+
+impl DeviceRefusal {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = self.0.hint()?;
+        Some(format!("{hint}; or leave compute.device out to train on the CPU"))
+    }
+}
 
 impl DeviceSurvey {
     /// Looks at this host; `cuda` is whether `libtorch_cuda.so` was loaded.

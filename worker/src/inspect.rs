@@ -1,10 +1,12 @@
 //! Finds what is wrong with a run's checkpoints, prompts and style bank, before any work.
 
+use std::error::Error;
 use std::path::Path;
 
 use ulda_model::text::{CLASSES, fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
+use ulda_run::Finding;
 use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_run::stage::Stage;
 use ulda_storage::StorageCounters;
@@ -13,51 +15,29 @@ use ulda_storage::fetch::Inputs;
 use crate::resources::enough_styles;
 use crate::stages::{given_bank, templates};
 
-/// One thing wrong, as the coordinator's table shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InspectionFinding {
-    pub key: String,
-    pub what: String,
-    pub hint: String,
-    /// Nothing may be wrong with the input: the system was short of descriptors or memory.
-    pub is_temporary: bool,
-}
-
-impl InspectionFinding {
-    /// Splits the hint that an error's text may carry off from it.
-    fn new(key: &str, text: &str) -> Self {
-        let (what, hint) = text.split_once("hint:").unwrap_or((text, ""));
-        let tidy = |part: &str| part.trim().trim_end_matches([';', ':']).trim().to_owned();
-        Self {
-            key: key.to_owned(),
-            what: tidy(what),
-            hint: tidy(hint),
-            is_temporary: false,
-        }
-    }
-
-    /// The same, and whether `error` is about the input at all.
-    fn of(key: &str, error: &(dyn std::error::Error + 'static), text: &str) -> Self {
-        Self {
-            is_temporary: Shortage::of(error).is_some(),
-            ..Self::new(key, text)
-        }
+/// `error` with its causes as a finding; one that may pass where the system was short of something.
+fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {
+    Finding {
+        is_temporary: Shortage::of(error).is_some(),
+        ..Finding::new(
+            key,
+            crate::with_causes(error),
+            Shortage::hint_or(error, hint).unwrap_or_default(),
+        )
     }
 }
 
 /// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
 #[must_use]
-pub fn inspect(path: &Path) -> Vec<InspectionFinding> {
+pub fn inspect(path: &Path) -> Vec<Finding> {
     let spec = match read_spec(path) {
         Ok(spec) => spec,
         Err(what) => {
-            return vec![InspectionFinding {
-                key: path.display().to_string(),
+            return vec![Finding::new(
+                path.display().to_string(),
                 what,
-                hint: "is this worker of the same build as its coordinator? build both with `make`"
-                    .to_owned(),
-                is_temporary: false,
-            }];
+                "is this worker of the same build as its coordinator? build both with `make`",
+            )];
         }
     };
     let mut findings = Vec::new();
@@ -70,7 +50,7 @@ pub fn inspect(path: &Path) -> Vec<InspectionFinding> {
     let mut bring = |key: &str, path: &Path| match inputs.bring_input(key, path) {
         Ok(path) => Some(path),
         Err(error) => {
-            findings.push(InspectionFinding::of(key, &error.cause, &error.cause.to_string()));
+            findings.push(finding(key, &*error.cause, error.cause.hint()));
             None
         }
     };
@@ -111,19 +91,15 @@ fn read_spec(path: &Path) -> Result<RunSpec, String> {
     RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|problems| problems.to_string())
 }
 
-fn note<T>(findings: &mut Vec<InspectionFinding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
+fn note<T>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, WeightsError>) -> Option<T> {
     outcome
         .map_err(|error| {
-            findings.push(InspectionFinding::of(
-                key,
-                &error,
-                &crate::advice::on_weights(&error),
-            ))
+            findings.push(finding(key, &error, error.hint()));
         })
         .ok()
 }
 
-fn inspect_prompts(findings: &mut Vec<InspectionFinding>, spec: &RunSpec, weights: &Weights) {
+fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weights) {
     let Some(encoder) = note(
         findings,
         "clip.checkpoint",
@@ -143,61 +119,49 @@ fn inspect_prompts(findings: &mut Vec<InspectionFinding>, spec: &RunSpec, weight
             .chain(regions)
             .collect();
         if let Err(error) = encoder.tokenize(&fill(&templates, &texts)) {
-            let text = crate::with_causes(&error);
-            findings.push(InspectionFinding::new(&format!("domain[{index}].prompt"), &text));
+            findings.push(finding(&format!("domain[{index}].prompt"), &error, error.hint()));
         }
     }
 }
 
-fn inspect_scene_pool(
-    findings: &mut Vec<InspectionFinding>,
-    spec: &RunSpec,
-    backbone: &Backbone,
-    learns: bool,
-) {
+fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone, learns: bool) {
     let config = spec.config();
     let pool = i64::from(config.simulate.scene_pool);
     let rectifies = config.includes(Stage::Adapt) && config.adapt.rectifier;
     let Some(attention) = &backbone.config().pool else {
         if learns || rectifies {
-            findings.push(InspectionFinding {
-                key: "clip.checkpoint".to_owned(),
-                what: "has no attention pool, which the scene loss and the rectifier need".to_owned(),
-                hint: "use CLIP's own checkpoint, not one of a segmentation model".to_owned(),
-                is_temporary: false,
-            });
+            findings.push(Finding::new(
+                "clip.checkpoint",
+                "has no attention pool, which the scene loss and the rectifier need",
+                "use CLIP's own checkpoint, not one of a segmentation model",
+            ));
         }
         return;
     };
     let side = attention.resolution / 4;
     if learns && side != pool {
-        findings.push(InspectionFinding {
-            key: "simulate.scene_pool".to_owned(),
-            what: format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
-            hint: format!("set it to {side}"),
-            is_temporary: false,
-        });
+        findings.push(Finding::new(
+            "simulate.scene_pool",
+            format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
+            format!("set it to {side}"),
+        ));
     }
 }
 
-fn inspect_bank(findings: &mut Vec<InspectionFinding>, config: &RunConfig, backbone: &Backbone) {
+fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Backbone) {
     const KEY: &str = "simulate.bank";
-    let text = match given_bank(config, backbone) {
-        Ok(None) => return,
-        Ok(Some(bank)) => match enough_styles(config, KEY, bank.len()) {
-            Ok(()) => return,
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    let mut finding = InspectionFinding::new(KEY, &text);
-    if finding.hint.is_empty() {
-        "name the styles/bank.safetensors of another run".clone_into(&mut finding.hint);
+    match given_bank(config, backbone) {
+        Ok(None) => {}
+        Ok(Some(bank)) => findings.extend(
+            enough_styles(config, KEY, bank.len())
+                .err()
+                .map(|error| finding(KEY, &error, error.hint())),
+        ),
+        Err(error) => findings.push(finding(KEY, &error, error.hint())),
     }
-    findings.push(finding);
 }
 
-fn inspect_source(findings: &mut Vec<InspectionFinding>, path: &Path, clip: Option<&Backbone>) {
+fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
     const KEY: &str = "pretrain.checkpoint";
     let Some(weights) = note(findings, KEY, Weights::read(path)) else {
         return;
@@ -207,15 +171,14 @@ fn inspect_source(findings: &mut Vec<InspectionFinding>, path: &Path, clip: Opti
     if let (Some(source), Some(clip)) = (backbone, clip)
         && source.config().low_channels() != clip.config().low_channels()
     {
-        findings.push(InspectionFinding {
-            key: KEY.to_owned(),
-            what: format!(
+        findings.push(Finding::new(
+            KEY,
+            format!(
                 "has {} low-level channels, clip.checkpoint has {}",
                 source.config().low_channels(),
                 clip.config().low_channels()
             ),
-            hint: "use a source checkpoint trained on the same CLIP model".to_owned(),
-            is_temporary: false,
-        });
+            "use a source checkpoint trained on the same CLIP model",
+        ));
     }
 }

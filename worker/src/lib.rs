@@ -3,7 +3,6 @@
 //! `cli` → `trainer` → `stages` → the method's crates. `agent` speaks with the coordinator, `link` with the other
 //! shards, `checkpoint` with the disk, `observe` with who watches; the stages know none of their wires.
 
-mod advice;
 pub mod agent;
 pub mod checkpoint;
 pub mod cli;

@@ -14,11 +14,11 @@ const OVERLAY_OPACITY: f32 = 0.5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    #[error("{}", crate::advice::on_weights(.0))]
-    Weights(WeightsError),
-    #[error("{}", crate::with_causes(.0))]
-    Pictures(PicturesError),
-    #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Pictures(#[from] PicturesError),
+    #[error("no PNG image below {0}")]
     NoImages(String),
     #[error("create `{}`", path.display())]
     Create {
@@ -26,14 +26,14 @@ pub enum PredictError {
         #[source]
         source: std::io::Error,
     },
-    #[error("`{}` and `{}` would both be written as `{name}`; hint: predict them into different folders", first.display(), second.display())]
+    #[error("`{}` and `{}` would both be written as `{name}`", first.display(), second.display())]
     SameName {
         name: String,
         first: PathBuf,
         second: PathBuf,
     },
-    #[error("{}", crate::advice::on_sample(.0))]
-    Sample(SampleError),
+    #[error(transparent)]
+    Sample(#[from] SampleError),
     #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
@@ -44,21 +44,21 @@ pub enum PredictError {
     Stage(#[from] StageError),
 }
 
-impl From<WeightsError> for PredictError {
-    fn from(error: WeightsError) -> Self {
-        Self::Weights(error)
-    }
-}
-
-impl From<PicturesError> for PredictError {
-    fn from(error: PicturesError) -> Self {
-        Self::Pictures(error)
-    }
-}
-
-impl From<SampleError> for PredictError {
-    fn from(error: SampleError) -> Self {
-        Self::Sample(error)
+impl PredictError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoImages(_) => "give PNG images or folders that hold some",
+            Self::SameName { .. } => "predict them into different folders",
+            Self::Weights(error) => return error.hint(),
+            Self::Pictures(error) => return error.hint(),
+            Self::Sample(error) => return error.hint(),
+            Self::Device(error) => return error.hint(),
+            Self::Stage(error) => return error.hint(),
+            Self::Create { .. } | Self::Picture(_) | Self::Torch(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 

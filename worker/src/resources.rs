@@ -24,7 +24,10 @@ pub enum ResourceError {
     Clip(#[source] WeightsError),
     #[error("pretrain.checkpoint")]
     Source(#[source] WeightsError),
-    #[error("pretrain.checkpoint `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}; hint: use a source checkpoint trained on the same CLIP model", path.display())]
+    #[error(
+        "pretrain.checkpoint `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}",
+        path.display()
+    )]
     OtherBackbone {
         path: PathBuf,
         found: i64,
@@ -44,9 +47,7 @@ pub enum ResourceError {
         #[source]
         source: PicturesError,
     },
-    #[error(
-        "{key} gives {styles} styles, and adapt.batch asks for {needed} different ones per step; hint: lower adapt.batch or give more styles"
-    )]
+    #[error("{key} gives {styles} styles, and adapt.batch asks for {needed} different ones per step")]
     FewStyles {
         key: &'static str,
         styles: usize,
@@ -54,10 +55,29 @@ pub enum ResourceError {
     },
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
-    #[error(
-        "this run has no stage with steps; hint: set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
-    )]
+    #[error("this run has no stage with steps")]
     NothingToDo,
+}
+
+impl ResourceError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::OtherBackbone { .. } => "use a source checkpoint trained on the same CLIP model",
+            Self::FewStyles { .. } => "lower adapt.batch or give more styles",
+            Self::NothingToDo => {
+                "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
+            }
+            Self::Clip(error) => return error.hint(),
+            Self::Source(error) => return error.hint(),
+            Self::Dataset { source, .. } => return source.hint(),
+            Self::Bank(error) => return error.hint(),
+            Self::Images { source, .. } => return source.hint(),
+            Self::State(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Loaded weights and listed data sets. Networks are shallow: every clone looks at the same frozen tensors.

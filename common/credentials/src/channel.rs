@@ -36,24 +36,31 @@ pub const CLAIM: &str = "ulda-claim";
 /// Why two sides do not trust each other. No further attempt helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
-    #[error(
-        "the coordinator's certificate {reason}; hint: is this the credentials folder of the run's coordinator?"
-    )]
+    #[error("the coordinator's certificate {reason}")]
     Coordinator { reason: String },
-    #[error(
-        "the coordinator's certificate covers {covered}, not `{host}`; hint: dial it by one of these names, or make \
-         credentials that cover it with `coordinator credentials new DIR --host {host}`"
-    )]
+    #[error("the coordinator's certificate covers {covered}, not `{host}`")]
     Name { host: String, covered: String },
-    #[error(
-        "the coordinator refused this worker's certificate ({reason}); hint: is this the credentials folder of the \
-         run's coordinator?"
-    )]
+    #[error("the coordinator refused this worker's certificate ({reason})")]
     Worker { reason: String },
-    #[error(
-        "what answers there does not speak TLS; hint: is it a coordinator? one with --insecure-loopback is dialled by http://"
-    )]
+    #[error("what answers there does not speak TLS")]
     NoTls,
+}
+
+impl Distrust {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Coordinator { .. } | Self::Worker { .. } => {
+                "is this the credentials folder of the run's coordinator?".into()
+            }
+            Self::Name { host, .. } => format!(
+                "dial it by one of these names, or make credentials that cover it with `coordinator \
+                 credentials new DIR --host {host}`"
+            ),
+            Self::NoTls => "is it a coordinator? one with --insecure-loopback is dialled by http://".into(),
+        })
+    }
 }
 
 /// Says the token and the claim on every call.

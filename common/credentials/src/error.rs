@@ -6,93 +6,99 @@ use std::path::PathBuf;
 
 use rustls::pki_types::UnixTime;
 
-/// Text names the file; the line after it says what to do.
+/// The text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error(
-        "credentials folder `{}` does not exist\n  hint: a run's own is `credentials` in its directory; \
-         `coordinator credentials new` makes one beforehand", path.display()
-    )]
+    #[error("credentials folder `{}` does not exist", path.display())]
     NoFolder { path: PathBuf },
-    #[error(
-        "`{}` is missing\n  hint: is this the run's credentials folder? `coordinator credentials new` makes a whole one",
-        path.display()
-    )]
+    #[error("`{}` is missing", path.display())]
     Missing { path: PathBuf },
-    #[error("read `{}`: {source}\n  hint: let this user read it, and others not", path.display())]
+    #[error("read `{}`", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error(
-        "`{}` is a secret that every user of this host can read or write (mode {mode:04o})\n  hint: chmod {remedy} {}",
-        path.display(), path.display()
-    )]
+    #[error("`{}` is a secret that every user of this host can read or write (mode {mode:04o})", path.display())]
     Open {
         path: PathBuf,
         mode: u32,
         remedy: &'static str,
     },
-    #[error("`{}` is empty\n  hint: write a token into it, or copy the run's", path.display())]
+    #[error("`{}` is empty", path.display())]
     EmptyToken { path: PathBuf },
-    #[error(
-        "`{}` holds no token: {reason}\n  hint: a token is one line of 16 to 512 letters, digits or signs, without spaces",
-        path.display()
-    )]
+    #[error("`{}` holds no token: {reason}", path.display())]
     NotAToken { path: PathBuf, reason: &'static str },
-    #[error(
-        "`{}` holds no {expected} in PEM form\n  hint: copy it again; it begins with -----BEGIN", path.display()
-    )]
+    #[error("`{}` holds no {expected} in PEM form", path.display())]
     NotPem { path: PathBuf, expected: &'static str },
-    #[error(
-        "`{}` does not fit `{}`\n  hint: copy certificate and key again, both from one folder",
-        key.display(), certificate.display()
-    )]
+    #[error("`{}` does not fit `{}`", key.display(), certificate.display())]
     KeyMismatch { certificate: PathBuf, key: PathBuf },
-    #[error("`{}` expired {} ago\n  hint: renew it, or make new credentials", path.display(), days(*seconds))]
+    #[error("`{}` expired {} ago", path.display(), days(*seconds))]
     Expired { path: PathBuf, seconds: u64 },
-    #[error(
-        "`{}` is not valid yet, for {}\n  hint: set this host's clock", path.display(), days(*seconds)
-    )]
+    #[error("`{}` is not valid yet, for {}", path.display(), days(*seconds))]
     NotYetValid { path: PathBuf, seconds: u64 },
-    #[error(
-        "`{}` was not signed by the authority in `{}`\n  hint: copy both again, from one folder",
-        path.display(), authority.display()
-    )]
+    #[error("`{}` was not signed by the authority in `{}`", path.display(), authority.display())]
     OtherAuthority { path: PathBuf, authority: PathBuf },
-    #[error("`{}` cannot be used: {reason}\n  hint: {remedy}", path.display())]
+    #[error("`{}` cannot be used: {reason}", path.display())]
     Unusable {
         path: PathBuf,
         reason: String,
         remedy: &'static str,
     },
     #[error(
-        "`{}` is no worker's certificate: it is for {}, not for {}\n  hint: give it that name besides its others",
+        "`{}` is no worker's certificate: it is for {}, not for {}",
         path.display(), listed(presented), crate::WORKER_NAME
     )]
     NotAWorker { path: PathBuf, presented: Vec<String> },
-    #[error(
-        "`{}` covers {}, not `{host}`\n  hint: make credentials that cover it with `coordinator credentials new DIR \
-         --host {host}`", path.display(), listed(presented)
-    )]
+    #[error("`{}` covers {}, not `{host}`", path.display(), listed(presented))]
     Uncovered {
         path: PathBuf,
         host: String,
         presented: Vec<String>,
     },
-    #[error(
-        "`{}` is there already and not empty\n  hint: name a new folder; credentials in use are never overwritten",
-        path.display()
-    )]
+    #[error("`{}` is there already and not empty", path.display())]
     Occupied { path: PathBuf },
-    #[error(
-        "`{host}` is neither a host name nor an address\n  hint: such as node1.example or 10.0.0.1, without a port"
-    )]
+    #[error("`{host}` is neither a host name nor an address")]
     NotAHost { host: String },
-    #[error("make certificates: {source}")]
+    #[error("make certificates")]
     Make {
         #[from]
         source: rcgen::Error,
     },
-    #[error("write `{}`: {source}", path.display())]
+    #[error("write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
+}
+
+impl CredentialsError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoFolder { .. } => {
+                "a run's own is `credentials` in its directory; `coordinator credentials new` makes one \
+                 beforehand"
+                    .into()
+            }
+            Self::Missing { .. } => {
+                "is this the run's credentials folder? `coordinator credentials new` makes a whole one".into()
+            }
+            Self::Unreadable { .. } => "let this user read it, and others not".into(),
+            Self::Open { path, remedy, .. } => format!("chmod {remedy} {}", path.display()),
+            Self::EmptyToken { .. } => "write a token into it, or copy the run's".into(),
+            Self::NotAToken { .. } => {
+                "a token is one line of 16 to 512 letters, digits or signs, without spaces".into()
+            }
+            Self::NotPem { .. } => "copy it again; it begins with -----BEGIN".into(),
+            Self::KeyMismatch { .. } => "copy certificate and key again, both from one folder".into(),
+            Self::Expired { .. } => "renew it, or make new credentials".into(),
+            Self::NotYetValid { .. } => "set this host's clock".into(),
+            Self::OtherAuthority { .. } => "copy both again, from one folder".into(),
+            Self::Unusable { remedy, .. } => (*remedy).to_owned(),
+            Self::NotAWorker { .. } => "give it that name besides its others".into(),
+            Self::Uncovered { host, .. } => {
+                format!("make credentials that cover it with `coordinator credentials new DIR --host {host}`")
+            }
+            Self::Occupied { .. } => "name a new folder; credentials in use are never overwritten".into(),
+            Self::NotAHost { .. } => "such as node1.example or 10.0.0.1, without a port".into(),
+            Self::Make { .. } | Self::Write { .. } => return None,
+        })
+    }
 }
 
 /// Names as a person lists them.

@@ -11,7 +11,7 @@ use crate::geometry::{Size, Window};
 /// Why a sample could not be read or does not suit the run.
 #[derive(Debug, Error)]
 pub enum SampleError {
-    #[error("`{}` does not exist\n  hint: restore the file, or check that the data volume is mounted", path.display())]
+    #[error("`{}` does not exist", path.display())]
     Missing { path: PathBuf },
     #[error("cannot read `{}`", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -19,20 +19,15 @@ pub enum SampleError {
     NotPng { path: PathBuf },
     #[error("`{}` has {bits} bits per channel, expected 8", path.display())]
     BitDepth { path: PathBuf, bits: u8 },
-    #[error(
-        "label `{}` is a {colour} png, expected 8-bit grey or palette\n  \
-         hint: use the `labelIds` files, not the colour ones", path.display()
-    )]
+    #[error("label `{}` is a {colour} png, expected 8-bit grey or palette", path.display())]
     LabelColour { path: PathBuf, colour: &'static str },
     #[error("`{}` claims {size} pixels, more than the {limit} pixels a file may hold", path.display())]
     TooLarge { path: PathBuf, size: Size, limit: usize },
-    #[error(
-        "`{}` is {image}, and a picture needs at least {least} pixels on each side\n  hint: give a larger one", path.display()
-    )]
+    #[error("`{}` is {image}, and a picture needs at least {least} pixels on each side", path.display())]
     TooSmall { path: PathBuf, image: Size, least: u32 },
-    #[error("`{}` is cut short\n  hint: copy the file again", path.display())]
+    #[error("`{}` is cut short", path.display())]
     Truncated { path: PathBuf },
-    #[error("`{}` is damaged\n  hint: copy the file again", path.display())]
+    #[error("`{}` is damaged", path.display())]
     Damaged {
         path: PathBuf,
         source: png::DecodingError,
@@ -45,8 +40,8 @@ pub enum SampleError {
         label_size: Size,
     },
     #[error(
-        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}\n  \
-         hint: expected a `labelIds` file, not train ids or colours", path.display()
+        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}",
+        path.display()
     )]
     IllegalId {
         path: PathBuf,
@@ -55,10 +50,7 @@ pub enum SampleError {
         y: u32,
         largest: u8,
     },
-    #[error(
-        "image `{}` is {image}, smaller than the crop {crop}\n  \
-         hint: set `{key}` to at most {}", path.display(), image.width.min(image.height)
-    )]
+    #[error("image `{}` is {image}, smaller than the crop {crop}", path.display())]
     CropTooLarge {
         path: PathBuf,
         image: Size,
@@ -81,13 +73,38 @@ pub enum SampleError {
     Panicked { path: PathBuf, message: String },
     #[error("the job list of the prefetcher panicked: {message}")]
     JobsPanicked { message: String },
-    #[error("waited {} s for `{}` to be read\n  hint: check the storage it lies on", waited.as_secs_f64(), path.display())]
+    #[error("waited {} s for `{}` to be read", waited.as_secs_f64(), path.display())]
     Stalled { path: PathBuf, waited: Duration },
     #[error("cannot start decoder thread")]
     Spawn { source: io::Error },
 }
 
 impl SampleError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { .. } => "restore the file, or check that the data volume is mounted".into(),
+            Self::LabelColour { .. } => "use the `labelIds` files, not the colour ones".into(),
+            Self::TooSmall { .. } => "give a larger one".into(),
+            Self::Truncated { .. } | Self::Damaged { .. } => "copy the file again".into(),
+            Self::IllegalId { .. } => "expected a `labelIds` file, not train ids or colours".into(),
+            Self::CropTooLarge { image, key, .. } => {
+                format!("set `{key}` to at most {}", image.width.min(image.height))
+            }
+            Self::Stalled { .. } => "check the storage it lies on".into(),
+            Self::Unreadable { .. } => "check that it is a file, its permissions and its disk".into(),
+            Self::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again".into(),
+            Self::BitDepth { .. } => "convert it to 8 bits per channel".into(),
+            Self::TooLarge { .. } => "is it a picture of this data set? scale it down".into(),
+            Self::SizeMismatch { .. } => "an image and its label have the same size; copy both again".into(),
+            Self::WindowOutside { .. } | Self::NoSuchSample { .. } | Self::Panicked { .. } => {
+                "check this file of the data set".into()
+            }
+            Self::JobsPanicked { .. } | Self::Spawn { .. } => return None,
+        })
+    }
+
     /// Wraps an I/O failure on `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {

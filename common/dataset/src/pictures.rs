@@ -26,9 +26,9 @@ pub struct Picture {
 /// Why pictures cannot be listed.
 #[derive(Debug, Error)]
 pub enum PicturesError {
-    #[error("`{}` does not exist; hint: give PNG images or folders that hold some", .0.display())]
+    #[error("`{}` does not exist", .0.display())]
     Missing(PathBuf),
-    #[error("no PNG image below `{}`; hint: give PNG images or folders that hold some", .0.display())]
+    #[error("no PNG image below `{}`", .0.display())]
     Empty(PathBuf),
     #[error("list `{}`", path.display())]
     Folder {
@@ -36,6 +36,18 @@ pub enum PicturesError {
         #[source]
         source: io::Error,
     },
+}
+
+impl PicturesError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing(_) | Self::Empty(_) => "give PNG images or folders that hold some",
+            Self::Folder { .. } => "check its permissions and its disk",
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// The picture that `input` names, or all PNG files below it, folder by folder in order of name.
@@ -143,8 +155,9 @@ mod tests {
         };
         assert_eq!(names(folder.path()), ["b/a.png", "b/c/x.png", "z.PNG"]);
         assert_eq!(names(&at("b/a.png")), ["a.png"]);
-        let missing = list_pictures(&at("none")).unwrap_err().to_string();
-        assert!(missing.contains("none` does not exist; hint:"), "{missing}");
+        let missing = list_pictures(&at("none")).unwrap_err();
+        assert!(missing.to_string().ends_with("none` does not exist"), "{missing}");
+        assert!(missing.hint().unwrap().contains("give PNG images"), "{missing:?}");
 
         let picture = &list_pictures(&at("z.PNG")).unwrap()[0];
         assert!(picture.audit(Depth::Pixels, 20).is_ok());

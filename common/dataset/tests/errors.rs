@@ -12,24 +12,26 @@ use ulda_run::spec::{DatasetConfig, Layout};
 
 const SIZE: Size = Size::new(8, 6);
 
-/// The text of an error and of what caused it, with the temporary folder's path shortened to `ROOT`.
-fn text(error: &dyn std::error::Error, root: &Path) -> String {
+/// The text of an error, of what caused it and its hint, with the temporary folder's path shortened to `ROOT`.
+fn text(error: &dyn std::error::Error, hint: Option<String>, root: &Path) -> String {
     let mut text = error.to_string();
     if let Some(source) = error.source() {
         text += &format!(": {source}");
+    }
+    if let Some(hint) = hint {
+        text += &format!("\n  hint: {hint}");
     }
     text.replace(root.to_str().unwrap(), "ROOT")
 }
 
 fn refusal(spec: &DatasetConfig) -> String {
-    text(&Dataset::open(spec).unwrap_err(), &spec.root)
+    let error = Dataset::open(spec).unwrap_err();
+    text(&error, error.hint(), &spec.root)
 }
 
 fn load_refusal(spec: &DatasetConfig, sampling: &Sampling) -> String {
-    text(
-        &load(&Dataset::open(spec).unwrap(), 0, sampling).unwrap_err(),
-        &spec.root,
-    )
+    let error = load(&Dataset::open(spec).unwrap(), 0, sampling).unwrap_err();
+    text(&error, error.hint(), &spec.root)
 }
 
 fn findings(spec: &DatasetConfig, depth: Depth, crop: Option<Size>) -> Vec<String> {
@@ -37,7 +39,7 @@ fn findings(spec: &DatasetConfig, depth: Depth, crop: Option<Size>) -> Vec<Strin
     dataset
         .audit(depth, crop)
         .iter()
-        .map(|finding| text(&finding.error, &spec.root))
+        .map(|finding| text(&finding.error, finding.error.hint(), &spec.root))
         .collect()
 }
 
@@ -45,7 +47,7 @@ fn findings(spec: &DatasetConfig, depth: Depth, crop: Option<Size>) -> Vec<Strin
 fn missing_root() {
     let spec = spec(Layout::Cityscapes, Path::new("/no/such/place"), "train");
     assert_eq!(
-        Dataset::open(&spec).unwrap_err().to_string(),
+        refusal(&spec),
         "data set folder `/no/such/place` does not exist\n  \
          hint: correct `root`, or mount the data volume there"
     );
@@ -242,7 +244,10 @@ fn crops() {
                 ..Sampling::default()
             }
         ),
-        format!("crop 6x6 at column 3, row 0 reaches outside image {image}, which is 8x6")
+        format!(
+            "crop 6x6 at column 3, row 0 reaches outside image {image}, which is 8x6\n  \
+             hint: check this file of the data set"
+        )
     );
 }
 
@@ -322,14 +327,25 @@ fn an_audit_finds_everything() {
             "{} does not exist\n  hint: restore the file, or check that the data volume is mounted",
             label("a")
         ),
-        format!("{} is not a png file", image("b")),
+        format!(
+            "{} is not a png file\n  hint: images and labels must be PNG files; convert it, or copy it again",
+            image("b")
+        ),
         format!(
             "label {} is a rgb png, expected 8-bit grey or palette\n  \
              hint: use the `labelIds` files, not the colour ones",
             label("c")
         ),
-        format!("image {} is 9x6 but its label {} is 8x6", image("d"), label("d")),
-        format!("{} has 16 bits per channel, expected 8", label("g")),
+        format!(
+            "image {} is 9x6 but its label {} is 8x6\n  \
+             hint: an image and its label have the same size; copy both again",
+            image("d"),
+            label("d")
+        ),
+        format!(
+            "{} has 16 bits per channel, expected 8\n  hint: convert it to 8 bits per channel",
+            label("g")
+        ),
     ];
     assert_eq!(findings(&spec, Depth::Headers, None), by_header);
 
@@ -340,8 +356,9 @@ fn an_audit_finds_everything() {
         format!("{} is cut short\n  hint: copy the file again", image("e"))
     );
     for (finding, base) in [(&deep[5], "f"), (&deep[7], "i")] {
-        let sentence = format!("{} is damaged\n  hint: copy the file again: ", image(base));
+        let sentence = format!("{} is damaged: ", image(base));
         assert!(finding.starts_with(&sentence), "{finding}");
+        assert!(finding.ends_with("\n  hint: copy the file again"), "{finding}");
     }
 }
 
@@ -355,8 +372,9 @@ fn a_header_that_lies_is_refused_before_memory_is_taken() {
     fs::write(&path, bytes).unwrap();
     let error = read_image(&path).unwrap_err();
     assert_eq!(
-        text(&error, folder.path()),
-        "`ROOT/huge.png` claims 65535x65535 pixels, more than the 268435456 pixels a file may hold"
+        text(&error, error.hint(), folder.path()),
+        "`ROOT/huge.png` claims 65535x65535 pixels, more than the 268435456 pixels a file may hold\n  \
+         hint: is it a picture of this data set? scale it down"
     );
 }
 

@@ -37,6 +37,14 @@ impl Shortage {
         }
     }
 
+    /// What to do about `error`: `hint`, unless the system was short of something.
+    #[must_use]
+    pub fn hint_or(error: &(dyn Error + 'static), hint: Option<String>) -> Option<String> {
+        Self::of(error)
+            .map(|shortage| shortage.hint().to_owned())
+            .or(hint)
+    }
+
     fn of_number(number: i32) -> Option<Self> {
         match number {
             libc::EMFILE => Some(Self::Descriptors),

@@ -1,5 +1,7 @@
 //! Errors as people read them.
 
+use std::fmt::Display;
+
 /// An error with its causes on one line.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
@@ -10,4 +12,13 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A text and, after it on the same line, what to do.
+#[must_use]
+pub fn hinted(text: impl Display, hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{text}; hint: {hint}"),
+        None => text.to_string(),
+    }
 }

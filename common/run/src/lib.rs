@@ -6,6 +6,7 @@
 
 mod causes;
 mod exit;
+mod finding;
 mod run_end;
 
 pub mod clip;
@@ -15,6 +16,7 @@ pub mod spec;
 pub mod stage;
 pub mod style_health;
 
-pub use causes::with_causes;
+pub use causes::{hinted, with_causes};
 pub use exit::Exit;
+pub use finding::Finding;
 pub use run_end::RunEnd;

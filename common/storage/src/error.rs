@@ -113,15 +113,15 @@ impl StorageErrorKind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("`{url}` is not a URL of a storage; hint: write s3://BUCKET/PREFIX or file:///FOLDER")]
+    #[error("`{url}` is not a URL of a storage")]
     Url { url: String },
-    #[error("storage `{url}` cannot be set up: {what}; hint: {hint}")]
+    #[error("storage `{url}` cannot be set up: {what}")]
     Setting {
         url: String,
         what: String,
         hint: &'static str,
     },
-    #[error("{} `{url}`: {}{}{}; hint: {}", operation.verb(), kind.told(), told(detail), tried(*tries, *waited), kind.hint())]
+    #[error("{} `{url}`: {}{}{}", operation.verb(), kind.told(), told(detail), tried(*tries, *waited))]
     Failed {
         operation: Operation,
         url: String,
@@ -133,19 +133,19 @@ pub enum StorageError {
     },
     #[error("{} `{url}`: given up, because this process ends", operation.verb())]
     Cancelled { operation: Operation, url: String },
-    #[error("{action} `{}`: {cause}{}", path.display(), full(cause))]
+    #[error("{action} `{}`: {cause}", path.display())]
     Disk {
         action: &'static str,
         path: PathBuf,
         cause: io::Error,
     },
-    #[error("`{url}` {what}; hint: {hint}")]
+    #[error("`{url}` {what}")]
     Content {
         url: String,
         what: String,
         hint: &'static str,
     },
-    #[error("another process fetches into `{}`, and did not get on for {} s; hint: end it", lock.display(), waited.as_secs())]
+    #[error("another process fetches into `{}`, and did not get on for {} s", lock.display(), waited.as_secs())]
     Locked { lock: PathBuf, waited: Duration },
     #[error("the runtime for storage cannot start")]
     Runtime(#[source] io::Error),
@@ -166,16 +166,29 @@ fn tried(tries: u32, waited: Duration) -> String {
     format!(", after {tries} tries in {:.1} s", waited.as_secs_f64())
 }
 
-fn full(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; hint: no space is left there, free some or name another folder in storage.cache"
-        }
-        _ => "",
-    }
+fn is_full(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl StorageError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Url { .. } => "write s3://BUCKET/PREFIX or file:///FOLDER".into(),
+            Self::Setting { hint, .. } | Self::Content { hint, .. } => (*hint).to_owned(),
+            Self::Failed { kind, .. } => kind.hint().to_owned(),
+            Self::Locked { .. } => "end it".into(),
+            Self::Disk { cause, .. } if is_full(cause) => {
+                "no space is left there, free some or name another folder in storage.cache".into()
+            }
+            Self::Cancelled { .. } | Self::Disk { .. } | Self::Runtime(_) => return None,
+        })
+    }
+
     pub(crate) fn disk(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |cause| Self::Disk { action, path, cause }

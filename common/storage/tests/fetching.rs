@@ -43,7 +43,7 @@ impl Bench {
 
     fn root(&self, url: &str) -> Result<PathBuf, String> {
         let brought = self.inputs.bring_input("source.root", Path::new(url));
-        brought.map_err(|error| error.to_string())
+        brought.map_err(|error| format!("{error}; hint: {}", error.cause.hint().unwrap()))
     }
 
     fn bytes_read(&self) -> u64 {

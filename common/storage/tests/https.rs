@@ -98,7 +98,7 @@ fn the_process_of_a_case() {
             println!("\nms: {}", began.elapsed().as_millis());
             println!("passing: {}", error.is_passing());
             println!("of the storage: {}", error.is_of_the_storage());
-            println!("refused: {error}");
+            println!("refused: {error}; hint: {}", error.hint().unwrap());
         }
     }
 }

@@ -46,15 +46,21 @@ impl fmt::Display for StateClaim {
 
 /// Two workers that should hold the same state do not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error(
-    "{one} and {other} disagree at {cursor}: digest {one_digest} against {other_digest}; hint: compare their hosts' CPU type, library versions and data files"
-)]
+#[error("{one} and {other} disagree at {cursor}: digest {one_digest} against {other_digest}")]
 pub struct Divergence {
     pub cursor: Cursor,
     pub one: WorkerId,
     pub one_digest: Digest,
     pub other: WorkerId,
     pub other_digest: Digest,
+}
+
+impl Divergence {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some("compare their hosts' CPU type, library versions and data files".to_owned())
+    }
 }
 
 /// The most advanced state among claims, and the lowest worker that holds it.

@@ -148,22 +148,37 @@ impl StopReason {
 /// Why somebody is turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefuseReason {
-    #[error("the run has {max} workers already; hint: start fewer")]
+    #[error("the run has {max} workers already")]
     Full { max: u32 },
-    #[error("{slot} is served by {by}, heard of {} ago; hint: try again shortly, or take another slot", seconds(.silence))]
+    #[error("{slot} is served by {by}, heard of {} ago", seconds(.silence))]
     SlotTaken {
         slot: Slot,
         by: WorkerId,
         silence: Duration,
     },
-    #[error("{slot} was lost {losses} times and is not tried again for {}; hint: see its log", seconds(.wait))]
+    #[error("{slot} was lost {losses} times and is not tried again for {}", seconds(.wait))]
     BudgetSpent { slot: Slot, losses: u32, wait: Duration },
-    #[error("{worker} is not part of the run (any more); hint: join again")]
+    #[error("{worker} is not part of the run (any more)")]
     UnknownWorker { worker: WorkerId },
     #[error("the run is stopping")]
     Stopping,
     #[error("the run is over")]
     Over,
+}
+
+impl RefuseReason {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Full { .. } => "start fewer",
+            Self::SlotTaken { .. } => "try again shortly, or take another slot",
+            Self::BudgetSpent { .. } => "see its log",
+            Self::UnknownWorker { .. } => "join again",
+            Self::Stopping | Self::Over => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Why the run failed.
@@ -200,6 +215,17 @@ pub enum FailReason {
 }
 
 impl FailReason {
+    /// What a person can do about it, where the reason's own text does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Diverged(divergence) => divergence.hint(),
+            Self::BadInput { .. } | Self::TooFew { .. } | Self::BudgetSpent { .. } | Self::Stalled { .. } => {
+                None
+            }
+        }
+    }
+
     /// What the coordinator ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -1,10 +1,11 @@
 //! What is wrong with the data sets.
 
-use ulda_dataset::{Dataset, DatasetError, Depth, SampleError, Size};
+use ulda_dataset::{Dataset, Depth, SampleError, Size};
+use ulda_run::Finding;
 use ulda_run::spec::{DatasetConfig, RunConfig, RunSpec, StyleDraw, is_url};
 use ulda_run::stage::Stage;
 
-use super::finding::Finding;
+use super::finding::finding;
 
 /// Findings told of one data set; more are counted.
 pub(super) const TOLD: usize = 20;
@@ -94,13 +95,7 @@ fn crops(spec: &RunSpec) -> Vec<(&'static str, u32)> {
 fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
     let dataset = match Dataset::list(&look.set) {
         Ok(dataset) => dataset,
-        Err(cause) => {
-            let mut finding = Finding::of_text(&look.key, &cause.to_string());
-            if finding.hint.is_empty() {
-                finding.hint = advice_on_set(&cause).to_owned();
-            }
-            return vec![finding.caused_by(&cause)];
-        }
+        Err(cause) => return vec![finding(&look.key, &cause, cause.hint())],
     };
     let largest = look.crops.iter().map(|(_, side)| *side).max();
     let largest = largest.map(|side| Size {
@@ -117,13 +112,8 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
         .iter()
         .filter_map(|(key, side)| crop_too_large(key, *side, &small, dataset.len()));
     let mut findings: Vec<Finding> = too_large.collect();
-    findings.extend(broken.iter().take(TOLD).map(|finding| {
-        let mut told = Finding::of_text(&look.key, &finding.to_string());
-        if told.hint.is_empty() {
-            told.hint = advice_on_sample(&finding.error).to_owned();
-        }
-        told.caused_by(&finding.error)
-    }));
+    let told = broken.iter().take(TOLD).map(|found| &found.error);
+    findings.extend(told.map(|error| finding(&look.key, error, error.hint())));
     if broken.len() > TOLD {
         findings.push(Finding::new(
             look.key.clone(),
@@ -152,26 +142,4 @@ fn crop_too_large(key: &str, side: u32, small: &[&SampleError], images: usize) -
         path.display()
     );
     Some(Finding::new(key, what, format!("set it to at most {least}")))
-}
-
-/// What to do where the error does not say it.
-pub(super) fn advice_on_sample(error: &SampleError) -> &'static str {
-    match error {
-        SampleError::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again",
-        SampleError::BitDepth { .. } => "convert it to 8 bits per channel",
-        SampleError::Unreadable { .. } => "check that it is a file, its permissions and its disk",
-        SampleError::SizeMismatch { .. } => "an image and its label have the same size; copy both again",
-        SampleError::TooLarge { .. } => "is it a picture of this data set? scale it down",
-        _ => "check this file of the data set",
-    }
-}
-
-fn advice_on_set(error: &DatasetError) -> &'static str {
-    match error {
-        DatasetError::ListEmpty { .. } => "write one image name per line into it",
-        DatasetError::FolderUnreadable { .. } | DatasetError::ListUnreadable { .. } => {
-            "check its permissions and its disk"
-        }
-        _ => "check the data set",
-    }
 }

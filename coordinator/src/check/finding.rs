@@ -1,87 +1,27 @@
-//! One thing that is wrong, and how a list of them reads.
+//! All that is wrong, and how a list of it reads.
 
+use std::error::Error;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use ulda_net::Shortage;
+use ulda_run::{Finding, with_causes};
 
 use crate::exit::Exit;
 
-/// Which key or file, what is wrong, what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    pub key: String,
-    pub what: String,
-    #[serde(default)]
-    pub hint: String,
-    #[serde(
-        skip_serializing,
-        rename = "is_temporary",
-        default,
-        deserialize_with = "remedy_of"
-    )]
-    pub remedy: Remedy,
-}
-
-/// What mends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Remedy {
-    #[default]
-    Person,
-    /// It may pass by itself.
-    Time,
-}
-
-/// What mends a finding of the worker.
-fn remedy_of<'de, D: serde::Deserializer<'de>>(told: D) -> Result<Remedy, D::Error> {
-    bool::deserialize(told).map(|is_temporary| match is_temporary {
-        true => Remedy::Time,
-        false => Remedy::Person,
-    })
-}
-
-impl Finding {
-    /// Something that a person has to mend.
-    #[must_use]
-    pub fn new(key: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            what: what.into(),
-            hint: hint.into(),
-            remedy: Remedy::Person,
-        }
-    }
-
-    /// The same finding where `error` is about the input; where the system was short of descriptors or memory, one that
-    /// passes.
-    #[must_use]
-    pub fn caused_by(self, error: &(dyn std::error::Error + 'static)) -> Self {
-        match Shortage::of(error) {
-            None => self,
-            Some(shortage) => Self {
-                hint: shortage.hint().to_owned(),
-                remedy: Remedy::Time,
-                ..self
-            },
-        }
-    }
-
-    /// Takes an error's text apart at its `hint:`.
-    #[must_use]
-    pub fn of_text(key: &str, text: &str) -> Self {
-        let (what, hint) = text.split_once("hint:").unwrap_or((text, ""));
-        let trimmed = |part: &str| part.trim().trim_end_matches([';', ',']).to_owned();
-        Self::new(key, trimmed(what), trimmed(hint))
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.key, self.what)?;
-        if !self.hint.is_empty() {
-            write!(f, "\n  hint: {}", self.hint)?;
-        }
-        Ok(())
+/// `error` with its causes as a finding; one that may pass where the system was short of something.
+pub(super) fn finding(
+    key: impl Into<String>,
+    error: &(dyn Error + 'static),
+    hint: Option<String>,
+) -> Finding {
+    Finding {
+        is_temporary: Shortage::of(error).is_some(),
+        ..Finding::new(
+            key,
+            with_causes(error),
+            Shortage::hint_or(error, hint).unwrap_or_default(),
+        )
     }
 }
 
@@ -100,7 +40,7 @@ impl Findings {
     pub fn exit(&self) -> Exit {
         if self.is_empty() {
             Exit::Done
-        } else if self.0.iter().all(|finding| finding.remedy == Remedy::Time) {
+        } else if self.0.iter().all(|finding| finding.is_temporary) {
             Exit::Unavailable
         } else {
             Exit::BadInput
@@ -119,4 +59,4 @@ impl fmt::Display for Findings {
     }
 }
 
-impl std::error::Error for Findings {}
+impl Error for Findings {}

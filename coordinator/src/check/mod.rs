@@ -10,9 +10,12 @@ mod worker;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ulda_run::Finding;
 use ulda_run::spec::{RunSpec, SpecProblems, is_url};
 
-pub use finding::{Finding, Findings, Remedy};
+use finding::finding;
+
+pub use finding::Findings;
 pub use ulda_dataset::Depth;
 
 /// What to look at besides the run's own rules.
@@ -44,7 +47,7 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
     if let Some(address) = extent.listen
         && let Err(cause) = crate::rpc::bind(address).await
     {
-        findings.push(Finding::of_text("--listen", &cause.to_string()).caused_by(&cause));
+        findings.push(finding("--listen", &cause, cause.hint()));
     }
     let (owned, depth) = (spec.clone(), extent.depth);
     let looked = tokio::task::spawn_blocking(move || {
@@ -59,8 +62,8 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
             (look.findings, clip_exists(&look.config.clip.checkpoint))
         }
         Err(cause) => {
-            let text = format!("the audit ended early: {cause}");
-            findings.push(Finding::of_text("data", &text));
+            let what = format!("the audit ended early: {cause}");
+            findings.push(Finding::new("data", what, ""));
             (Vec::new(), None)
         }
     };

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use ulda_dataset::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
+use ulda_run::Finding;
 use ulda_run::spec::{RunConfig, StyleSource, is_url};
 
-use super::data::{TOLD, advice_on_sample};
-use super::finding::Finding;
+use super::data::TOLD;
+use super::finding::finding;
 
 /// Looks at every image of every domain. `config` has those inputs on this host that are there; others are left to who
 /// fetches them.
@@ -23,9 +24,7 @@ pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
             let listed = match is_url(entry) {
                 true => None,
                 false => list(entry)
-                    .map_err(|error| {
-                        findings.push(with_hint(&key, &error, "check its permissions and its disk"))
-                    })
+                    .map_err(|error| findings.push(finding(&key, &error, error.hint())))
                     .ok(),
             };
             styles = styles
@@ -36,7 +35,7 @@ pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
                 .flatten()
                 .map(|picture| picture.audit(depth, LEAST_SIDE));
             let wrong = audited.filter_map(Result::err).take(TOLD);
-            findings.extend(wrong.map(|error| with_hint(&key, &error, advice_on_sample(&error))));
+            findings.extend(wrong.map(|error| finding(&key, &error, error.hint())));
         }
     }
     let least = config.least_styles();
@@ -57,13 +56,4 @@ fn list(entry: &Path) -> Result<Vec<Picture>, PicturesError> {
         true => Err(PicturesError::Empty(entry.to_owned())),
         false => Ok(pictures),
     }
-}
-
-/// The error as a finding, with `hint` where it has none.
-fn with_hint(key: &str, error: &dyn std::error::Error, hint: &str) -> Finding {
-    let mut finding = Finding::of_text(key, &error.to_string());
-    if finding.hint.is_empty() {
-        hint.clone_into(&mut finding.hint);
-    }
-    finding
 }

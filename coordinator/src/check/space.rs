@@ -4,10 +4,10 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ulda_run::Finding;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::Stage;
 
-use super::finding::Finding;
 use crate::disk_space::DiskSpace;
 
 /// Journal, logs, report and example pictures.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ulda_run::Finding;
 use ulda_run::spec::{RunConfig, RunSpec, is_url};
 use ulda_storage::fetch::{Inputs, Probe};
 use ulda_storage::{Settings, Storage, StorageCounters, StorageError};
 
-use super::finding::{Finding, Remedy};
+use super::finding::finding;
 
 /// Longest look at one URL.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -59,11 +60,8 @@ pub(super) fn look(spec: &RunSpec) -> Look {
 impl Look {
     fn note(&mut self, key: &str, cause: &StorageError) {
         self.findings.push(Finding {
-            remedy: match cause.is_passing() {
-                true => Remedy::Time,
-                false => Remedy::Person,
-            },
-            ..Finding::of_text(key, &cause.to_string())
+            is_temporary: cause.is_passing(),
+            ..finding(key, cause, cause.hint())
         });
     }
 }

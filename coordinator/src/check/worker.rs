@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
+use ulda_run::Finding;
 use ulda_run::spec::RunSpec;
 
-use super::finding::Finding;
+use super::finding::finding;
 use crate::exit::Exit;
 
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -26,8 +27,10 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
         Ok(file) => run(binary, file.path()).await,
         Err(cause) => {
             let folder = std::env::temp_dir();
-            let text = format!("write a file in `{}`: {cause}", folder.display());
-            vec![Finding::of_text("disk", &text).caused_by(&cause)]
+            vec![Finding {
+                what: format!("write a file in `{}`: {cause}", folder.display()),
+                ..finding("disk", &cause, None)
+            }]
         }
     }
 }
@@ -60,11 +63,10 @@ async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
     let output = match tokio::time::timeout(DEADLINE, output).await {
         Ok(Ok(output)) => output,
         Ok(Err(cause)) => {
-            let found = failed(format!("cannot be started: {cause}"), "check --worker-binary");
-            return found
-                .into_iter()
-                .map(|finding| finding.caused_by(&cause))
-                .collect();
+            return vec![Finding {
+                what: format!("`{} check` cannot be started: {cause}", binary.display()),
+                ..finding("worker", &cause, Some("check --worker-binary".to_owned()))
+            }];
         }
         Err(_) => {
             return failed(

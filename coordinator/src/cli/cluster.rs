@@ -230,23 +230,23 @@ pub(super) async fn follow(cluster: &Cluster, run: &RunName) -> Result<Exit, Sto
             Ok(Exit::Done)
         }
         Some(Followed::Over(RunEnd::Failed { why, exit })) => {
-            let told = anyhow!(
-                "run `{run}` failed: {why}\n  hint: `coordinator cluster logs {run}` has the rest; once mended, \
-                 `coordinator cluster resume {run}` tries again; until then, `coordinator cluster stop {run}` frees \
-                 the nodes that its workers may hold"
+            let exit = match exit {
+                Exit::BadInput => Exit::BadInput,
+                _ => Exit::Failed,
+            };
+            let hint = format!(
+                "`coordinator cluster logs {run}` has the rest; once mended, `coordinator cluster resume {run}` tries \
+                 again; until then, `coordinator cluster stop {run}` frees the nodes that its workers may hold"
             );
-            Err(match exit == Exit::BadInput {
-                true => Stop::bad_input(told),
-                false => told.into(),
-            })
+            Err(Stop::new(exit, anyhow!("run `{run}` failed: {why}")).with_hint(hint))
         }
         Some(Followed::Stuck { why, exit }) => Err(Stop::new(
             exit,
-            anyhow!(
-                "the coordinator of run `{run}` cannot start: {why}\n  hint: once mended it starts by itself; \
-                 `coordinator cluster delete {run}` gives up"
-            ),
-        )),
+            anyhow!("the coordinator of run `{run}` cannot start: {why}"),
+        )
+        .with_hint(format!(
+            "once mended it starts by itself; `coordinator cluster delete {run}` gives up"
+        ))),
         Some(Followed::Over(RunEnd::Stopped) | Followed::Gone) => {
             eprintln!("run `{run}` was stopped or deleted");
             Ok(Exit::Terminated)

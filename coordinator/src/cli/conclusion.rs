@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ulda_machine::ledger::Ledger;
-use ulda_run::RunEnd;
+use ulda_run::{RunEnd, hinted};
 use ulda_storage::StorageCounters;
 
 use super::common::{print, say};
@@ -75,6 +75,7 @@ pub(super) fn conclude(served: Served, directory: &RunDirectory) -> Result<Exit,
             Err(Stop {
                 exit,
                 cause: anyhow::anyhow!(text),
+                hint: None,
             })
         }
     }
@@ -101,6 +102,7 @@ fn remote_of(directory: &RunDirectory) -> Option<RemoteRun> {
     match RemoteRun::of(&config, &StorageCounters::default()) {
         Ok(remote) => remote,
         Err(cause) => {
+            let cause = hinted(&cause, cause.hint());
             tracing::warn!("the report is not in the storage: {cause}");
             None
         }
@@ -110,7 +112,7 @@ fn remote_of(directory: &RunDirectory) -> Option<RemoteRun> {
 /// A run that is finished is finished, whatever becomes of its report.
 fn warn_of(outcome: Result<(), RemoteError>, what: &str) {
     if let Err(cause) = outcome {
-        tracing::warn!("{what}: {cause}");
+        tracing::warn!("{what}: {}", hinted(&cause, cause.hint()));
     }
 }
 

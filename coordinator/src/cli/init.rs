@@ -9,14 +9,23 @@ use ulda_run::spec::RunConfig;
 use super::arguments::InitArguments;
 use super::common::{print, say};
 use crate::config::{Preset, commented_run_toml};
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Stop, StopCause};
 
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("`{}` is there already\n  hint: give another path, or --force to overwrite it", path.display())]
+    #[error("`{}` is there already", path.display())]
     Exists { path: PathBuf },
     #[error("write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
+}
+
+impl StopCause for InitError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists { .. } => Some("give another path, or --force to overwrite it".to_owned()),
+            Self::Write { .. } => None,
+        }
+    }
 }
 
 pub fn init(arguments: &InitArguments) -> Result<Exit, Stop> {

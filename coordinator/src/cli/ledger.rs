@@ -86,6 +86,7 @@ pub fn sound(directory: &RunDirectory) -> Result<Sound, Stop> {
         .and_then(|journal| audit_journal(&journal));
     audited.map_err(|cause| Stop {
         exit: Exit::Failed,
+        hint: cause.hint(),
         cause: anyhow::Error::new(cause).context(format!(
             "the journal `{}` does not hang together",
             directory.journal_file().display()
@@ -124,6 +125,7 @@ pub fn verdict(ledger: &Ledger) -> Result<(), Stop> {
             ledger.violations.len(),
             told.join("\n  ")
         ),
+        hint: None,
     })
 }
 

@@ -6,15 +6,23 @@ use serde::Serialize;
 
 use super::arguments::{ListArguments, OutputFormat};
 use super::common::{columns, host, print, print_json};
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Stop, StopCause};
 use crate::history::{History, RunStanding};
 use crate::journal::JournalReader;
 use crate::run_directory::RunDirectory;
 
 #[derive(Debug, thiserror::Error)]
 enum ListError {
-    #[error("folder `{}` does not exist\n  hint: name the folder that run.directory names", path.display())]
+    #[error("folder `{}` does not exist", path.display())]
     NoFolder { path: PathBuf },
+}
+
+impl StopCause for ListError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFolder { .. } => Some("name the folder that run.directory names".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

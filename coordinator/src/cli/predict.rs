@@ -10,24 +10,33 @@ use ulda_storage::StorageCounters;
 use super::arguments::PredictArguments;
 use super::common::{run_directory, say, worker_binary};
 use super::train::remote_refused;
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Stop, StopCause};
 use crate::remote::RemoteRun;
 
 #[derive(Debug, thiserror::Error)]
 enum PredictError {
-    #[error(
-        "run `{}` has no {kind} model yet: `{}` does not exist\n  hint: see how far it is with `coordinator status {}`",
-        run.display(), model.display(), run.display()
-    )]
+    #[error("run `{}` has no {kind} model yet: `{}` does not exist", run.display(), model.display())]
     NotFinished {
         run: PathBuf,
         kind: &'static str,
         model: PathBuf,
     },
-    #[error("input `{}` does not exist\n  hint: give PNG images, or folders that hold some", path.display())]
+    #[error("input `{}` does not exist", path.display())]
     NoInput { path: PathBuf },
-    #[error("start worker `{}`\n  hint: build it with `make`, or name it with --worker-binary", path.display())]
+    #[error("start worker `{}`", path.display())]
     Start { path: PathBuf, source: std::io::Error },
+}
+
+impl StopCause for PredictError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFinished { run, .. } => {
+                format!("see how far it is with `coordinator status {}`", run.display())
+            }
+            Self::NoInput { .. } => "give PNG images, or folders that hold some".into(),
+            Self::Start { .. } => "build it with `make`, or name it with --worker-binary".into(),
+        })
+    }
 }
 
 pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {

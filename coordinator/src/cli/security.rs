@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ulda_credentials::{Coordinator, CredentialsError, Strangers, issue};
+use ulda_run::Finding;
 
 use super::arguments::{DataTls, ServeArguments};
-use crate::check::Finding;
-use crate::exit::Stop;
+use crate::exit::{Stop, StopCause};
 use crate::host_names::host_names;
 use crate::http::Stopper;
 use crate::rpc::Guard;
@@ -31,10 +31,17 @@ pub struct Security {
 #[derive(Debug, thiserror::Error)]
 enum SecurityError {
     #[error(
-        "--insecure-loopback would send the run's token in the clear to {listen}, which other hosts reach\n  hint: \
-         leave it out, or --listen on 127.0.0.1"
+        "--insecure-loopback would send the run's token in the clear to {listen}, which other hosts reach"
     )]
     PlainBeyondHost { listen: SocketAddr },
+}
+
+impl StopCause for SecurityError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::PlainBeyondHost { .. } => Some("leave it out, or --listen on 127.0.0.1".to_owned()),
+        }
+    }
 }
 
 /// What can be refused before the run's directory is touched.
@@ -53,7 +60,10 @@ pub fn refuse_early(serve: &ServeArguments) -> Result<(), Stop> {
 /// The same as a finding of `coordinator check`.
 pub fn findings(serve: &ServeArguments) -> Vec<Finding> {
     let refused = refuse_early(serve).err();
-    let finding = refused.map(|stop| Finding::of_text("--credentials", &stop.to_string()));
+    let finding = refused.map(|stop| {
+        let what = format!("{:#}", stop.cause);
+        Finding::new("--credentials", what, stop.hint.unwrap_or_default())
+    });
     finding.into_iter().collect()
 }
 

@@ -59,6 +59,7 @@ pub(super) async fn prepare_and_serve(
             return Err(Stop {
                 exit: findings.exit(),
                 cause: findings.into(),
+                hint: None,
             });
         }
         claim(spec, remote.clone()).await?;

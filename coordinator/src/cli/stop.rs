@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::arguments::StopArguments;
 use super::common::{run_directory, say};
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Stop, StopCause};
 
 #[derive(Debug, thiserror::Error)]
 enum StopError {
-    #[error("run `{}` is not served by any coordinator\n  hint: look at it with `coordinator status {}`", path.display(), path.display())]
+    #[error("run `{}` is not served by any coordinator", path.display())]
     NotServed { path: PathBuf },
     #[error(
-        "coordinator (process {process_id}) of run `{}` has not left within {} s\n  hint: a second \
-         `coordinator stop` ends it at once", path.display(), waited.as_secs()
+        "coordinator (process {process_id}) of run `{}` has not left within {} s",
+        path.display(), waited.as_secs()
     )]
     StillThere {
         path: PathBuf,
@@ -27,10 +27,24 @@ enum StopError {
     #[error("signal process {process_id}")]
     Signal { process_id: u32, source: io::Error },
     #[error(
-        "run `{}` is served, but not by process {process_id} of this host, which its run.lock names\n  hint: stop it on the host, \
-         in the container or as the user that serves it; on a cluster with `coordinator cluster stop`", path.display()
+        "run `{}` is served, but not by process {process_id} of this host, which its run.lock names", path.display()
     )]
     Elsewhere { path: PathBuf, process_id: u32 },
+}
+
+impl StopCause for StopError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotServed { path } => format!("look at it with `coordinator status {}`", path.display()),
+            Self::StillThere { .. } => "a second `coordinator stop` ends it at once".into(),
+            Self::Elsewhere { .. } => {
+                "stop it on the host, in the container or as the user that serves it; on a cluster with \
+                                       `coordinator cluster stop`"
+                    .into()
+            }
+            Self::Signal { .. } => return None,
+        })
+    }
 }
 
 pub fn stop(arguments: &StopArguments) -> Result<Exit, Stop> {

@@ -14,7 +14,7 @@ use super::cluster_arguments::SubmitArguments;
 use super::common::configuration_below;
 use super::train::enough_and_not_too_many;
 use crate::check::of_problems;
-use crate::exit::Stop;
+use crate::exit::{Stop, StopCause};
 
 const GPU_RESOURCE: &str = "nvidia.com/gpu";
 const OBJECTS: &str = "s3://";
@@ -23,37 +23,47 @@ const GPU_LABEL: &str = "nvidia.com/gpu.product";
 /// Why a run cannot be submitted as it stands.
 #[derive(Debug, thiserror::Error)]
 enum SubmitError {
-    #[error(
-        "`run.name` is `{name}`, which no pod can be named after: {why}\n  hint: give another with --set run.name=…"
-    )]
+    #[error("`run.name` is `{name}`, which no pod can be named after: {why}")]
     Name { name: String, why: NotAName },
-    #[error("`{key}` is `{}`, which no pod has\n  hint: mount the claim that holds it with --data-claim CLAIM:PATH, and give the path below PATH", path.display())]
+    #[error("`{key}` is `{}`, which no pod has", path.display())]
     NotMounted { key: String, path: PathBuf },
-    #[error("--data-claim is given twice for {}\n  hint: give each claim a path of its own, as in --data-claim CLAIM:/data/more", path.display())]
+    #[error("--data-claim is given twice for {}", path.display())]
     SamePath { path: PathBuf },
-    #[error(
-        "nothing keeps what the workers leave\n  hint: name a ReadWriteMany claim with --run-claim, or object storage with \
-         --set storage.url=s3://BUCKET/PREFIX"
-    )]
+    #[error("nothing keeps what the workers leave")]
     NoStorage,
-    #[error(
-        "`storage.url` is `{url}`, which no pod has\n  hint: name a claim with --run-claim, or give an s3:// URL"
-    )]
+    #[error("`storage.url` is `{url}`, which no pod has")]
     FolderUrl { url: String },
-    #[error(
-        "`storage.cache` is `{}`, and pods have a folder of their own for what they fetch\n  hint: leave it out", path.display()
-    )]
+    #[error("`storage.cache` is `{}`, and pods have a folder of their own for what they fetch", path.display())]
     Cache { path: PathBuf },
-    #[error("--gpu-type {given} without a GPU\n  hint: add --gpus-per-worker 1")]
+    #[error("--gpu-type {given} without a GPU")]
     TypeOfNothing { given: String },
-    #[error(
-        "--image `{image}` is no image's name\n  hint: it looks like registry/ulda:1.0 or registry/ulda@sha256:…"
-    )]
+    #[error("--image `{image}` is no image's name")]
     Image { image: String },
-    #[error(
-        "--cpus-per-worker {cpus} is less than one core for each shard of a worker\n  hint: give at least {need}"
-    )]
+    #[error("--cpus-per-worker {cpus} is less than one core for each shard of a worker")]
     FewCores { cpus: ResourceAmount, need: u32 },
+}
+
+impl StopCause for SubmitError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Name { .. } => "give another with --set run.name=…".into(),
+            Self::NotMounted { .. } => {
+                "mount the claim that holds it with --data-claim CLAIM:PATH, and give the path below PATH"
+                    .into()
+            }
+            Self::SamePath { .. } => {
+                "give each claim a path of its own, as in --data-claim CLAIM:/data/more".into()
+            }
+            Self::NoStorage => "name a ReadWriteMany claim with --run-claim, or object storage with --set \
+                 storage.url=s3://BUCKET/PREFIX"
+                .into(),
+            Self::FolderUrl { .. } => "name a claim with --run-claim, or give an s3:// URL".into(),
+            Self::Cache { .. } => "leave it out".into(),
+            Self::TypeOfNothing { .. } => "add --gpus-per-worker 1".into(),
+            Self::Image { .. } => "it looks like registry/ulda:1.0 or registry/ulda@sha256:…".into(),
+            Self::FewCores { need, .. } => format!("give at least {need}"),
+        })
+    }
 }
 
 /// What the arguments come to.

@@ -172,6 +172,7 @@ pub(super) fn enough_and_not_too_many(workers: u32, recovery: &RecoveryConfig) -
         _ => return Ok(()),
     };
     Err(Stop::bad_input(anyhow::anyhow!(
-        "--workers {workers} does not go with {key} = {limit}\n  hint: change the one or the other"
-    )))
+        "--workers {workers} does not go with {key} = {limit}"
+    ))
+    .with_hint("change the one or the other"))
 }

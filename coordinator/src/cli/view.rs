@@ -13,9 +13,10 @@ pub fn view(arguments: &ViewArguments) -> Result<Exit, Stop> {
     block_on(async move {
         let listener = http::bind(arguments.http).await.map_err(refused)?;
         let Some(listener) = listener else {
-            return Err(Stop::bad_input(anyhow::anyhow!(
-                "`--http off` leaves nothing to view\n  hint: give an address, or `auto`"
-            )));
+            return Err(
+                Stop::bad_input(anyhow::anyhow!("`--http off` leaves nothing to view"))
+                    .with_hint("give an address, or `auto`"),
+            );
         };
         print(&format!("http://{}/\n", listener.local_addr()?))?;
         let mut server = http::serve(listener, Site::of_directory(directory));

@@ -15,55 +15,56 @@ pub enum CompareError {
     Directory(#[from] RunDirectoryError),
     #[error(transparent)]
     Manifest(#[from] FinalManifestError),
-    #[error(
-        "run `{}` cannot be compared: {}\n  hint: restore its journal, or leave the run out",
-        run.display(), first_line(&with_causes(cause))
-    )]
+    #[error("run `{}` cannot be compared: {}", run.display(), with_causes(cause))]
     Journal { run: PathBuf, cause: JournalError },
-    #[error(
-        "run `{}` is {state}: {why}\n  hint: only finished runs are compared; leave it out until it is finished",
-        run.display()
-    )]
+    #[error("run `{}` is {state}: {why}", run.display())]
     Unfinished {
         run: PathBuf,
         state: &'static str,
         why: String,
     },
-    #[error(
-        "run `{}` has no scores of model `{model}`; it has {}\n  hint: choose another with --model, or for these runs alone \
-         with LABEL:MODEL=RUN",
-        run.display(), list(known)
-    )]
+    #[error("run `{}` has no scores of model `{model}`; it has {}", run.display(), list(known))]
     NoModel {
         run: PathBuf,
         model: &'static str,
         known: Vec<String>,
     },
-    #[error("run `{}` is given twice for method `{label}`\n  hint: name each run once", run.display())]
+    #[error("run `{}` is given twice for method `{label}`", run.display())]
     Twice { run: PathBuf, label: String },
-    #[error(
-        "method `{label}` is to be scored by {first} and by {second}\n  hint: give runs that are scored by another model \
-         another label"
-    )]
+    #[error("method `{label}` is to be scored by {first} and by {second}")]
     TwoModels {
         label: String,
         first: &'static str,
         second: &'static str,
     },
-    #[error(
-        "--reference `{name}` is no method; there is {}\n  hint: give the label of one",
-        list(known)
-    )]
+    #[error("--reference `{name}` is no method; there is {}", list(known))]
     UnknownReference { name: String, known: Vec<String> },
     #[error(
-        "--sets `{name}` is no evaluation set of these runs; there is {}\n  hint: give names of these, separated by commas",
+        "--sets `{name}` is no evaluation set of these runs; there is {}",
         list(known)
     )]
     UnknownSet { name: String, known: Vec<String> },
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+impl CompareError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Journal { .. } => "restore its journal, or leave the run out",
+            Self::Unfinished { .. } => "only finished runs are compared; leave it out until it is finished",
+            Self::NoModel { .. } => {
+                "choose another with --model, or for these runs alone with LABEL:MODEL=RUN"
+            }
+            Self::Twice { .. } => "name each run once",
+            Self::TwoModels { .. } => "give runs that are scored by another model another label",
+            Self::UnknownReference { .. } => "give the label of one",
+            Self::UnknownSet { .. } => "give names of these, separated by commas",
+            Self::Directory(error) => return error.hint(),
+            Self::Manifest(error) => return error.hint(),
+        };
+        Some(hint.to_owned())
+    }
 }
 
 fn list(names: &[String]) -> String {

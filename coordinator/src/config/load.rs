@@ -38,28 +38,37 @@ impl Layers {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error(
-        "configuration `{}` does not exist\n  hint: write one with `coordinator init {}`, or name it with --config",
-        path.display(), path.display()
-    )]
+    #[error("configuration `{}` does not exist", path.display())]
     Missing { path: PathBuf },
-    #[error("configuration `{}` is a folder\n  hint: name a run.toml with --config", path.display())]
+    #[error("configuration `{}` is a folder", path.display())]
     Folder { path: PathBuf },
-    #[error("configuration `{}` is not text\n  hint: name a run.toml with --config", path.display())]
+    #[error("configuration `{}` is not text", path.display())]
     NotText { path: PathBuf },
     #[error("read configuration `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error(
-        "configuration `{}` is not TOML\n{}\n  hint: `coordinator init -` shows how one is written",
-        path.display(), reason.trim_end()
-    )]
+    #[error("configuration `{}` is not TOML\n{}", path.display(), reason.trim_end())]
     Syntax { path: PathBuf, reason: String },
     #[error("{0}")]
     Keys(Problems),
-    #[error(
-        "configuration cannot be read: {reason}\n  hint: compare it with the output of `coordinator init -`"
-    )]
+    #[error("configuration cannot be read: {reason}")]
     Shape { reason: String },
+}
+
+impl LoadError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { path } => format!(
+                "write one with `coordinator init {}`, or name it with --config",
+                path.display()
+            ),
+            Self::Folder { .. } | Self::NotText { .. } => "name a run.toml with --config".into(),
+            Self::Syntax { .. } => "`coordinator init -` shows how one is written".into(),
+            Self::Shape { .. } => "compare it with the output of `coordinator init -`".into(),
+            Self::Read { .. } | Self::Keys(_) => return None,
+        })
+    }
 }
 
 /// Merges the layers into a configuration whose paths are absolute.

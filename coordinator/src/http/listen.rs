@@ -46,15 +46,26 @@ pub struct NotAListenAddress;
 /// Why the page cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error(
-        "address {address} is taken\n  hint: give another port with --http, `auto` for any free one, or `off`"
-    )]
+    #[error("address {address} is taken")]
     Taken { address: SocketAddr },
     #[error("listen on {address}")]
     Bind {
         address: SocketAddr,
         source: std::io::Error,
     },
+}
+
+impl HttpError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Taken { .. } => {
+                Some("give another port with --http, `auto` for any free one, or `off`".to_owned())
+            }
+            Self::Bind { .. } => None,
+        }
+    }
 }
 
 /// Takes the address; `None` where nothing is to be served.

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use ulda_credentials::{Strangers, TokenDigest};
+use ulda_run::hinted;
 
 use super::site::Site;
 use crate::run::StopHandle;
@@ -38,18 +39,29 @@ pub struct Stopper {
 enum Refusal {
     #[error("nobody serves this run, so there is nothing to stop")]
     OnlyViewed,
-    #[error(
-        "the token is taken over plain HTTP only from this host; hint: come through `ssh -L`, or use `coordinator stop`"
-    )]
+    #[error("the token is taken over plain HTTP only from this host")]
     Elsewhere,
     #[error("the request comes from a page of another origin")]
     OtherOrigin,
-    #[error("show the run's token: `Authorization: Bearer …`; hint: it is in the run's `credentials/token`")]
+    #[error("show the run's token: `Authorization: Bearer …`")]
     NoToken,
-    #[error("this is not the run's token; hint: it is in the run's `credentials/token`")]
+    #[error("this is not the run's token")]
     WrongToken,
-    #[error("too many wrong tokens wait for their answer; hint: try again in some seconds")]
+    #[error("too many wrong tokens wait for their answer")]
     Crowded,
+}
+
+impl Refusal {
+    /// What a person can do about it.
+    fn hint(self) -> Option<String> {
+        let hint = match self {
+            Self::Elsewhere => "come through `ssh -L`, or use `coordinator stop`",
+            Self::NoToken | Self::WrongToken => "it is in the run's `credentials/token`",
+            Self::Crowded => "try again in some seconds",
+            Self::OnlyViewed | Self::OtherOrigin => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 impl Stopper {
@@ -107,9 +119,12 @@ pub(super) async fn stop(site: Arc<Site>, peer: SocketAddr, headers: HeaderMap) 
             .into_response();
     };
     let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
-    stopper
-        .strangers
-        .refused("status page", Some(peer), agent, &format!("stop: {refusal}"));
+    stopper.strangers.refused(
+        "status page",
+        Some(peer),
+        agent,
+        &format!("stop: {}", hinted(refusal, refusal.hint())),
+    );
     if refusal == Refusal::WrongToken
         && let Err(crowded) = stopper.punish().await
     {
@@ -125,7 +140,7 @@ fn answer(refusal: Refusal) -> Response {
         Refusal::NoToken | Refusal::WrongToken => StatusCode::UNAUTHORIZED,
         Refusal::Crowded => StatusCode::TOO_MANY_REQUESTS,
     };
-    let mut response = (status, format!("{refusal}\n")).into_response();
+    let mut response = (status, format!("{}\n", hinted(refusal, refusal.hint()))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         let how = HeaderValue::from_static("Bearer realm=\"ulda run\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, how);

@@ -15,11 +15,23 @@ pub enum Unsound {
     Unknown { record: usize, reason: String },
     #[error(transparent)]
     Flaw(#[from] Flaw),
-    #[error(
-        "the coordinator of term {term} took up something else than the journal before it says; hint: did two \
-         coordinators write it at the same time, or was it restored from a copy?"
-    )]
+    #[error("the coordinator of term {term} took up something else than the journal before it says")]
     TakenUp { term: u64 },
+}
+
+impl Unsound {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::TakenUp { .. } => {
+                "did two coordinators write it at the same time, or was it restored from a copy?"
+            }
+            Self::Read(error) => return error.hint(),
+            Self::Unknown { .. } | Self::Flaw(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// What was found in a sound journal.

@@ -21,11 +21,11 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 pub enum JournalError {
     #[error("open journal `{}`", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
-    #[error("journal `{}` has format {found}, this version reads {FORMAT}\n  hint: use the version that wrote it", path.display())]
+    #[error("journal `{}` has format {found}, this version reads {FORMAT}", path.display())]
     Format { path: PathBuf, found: i64 },
-    #[error("`{}` is not a journal\n  hint: restore it, or remove the run directory", path.display())]
+    #[error("`{}` is not a journal", path.display())]
     NotAJournal { path: PathBuf },
-    #[error("no space left to write journal `{}`\n  hint: free some and continue with `coordinator resume`", path.display())]
+    #[error("no space left to write journal `{}`", path.display())]
     DiskFull { path: PathBuf },
     #[error("write journal `{}`", path.display())]
     Write { path: PathBuf, source: rusqlite::Error },
@@ -42,6 +42,24 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Format { .. } => "use the version that wrote it",
+            Self::NotAJournal { .. } => "restore it, or remove the run directory",
+            Self::DiskFull { .. } => "free some and continue with `coordinator resume`",
+            Self::Open { .. }
+            | Self::Write { .. }
+            | Self::Read { .. }
+            | Self::Late { .. }
+            | Self::Superseded { .. }
+            | Self::Closed
+            | Self::Spawn { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// What a failed write means; a full disk and a broken file are told apart.
     #[must_use]
     pub fn of_write(path: &Path, source: rusqlite::Error) -> Self {

@@ -35,11 +35,9 @@ pub struct Command {
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    #[error(
-        "worker binary `{}` does not exist\n  hint: build it with `make`, or name it with --worker-binary", path.display()
-    )]
+    #[error("worker binary `{}` does not exist", path.display())]
     NoBinary { path: PathBuf },
-    #[error("worker binary `{}` cannot be executed\n  hint: chmod +x it", path.display())]
+    #[error("worker binary `{}` cannot be executed", path.display())]
     NotExecutable { path: PathBuf },
     #[error("start worker `{}` in slot {slot}", path.display())]
     Start {
@@ -49,6 +47,19 @@ pub enum LaunchError {
     },
     #[error("open worker log `{}`", path.display())]
     Log { path: PathBuf, source: io::Error },
+}
+
+impl LaunchError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoBinary { .. } => "build it with `make`, or name it with --worker-binary",
+            Self::NotExecutable { .. } => "chmod +x it",
+            Self::Start { .. } | Self::Log { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// A process that was started.

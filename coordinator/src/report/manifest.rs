@@ -14,11 +14,22 @@ use crate::run_directory::RunDirectory;
 pub enum FinalManifestError {
     #[error("read `{}`", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("manifest `{}` is damaged\n  hint: remove it to have a report without digests", path.display())]
+    #[error("manifest `{}` is damaged", path.display())]
     Damaged {
         path: PathBuf,
         source: serde_json::Error,
     },
+}
+
+impl FinalManifestError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { .. } => Some("remove it to have a report without digests".to_owned()),
+            Self::Read { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

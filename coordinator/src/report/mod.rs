@@ -48,6 +48,19 @@ pub enum ReportError {
     Csv { source: csv::Error },
 }
 
+impl ReportError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Manifest(error) => error.hint(),
+            Self::Create { .. } | Self::Json { .. } | Self::Csv { .. } => None,
+        }
+    }
+}
+
 /// Gathers the report of a run and writes all its files.
 ///
 /// # Errors

@@ -1,9 +1,10 @@
 //! Why a worker's call was refused.
 
 use std::time::Duration;
-use ulda_run::Exit;
 
 use tonic::Status;
+use ulda_machine::RefuseReason;
+use ulda_run::{Exit, hinted};
 
 /// In a refusal's metadata: what the worker's process is to end with.
 const EXIT_CODE: &str = "ulda-exit-code";
@@ -11,23 +12,18 @@ const EXIT_CODE: &str = "ulda-exit-code";
 /// A typed reason; its text is what the worker logs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error(
-        "this coordinator serves run `{ours}`, not `{asked}`; hint: check --coordinator and --run of the worker"
-    )]
+    #[error("this coordinator serves run `{ours}`, not `{asked}`")]
     AnotherRun { asked: String, ours: String },
-    #[error(
-        "worker is version {theirs}, coordinator is version {ours}; hint: build both from the same commit"
-    )]
+    #[error("worker is version {theirs}, coordinator is version {ours}")]
     AnotherVersion { theirs: String, ours: String },
     #[error(
-        "the worker's data plane at {data_address} is beyond the coordinator's host, and would not be encrypted; hint: \
-         start the coordinator with --data-tls always"
+        "the worker's data plane at {data_address} is beyond the coordinator's host, and would not be encrypted"
     )]
     Exposed { data_address: String },
-    #[error("worker {worker} is not known here; hint: join again")]
+    #[error("worker {worker} is not known here")]
     UnknownWorker { worker: u64 },
-    #[error("{reason}")]
-    Machine { reason: String },
+    #[error(transparent)]
+    Machine(RefuseReason),
     #[error("the run is ending")]
     Ending,
     #[error("{why}")]
@@ -46,9 +42,32 @@ pub enum Refusal {
     Silent { what: &'static str, waited: Duration },
 }
 
+impl Refusal {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::AnotherRun { .. } => "check --coordinator and --run of the worker",
+            Self::AnotherVersion { .. } => "build both from the same commit",
+            Self::Exposed { .. } => "start the coordinator with --data-tls always",
+            Self::UnknownWorker { .. } => "join again",
+            Self::Machine(reason) => return reason.hint(),
+            Self::Ending
+            | Self::Over { .. }
+            | Self::Superseded { .. }
+            | Self::NoLog
+            | Self::NotKept { .. }
+            | Self::Malformed { .. }
+            | Self::Late { .. }
+            | Self::Silent { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let told = refusal.to_string();
+        let told = hinted(&refusal, refusal.hint());
         match refusal {
             Refusal::Over { exit, .. } => {
                 let mut status = Self::failed_precondition(told);
@@ -58,7 +77,7 @@ impl From<Refusal> for Status {
             Refusal::AnotherRun { .. }
             | Refusal::AnotherVersion { .. }
             | Refusal::Exposed { .. }
-            | Refusal::Machine { .. } => Self::failed_precondition(told),
+            | Refusal::Machine(_) => Self::failed_precondition(told),
             Refusal::UnknownWorker { .. } => Self::not_found(told),
             Refusal::Ending | Refusal::Superseded { .. } | Refusal::NotKept { .. } => Self::unavailable(told),
             Refusal::NoLog => Self::failed_precondition(told),

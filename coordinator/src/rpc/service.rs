@@ -37,12 +37,23 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Why the control plane cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("address {address} is taken\n  hint: give another port with --listen, or 0 for any free one")]
+    #[error("address {address} is taken")]
     Taken { address: SocketAddr },
     #[error("listen on {address}")]
     Bind { address: SocketAddr, source: io::Error },
     #[error("serve the control plane")]
     Serve { source: tonic::transport::Error },
+}
+
+impl ServeError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Taken { .. } => Some("give another port with --listen, or 0 for any free one".to_owned()),
+            Self::Bind { .. } | Self::Serve { .. } => None,
+        }
+    }
 }
 
 /// Takes the address for the control plane.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use ulda_machine::{
     Asker, Effect, ExitKind, Machine, MachineEvent, Record, RunOutcome, Stopping, Tick, Ticket, Verdict,
 };
+use ulda_run::hinted;
 use ulda_run::ids::{Slot, WorkerId};
 use ulda_run::stage::Course;
 use ulda_storage::StorageCounters;
@@ -30,18 +31,31 @@ pub enum RunError {
     ControlPlaneGone,
     #[error("a record of the state machine has no JSON form")]
     Record { source: serde_json::Error },
-    #[error("journal record {seq} cannot be read; hint: it was written by another version", seq = .index + 1)]
+    #[error("journal record {seq} cannot be read", seq = .index + 1)]
     OldRecord { index: usize, source: serde_json::Error },
     #[error("listen for signals")]
     Signals { source: std::io::Error },
-    #[error(
-        "this coordinator has term {ours} and stops: its workers obey one of term {theirs}\n  hint: look for the other \
-         coordinator; if there is none, the journal was restored from an older copy: start this one again"
-    )]
+    #[error("this coordinator has term {ours} and stops: its workers obey one of term {theirs}")]
     Superseded { ours: u64, theirs: u64 },
 }
 
 impl RunError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::OldRecord { .. } => "it was written by another version",
+            Self::Superseded { .. } => {
+                "look for the other coordinator; if there is none, the journal was restored from an older \
+                 copy: start this one again"
+            }
+            Self::Journal(error) => return error.hint(),
+            Self::Serve(error) => return error.hint(),
+            Self::ControlPlaneGone | Self::Record { .. } | Self::Signals { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// Another coordinator serves the run.
     #[must_use]
     pub fn is_superseded(&self) -> bool {
@@ -187,9 +201,7 @@ impl RunDriver {
             } => {
                 if let Some(reply) = self.tickets.remove(&ticket) {
                     // A worker that hung up needs no answer.
-                    let _ = reply.send(Err(Refusal::Machine {
-                        reason: reason.to_string(),
-                    }));
+                    let _ = reply.send(Err(Refusal::Machine(reason)));
                 }
             }
             Effect::Refuse {
@@ -366,7 +378,8 @@ impl RunDriver {
                 None
             }
             Err(cause) => {
-                let exit = ExitKind::NotStarted(with_causes(&cause));
+                let why = hinted(with_causes(&cause), cause.hint());
+                let exit = ExitKind::NotStarted(why);
                 Some(MachineEvent::ProcessEnded {
                     slot,
                     attempt,

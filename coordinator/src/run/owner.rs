@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
-use ulda_run::{Exit, RunEnd};
+use ulda_run::{Exit, RunEnd, hinted};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -347,7 +347,7 @@ async fn close(
     driver.tell(News::Ended(match outcome {
         Ok(outcome) => end_of(outcome),
         Err(cause) => RunEnd::Failed {
-            why: cause.to_string(),
+            why: hinted(cause, cause.hint()),
             exit: Exit::Failed,
         },
     }));
@@ -392,7 +392,7 @@ async fn close(
             }
         };
         if let Err(cause) = handled {
-            tracing::error!("{cause}");
+            tracing::error!("{}", hinted(&cause, cause.hint()));
             healthy = false;
         }
     }
@@ -410,7 +410,7 @@ fn end_of(outcome: &RunOutcome) -> RunEnd {
         },
         RunOutcome::Stopped => RunEnd::Stopped,
         RunOutcome::Failed { reason, .. } => RunEnd::Failed {
-            why: reason.to_string(),
+            why: hinted(reason, reason.hint()),
             exit: reason.exit(),
         },
     }

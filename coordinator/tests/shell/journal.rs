@@ -140,11 +140,12 @@ fn a_full_disk_is_named() {
             [&"x".repeat(1 << 20)],
         )
         .unwrap_err();
-    let told = JournalError::of_write(&path, cause).to_string();
+    let told = JournalError::of_write(&path, cause);
     assert!(
-        told.starts_with("no space left to write journal") && told.contains("hint:"),
+        told.to_string().starts_with("no space left to write journal"),
         "{told}"
     );
+    assert!(told.hint().unwrap().starts_with("free some"), "{told:?}");
 }
 
 #[tokio::test]

@@ -49,8 +49,19 @@ pub enum MembershipError {
     #[error("field `shards`: a run has at least one shard")]
     NoShards,
     /// The run's name does not fit into the handshake.
-    #[error("field `run`: the name has {length_bytes} bytes\nhint: use at most {RUN_BYTES} bytes")]
+    #[error("field `run`: the name has {length_bytes} bytes")]
     LongRunName { length_bytes: usize },
+}
+
+impl MembershipError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::LongRunName { .. } => format!("use at most {RUN_BYTES} bytes"),
+            Self::UnknownSelf { .. } | Self::UnknownServer { .. } | Self::NoShards => return None,
+        })
+    }
 }
 
 /// Why a connection was refused, or a mesh not formed.
@@ -60,7 +71,7 @@ pub enum HandshakeError {
     #[error("the other side does not speak the data-plane protocol")]
     NotOurProtocol,
     /// The other side is of another release.
-    #[error("protocol version {got}, this worker speaks version {current}\nhint: run one release everywhere")]
+    #[error("protocol version {got}, this worker speaks version {current}")]
     Version { got: u16, current: u16 },
     /// The other side belongs to another run.
     #[error("the connection is for run `{got}`, the worker reached serves run `{current}`")]
@@ -72,23 +83,19 @@ pub enum HandshakeError {
     #[error("the worker reached has not heard of {got} yet")]
     NotYet { got: Generation },
     /// The dialler does not encrypt, and the generation's connections are encrypted.
-    #[error(
-        "the connection is not encrypted, those of {current} are\nhint: all members follow one coordinator"
-    )]
+    #[error("the connection is not encrypted, those of {current} are")]
     NotEncrypted { current: Generation },
     /// The dialler encrypts, and the generation's connections are not encrypted.
-    #[error(
-        "the connection is encrypted, those of {current} are not\nhint: all members follow one coordinator"
-    )]
+    #[error("the connection is encrypted, those of {current} are not")]
     Encrypted { current: Generation },
     /// A side does not believe the other's certificate.
-    #[error("{reason}\nhint: all workers of a run need the same credentials")]
+    #[error("{reason}")]
     Untrusted { reason: String },
     /// The generation's connections are encrypted, and this worker has nothing to show.
-    #[error("this worker has no certificate\nhint: start it with the run's credentials folder")]
+    #[error("this worker has no certificate")]
     NoCredentials,
     /// The sides do not know the same secret.
-    #[error("the proof does not match the run's secret\nhint: all workers of a run need the same secret")]
+    #[error("the proof does not match the run's secret")]
     WrongSecret,
     /// The dialler's index is not one that dials here.
     #[error("{got} has no business dialling {me} (of {workers} workers)")]
@@ -98,9 +105,7 @@ pub enum HandshakeError {
         workers: u32,
     },
     /// The worker reached is not the one the dialler wanted.
-    #[error(
-        "the connection is meant for {got}, the worker reached is {me}\nhint: two workers may share an address"
-    )]
+    #[error("the connection is meant for {got}, the worker reached is {me}")]
     WrongDestination { got: WorkerIndex, me: WorkerIndex },
     /// The worker reached has given this generation up.
     #[error("the worker reached has abandoned {got}")]
@@ -118,12 +123,13 @@ pub enum HandshakeError {
     #[error("{worker} did not connect within {waited:?}")]
     Absent { worker: WorkerIndex, waited: Duration },
     /// A worker could not be reached; `last` says why the last attempt failed.
-    #[error("{worker} at `{address}` could not be reached within {waited:?}: {last}")]
+    #[error("{worker} at `{address}` could not be reached within {waited:?}")]
     Unreachable {
         worker: WorkerIndex,
         address: String,
         waited: Duration,
-        last: String,
+        #[source]
+        last: Arc<HandshakeError>,
     },
     /// A worker refused this one.
     #[error("{worker} at `{address}` refused the connection")]
@@ -180,7 +186,7 @@ pub enum CollectiveError {
     #[error("{tag}: {shard} and {other} call different operations, or have different groups")]
     OperationMismatch { tag: TagKey, shard: Shard, other: Shard },
     /// A rank used a tag twice.
-    #[error("{tag}: {shard} has used this tag before\nhint: a tag names one operation of a generation")]
+    #[error("{tag}: {shard} has used this tag before")]
     TagReused { tag: Tag, shard: Shard },
     /// A rank called an operation of a group it is not in, or that no operation can have.
     #[error("{tag}: {shard} calls with a group {problem}")]
@@ -225,6 +231,32 @@ pub enum CollectiveError {
 }
 
 impl HandshakeError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Version { .. } => "run one release everywhere",
+            Self::NotEncrypted { .. } | Self::Encrypted { .. } => "all members follow one coordinator",
+            Self::Untrusted { .. } => "all workers of a run need the same credentials",
+            Self::NoCredentials => "start it with the run's credentials folder",
+            Self::WrongSecret => "all workers of a run need the same secret",
+            Self::WrongDestination { .. } => "two workers may share an address",
+            Self::Unreachable { last: cause, .. } | Self::Refused { cause, .. } => return cause.hint(),
+            Self::NotOurProtocol
+            | Self::WrongRun { .. }
+            | Self::StaleGeneration { .. }
+            | Self::NotYet { .. }
+            | Self::UnknownWorker { .. }
+            | Self::Abandoned { .. }
+            | Self::AlreadyConnected { .. }
+            | Self::Silent { .. }
+            | Self::Crowded { .. }
+            | Self::Absent { .. }
+            | Self::Io { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// Whether the other side is none of this run's workers, rather than one that is late, early or gone.
     pub fn is_a_strangers(&self) -> bool {
         match self {
@@ -253,6 +285,30 @@ impl HandshakeError {
 }
 
 impl CollectiveError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::TagReused { .. } => "a tag names one operation of a generation",
+            Self::Membership(error) => return error.hint(),
+            Self::Handshake(error) => return error.hint(),
+            Self::Timeout { .. }
+            | Self::PeerClosed { .. }
+            | Self::PeerAborted { .. }
+            | Self::Aborted { .. }
+            | Self::Closed
+            | Self::LengthMismatch { .. }
+            | Self::OperationMismatch { .. }
+            | Self::InvalidGroup { .. }
+            | Self::NotServed { .. }
+            | Self::Frame { .. }
+            | Self::RanAhead { .. }
+            | Self::Panicked { .. }
+            | Self::Io { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// The worker this error points at, if it points at one.
     pub fn suspect(&self) -> Option<WorkerIndex> {
         match self {

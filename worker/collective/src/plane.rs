@@ -251,12 +251,11 @@ fn dial(
         };
         let waited = start.elapsed();
         if waited + pause >= deadlines.connect {
-            let last = describe(&last);
             return Some(Err(HandshakeError::Unreachable {
                 worker: peer,
                 address,
                 waited,
-                last,
+                last: Arc::new(last),
             }));
         }
         let (given_up, _) = door.wait(pause, |door| (!door.forms(membership)).then_some(()));
@@ -314,13 +313,6 @@ fn distrusts(error: HandshakeError) -> Heard {
     match error {
         HandshakeError::Untrusted { .. } => Heard::Refusal(error),
         other => Heard::Failed(other),
-    }
-}
-
-fn describe(error: &HandshakeError) -> String {
-    match error {
-        HandshakeError::Io { what, source } => format!("{what}: {source}"),
-        other => other.to_string(),
     }
 }
 

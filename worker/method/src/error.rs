@@ -27,8 +27,7 @@ pub enum MethodError {
 
     /// The head's batch normalisation cannot work on one value per channel.
     #[error(
-        "{stage} has {images} image(s) in the batch, but the head normalises over the batch and needs at least 2; \
-         hint: raise the batch size"
+        "{stage} has {images} image(s) in the batch, but the head normalises over the batch and needs at least 2"
     )]
     BatchTooSmall { stage: &'static str, images: i64 },
 
@@ -52,9 +51,7 @@ pub enum MethodError {
     Exchange { what: &'static str, reason: String },
 
     /// The loss is not a number any more.
-    #[error(
-        "the loss became {value} at {at}; hint: lower the learning rate or look at the input named before it"
-    )]
+    #[error("the loss became {value} at {at}")]
     NotFinite { value: f64, at: String },
 
     /// A named tensor of a saved state is missing or superfluous.
@@ -68,6 +65,27 @@ pub enum MethodError {
         value: f64,
         rule: &'static str,
     },
+}
+
+impl MethodError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::BatchTooSmall { .. } => "raise the batch size",
+            Self::NotFinite { .. } => "lower the learning rate or look at the input named before it",
+            Self::Backbone(error) => return error.hint(),
+            Self::Tensor(_)
+            | Self::Torch(_)
+            | Self::Shape { .. }
+            | Self::MissingNetwork { .. }
+            | Self::IncompletePrototypes { .. }
+            | Self::Exchange { .. }
+            | Self::State { .. }
+            | Self::Setting { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Short for results of this crate.

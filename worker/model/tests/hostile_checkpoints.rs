@@ -23,6 +23,7 @@ fn refusal(path: &Path) -> String {
         said = format!("{said}: {error}");
         cause = error.source();
     }
+    said += &format!("; hint: {}", error.hint().unwrap());
     assert!(
         said.contains(path.file_name().unwrap().to_str().unwrap()),
         "{said}"

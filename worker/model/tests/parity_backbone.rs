@@ -79,11 +79,13 @@ fn a_feature_that_does_not_fit_the_pool_is_refused() {
         .unwrap()
         .to_device(ulda_golden::device());
     let low = tch::Tensor::zeros([1, 32, 56, 56], (Kind::Float, ulda_golden::device()));
+    let refused = clip.clip_embedding(&low).unwrap_err();
     assert_eq!(
-        clip.clip_embedding(&low).unwrap_err().to_string(),
-        "the attention pool has 4 positions but the feature after the last stage is 7x7; \
-         hint: pool the low-level feature to 16x16 first"
+        refused.to_string(),
+        "the attention pool has 4 positions but the feature after the last stage is 7x7"
     );
+    let hint = "pool the low-level feature to 16x16 first";
+    assert_eq!(refused.hint().as_deref(), Some(hint));
 }
 
 #[test]

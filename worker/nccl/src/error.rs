@@ -53,10 +53,7 @@ impl fmt::Display for NcclFailure {
 #[derive(Clone, Debug, Error)]
 pub enum NcclError {
     /// NCCL is in none of the places where it was looked for.
-    #[error(
-        "NCCL was not found; tried {}; hint: install NCCL 2.28 or a later 2.x, or name its file in `ULDA_NCCL`",
-        Tried(.tried)
-    )]
+    #[error("NCCL was not found; tried {}", Tried(.tried))]
     NotFound { tried: Vec<Attempt> },
     /// A file cannot be loaded.
     #[error("load NCCL from `{}`: {}", .0.path.display(), .0.reason)]
@@ -65,16 +62,10 @@ pub enum NcclError {
     #[error("`{}` is not NCCL: it has no function `{function}`", path.display())]
     MissingFunction { path: PathBuf, function: String },
     /// A version whose calls and structures may be others than those this crate was written for.
-    #[error(
-        "NCCL {found} at `{}` is not supported; hint: install NCCL 2.28 or a later 2.x, or name its file in \
-         `ULDA_NCCL`",
-        path.display()
-    )]
+    #[error("NCCL {found} at `{}` is not supported", path.display())]
     Version { path: PathBuf, found: NcclVersion },
     /// The environment would make NCCL's calls block.
-    #[error(
-        "`NCCL_COMM_BLOCKING` is `{value}`, which makes calls of NCCL block past every deadline; hint: unset it"
-    )]
+    #[error("`NCCL_COMM_BLOCKING` is `{value}`, which makes calls of NCCL block past every deadline")]
     BlockingOverride { value: String },
     /// Bytes that are no unique id.
     #[error("a unique id of NCCL has {expected} bytes, these are {found}")]
@@ -98,17 +89,10 @@ pub enum NcclError {
         reason: String,
     },
     /// Not all ranks arrived in time.
-    #[error(
-        "{seat} waited {waited:?} for the other ranks to join the communicator; hint: see that all of them \
-         run, name the network interface that they share in `NCCL_SOCKET_IFNAME`, and let \
-         `NCCL_DEBUG=INFO` tell more"
-    )]
+    #[error("{seat} waited {waited:?} for the other ranks to join the communicator")]
     FormTimeout { seat: RankSeat, waited: Duration },
     /// An operation did not complete in time.
-    #[error(
-        "{operation}: {seat} waited {waited:?} for the other ranks; hint: one of them is gone, or late by \
-         more than the operation's deadline; `NCCL_DEBUG=INFO` tells more"
-    )]
+    #[error("{operation}: {seat} waited {waited:?} for the other ranks")]
     OperationTimeout {
         operation: String,
         seat: RankSeat,
@@ -118,25 +102,19 @@ pub enum NcclError {
     #[error("{seat} waited {waited:?} for the communicator to finalise")]
     FinaliseTimeout { seat: RankSeat, waited: Duration },
     /// Two ranks are on one GPU.
-    #[error("{0}; hint: two ranks are on one GPU: let each worker have its own, by `CUDA_VISIBLE_DEVICES`")]
+    #[error("{0}")]
     DuplicateGpu(NcclFailure),
     /// CUDA failed inside NCCL.
-    #[error(
-        "{0}; hint: see that this host has a GPU with memory to spare, and a driver as new as NCCL's CUDA; \
-         `NCCL_DEBUG=INFO` tells which call of CUDA failed"
-    )]
+    #[error("{0}")]
     Cuda(NcclFailure),
     /// A peer ended or its connection did.
-    #[error("{0}; hint: a peer went, and its own log says why")]
+    #[error("{0}")]
     Remote(NcclFailure),
     /// The system refused something, mostly a socket or shared memory.
-    #[error(
-        "{0}; hint: name the network interface that the ranks share in `NCCL_SOCKET_IFNAME`, see that \
-         `/dev/shm` has room, and let `NCCL_DEBUG=INFO` tell more"
-    )]
+    #[error("{0}")]
     System(NcclFailure),
     /// NCCL failed in another way.
-    #[error("{0}; hint: `NCCL_DEBUG=INFO` tells more")]
+    #[error("{0}")]
     Refused(NcclFailure),
     /// The spans of an all-gather do not fit together. The communicator is left as it was.
     #[error("{operation}: {seat} gathers {mine} elements of each rank into room for {all}")]
@@ -163,20 +141,14 @@ pub enum NcclError {
     #[error("the communicator is closed")]
     Closed,
     /// A call did not return, though none should block.
-    #[error(
-        "{seat}: `{call}` has not returned for {waited:?}; hint: this process has to exit and be replaced; \
-         see that no `nccl.conf` sets `NCCL_COMM_BLOCKING`"
-    )]
+    #[error("{seat}: `{call}` has not returned for {waited:?}")]
     Stuck {
         seat: RankSeat,
         call: &'static str,
         waited: Duration,
     },
     /// The communicator's thread does not end.
-    #[error(
-        "{seat}: `{call}` has not returned for {waited:?}, after: {cause}; hint: this process has to exit and \
-         be replaced"
-    )]
+    #[error("{seat}: `{call}` has not returned for {waited:?}, after: {cause}")]
     AbortHangs {
         seat: RankSeat,
         call: &'static str,
@@ -189,6 +161,55 @@ pub enum NcclError {
 }
 
 impl NcclError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotFound { .. } | Self::Version { .. } => {
+                "install NCCL 2.28 or a later 2.x, or name its file in `ULDA_NCCL`"
+            }
+            Self::BlockingOverride { .. } => "unset it",
+            Self::FormTimeout { .. } => {
+                "see that all of them run, name the network interface that they share in \
+                 `NCCL_SOCKET_IFNAME`, and let `NCCL_DEBUG=INFO` tell more"
+            }
+            Self::OperationTimeout { .. } => {
+                "one of them is gone, or late by more than the operation's deadline; `NCCL_DEBUG=INFO` tells more"
+            }
+            Self::DuplicateGpu(_) => {
+                "two ranks are on one GPU: let each worker have its own, by `CUDA_VISIBLE_DEVICES`"
+            }
+            Self::Cuda(_) => {
+                "see that this host has a GPU with memory to spare, and a driver as new as NCCL's CUDA; \
+                 `NCCL_DEBUG=INFO` tells which call of CUDA failed"
+            }
+            Self::Remote(_) => "a peer went, and its own log says why",
+            Self::System(_) => {
+                "name the network interface that the ranks share in `NCCL_SOCKET_IFNAME`, see that \
+                 `/dev/shm` has room, and let `NCCL_DEBUG=INFO` tell more"
+            }
+            Self::Refused(_) => "`NCCL_DEBUG=INFO` tells more",
+            Self::Stuck { .. } => {
+                "this process has to exit and be replaced; see that no `nccl.conf` sets `NCCL_COMM_BLOCKING`"
+            }
+            Self::AbortHangs { .. } => "this process has to exit and be replaced",
+            Self::Load(_)
+            | Self::MissingFunction { .. }
+            | Self::UniqueIdLength { .. }
+            | Self::NoSuchSeat { .. }
+            | Self::Thread { .. }
+            | Self::Device { .. }
+            | Self::FinaliseTimeout { .. }
+            | Self::GatherLength { .. }
+            | Self::NoSuchRoot { .. }
+            | Self::Aborted { .. }
+            | Self::Outside { .. }
+            | Self::Closed
+            | Self::Panicked { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// Whether a call is still inside NCCL or the driver, so that only a new process can go on.
     pub fn needs_new_process(&self) -> bool {
         matches!(self, NcclError::Stuck { .. } | NcclError::AbortHangs { .. })

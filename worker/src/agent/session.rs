@@ -62,9 +62,9 @@ pub struct Joined {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    #[error("`{0}` is not a coordinator's address; hint: it looks like https://10.0.0.1:7070")]
+    #[error("`{0}` is not a coordinator's address")]
     Address(String),
-    #[error("`{0}` would send the run's token in the clear to another host; hint: dial it by https://")]
+    #[error("`{0}` would send the run's token in the clear to another host")]
     InTheClear(String),
     #[error("with the credentials in `{}`: {why}", folder.display())]
     Distrust { folder: PathBuf, why: Distrust },
@@ -99,6 +99,23 @@ pub struct Agent {
 }
 
 impl AgentError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Address(_) => "it looks like https://10.0.0.1:7070",
+            Self::InTheClear(_) => "dial it by https://",
+            Self::Distrust { why, .. } => return why.hint(),
+            Self::WrongToken { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused(_)
+            | Self::Over { .. }
+            | Self::BadReply(_)
+            | Self::Runtime(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// What the worker's process ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -38,23 +38,46 @@ pub enum CheckpointError {
     Encode(#[source] StateError),
     #[error(transparent)]
     Storage(#[from] ulda_storage::StorageError),
-    #[error(
-        "the storage did not take them within {} s; hint: they lie in the run directory of this worker; \
-         mend the storage and continue with `coordinator resume`", waited.as_secs()
-    )]
+    #[error("the storage did not take them within {} s", waited.as_secs())]
     NotBrought { waited: std::time::Duration },
+}
+
+impl CheckpointError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotBrought { .. } => {
+                "they lie in the run directory of this worker; mend the storage and continue with \
+                 `coordinator resume`"
+            }
+            Self::OtherRun { difference, .. } => return difference.hint(),
+            Self::Storage(error) => return error.hint(),
+            Self::Io { .. } | Self::Damaged { .. } | Self::State { .. } | Self::Encode(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// By what a checkpoint shows that it is not this run's.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointMismatch {
-    #[error("belongs to run `{found}`, not `{expected}`; hint: give this run another directory")]
+    #[error("belongs to run `{found}`, not `{expected}`")]
     Name { found: String, expected: String },
-    #[error(
-        "was made with other CLIP weights ({found}) than clip.checkpoint now holds ({expected}); hint: put the \
-         former file back, or start a new run under another run.name"
-    )]
+    #[error("was made with other CLIP weights ({found}) than clip.checkpoint now holds ({expected})")]
     Clip { found: String, expected: String },
+}
+
+impl CheckpointMismatch {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Name { .. } => "give this run another directory",
+            Self::Clip { .. } => "put the former file back, or start a new run under another run.name",
+        };
+        Some(hint.to_owned())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -489,10 +512,9 @@ mod tests {
             training: ClipTraining::Untrained,
         };
         let other = CheckpointStore::new(folder.path().join("checkpoints"), "a".into(), weights, 2);
-        let error = newest(&other).err().unwrap().to_string();
-        assert!(
-            error.contains("other CLIP weights (c)") && error.contains("hint:"),
-            "{error}"
-        );
+        let error = newest(&other).err().unwrap();
+        assert!(error.to_string().contains("other CLIP weights (c)"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("put the former file back"), "{hint}");
     }
 }

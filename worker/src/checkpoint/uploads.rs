@@ -18,6 +18,7 @@ use ulda_storage::{Storage, StorageCount};
 
 use super::remote::RemoteStore;
 use super::store::CheckpointError;
+use crate::exit::with_hint;
 
 /// After a parcel that could not be brought.
 const AGAIN_AFTER: Duration = Duration::from_secs(15);
@@ -250,7 +251,7 @@ impl<L: UploadObserver> Carrier<L> {
                     self.failing = true;
                     tracing::warn!(
                         ?next,
-                        error = crate::with_causes(&error),
+                        error = with_hint(&error, error.hint()),
                         again_s = AGAIN_AFTER.as_secs(),
                         "not brought to the storage, training goes on; the local copy stays and is tried again"
                     );
@@ -293,7 +294,7 @@ impl<L: UploadObserver> Carrier<L> {
                         return Ok(Brought::Nothing);
                     }
                     Err(error @ CheckpointError::Damaged { .. }) => {
-                        let error = crate::with_causes(&error);
+                        let error = with_hint(&error, error.hint());
                         tracing::warn!(error, "damaged on disk, not brought to the storage");
                         return Ok(Brought::Nothing);
                     }
@@ -307,7 +308,10 @@ impl<L: UploadObserver> Carrier<L> {
                 });
                 // What is too many costs space only; the next one prunes again.
                 if let Err(error) = self.store.prune(*cursor) {
-                    tracing::warn!(error = crate::with_causes(&error), "old checkpoints not removed");
+                    tracing::warn!(
+                        error = with_hint(&error, error.hint()),
+                        "old checkpoints not removed"
+                    );
                 }
             }
             Upload::File(name) => {

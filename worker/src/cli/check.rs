@@ -6,7 +6,7 @@ use ulda_run::Exit;
 
 use clap::Args;
 
-use crate::inspect::{InspectionFinding, inspect};
+use crate::inspect::inspect;
 
 #[derive(Args)]
 pub struct Check {
@@ -18,17 +18,8 @@ pub struct Check {
 impl Check {
     pub fn run(self) -> ExitCode {
         let findings = inspect(&self.spec);
-        for InspectionFinding {
-            key,
-            what,
-            hint,
-            is_temporary,
-        } in &findings
-        {
-            println!(
-                "{}",
-                serde_json::json!({ "key": key, "what": what, "hint": hint, "is_temporary": is_temporary })
-            );
+        for finding in &findings {
+            println!("{}", serde_json::json!(finding));
         }
         if findings.is_empty() {
             ExitCode::SUCCESS

@@ -8,6 +8,7 @@ use ulda_nccl::Library;
 use ulda_torch::cuda;
 
 use crate::device::DeviceSurvey;
+use crate::exit::with_hint;
 
 #[derive(Args)]
 pub struct Devices {
@@ -27,13 +28,13 @@ impl Devices {
                 true
             }
             Err(why) => {
-                println!("no GPU: {why}");
+                println!("no GPU: {}", with_hint(&why, why.hint()));
                 false
             }
         };
         match Library::find() {
             Ok(library) => println!("NCCL {} at {}", library.version(), library.path().display()),
-            Err(error) => println!("no NCCL: {error}"),
+            Err(error) => println!("no NCCL: {}", with_hint(&error, error.hint())),
         }
         match found || !self.require_gpu {
             true => ExitCode::SUCCESS,

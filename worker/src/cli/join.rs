@@ -1,6 +1,5 @@
 //! `worker join`.
 
-use crate::exit::exit_of;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,9 +13,9 @@ use ulda_credentials::{Strangers, WorkerCredentials as Credentials};
 use ulda_run::spec::DeviceChoice;
 use ulda_telemetry::Sender;
 
-use crate::advice::with_hint;
 use crate::agent::{Agent, Introduction};
 use crate::device::DeviceSurvey;
+use crate::exit::{exit_of, with_hint};
 use crate::observe::{Meters, MetricsAddress, MetricsServer, StepTraces, WorkerExposition, WorkerIdentity};
 use crate::trainer::{Setup, Trainer};
 
@@ -84,28 +83,25 @@ impl Join {
         let chosen = match sight.choose(self.device, self.slot) {
             Ok(chosen) => chosen,
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{}", with_hint(&error, error.hint()));
                 return ExitCode::from(Exit::BadInput);
             }
         };
         if let Some(why) = sight.wasted() {
-            tracing::warn!("training on the CPU: {why}");
+            tracing::warn!("training on the CPU: {}", with_hint(&why, why.hint()));
         }
         let credentials = match Credentials::read(&self.credentials) {
             Ok(credentials) => Arc::new(credentials),
             Err(error) => {
-                tracing::error!("{}", with_hint(&error));
+                tracing::error!("{}", with_hint(&error, error.hint()));
                 return ExitCode::from(exit_of(&error, Exit::BadInput));
             }
         };
         let listener = match DataPlaneListener::bind(self.data_listen.as_str()) {
             Ok(listener) => listener,
             Err(error) => {
-                let cause = with_hint(&error);
-                tracing::error!(
-                    "data plane cannot listen on {}: {cause}; hint: give --data-listen a free port",
-                    self.data_listen
-                );
+                let cause = with_hint(&error, Some("give --data-listen a free port".to_owned()));
+                tracing::error!("data plane cannot listen on {}: {cause}", self.data_listen);
                 return ExitCode::from(exit_of(&error, Exit::Failed));
             }
         };
@@ -125,7 +121,10 @@ impl Join {
         }));
         let server = MetricsServer::start(self.http, self.slot, Arc::clone(&exposition));
         let server = server.unwrap_or_else(|error| {
-            tracing::warn!("{}; training goes on without", crate::with_causes(&error));
+            tracing::warn!(
+                "training goes on without metrics: {}",
+                with_hint(&error, error.hint())
+            );
             None
         });
         let introduction = Introduction {
@@ -145,7 +144,7 @@ impl Join {
             Err(error) => {
                 match error.exit() {
                     Exit::Done => tracing::info!("{error}"),
-                    _ => tracing::error!("{}", with_hint(&error)),
+                    _ => tracing::error!("{}", with_hint(&error, error.hint())),
                 }
                 return ExitCode::from(error.exit());
             }
@@ -188,7 +187,7 @@ fn guard(listener: &DataPlaneListener, credentials: &Credentials) {
     listener.on_refusal(move |refusal| {
         let claim = refusal.claim.as_deref().map(str::as_bytes);
         if refusal.cause.is_a_strangers() {
-            strangers.refused("data plane", Some(refusal.address), claim, &crate::with_causes(&refusal.cause));
+            strangers.refused("data plane", Some(refusal.address), claim, &with_hint(&refusal.cause, refusal.cause.hint()));
         } else {
             tracing::debug!(address = %refusal.address, claim = refusal.claim, cause = %refusal.cause, "caller refused");
         }

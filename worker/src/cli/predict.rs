@@ -1,6 +1,5 @@
 //! `worker predict`.
 
-use crate::exit::exit_of;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use ulda_run::Exit;
@@ -9,8 +8,8 @@ use clap::Args;
 
 use ulda_run::spec::{DeviceChoice, Precision};
 
-use crate::advice::with_hint;
 use crate::device::DeviceSurvey;
+use crate::exit::{exit_of, with_hint};
 use ulda_dataset::PicturesError;
 
 use crate::predict::{Model, PredictError, collect_images};
@@ -41,7 +40,7 @@ impl Predict {
         match self.predict(cuda) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {}", with_hint(&error));
+                eprintln!("error: {}", with_hint(&error, error.hint()));
                 let bad_input = !matches!(
                     error,
                     PredictError::Create { .. }

@@ -181,6 +181,17 @@ pub enum ReductionError {
     Host(#[from] ulda_torch::TorchError),
 }
 
+impl ReductionError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Collective(error) => error.hint(),
+            Self::Incomplete { .. } | Self::Torch(_) | Self::Host(_) => None,
+        }
+    }
+}
+
 fn start(
     link: &Link,
     group: &ShardGroup,

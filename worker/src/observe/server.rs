@@ -17,13 +17,24 @@ use super::exposition::{CONTENT_TYPE, WorkerExposition};
 /// Why metrics are not served.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsServeError {
-    #[error("serve metrics at {address}; hint: give another address with --http, or `off`")]
+    #[error("serve metrics at {address}")]
     Bind {
         address: SocketAddr,
         source: std::io::Error,
     },
     #[error("start the thread that serves metrics")]
     Start(#[source] std::io::Error),
+}
+
+impl MetricsServeError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind { .. } => Some("give another address with --http, or `off`".to_owned()),
+            Self::Start(_) => None,
+        }
+    }
 }
 
 /// Serves until it is dropped.

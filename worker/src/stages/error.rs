@@ -24,23 +24,19 @@ pub enum StageError {
     State(#[from] StateError),
     #[error("the finished models cannot be written")]
     Models(#[source] crate::checkpoint::CheckpointError),
-    #[error("{}", crate::advice::on_sample(.0))]
-    Sample(SampleError),
+    #[error(transparent)]
+    Sample(#[from] SampleError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     StyleBank(#[from] ulda_method::stylebank::StyleBankError),
-    #[error(
-        "{stage}: the run's state has no {what}; hint: the stage before it did not finish, start the run anew"
-    )]
+    #[error("{stage}: the run's state has no {what}")]
     Unprepared { stage: &'static str, what: &'static str },
     #[error(
-        "the style bank holds {styles} styles, and adapt.batch asks for {needed} different ones per step; hint: lower adapt.batch or give more styles"
+        "the style bank holds {styles} styles, and adapt.batch asks for {needed} different ones per step"
     )]
     FewStyles { styles: usize, needed: usize },
-    #[error(
-        "adapt.draw is own, and {missing} of {images} training images have no style; hint: raise simulate.batches until all have been in one"
-    )]
+    #[error("adapt.draw is own, and {missing} of {images} training images have no style")]
     NoOwnStyle { missing: usize, images: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
     FeedEnded { root: String },
@@ -66,13 +62,37 @@ pub enum StageError {
     Interrupted(String),
 }
 
-impl From<SampleError> for StageError {
-    fn from(error: SampleError) -> Self {
-        Self::Sample(error)
-    }
-}
-
 impl StageError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
+            Self::FewStyles { .. } => "lower adapt.batch or give more styles",
+            Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
+            Self::Collective(error) => return error.hint(),
+            Self::Reduction(error) => return error.hint(),
+            Self::Method(error) => return error.hint(),
+            Self::Weights(error) => return error.hint(),
+            Self::Backbone(error) => return error.hint(),
+            Self::Models(error) => return error.hint(),
+            Self::Sample(error) => return error.hint(),
+            Self::Dataset(error) => return error.hint(),
+            Self::StyleBank(error) => return error.hint(),
+            Self::Text(error) => return error.hint(),
+            Self::OutOfMemory(error) => return error.hint(),
+            Self::State(_)
+            | Self::FeedEnded { .. }
+            | Self::Shape { .. }
+            | Self::Write { .. }
+            | Self::Picture(_)
+            | Self::Scores(_)
+            | Self::Torch(_)
+            | Self::Interrupted(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     /// Whether it would have gone well on a disk with more space.
     #[must_use]
     pub fn is_for_want_of_space(&self) -> bool {
@@ -106,10 +126,10 @@ impl StageError {
         )
     }
 
-    /// The text with all its causes.
+    /// The text with all its causes, and what to do.
     #[must_use]
-    pub fn with_causes(&self) -> String {
-        crate::with_causes(self)
+    pub fn with_hint(&self) -> String {
+        crate::exit::with_hint(self, self.hint())
     }
 }
 

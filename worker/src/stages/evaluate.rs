@@ -196,7 +196,7 @@ impl StageRun for Evaluate<'_> {
             |index, example, predicted| {
                 // A picture is no reason to lose a worker.
                 if let Err(error) = self.draw(name, index, dataset.len(), example, predicted) {
-                    tracing::warn!(error = error.with_causes(), set = %name, "example not written");
+                    tracing::warn!(error = error.with_hint(), set = %name, "example not written");
                 }
                 Ok(())
             },

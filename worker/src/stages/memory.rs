@@ -15,7 +15,7 @@ use crate::link::ReductionError;
 
 /// A stage that did not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("out of memory on {place} in {at}: {asked}{held}; {shapes}; hint: {advice}")]
+#[error("out of memory on {place} in {at}: {asked}{held}; {shapes}")]
 pub struct OutOfMemory {
     /// Such as `cuda:0`.
     pub place: String,
@@ -26,7 +26,16 @@ pub struct OutOfMemory {
     pub held: String,
     /// Sizes of the step's tensors.
     pub shapes: String,
+    /// What to lower.
     pub advice: String,
+}
+
+impl OutOfMemory {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(self.advice.clone())
+    }
 }
 
 /// `body`, with want of memory told as such whether it comes as an error or as a panic.
@@ -47,7 +56,7 @@ pub fn within_memory<T>(
             | StageError::Reduction(ReductionError::Collective(_))
             | StageError::Interrupted(_)),
         )) => Err(error),
-        Ok(Err(error)) => Err(shortage(&error.with_causes()).map_or(error, tell)),
+        Ok(Err(error)) => Err(shortage(&crate::with_causes(&error)).map_or(error, tell)),
         Ok(done) => done,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -278,11 +287,12 @@ mod tests {
             text.contains(&format!("[{}, 3, {crop}, {crop}]", batch.div_ceil(4))),
             "{text}"
         );
+        let hint = told.hint().unwrap();
         assert!(
-            text.contains(&format!(
-                "hint: lower adapt.batch ({batch}) or adapt.crop ({crop}), or raise run.shards (4)"
+            hint.contains(&format!(
+                "lower adapt.batch ({batch}) or adapt.crop ({crop}), or raise run.shards (4)"
             )),
-            "{text}"
+            "{hint}"
         );
     }
 
@@ -291,7 +301,7 @@ mod tests {
         let mut config = RunConfig::default();
         let told = |config: &RunConfig| {
             let asked = "1 GiB were asked for".to_owned();
-            out_of_memory(at(Stage::Simulate), Device::Cpu, config, asked).to_string()
+            out_of_memory(at(Stage::Simulate), Device::Cpu, config, asked)
         };
         config.domains = ["fog", "night", "rain", "snow", "dust"]
             .map(|name| ulda_run::spec::DomainConfig {
@@ -300,18 +310,18 @@ mod tests {
                 images: Vec::new(),
             })
             .to_vec();
-        let text = told(&config);
+        let refused = told(&config);
+        let text = refused.to_string();
         assert!(text.contains("one domain's logits [2, 19, 768, 768]"), "{text}");
-        assert!(!text.contains("domains_at_once"), "{text}");
+        assert!(!refused.advice.contains("domains_at_once"), "{}", refused.advice);
 
         config.simulate.domains_at_once = 8;
         config.simulate.prompt_groups = Some(2);
-        let text = told(&config);
+        let refused = told(&config);
+        let text = refused.to_string();
         assert!(text.contains("3 domains' logits [6, 19, 768, 768]"), "{text}");
-        assert!(
-            text.contains("hint: lower simulate.domains_at_once (8), or lower simulate.batch (2)"),
-            "{text}"
-        );
+        let lower = "lower simulate.domains_at_once (8), or lower simulate.batch (2)";
+        assert!(refused.advice.starts_with(lower), "{}", refused.advice);
     }
 
     #[test]

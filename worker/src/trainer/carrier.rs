@@ -3,7 +3,6 @@
 //! Every worker tells all others what it has, over the mesh that already stands; each then decides the same. NCCL's
 //! unique id goes the same way: the mesh knows its members, and strangers do not hear it.
 
-use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use ulda_run::spec::CollectiveChoice;
 
 use super::form::{FORMING, FormError};
 use super::{Trainer, TrainerError};
+use crate::exit::with_hint;
 use crate::link::{GpuSums, GpuTime, Link, Op, ShardPlacement};
 
 /// Longest wait for NCCL to let go of a broken communicator, after which this process goes.
@@ -25,7 +25,7 @@ struct Offer {
     /// Identity of its GPU, if it computes on one.
     gpu: Option<String>,
     /// NCCL's version, or why it has none.
-    nccl: Result<String, String>,
+    nccl: Result<String, NcclRefusal>,
 }
 
 /// What all workers decided on.
@@ -37,29 +37,51 @@ enum Carrier {
     Nobody,
 }
 
+/// Why a worker has no NCCL or no communicator, as the others hear it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NcclRefusal {
+    pub why: String,
+    pub hint: Option<String>,
+}
+
+impl From<&NcclError> for NcclRefusal {
+    fn from(error: &NcclError) -> Self {
+        Self {
+            why: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}
+
 /// Why NCCL cannot serve these workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Obstacle {
-    OnCpu {
-        worker: usize,
-    },
-    SharedGpu {
-        first: usize,
-        second: usize,
-    },
-    NoLibrary {
-        worker: usize,
-        why: String,
-    },
+    #[error("the worker at place {worker} computes on the CPU")]
+    OnCpu { worker: usize },
+    #[error("the workers at places {first} and {second} share one GPU, and NCCL takes one worker per GPU")]
+    SharedGpu { first: usize, second: usize },
+    #[error("at place {worker}, {}", refusal.why)]
+    NoLibrary { worker: usize, refusal: NcclRefusal },
+    #[error("the worker at place {worker} has NCCL {has} and the first one {first}")]
     Versions {
         worker: usize,
         has: String,
         first: String,
     },
-    NotFormed {
-        worker: usize,
-        why: String,
-    },
+    #[error("it did not form at place {worker}: {}", refusal.why)]
+    NotFormed { worker: usize, refusal: NcclRefusal },
+}
+
+impl Obstacle {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::OnCpu { .. } => "its log says why, give it a GPU",
+            Self::SharedGpu { .. } => "start no more workers than there are GPUs, shards may be more",
+            Self::Versions { .. } => "use one image for all",
+            Self::NoLibrary { refusal, .. } | Self::NotFormed { refusal, .. } => return refusal.hint.clone(),
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Largest part of the time to form that NCCL has; the coordinator gives a generation up after the whole.
@@ -67,28 +89,18 @@ const SHARE_OF_FORMING: f64 = 0.75;
 
 /// compute.collective is nccl, and it cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("compute.collective is nccl, but {0}; or make compute.collective auto or tcp")]
-pub struct CarrierRefused(String);
+#[error("compute.collective is nccl, but {0}")]
+pub struct CarrierRefused(Obstacle);
 
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OnCpu { worker } => write!(
-                f,
-                "the worker at place {worker} computes on the CPU; hint: its log says why, give it a GPU"
-            ),
-            Self::SharedGpu { first, second } => write!(
-                f,
-                "the workers at places {first} and {second} share one GPU, and NCCL takes one worker per GPU; hint: \
-                 start no more workers than there are GPUs, shards may be more"
-            ),
-            Self::NoLibrary { worker, why } => write!(f, "at place {worker}, {why}"),
-            Self::Versions { worker, has, first } => write!(
-                f,
-                "the worker at place {worker} has NCCL {has} and the first one {first}; hint: use one image for all"
-            ),
-            Self::NotFormed { worker, why } => write!(f, "it did not form at place {worker}: {why}"),
-        }
+impl CarrierRefused {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let other = "make compute.collective auto or tcp";
+        Some(match self.0.hint() {
+            Some(hint) => format!("{hint}; or {other}"),
+            None => other.to_owned(),
+        })
     }
 }
 
@@ -105,9 +117,9 @@ fn obstacle(offers: &[Offer]) -> Option<Obstacle> {
             });
         }
         match (&offer.nccl, &offers[0].nccl) {
-            (Err(why), _) => {
-                let why = why.clone();
-                return Some(Obstacle::NoLibrary { worker, why });
+            (Err(refusal), _) => {
+                let refusal = refusal.clone();
+                return Some(Obstacle::NoLibrary { worker, refusal });
             }
             (Ok(has), Ok(first)) if has != first => {
                 let (has, first) = (has.clone(), first.clone());
@@ -122,7 +134,7 @@ fn obstacle(offers: &[Offer]) -> Option<Obstacle> {
 fn decide(choice: CollectiveChoice, offers: &[Offer]) -> Result<Carrier, CarrierRefused> {
     let on_gpus = offers.iter().any(|offer| offer.gpu.is_some());
     match (choice, obstacle(offers)) {
-        (CollectiveChoice::Nccl, Some(obstacle)) => Err(CarrierRefused(obstacle.to_string())),
+        (CollectiveChoice::Nccl, Some(obstacle)) => Err(CarrierRefused(obstacle)),
         (CollectiveChoice::Nccl, None) => Ok(Carrier::Nccl),
         (CollectiveChoice::Auto | CollectiveChoice::Tcp, _) if offers.len() == 1 => Ok(Carrier::Nobody),
         (CollectiveChoice::Auto, None) => Ok(Carrier::Nccl),
@@ -130,6 +142,11 @@ fn decide(choice: CollectiveChoice, offers: &[Offer]) -> Result<Carrier, Carrier
         (CollectiveChoice::Auto, Some(obstacle)) => Ok(Carrier::Tcp(on_gpus.then_some(obstacle))),
         (CollectiveChoice::Tcp, _) => Ok(Carrier::Tcp(None)),
     }
+}
+
+fn over_tcp(obstacle: &Obstacle) {
+    let why = with_hint(obstacle, obstacle.hint());
+    tracing::warn!("gradients go over TCP, through host memory: {why}");
 }
 
 impl Trainer {
@@ -148,8 +165,11 @@ impl Trainer {
             gpu: self.device.gpu.as_ref().map(|gpu| gpu.uuid.clone()),
             nccl: match &library {
                 Some(Ok(library)) => Ok(library.version().to_string()),
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err("NCCL was not looked for".to_owned()),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(NcclRefusal {
+                    why: "NCCL was not looked for".to_owned(),
+                    hint: None,
+                }),
             },
         };
         let offers: Vec<Offer> = self.tell_all((plane, link, speakers), Op::Offers, &offer)?;
@@ -159,7 +179,7 @@ impl Trainer {
             Carrier::Nobody => return Ok(None),
             Carrier::Tcp(obstacle) => {
                 if let Some(obstacle) = obstacle {
-                    tracing::warn!("gradients go over TCP, through host memory: {obstacle}");
+                    over_tcp(&obstacle);
                 }
                 return Ok(None);
             }
@@ -171,24 +191,27 @@ impl Trainer {
                 {
                     return Err(FormError::Own(Box::new(TrainerError::Nccl(error.clone()))));
                 }
-                let outcome = formed.as_ref().map(|_| ()).map_err(ToString::to_string);
-                let outcomes: Vec<Result<(), String>> =
+                let outcome = formed.as_ref().map(|_| ()).map_err(NcclRefusal::from);
+                let outcomes: Vec<Result<(), NcclRefusal>> =
                     self.tell_all((plane, link, speakers), Op::NcclFormed, &outcome)?;
                 let failed = outcomes.into_iter().enumerate().find_map(|(worker, outcome)| {
-                    let why = outcome.err()?;
-                    Some(Obstacle::NotFormed { worker, why })
+                    let refusal = outcome.err()?;
+                    Some(Obstacle::NotFormed { worker, refusal })
                 });
                 match (failed, formed) {
                     (None, Ok(communicator)) => Some(communicator),
                     // It may form the next time.
                     (Some(obstacle), _) if choice == CollectiveChoice::Nccl => {
-                        return Err(FormError::Nccl(obstacle.to_string()));
+                        return Err(FormError::Nccl(NcclRefusal {
+                            why: obstacle.to_string(),
+                            hint: obstacle.hint(),
+                        }));
                     }
                     (Some(obstacle), _) => {
-                        tracing::warn!("gradients go over TCP, through host memory: {obstacle}");
+                        over_tcp(&obstacle);
                         return Ok(None);
                     }
-                    (None, Err(error)) => return Err(FormError::Nccl(error.to_string())),
+                    (None, Err(error)) => return Err(FormError::Nccl((&error).into())),
                 }
             }
         };
@@ -299,7 +322,14 @@ mod tests {
     fn on_cpu() -> Offer {
         Offer {
             gpu: None,
-            nccl: Err("libnccl.so.2 is not found".into()),
+            nccl: Err(not_found()),
+        }
+    }
+
+    fn not_found() -> NcclRefusal {
+        NcclRefusal {
+            why: "libnccl.so.2 is not found".into(),
+            hint: Some("install it".into()),
         }
     }
 
@@ -343,7 +373,14 @@ mod tests {
         let mut offers = [on_gpu("a"), on_gpu("b")];
         offers[1].nccl = Ok("2.27.3".into());
         assert!(refused(&offers).contains("place 1 has NCCL 2.27.3 and the first one 2.28.9"));
-        offers[1].nccl = Err("libnccl.so.2 is not found".into());
-        assert!(refused(&offers).contains("at place 1, libnccl.so.2 is not found"));
+        offers[1].nccl = Err(not_found());
+        let refused = decide(CollectiveChoice::Nccl, &offers).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .ends_with("at place 1, libnccl.so.2 is not found")
+        );
+        let hint = "install it; or make compute.collective auto or tcp";
+        assert_eq!(refused.hint().as_deref(), Some(hint));
     }
 }

@@ -97,7 +97,7 @@ fn when_there_is_space(
         match write() {
             Err(error) if error.is_for_want_of_space() && Instant::now() < deadline => {
                 if !warned {
-                    let error = error.with_causes();
+                    let error = error.with_hint();
                     tracing::warn!(error, "the finished models wait for space; hint: free some");
                 }
                 warned = true;

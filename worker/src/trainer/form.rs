@@ -13,7 +13,7 @@ use ulda_collective::{
 use ulda_run::ids::Generation;
 use ulda_run::stage::Stage;
 
-use super::carrier::CarrierRefused;
+use super::carrier::{CarrierRefused, NcclRefusal};
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Form, HeldState, Order};
 use crate::link::{At, GpuSums, Link, Op};
@@ -32,10 +32,23 @@ pub enum FormError {
     NoHolder(ulda_run::stage::Cursor),
     #[error("workers start from different states: {0}")]
     Disagree(String),
-    #[error("compute.collective is nccl, and NCCL did not form: {0}")]
-    Nccl(String),
+    #[error("compute.collective is nccl, and NCCL did not form: {}", .0.why)]
+    Nccl(NcclRefusal),
     #[error(transparent)]
     Own(Box<TrainerError>),
+}
+
+impl FormError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Collective(error) => error.hint(),
+            Self::Nccl(refusal) => refusal.hint.clone(),
+            Self::Own(error) => error.hint(),
+            Self::NoShard(_) | Self::Received(_) | Self::NoHolder(_) | Self::Disagree(_) => None,
+        }
+    }
 }
 
 impl From<CarrierRefused> for FormError {

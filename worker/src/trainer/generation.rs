@@ -13,6 +13,7 @@ use super::shards::{Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Fact, Form, HeldState, Order, Report};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
+use crate::exit::with_hint;
 use crate::link::GpuSums;
 use crate::stages::{Interrupt, ShardEvent, StageError};
 
@@ -48,8 +49,9 @@ impl Trainer {
             Ok(formed) => formed,
             Err(FormError::Own(error)) => return Err(*error),
             Err(error) => {
-                tracing::warn!(%generation, error = crate::with_causes(&error), "generation not formed");
-                self.tell_broke(generation, crate::with_causes(&error), Vec::new());
+                let error = with_hint(&error, error.hint());
+                tracing::warn!(%generation, error, "generation not formed");
+                self.tell_broke(generation, error, Vec::new());
                 return Ok(Left::Abandoned { fenced: None });
             }
         };
@@ -284,7 +286,7 @@ impl Trainer {
             }
             Err(error) => {
                 tracing::warn!(
-                    error = crate::with_causes(&error),
+                    error = with_hint(&error, error.hint()),
                     "checkpoint not written; training goes on"
                 );
             }

@@ -27,7 +27,7 @@ use ulda_storage::fetch::{InputError, Inputs};
 use crate::agent::{Agent, Fact, HeldState, Order};
 use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
-use crate::exit::exit_of;
+use crate::exit::{exit_of, with_hint};
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
@@ -43,7 +43,7 @@ pub enum TrainerError {
     Device(#[from] DeviceRefusal),
     #[error(transparent)]
     Carrier(#[from] carrier::CarrierRefused),
-    #[error("this process cannot go on: {0}")]
+    #[error("this process cannot go on")]
     Nccl(#[source] ulda_nccl::NcclError),
     #[error(transparent)]
     Input(#[from] InputError),
@@ -59,11 +59,28 @@ pub enum TrainerError {
     Torch(#[from] ulda_torch::TorchError),
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
-    #[error("{0}; hint: this worker's log says where")]
+    #[error(transparent)]
     Panicked(#[from] shards::ShardPanic),
 }
 
 impl TrainerError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Panicked(_) => "this worker's log says where",
+            Self::Resources(error) => return error.hint(),
+            Self::Device(error) => return error.hint(),
+            Self::Carrier(error) => return error.hint(),
+            Self::Nccl(error) => return error.hint(),
+            Self::Checkpoint(error) => return error.hint(),
+            Self::Stage(error) => return error.hint(),
+            Self::Input(error) => return error.cause.hint(),
+            Self::State(_) | Self::Orphaned(_) | Self::Torch(_) | Self::Thread(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
     #[must_use]
     pub fn exit(&self) -> Exit {
         exit_of(self, self.exit_of_cause())
@@ -153,7 +170,7 @@ impl Trainer {
         let (found, damaged) = checkpoints.newest()?;
         let passed_over = found.as_ref().map_or(&damaged, |found| &found.passed_over);
         for error in passed_over {
-            tracing::warn!(error = crate::with_causes(error), "checkpoint passed over");
+            tracing::warn!(error = with_hint(error, error.hint()), "checkpoint passed over");
         }
         let state = found.map(|found| {
             tracing::info!(path = %found.path.display(), at = %found.state.cursor, "checkpoint read");
@@ -256,7 +273,10 @@ impl Trainer {
         match self.checkpoints.write(state, &state.digest()) {
             Ok((path, _)) => tracing::info!(path = %path.display(), at = %state.cursor, "checkpoint written"),
             Err(error) => {
-                tracing::error!(error = crate::with_causes(&error), "last checkpoint not written");
+                tracing::error!(
+                    error = with_hint(&error, error.hint()),
+                    "last checkpoint not written"
+                );
                 return;
             }
         }
@@ -322,7 +342,7 @@ fn claim(state: &RunState) -> HeldState {
 }
 
 fn fail(agent: &Agent, generation: Generation, error: &TrainerError) -> ExitCode {
-    let cause = crate::advice::with_hint(error);
+    let cause = with_hint(error, error.hint());
     let exit = error.exit();
     tracing::error!(exit_code = exit.code(), "{cause}");
     agent.tell(Fact::Failed {

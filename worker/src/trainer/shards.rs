@@ -161,7 +161,7 @@ fn serve(
     let fault = plane.fault();
     if fault.is_none() {
         // Also when it left between steps: the others cannot go on without it.
-        plane.abort(AbortCause::new(format!("{shard}: {}", error.with_causes())));
+        plane.abort(AbortCause::new(format!("{shard}: {}", error.with_hint())));
     }
     Ended {
         state,

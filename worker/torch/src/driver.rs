@@ -43,35 +43,46 @@ pub enum CudaDriver {
 /// Why this process has no GPU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoGpu {
-    #[error(
-        "this host has no NVIDIA driver ({LIBRARY} is not found); hint: install driver {needed} or later, and start \
-         a container with its GPUs (docker run --gpus all, or a GPU in the pod's limits)", needed = NEEDED.1
-    )]
+    #[error("this host has no NVIDIA driver ({LIBRARY} is not found)")]
     NoDriver,
-    #[error(
-        "the NVIDIA driver of this host knows CUDA up to {found}, and libtorch needs {wanted}; hint: install driver \
-         {driver} or later (nvidia-smi shows which it is)", wanted = NEEDED.0, driver = NEEDED.1
-    )]
+    #[error("the NVIDIA driver of this host knows CUDA up to {found}, and libtorch needs {wanted}", wanted = NEEDED.0)]
     OldDriver { found: CudaVersion },
-    #[error(
-        "the NVIDIA driver does not start: CUDA error {code}{meaning}; hint: nvidia-smi shows what is wrong with it",
-        meaning = meaning(*code)
-    )]
+    #[error("the NVIDIA driver does not start: CUDA error {code}{meaning}", meaning = meaning(*code))]
     Refuses { code: i32 },
-    #[error(
-        "the NVIDIA driver shows this process no GPU; hint: look at CUDA_VISIBLE_DEVICES, and at the container's GPUs"
-    )]
+    #[error("the NVIDIA driver shows this process no GPU")]
     NoneVisible,
-    #[error(
-        "this host has {gpus} GPU(s), but libtorch_cuda.so is not found; hint: set LD_LIBRARY_PATH to torch/lib of \
-         torch 2.11.0 with CUDA (deploy/libtorch/fetch cuda)"
-    )]
+    #[error("this host has {gpus} GPU(s), but libtorch_cuda.so is not found")]
     NoLibrary { gpus: usize },
-    #[error(
-        "libtorch found no use for the {gpus} GPU(s) that the driver shows; hint: libtorch_cuda.so and its libraries \
-         (nvidia/*/lib beside torch) must be of one installation"
-    )]
+    #[error("libtorch found no use for the {gpus} GPU(s) that the driver shows")]
     Unusable { gpus: usize },
+}
+
+impl NoGpu {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoDriver => format!(
+                "install driver {needed} or later, and start a container with its GPUs (docker run --gpus \
+                 all, or a GPU in the pod's limits)",
+                needed = NEEDED.1
+            ),
+            Self::OldDriver { .. } => format!(
+                "install driver {driver} or later (nvidia-smi shows which it is)",
+                driver = NEEDED.1
+            ),
+            Self::Refuses { .. } => "nvidia-smi shows what is wrong with it".into(),
+            Self::NoneVisible => "look at CUDA_VISIBLE_DEVICES, and at the container's GPUs".into(),
+            Self::NoLibrary { .. } => {
+                "set LD_LIBRARY_PATH to torch/lib of torch 2.11.0 with CUDA (deploy/libtorch/fetch cuda)"
+                    .into()
+            }
+            Self::Unusable { .. } => {
+                "libtorch_cuda.so and its libraries (nvidia/*/lib beside torch) must be of one installation"
+                    .into()
+            }
+        })
+    }
 }
 
 fn meaning(code: i32) -> &'static str {

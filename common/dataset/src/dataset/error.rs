@@ -10,60 +10,44 @@ use crate::geometry::Size;
 
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    #[error("data set folder `{}` does not exist\n  hint: correct `root`, or mount the data volume there", root.display())]
+    #[error("data set folder `{}` does not exist", root.display())]
     RootMissing { root: PathBuf },
-    #[error("folder `{}` does not exist{}", folder.display(), found_text(found))]
+    #[error("folder `{}` does not exist", folder.display())]
     FolderMissing { folder: PathBuf, found: Vec<String> },
     #[error("cannot read folder `{}`", folder.display())]
     FolderUnreadable { folder: PathBuf, source: io::Error },
-    #[error(
-        "no folder below `{}` holds an image ending in `{suffix}`\n  \
-         hint: the split may not be unpacked", folder.display()
-    )]
+    #[error("no folder below `{}` holds an image ending in `{suffix}`", folder.display())]
     EmptySplit { folder: PathBuf, suffix: &'static str },
-    #[error(
-        "none of the {listed} images of split `{split}` below `{}` is {size}\n  \
-         hint: correct `only_size`, or drop it to keep all sizes", root.display()
-    )]
+    #[error("none of the {listed} images of split `{split}` below `{}` is {size}", root.display())]
     NoneOfSize {
         root: PathBuf,
         split: String,
         size: Size,
         listed: usize,
     },
-    #[error("no label `{}` for image `{}`{}\n  hint: {}", label.display(), image.display(), others_text(*others),
-        "unpack the annotations of this split; splits without public labels (test) cannot be used")]
+    #[error("no label `{}` for image `{}`{}", label.display(), image.display(), others_text(*others))]
     LabelMissing {
         image: PathBuf,
         label: PathBuf,
         others: usize,
     },
-    #[error("acdc needs a `condition`\n  hint: one of {}", found.join(", "))]
+    #[error("acdc needs a `condition`")]
     ConditionNeeded { found: Vec<String> },
-    #[error("`condition` is for acdc only, not for the data set below `{}`\n  hint: remove it", root.display())]
+    #[error("`condition` is for acdc only, not for the data set below `{}`", root.display())]
     ConditionUnused { root: PathBuf },
-    #[error(
-        "list file `{}` does not exist\n  \
-         hint: `split` of gta5 is a text file with one image name per line, absolute or below the root", list.display()
-    )]
+    #[error("list file `{}` does not exist", list.display())]
     ListMissing { list: PathBuf },
     #[error("cannot read list file `{}`", list.display())]
     ListUnreadable { list: PathBuf, source: io::Error },
     #[error("list file `{}` names no image", list.display())]
     ListEmpty { list: PathBuf },
-    #[error(
-        "line {line} of `{}` names image `{}`, which does not exist\n  \
-         hint: unpack all parts of gta5, or remove the line", list.display(), image.display()
-    )]
+    #[error("line {line} of `{}` names image `{}`, which does not exist", list.display(), image.display())]
     ListedImageMissing {
         list: PathBuf,
         line: usize,
         image: PathBuf,
     },
-    #[error(
-        "lines {first} and {second} of `{}` both name `{name}`\n  \
-         hint: remove one, an image counts once per epoch", list.display()
-    )]
+    #[error("lines {first} and {second} of `{}` both name `{name}`", list.display())]
     ListedTwice {
         list: PathBuf,
         name: String,
@@ -74,11 +58,36 @@ pub enum DatasetError {
     Sample(#[from] SampleError),
 }
 
-fn found_text(found: &[String]) -> String {
-    if found.is_empty() {
-        "\n  hint: check `root` and that the archive is unpacked".to_owned()
-    } else {
-        format!("\n  hint: beside it there is {}", found.join(", "))
+impl DatasetError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::RootMissing { .. } => "correct `root`, or mount the data volume there".into(),
+            Self::EmptySplit { .. } => "the split may not be unpacked".into(),
+            Self::NoneOfSize { .. } => "correct `only_size`, or drop it to keep all sizes".into(),
+            Self::LabelMissing { .. } => {
+                "unpack the annotations of this split; splits without public labels (test) cannot be used"
+                    .into()
+            }
+            Self::ConditionNeeded { found } => format!("one of {}", found.join(", ")),
+            Self::ConditionUnused { .. } => "remove it".into(),
+            Self::ListMissing { .. } => {
+                "`split` of gta5 is a text file with one image name per line, absolute or below the root"
+                    .into()
+            }
+            Self::ListedImageMissing { .. } => "unpack all parts of gta5, or remove the line".into(),
+            Self::ListedTwice { .. } => "remove one, an image counts once per epoch".into(),
+            Self::Sample(error) => return error.hint(),
+            Self::FolderMissing { found, .. } if found.is_empty() => {
+                "check `root` and that the archive is unpacked".into()
+            }
+            Self::FolderMissing { found, .. } => format!("beside it there is {}", found.join(", ")),
+            Self::FolderUnreadable { .. } | Self::ListUnreadable { .. } => {
+                "check its permissions and its disk".into()
+            }
+            Self::ListEmpty { .. } => "write one image name per line into it".into(),
+        })
     }
 }
 

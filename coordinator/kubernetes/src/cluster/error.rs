@@ -16,71 +16,45 @@ pub enum Blame {
 /// Why a cluster did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    #[error(
-        "no cluster is configured: {reason}\n  hint: point KUBECONFIG to a kubeconfig, or name one of its contexts with --context"
-    )]
+    #[error("no cluster is configured: {reason}")]
     NoConfig { reason: String },
-    #[error(
-        "the cluster's API at {server} cannot be reached: {reason}\n  hint: `kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing"
-    )]
+    #[error("the cluster's API at {server} cannot be reached: {reason}")]
     Unreachable { server: String, reason: String },
-    #[error("waited {} s for the cluster's API to {what}\n  hint: try again; `kubectl get --raw /readyz` shows how it is", waited.as_secs())]
+    #[error("waited {} s for the cluster's API to {what}", waited.as_secs())]
     Late { what: String, waited: Duration },
-    #[error(
-        "the cluster does not know who asks: {reason}\n  hint: log in again, and check the user of the kubeconfig's context"
-    )]
+    #[error("the cluster does not know who asks: {reason}")]
     Unauthorized { reason: String },
-    #[error(
-        "not allowed to {what}: {reason}\n  hint: docs/operate.md lists the rights that submitting needs; `kubectl auth can-i --list -n {namespace}` shows yours"
-    )]
+    #[error("not allowed to {what}: {reason}")]
     Forbidden {
         what: String,
         namespace: String,
         reason: String,
     },
-    #[error(
-        "no quota left to {what}: {reason}\n  hint: fewer --workers, or less of --cpus-per-worker, --memory-per-worker or --gpus-per-worker"
-    )]
+    #[error("no quota left to {what}: {reason}")]
     Quota { what: String, reason: String },
-    #[error(
-        "namespace `{namespace}` does not exist\n  hint: create it with `kubectl create namespace {namespace}`, or give another with --namespace"
-    )]
+    #[error("namespace `{namespace}` does not exist")]
     NoNamespace { namespace: String },
-    #[error("this cluster has no {kind}\n  hint: {}", remedy(kind))]
+    #[error("this cluster has no {kind}")]
     NoSuchKind { kind: String },
     #[error("the cluster refuses to {what}:{}", listed(reasons))]
     Refused { what: String, reasons: Vec<String> },
-    #[error(
-        "{kind} `{name}` is there already and belongs to something else\n  hint: give the run another name with --set run.name=…, or another --namespace"
-    )]
+    #[error("{kind} `{name}` is there already and belongs to something else")]
     Foreign { kind: String, name: String },
-    #[error(
-        "run `{run}` is there already, and was submitted with other settings\n  hint: look at it with `coordinator cluster status {run}`, remove it with `coordinator cluster delete {run}`, or give this one another name with --set run.name=…"
-    )]
+    #[error("run `{run}` is there already, and was submitted with other settings")]
     Differs { run: String },
-    #[error(
-        "run `{run}` is being created by another command: {kind} `{name}` appeared in the meantime\n  hint: follow that one with `coordinator cluster follow {run}`, or give this one another name with --set run.name=…"
-    )]
+    #[error("run `{run}` is being created by another command: {kind} `{name}` appeared in the meantime")]
     MadeMeanwhile { run: String, kind: String, name: String },
-    #[error(
-        "run `{run}` has one of its two Secrets only, and they are made together\n  hint: `coordinator cluster delete {run}`, then submit it again"
-    )]
+    #[error("run `{run}` has one of its two Secrets only, and they are made together")]
     HalfSecrets { run: String },
-    #[error(
-        "there is no run `{run}` in namespace `{namespace}`\n  hint: `coordinator cluster list -n {namespace}` shows those that are there"
-    )]
+    #[error("there is no run `{run}` in namespace `{namespace}`")]
     NoRun { run: String, namespace: String },
-    #[error("run `{run}` has no pod for {of}\n  hint: `coordinator cluster status {run}` lists its pods")]
+    #[error("run `{run}` has no pod for {of}")]
     NoPod { run: String, of: String },
-    #[error(
-        "the log of pod `{pod}` cannot be read: {reason}\n  hint: its node may be down, which `kubectl get pod {pod} -o wide` names; other pods are not affected"
-    )]
+    #[error("the log of pod `{pod}` cannot be read: {reason}")]
     NoLog { pod: String, reason: String },
-    #[error(
-        "run `{run}` cannot be resumed here: it was not submitted by this program\n  hint: use what applied it, such as helm or kubectl apply"
-    )]
+    #[error("run `{run}` cannot be resumed here: it was not submitted by this program")]
     NotSubmitted { run: String },
-    #[error("the pods of {what} have not left within {} s\n  hint: `kubectl get pods -l app.kubernetes.io/instance={run}` shows them; a node may be gone", waited.as_secs())]
+    #[error("the pods of {what} have not left within {} s", waited.as_secs())]
     StillThere {
         what: String,
         run: String,
@@ -104,6 +78,59 @@ fn listed(reasons: &[String]) -> String {
 }
 
 impl ClusterError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoConfig { .. } => {
+                "point KUBECONFIG to a kubeconfig, or name one of its contexts with --context".into()
+            }
+            Self::Unreachable { .. } => {
+                "`kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing".into()
+            }
+            Self::Late { .. } => "try again; `kubectl get --raw /readyz` shows how it is".into(),
+            Self::Unauthorized { .. } => {
+                "log in again, and check the user of the kubeconfig's context".into()
+            }
+            Self::Forbidden { namespace, .. } => format!(
+                "docs/operate.md lists the rights that submitting needs; `kubectl auth can-i --list -n \
+                 {namespace}` shows yours"
+            ),
+            Self::Quota { .. } => {
+                "fewer --workers, or less of --cpus-per-worker, --memory-per-worker or --gpus-per-worker"
+                    .into()
+            }
+            Self::NoNamespace { namespace } => format!(
+                "create it with `kubectl create namespace {namespace}`, or give another with --namespace"
+            ),
+            Self::NoSuchKind { kind } => remedy(kind).to_owned(),
+            Self::Foreign { .. } => {
+                "give the run another name with --set run.name=…, or another --namespace".into()
+            }
+            Self::Differs { run } => format!(
+                "look at it with `coordinator cluster status {run}`, remove it with `coordinator cluster \
+                 delete {run}`, or give this one another name with --set run.name=…"
+            ),
+            Self::MadeMeanwhile { run, .. } => format!(
+                "follow that one with `coordinator cluster follow {run}`, or give this one another name with \
+                 --set run.name=…"
+            ),
+            Self::HalfSecrets { run } => format!("`coordinator cluster delete {run}`, then submit it again"),
+            Self::NoRun { namespace, .. } => {
+                format!("`coordinator cluster list -n {namespace}` shows those that are there")
+            }
+            Self::NoPod { run, .. } => format!("`coordinator cluster status {run}` lists its pods"),
+            Self::NoLog { pod, .. } => format!(
+                "its node may be down, which `kubectl get pod {pod} -o wide` names; other pods are not affected"
+            ),
+            Self::NotSubmitted { .. } => "use what applied it, such as helm or kubectl apply".into(),
+            Self::StillThere { run, .. } => format!(
+                "`kubectl get pods -l app.kubernetes.io/instance={run}` shows them; a node may be gone"
+            ),
+            Self::Refused { .. } | Self::Other { .. } => return None,
+        })
+    }
+
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {

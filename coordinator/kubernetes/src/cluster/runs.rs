@@ -1,7 +1,7 @@
 //! Runs that are in the namespace, and how each stands.
 
 use std::collections::BTreeMap;
-use ulda_run::RunEnd;
+use ulda_run::{RunEnd, hinted};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -187,7 +187,7 @@ impl Cluster {
         let (said, log_missing) = match coordinator {
             Some(pod) if pod.state == PodState::Running => match self.last_words(&pod.name).await {
                 Ok(said) => (said, None),
-                Err(cause) => (Said::default(), Some(on_one_line(&cause.to_string()))),
+                Err(cause) => (Said::default(), Some(on_one_line(&hinted(&cause, cause.hint())))),
             },
             Some(_) | None => (Said::default(), None),
         };

@@ -34,6 +34,18 @@ pub enum PageError {
     Journal(#[from] JournalError),
 }
 
+impl PageError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Report(error) => error.hint(),
+            Self::Status(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+        }
+    }
+}
+
 /// The report's style sheet and what the page adds.
 #[must_use]
 pub fn style() -> String {

@@ -24,10 +24,23 @@ pub enum ExportError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     File(#[from] EventFileError),
-    #[error(
-        "`{}` already holds event files\n  hint: show it with `tensorboard --logdir {}`, or give another folder with --out", path.display(), path.display()
-    )]
+    #[error("`{}` already holds event files", path.display())]
     AlreadyThere { path: PathBuf },
+}
+
+impl ExportError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::AlreadyThere { path } => format!(
+                "show it with `tensorboard --logdir {}`, or give another folder with --out",
+                path.display()
+            ),
+            Self::Journal(error) => return error.hint(),
+            Self::File(_) => return None,
+        })
+    }
 }
 
 /// Writes one event file with all of the run's history into `folder`. Phase times, of which the journal keeps sums,

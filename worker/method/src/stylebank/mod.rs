@@ -52,18 +52,14 @@ pub struct DrawnStyles {
 /// Why a bank cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StyleBankError {
-    #[error(
-        "style bank `{origin}` was made with another {what}: it has {found}, this run has {expected}; hint: run the simulate stage again"
-    )]
+    #[error("style bank `{origin}` was made with another {what}: it has {found}, this run has {expected}")]
     Mismatch {
         origin: String,
         what: &'static str,
         found: String,
         expected: String,
     },
-    #[error(
-        "style bank `{origin}` has no styles of domain `{domain}`: it has {found}; hint: name the domain as the bank does, or name another bank"
-    )]
+    #[error("style bank `{origin}` has no styles of domain `{domain}`: it has {found}")]
     MissingDomain {
         origin: String,
         domain: String,
@@ -79,6 +75,22 @@ pub enum StyleBankError {
     },
     #[error("style {index} was drawn, but the bank has {len}")]
     OutOfRange { index: usize, len: usize },
+}
+
+impl StyleBankError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Mismatch { .. } => "run the simulate stage again",
+            Self::MissingDomain { .. } => "name the domain as the bank does, or name another bank",
+            Self::Unreadable { .. } | Self::BadStyle { .. } => {
+                "name the styles/bank.safetensors of another run"
+            }
+            Self::OutOfRange { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// All styles of a run, ordered by image name, then domain.
@@ -359,15 +371,14 @@ mod tests {
     #[test]
     fn another_backbone_or_other_domains_are_refused_with_both_sides() {
         let bank = filled();
-        let message = bank
+        let refused = bank
             .check(&header("xyz", &[]), "runs/a/bank.safetensors")
-            .unwrap_err()
-            .to_string();
+            .unwrap_err();
         assert_eq!(
-            message,
-            "style bank `runs/a/bank.safetensors` was made with another backbone: it has `abc`, this run has `xyz`; \
-             hint: run the simulate stage again"
+            refused.to_string(),
+            "style bank `runs/a/bank.safetensors` was made with another backbone: it has `abc`, this run has `xyz`"
         );
+        assert_eq!(refused.hint().as_deref(), Some("run the simulate stage again"));
         let other = header("abc", &[("night", "driving at night")]);
         let message = bank.check(&other, "bank").unwrap_err().to_string();
         assert!(

@@ -11,14 +11,10 @@ use crate::weights::{Picker, Weights, WeightsError, digest};
 /// The image tower cannot do what was asked.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BackboneError {
-    #[error(
-        "the backbone has no attention pool, so it gives no CLIP embedding; hint: segmentation checkpoints \
-         come without it, load CLIP's own checkpoint for the scene loss"
-    )]
+    #[error("the backbone has no attention pool, so it gives no CLIP embedding")]
     NoPool,
     #[error(
-        "the attention pool has {expected} positions but the feature after the last stage is {height}x{width}; \
-         hint: pool the low-level feature to {side}x{side} first"
+        "the attention pool has {expected} positions but the feature after the last stage is {height}x{width}"
     )]
     PoolSize {
         expected: i64,
@@ -26,6 +22,20 @@ pub enum BackboneError {
         width: i64,
         side: i64,
     },
+}
+
+impl BackboneError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoPool => {
+                "segmentation checkpoints come without it, load CLIP's own checkpoint for the scene loss"
+                    .into()
+            }
+            Self::PoolSize { side, .. } => format!("pool the low-level feature to {side}x{side} first"),
+        })
+    }
 }
 
 /// The frozen image tower. Cloning is shallow; each thread works on its own clone.

@@ -13,10 +13,19 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 pub enum EncodeError {
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
-    #[error(
-        "token {token} is beyond the checkpoint's vocabulary of {vocabulary}; hint: the method needs CLIP's 49408"
-    )]
+    #[error("token {token} is beyond the checkpoint's vocabulary of {vocabulary}")]
     Vocabulary { token: i64, vocabulary: i64 },
+}
+
+impl EncodeError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tokenize(error) => error.hint(),
+            Self::Vocabulary { .. } => Some("the method needs CLIP's 49408".to_owned()),
+        }
+    }
 }
 
 /// Text transformer with tokenizer.

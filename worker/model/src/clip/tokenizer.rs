@@ -13,14 +13,22 @@ const END: i64 = 49_407;
 /// A prompt does not fit.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenizeError {
-    #[error(
-        "prompt \"{prompt}\" has {count} tokens (start and end included), CLIP reads {context}; hint: shorten it"
-    )]
+    #[error("prompt \"{prompt}\" has {count} tokens (start and end included), CLIP reads {context}")]
     TooLong {
         prompt: String,
         count: usize,
         context: usize,
     },
+}
+
+impl TokenizeError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooLong { .. } => Some("shorten it".to_owned()),
+        }
+    }
 }
 
 /// Turns prompts into CLIP's token ids.

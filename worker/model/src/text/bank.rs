@@ -30,6 +30,18 @@ pub enum TextError {
     },
 }
 
+impl TextError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Weights(error) => error.hint(),
+            Self::Encode(error) => error.hint(),
+            Self::Write { .. } | Self::Serialise { .. } => None,
+        }
+    }
+}
+
 /// Text embeddings of every domain, L2-normalised, on the CPU.
 #[derive(Debug)]
 pub struct TextBank {

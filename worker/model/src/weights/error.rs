@@ -18,23 +18,20 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     #[error(
-        "`{}` is not a checkpoint: neither a TorchScript archive, nor safetensors, nor a zipped PyTorch pickle; \
-         hint: is it a complete download?", .path.display()
+        "`{}` is not a checkpoint: neither a TorchScript archive, nor safetensors, nor a zipped PyTorch pickle",
+        .path.display()
     )]
     NotACheckpoint { path: PathBuf },
-    #[error("checkpoint `{}` is cut short: {what}; hint: copy or download it again", .path.display())]
+    #[error("checkpoint `{}` is cut short: {what}", .path.display())]
     Truncated { path: PathBuf, what: &'static str },
-    #[error("checkpoint `{}` is damaged in its entry `{entry}`; hint: copy or download it again", .path.display())]
+    #[error("checkpoint `{}` is damaged in its entry `{entry}`", .path.display())]
     Damaged {
         path: PathBuf,
         entry: String,
         #[source]
         source: std::io::Error,
     },
-    #[error(
-        "checkpoint `{}` is a pickle in PyTorch's old format (before 1.6), which is not read; \
-         hint: load it in Python and `torch.save` it again", .path.display()
-    )]
+    #[error("checkpoint `{}` is a pickle in PyTorch's old format (before 1.6), which is not read", .path.display())]
     LegacyPickle { path: PathBuf },
     #[error("read checkpoint `{}` as safetensors", .path.display())]
     Safetensors {
@@ -49,52 +46,40 @@ pub enum WeightsError {
         #[source]
         source: PickleError,
     },
-    #[error("checkpoint `{}` is {found}, not a file; hint: name the checkpoint's file itself", .path.display())]
+    #[error("checkpoint `{}` is {found}, not a file", .path.display())]
     NotAFile { path: PathBuf, found: &'static str },
-    #[error(
-        "checkpoint `{}` has {bytes} bytes, at most {MOST_BYTES} are read; hint: keep the model's weights alone in it, \
-         without an optimiser's", .path.display()
-    )]
+    #[error("checkpoint `{}` has {bytes} bytes, at most {MOST_BYTES} are read", .path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
     #[error(
-        "checkpoint `{}` has a safetensors header of {bytes} bytes, longer than any checkpoint's; \
-         hint: name another checkpoint, or download it again", .path.display()
+        "checkpoint `{}` has a safetensors header of {bytes} bytes, longer than any checkpoint's",
+        .path.display()
     )]
     Header { path: PathBuf, bytes: u64 },
-    #[error(
-        "checkpoint `{}`: its entry `{entry}` {problem}; hint: load it in Python and `torch.save` its state dict", .path.display()
-    )]
+    #[error("checkpoint `{}`: its entry `{entry}` {problem}", .path.display())]
     Entry {
         path: PathBuf,
         entry: String,
         problem: EntryProblem,
     },
-    #[error(
-        "checkpoint `{}`: tensor `{tensor}` {problem}; hint: load it in Python and `torch.save` its state dict, \
-         or download it again", .path.display()
-    )]
+    #[error("checkpoint `{}`: tensor `{tensor}` {problem}", .path.display())]
     Tensor {
         path: PathBuf,
         tensor: String,
         problem: TensorProblem,
     },
     #[error(
-        "checkpoint `{}`: its {module} of class `{class}` is not stored as attributes, but by code of its own, \
-         which is never run; hint: load it in Python only if you trust it, and `torch.save` its state dict", .path.display()
+        "checkpoint `{}`: its {module} of class `{class}` is not stored as attributes, but by code of \
+         its own, which is never run",
+        .path.display()
     )]
     OwnSetState {
         path: PathBuf,
         module: String,
         class: String,
     },
-    #[error(
-        "checkpoint `{}` has {limit}, more than any checkpoint of the method; hint: name another checkpoint", .path.display()
-    )]
+    #[error("checkpoint `{}` has {limit}, more than any checkpoint of the method", .path.display())]
     Limit { path: PathBuf, limit: LimitReached },
-    #[error(
-        "checkpoint `{}` holds no tensors at its top or under `model_state`{}; \
-         hint: `torch.save` the state dict itself, or under `model_state`", .path.display(), but(.keys)
-    )]
+    #[error("checkpoint `{}` holds no tensors at its top or under `model_state`{}", .path.display(), but(.keys))]
     NoTensors { path: PathBuf, keys: Vec<String> },
     #[error("checkpoint `{}` lacks {} tensor(s): {}", .path.display(), .missing.len(), list(.missing))]
     Missing { path: PathBuf, missing: Vec<String> },
@@ -108,10 +93,7 @@ pub enum WeightsError {
         expected: Vec<i64>,
         others: usize,
     },
-    #[error(
-        "checkpoint `{}` has no ResNet image tower: it has {found}; hint: the method needs CLIP's RN50 or another \
-         of its ModifiedResNets", .path.display()
-    )]
+    #[error("checkpoint `{}` has no ResNet image tower: it has {found}", .path.display())]
     NoResNet { path: PathBuf, found: &'static str },
     #[error("checkpoint `{}`: {field} is {found}, expected {expected}", .path.display())]
     Size {
@@ -120,6 +102,35 @@ pub enum WeightsError {
         found: i64,
         expected: String,
     },
+}
+
+impl WeightsError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotACheckpoint { .. } => "is it a complete download?",
+            Self::Truncated { .. } | Self::Damaged { .. } => "copy or download it again",
+            Self::LegacyPickle { .. } => "load it in Python and `torch.save` it again",
+            Self::NotAFile { .. } => "name the checkpoint's file itself",
+            Self::TooLarge { .. } => "keep the model's weights alone in it, without an optimiser's",
+            Self::Header { .. } => "name another checkpoint, or download it again",
+            Self::Entry { .. } => "load it in Python and `torch.save` its state dict",
+            Self::Tensor { .. } => "load it in Python and `torch.save` its state dict, or download it again",
+            Self::OwnSetState { .. } => {
+                "load it in Python only if you trust it, and `torch.save` its state dict"
+            }
+            Self::Limit { .. } => "name another checkpoint",
+            Self::NoTensors { .. } => "`torch.save` the state dict itself, or under `model_state`",
+            Self::NoResNet { .. } => "the method needs CLIP's RN50 or another of its ModifiedResNets",
+            Self::Read { .. } => "correct the path, or restore the file",
+            Self::Safetensors { .. } | Self::Pickle { .. } => "is it cut short? copy or download it again",
+            Self::Missing { .. } | Self::Shape { .. } | Self::Size { .. } => {
+                "is it a checkpoint of another kind or model? name the right one, or download it again"
+            }
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Why an entry of an archive is refused.

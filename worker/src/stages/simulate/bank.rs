@@ -74,7 +74,7 @@ pub(super) fn keep_bank(
     if extent == Extent::Complete && context.leads() {
         // The state holds it as well; the run does not end before it lies there.
         if let Err(error) = leave_bank(context, &bytes) {
-            tracing::warn!(error = error.with_causes(), "style bank not written yet");
+            tracing::warn!(error = error.with_hint(), "style bank not written yet");
         }
     }
     Ok(())
