@@ -61,7 +61,7 @@ const SOURCE: &[Case] = &[
         code: BAD_INPUT,
         says: &[
             "`source.train`",
-            "aachen_000001_000019_leftImg8bit.png` is not a png file",
+            "aachen_000001_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "copy it again",
         ],
     },
@@ -71,7 +71,7 @@ const SOURCE: &[Case] = &[
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "aachen_000001_000019_leftImg8bit.png` is not a png file",
+            "aachen_000001_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "copy it again",
         ],
     },
@@ -94,7 +94,7 @@ const SOURCE: &[Case] = &[
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "aachen_000000_000019_leftImg8bit.png` is not a png file",
+            "aachen_000000_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "convert it",
         ],
     },

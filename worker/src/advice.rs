@@ -12,7 +12,8 @@ const HINT: &str = "hint:";
 #[must_use]
 pub fn on_sample(error: &SampleError) -> String {
     let advice = match error {
-        SampleError::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again",
+        SampleError::NotAnImage { .. } => "images must be PNG or JPEG files; convert it, or copy it again",
+        SampleError::LabelNotPng { .. } => "labels must be PNG files; convert it, or copy it again",
         SampleError::BitDepth { .. } => "convert it to 8 bits per channel",
         SampleError::Unreadable { .. } => "check that it is a file, its permissions and its disk",
         SampleError::SizeMismatch { .. } => "an image and its label have the same size; copy both again",
@@ -77,10 +78,10 @@ mod tests {
     #[test]
     fn advice_comes_last_and_once() {
         let path = std::path::PathBuf::from("a.png");
-        let told = on_sample(&SampleError::NotPng { path: path.clone() });
+        let told = on_sample(&SampleError::NotAnImage { path: path.clone() });
         assert_eq!(
             told,
-            "`a.png` is not a png file; hint: images and labels must be PNG files; convert it, or copy it again"
+            "`a.png` is neither a png nor a jpeg file; hint: images must be PNG or JPEG files; convert it, or copy it again"
         );
         let told = on_sample(&SampleError::Truncated { path });
         assert_eq!(told.matches(HINT).count(), 1, "{told}");

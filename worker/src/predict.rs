@@ -18,7 +18,7 @@ pub enum PredictError {
     Weights(WeightsError),
     #[error("{}", crate::with_causes(.0))]
     Pictures(PicturesError),
-    #[error("no PNG image below {0}; hint: give PNG images or folders that hold some")]
+    #[error("no PNG or JPEG image below {0}; hint: give PNG or JPEG images, or folders that hold some")]
     NoImages(String),
     #[error("create `{}`", path.display())]
     Create {
@@ -107,7 +107,7 @@ fn stem(path: &Path) -> String {
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The PNG files that `inputs` name: files as they are, folders with all below them, in order.
+/// The PNG and JPEG files that `inputs` name: files as they are, folders with all below them, in order.
 ///
 /// # Errors
 /// When an input does not exist, nothing is found, or two images would have the same output names.

@@ -1,22 +1,23 @@
 //! What can be wrong with one sample. Every variant names the file.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::geometry::{Size, Window};
 
 /// Why a sample could not be read or does not suit the run.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SampleError {
     #[error("`{}` does not exist\n  hint: restore the file, or check that the data volume is mounted", path.display())]
     Missing { path: PathBuf },
     #[error("cannot read `{}`", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("`{}` is not a png file", path.display())]
-    NotPng { path: PathBuf },
+    #[error("`{}` is neither a png nor a jpeg file", path.display())]
+    NotAnImage { path: PathBuf },
+    #[error("label `{}` is not a png file", path.display())]
+    LabelNotPng { path: PathBuf },
     #[error("`{}` has {bits} bits per channel, expected 8", path.display())]
     BitDepth { path: PathBuf, bits: u8 },
     #[error(
@@ -35,7 +36,7 @@ pub enum SampleError {
     #[error("`{}` is damaged\n  hint: copy the file again", path.display())]
     Damaged {
         path: PathBuf,
-        source: png::DecodingError,
+        source: Box<dyn Error + Send + Sync>,
     },
     #[error("image `{}` is {image_size} but its label `{}` is {label_size}", image.display(), label.display())]
     SizeMismatch {
@@ -45,15 +46,26 @@ pub enum SampleError {
         label_size: Size,
     },
     #[error(
-        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}\n  \
-         hint: expected a `labelIds` file, not train ids or colours", path.display()
+        "label `{}` holds id {value} first at column {x}, row {y}; {}\n  hint: {}", path.display(), expected.rule, expected.hint
     )]
     IllegalId {
         path: PathBuf,
         value: u8,
         x: u32,
         y: u32,
-        largest: u8,
+        expected: ExpectedValues,
+    },
+    #[error(
+        "label `{}` holds colour #{:02x}{:02x}{:02x} first at column {x}, row {y}; {}\n  hint: {}",
+        path.display(), colour[0], colour[1], colour[2], expected.rule, expected.hint
+    )]
+    UnknownColour {
+        path: PathBuf,
+        /// Red, green, blue.
+        colour: [u8; 3],
+        x: u32,
+        y: u32,
+        expected: ExpectedValues,
     },
     #[error(
         "image `{}` is {image}, smaller than the crop {crop}\n  \
@@ -111,8 +123,15 @@ impl SampleError {
             }
             source => Self::Damaged {
                 path: path.to_owned(),
-                source,
+                source: source.into(),
             },
         }
     }
+}
+
+/// What the values of a label file have to be, and what to do if they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpectedValues {
+    pub rule: &'static str,
+    pub hint: &'static str,
 }

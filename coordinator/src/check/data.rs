@@ -142,7 +142,8 @@ fn crop_too_large(key: &str, side: u32, small: &[&SampleError], images: usize) -
 /// What to do where the error does not say it.
 pub(super) fn advice_on_sample(error: &SampleError) -> &'static str {
     match error {
-        SampleError::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again",
+        SampleError::NotAnImage { .. } => "images must be PNG or JPEG files; convert it, or copy it again",
+        SampleError::LabelNotPng { .. } => "labels must be PNG files; convert it, or copy it again",
         SampleError::BitDepth { .. } => "convert it to 8 bits per channel",
         SampleError::Unreadable { .. } => "check that it is a file, its permissions and its disk",
         SampleError::SizeMismatch { .. } => "an image and its label have the same size; copy both again",

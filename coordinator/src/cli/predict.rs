@@ -24,7 +24,7 @@ enum PredictError {
         kind: &'static str,
         model: PathBuf,
     },
-    #[error("input `{}` does not exist\n  hint: give PNG images, or folders that hold some", path.display())]
+    #[error("input `{}` does not exist\n  hint: give PNG or JPEG images, or folders that hold some", path.display())]
     NoInput { path: PathBuf },
     #[error("start worker `{}`\n  hint: build it with `make`, or name it with --worker-binary", path.display())]
     Start { path: PathBuf, source: std::io::Error },

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use ulda_run::spec::FilesProblem;
 
 use crate::error::SampleError;
 use crate::geometry::Size;
@@ -44,16 +45,16 @@ pub enum DatasetError {
     ConditionUnused { root: PathBuf },
     #[error(
         "list file `{}` does not exist\n  \
-         hint: `split` of gta5 is a text file with one image name per line, absolute or below the root", list.display()
+         hint: {wanted}", list.display()
     )]
-    ListMissing { list: PathBuf },
+    ListMissing { list: PathBuf, wanted: &'static str },
     #[error("cannot read list file `{}`", list.display())]
     ListUnreadable { list: PathBuf, source: io::Error },
     #[error("list file `{}` names no image", list.display())]
     ListEmpty { list: PathBuf },
     #[error(
         "line {line} of `{}` names image `{}`, which does not exist\n  \
-         hint: unpack all parts of gta5, or remove the line", list.display(), image.display()
+         hint: unpack all parts of the data set, or remove the line", list.display(), image.display()
     )]
     ListedImageMissing {
         list: PathBuf,
@@ -70,6 +71,33 @@ pub enum DatasetError {
         first: usize,
         second: usize,
     },
+    #[error("`{}` names {image_count} images and `{}` {label_count} labels\n  \
+         hint: line n of one belongs to line n of the other", images.display(), labels.display())]
+    ListLengths {
+        images: PathBuf,
+        image_count: usize,
+        labels: PathBuf,
+        label_count: usize,
+    },
+    #[error("none of the {files} files below `{}` matches `{pattern}`\n  hint: {}", folder.display(), example_text(example))]
+    NoMatch {
+        folder: PathBuf,
+        pattern: String,
+        files: usize,
+        /// One of the files, as the pattern would have to match it.
+        example: Option<String>,
+    },
+    #[error(
+        "none of the {images} images has a label; that of `{}` would be `{}`\n  \
+         hint: correct `files.labels`, or unpack the annotations of this split", image.display(), label.display()
+    )]
+    NoneLabelled {
+        images: usize,
+        image: PathBuf,
+        label: PathBuf,
+    },
+    #[error(transparent)]
+    Files(#[from] FilesProblem),
     #[error(transparent)]
     Sample(#[from] SampleError),
 }
@@ -79,6 +107,13 @@ fn found_text(found: &[String]) -> String {
         "\n  hint: check `root` and that the archive is unpacked".to_owned()
     } else {
         format!("\n  hint: beside it there is {}", found.join(", "))
+    }
+}
+
+fn example_text(example: &Option<String>) -> String {
+    match example {
+        Some(file) => format!("correct `files.images`; a file there is `{file}`"),
+        None => "the split may not be unpacked".to_owned(),
     }
 }
 
