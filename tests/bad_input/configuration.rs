@@ -398,7 +398,10 @@ const VALUES: &[Case] = &[
         breaks: nothing,
         command: &["--set", "source.layout=acdc"],
         code: BAD_INPUT,
-        says: &["`source.layout`: acdc is not a source", "use cityscapes or gta5"],
+        says: &[
+            "`source.layout`: acdc is not a source",
+            "use cityscapes, gta5 or files",
+        ],
     },
     Case {
         name: "unknown weather",

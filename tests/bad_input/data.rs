@@ -61,7 +61,7 @@ const SOURCE: &[Case] = &[
         code: BAD_INPUT,
         says: &[
             "`source.train`",
-            "aachen_000001_000019_leftImg8bit.png` is not a png file",
+            "aachen_000001_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "copy it again",
         ],
     },
@@ -71,7 +71,7 @@ const SOURCE: &[Case] = &[
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "aachen_000001_000019_leftImg8bit.png` is not a png file",
+            "aachen_000001_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "copy it again",
         ],
     },
@@ -87,16 +87,36 @@ const SOURCE: &[Case] = &[
         ],
     },
     Case {
-        name: "JPEG under a PNG's name",
+        name: "JPEG cut short, under a PNG's name",
         breaks: |world| {
             std::fs::write(&images(world)[0], b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01").unwrap()
         },
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "aachen_000000_000019_leftImg8bit.png` is not a png file",
+            "aachen_000000_000019_leftImg8bit.png` is cut short",
+            "copy the file again",
+        ],
+    },
+    Case {
+        name: "WebP under a PNG's name",
+        breaks: |world| std::fs::write(&images(world)[0], b"RIFF\x00\x01\x00\x00WEBPVP8 ").unwrap(),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "aachen_000000_000019_leftImg8bit.png` is neither a png nor a jpeg file",
             "convert it",
         ],
+    },
+    Case {
+        name: "JPEG for a label",
+        breaks: |world| {
+            let label = &labels(world)[0];
+            std::fs::write(label, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01").unwrap()
+        },
+        command: &[],
+        code: BAD_INPUT,
+        says: &["_gtFine_labelIds.png` is cut short", "copy the file again"],
     },
     Case {
         name: "image of 16 bits",

@@ -7,6 +7,7 @@
     reason = "a test whose bench cannot be set up has failed"
 )]
 
+mod arrangements;
 mod breaking;
 mod case;
 mod checkpoints;

@@ -154,7 +154,7 @@ const NO_RUN: &[Case] = &[
             "none.png",
         ],
         code: BAD_INPUT,
-        says: &["`none.png` does not exist", "give PNG images"],
+        says: &["`none.png` does not exist", "give PNG or JPEG images"],
     },
 ];
 
@@ -237,7 +237,7 @@ const FINISHED: &[Case] = &[
         breaks: |world| std::fs::create_dir(world.path("empty")).unwrap(),
         command: &["predict", "--run", "runs/small", "--out", "out", "empty"],
         code: BAD_INPUT,
-        says: &["no PNG image below `empty`", "give PNG images"],
+        says: &["no PNG or JPEG image below `empty`", "give PNG or JPEG images"],
     },
     Case {
         name: "predict of two images of one name",
@@ -327,7 +327,7 @@ fn predict_names_the_image_that_it_cannot_read_and_keeps_what_it_has_done() {
         .finish()
         .expect(BAD_INPUT);
     assert!(
-        failed.err.contains("in/b.png` is not a png file") && failed.err.contains("hint:"),
+        failed.err.contains("in/b.png` is neither a png nor a jpeg file") && failed.err.contains("hint:"),
         "{}",
         failed.err
     );

@@ -69,7 +69,10 @@ const CASES: &[Case] = &[
         breaks: |world| name_images(world, "[]"),
         command: IMAGES,
         code: BAD_INPUT,
-        says: &["`domain[0].images`: is empty", "name PNG files, or folders"],
+        says: &[
+            "`domain[0].images`: is empty",
+            "name PNG or JPEG files, or folders",
+        ],
     },
     Case {
         name: "images that are no list of texts",
@@ -83,7 +86,11 @@ const CASES: &[Case] = &[
         breaks: |world| name_images(world, "[\"data/acdc/rgb_anon/night\", \"dusk\"]"),
         command: IMAGES,
         code: BAD_INPUT,
-        says: &["`domain[0].images[1]`", "dusk` does not exist", "give PNG images"],
+        says: &[
+            "`domain[0].images[1]`",
+            "dusk` does not exist",
+            "give PNG or JPEG images",
+        ],
     },
     Case {
         name: "a folder of images without one",
@@ -93,7 +100,11 @@ const CASES: &[Case] = &[
         },
         command: IMAGES,
         code: BAD_INPUT,
-        says: &["`domain[0].images[0]`", "no PNG image below `", "give PNG images"],
+        says: &[
+            "`domain[0].images[0]`",
+            "no PNG or JPEG image below `",
+            "give PNG or JPEG images",
+        ],
     },
     Case {
         name: "an image that is none",
@@ -105,7 +116,7 @@ const CASES: &[Case] = &[
         code: BAD_INPUT,
         says: &[
             "`domain[0].images[0]`",
-            "photo.png` is not a png file",
+            "photo.png` is neither a png nor a jpeg file",
             "convert it",
         ],
     },

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ulda_tests::{Json, World};
 
-use super::breaking::{HEIGHT, WIDTH, grey, images, labels, night_labels, remove};
+use super::breaking::{HEIGHT, WIDTH, edit, grey, images, labels, night_labels, remove};
 
 /// `unlabeled`, which no class counts.
 const UNLABELLED: u8 = 0;
@@ -67,4 +67,53 @@ fn prompts_in_any_script_are_read() {
         "domain.1.prompt=driving  at\tNIGHT!!",
     ];
     World::new().train("small", 1, &sets);
+}
+
+/// Describes the trees of the source and of the evaluation set by patterns.
+fn describe(world: &World) {
+    edit(
+        world,
+        "root = \"data/cityscapes\"",
+        "layout = \"files\"\nroot = \"data/cityscapes\"\n\n[source.files]\n\
+         images = \"leftImg8bit/{split}/**/*_leftImg8bit.*\"\n\
+         labels = \"gtFine/{split}/**/*_gtFine_labelIds.png\"",
+    );
+    edit(
+        world,
+        "layout = \"acdc\"\nroot = \"data/acdc\"\ncondition = \"night\"",
+        "layout = \"files\"\nroot = \"data/acdc\"\n\n[evaluate.set.files]\n\
+         images = \"rgb_anon/night/{split}/*/*_rgb_anon.png\"\n\
+         labels = \"gt/night/{split}/*/*_gt_labelIds.png\"",
+    );
+}
+
+#[test]
+fn patterns_train_and_score_the_same_as_the_layouts_that_they_describe() {
+    let world = World::new();
+    let layout = world.train("layout", 2, &[]);
+    describe(&world);
+    let patterns = world.train("patterns", 2, &[]);
+    for model in ["source.safetensors", "adapted.safetensors"] {
+        assert_eq!(patterns.files[model], layout.files[model], "{model}");
+    }
+    let scores =
+        |run: &str| std::fs::read_to_string(world.path("runs").join(run).join("report/scores.csv")).unwrap();
+    assert_eq!(scores("patterns"), scores("layout"));
+}
+
+#[test]
+fn jpeg_images_are_trained_on_and_predicted_with_the_same_bits_on_any_workers() {
+    let world = World::new();
+    describe(&world);
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/photo.jpg");
+    for image in images(&world).iter().step_by(2) {
+        remove(image);
+        std::fs::copy(&photo, image.with_extension("jpg")).unwrap();
+    }
+    assert_eq!(world.train("small", 2, &[]), world.train("again", 1, &[]));
+    std::fs::create_dir(world.path("in")).unwrap();
+    std::fs::copy(&photo, world.path("in/photo.JPG")).unwrap();
+    let predict = ["predict", "--run", "runs/small", "--out", "out", "in"];
+    let _ = world.start(&predict).finish().expect(0);
+    assert!(world.path("out/photo_labelIds.png").is_file());
 }

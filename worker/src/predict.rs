@@ -18,7 +18,7 @@ pub enum PredictError {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Pictures(#[from] PicturesError),
-    #[error("no PNG image below {0}")]
+    #[error("no PNG or JPEG image below {0}")]
     NoImages(String),
     #[error("create `{}`", path.display())]
     Create {
@@ -49,7 +49,7 @@ impl PredictError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoImages(_) => "give PNG images or folders that hold some",
+            Self::NoImages(_) => "give PNG or JPEG images, or folders that hold some",
             Self::SameName { .. } => "predict them into different folders",
             Self::Weights(error) => return error.hint(),
             Self::Pictures(error) => return error.hint(),
@@ -107,7 +107,7 @@ fn stem(path: &Path) -> String {
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The PNG files that `inputs` name: files as they are, folders with all below them, in order.
+/// The PNG and JPEG files that `inputs` name: files as they are, folders with all below them, in order.
 ///
 /// # Errors
 /// When an input does not exist, nothing is found, or two images would have the same output names.

@@ -7,7 +7,7 @@ use tch::{Device, Tensor};
 use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, load};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Backbone, Head, SegmentationModel, Weights};
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 use ulda_worker::stages::Predictor;
 
 /// Pixels of a whole set that may flip: the smallest gap between the two highest recorded logits is 9e-4.
@@ -29,6 +29,7 @@ fn dataset(facts: &Value, key: &str) -> Dataset {
         condition: acdc.then(|| parts[1].to_owned()),
         only_size: (acdc && parts[1] == "fog").then_some([width, height]),
         centre_crop: None,
+        files: FilesConfig::default(),
     };
     Dataset::open(&spec).unwrap()
 }

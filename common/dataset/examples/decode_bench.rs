@@ -19,7 +19,7 @@ use ulda_dataset::palette::write_label_ids;
 use ulda_dataset::{
     Adjustment, Crop, Dataset, Image, Jitter, LabelMap, Sampling, Size, load, read_image, read_label_ids,
 };
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 const SIZE: Size = Size::new(2048, 1024);
 const FILES: usize = 6;
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     };
     let dataset = Dataset::open(&spec)?;
     let samples = &dataset.samples[..dataset.len().min(FILES)];

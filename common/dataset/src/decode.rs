@@ -1,8 +1,8 @@
-//! Decoding of PNG files, straight into the buffer of the part that is wanted.
+//! Decoding of images and labels.
 //!
-//! Images: RGB with 8 bits per channel; RGBA (alpha dropped), grey, grey with alpha, and palette files are converted
-//! to RGB as Pillow's `convert("RGB")` does. Labels: 8-bit grey, or palette of any depth, whose *index* is the label.
-//! Rows below the wanted part are not decoded.
+//! Images: PNG, RGB with 8 bits per channel; RGBA (alpha dropped), grey, grey with alpha, and palette files are converted
+//! to RGB as Pillow's `convert("RGB")` does. JPEG in `jpeg.rs`. Labels: PNG, 8-bit grey, or palette of any depth, whose *index* is
+//! the label. A PNG is decoded straight into the buffer of the part that is wanted, and rows below it are not decoded.
 
 use std::fs;
 use std::io::Cursor;
@@ -12,7 +12,8 @@ use png::{BitDepth, ColorType, Reader, Transformations};
 
 use crate::error::SampleError;
 use crate::geometry::{Size, Window};
-use crate::labels::LAST_LABEL_ID;
+use crate::header::ImageHeader;
+use crate::jpeg;
 use crate::png_io::{PngHeader, parse_header};
 use crate::transform::{Framing, frame, place_row};
 
@@ -41,7 +42,9 @@ pub fn read_image(path: &Path) -> Result<Image, SampleError> {
 /// Reads a whole label file as it is stored: label ids, no mapping, no check of their range.
 pub fn read_label_ids(path: &Path) -> Result<LabelMap, SampleError> {
     let bytes = read_file(path)?;
-    let header = checked_header(path, &bytes)?;
+    let header = parse_header(&bytes).ok_or_else(|| SampleError::LabelNotPng {
+        path: path.to_owned(),
+    })?;
     check_label_header(path, &header)?;
     let mut reader = open(path, &bytes, Transformations::IDENTITY)?;
     let mut ids = vec![0; reader.output_buffer_size().unwrap_or(0)];
@@ -57,57 +60,63 @@ pub fn read_label_ids(path: &Path) -> Result<LabelMap, SampleError> {
     })
 }
 
-/// Refuses label ids above those Cityscapes and ACDC define, naming the first.
-pub(crate) fn check_ids(path: &Path, map: &LabelMap) -> Result<(), SampleError> {
-    // Whole-buffer maximum first: it vectorises, and illegal ids are rare.
-    if map.ids.iter().copied().max().unwrap_or(0) <= LAST_LABEL_ID {
-        return Ok(());
-    }
-    let width = map.size.width as usize;
-    match map.ids.iter().position(|&id| id > LAST_LABEL_ID) {
-        Some(at) => Err(SampleError::IllegalId {
-            path: path.to_owned(),
-            value: map.ids[at],
-            x: (at % width) as u32,
-            y: (at / width) as u32,
-            largest: LAST_LABEL_ID,
-        }),
-        None => Ok(()),
-    }
-}
-
 /// Reads the part of an image that `choose` names once it knows the size.
 pub(crate) fn read_image_framed(
     path: &Path,
     choose: impl FnOnce(Size) -> Result<Framing, SampleError>,
 ) -> Result<Image, SampleError> {
-    let bytes = read_file(path)?;
-    let header = checked_header(path, &bytes)?;
+    read_image_bytes(path, &read_file(path)?, choose)
+}
+
+/// [`read_image_framed`] for a file that was read.
+pub(crate) fn read_image_bytes(
+    path: &Path,
+    bytes: &[u8],
+    choose: impl FnOnce(Size) -> Result<Framing, SampleError>,
+) -> Result<Image, SampleError> {
+    let header = ImageHeader::read(path, Cursor::new(bytes))?;
     check_image_header(path, &header)?;
-    let framing = choose(header.size)?;
-    if !framing.source.lies_in(header.size) {
-        let window = framing.source;
+    let framing = choose(header.size())?;
+    if !framing.source.lies_in(header.size()) {
         return Err(SampleError::WindowOutside {
             path: path.to_owned(),
-            image: header.size,
-            window,
+            image: header.size(),
+            window: framing.source,
         });
     }
-    let mut reader = open(path, &bytes, Transformations::EXPAND)?;
-    let channels = reader.output_color_type().0.samples();
-    let rgb = if header.interlaced {
-        let mut whole = vec![0; reader.output_buffer_size().unwrap_or(0)];
-        reader
-            .next_frame(&mut whole)
-            .map_err(|e| SampleError::png(path, e))?;
-        frame(&to_rgb(whole, channels), header.size.width, 3, &framing)
-    } else {
-        read_rows(&mut reader, channels, &framing).map_err(|e| SampleError::png(path, e))?
+    let rgb = match header {
+        ImageHeader::Png(header) => png_part(path, bytes, &header, &framing)?,
+        ImageHeader::Jpeg(size) => {
+            let whole = jpeg::decode(path, bytes, size)?;
+            if framing == Framing::whole(size) {
+                whole
+            } else {
+                frame(&whole, size.width, 3, &framing)
+            }
+        }
     };
     Ok(Image {
         size: framing.target,
         rgb,
     })
+}
+
+fn png_part(
+    path: &Path,
+    bytes: &[u8],
+    header: &PngHeader,
+    framing: &Framing,
+) -> Result<Vec<u8>, SampleError> {
+    let mut reader = open(path, bytes, Transformations::EXPAND)?;
+    let channels = reader.output_color_type().0.samples();
+    if header.interlaced {
+        let mut whole = vec![0; reader.output_buffer_size().unwrap_or(0)];
+        reader
+            .next_frame(&mut whole)
+            .map_err(|e| SampleError::png(path, e))?;
+        return Ok(frame(&to_rgb(whole, channels), header.size.width, 3, framing));
+    }
+    read_rows(&mut reader, channels, framing).map_err(|e| SampleError::png(path, e))
 }
 
 fn read_rows(
@@ -177,14 +186,8 @@ fn unpack(packed: &[u8], size: Size, bits: u8) -> Vec<u8> {
     ids
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, SampleError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, SampleError> {
     fs::read(path).map_err(|e| SampleError::io(path, e))
-}
-
-fn checked_header(path: &Path, bytes: &[u8]) -> Result<PngHeader, SampleError> {
-    parse_header(bytes).ok_or_else(|| SampleError::NotPng {
-        path: path.to_owned(),
-    })
 }
 
 fn check_size(path: &Path, size: Size) -> Result<(), SampleError> {
@@ -199,15 +202,15 @@ fn check_size(path: &Path, size: Size) -> Result<(), SampleError> {
 }
 
 /// Whether the header is one of an image that can be converted to 8-bit RGB without losing depth.
-pub(crate) fn check_image_header(path: &Path, header: &PngHeader) -> Result<(), SampleError> {
-    check_size(path, header.size)?;
-    if header.bits > 8 {
-        return Err(SampleError::BitDepth {
+pub(crate) fn check_image_header(path: &Path, header: &ImageHeader) -> Result<(), SampleError> {
+    check_size(path, header.size())?;
+    match header {
+        ImageHeader::Png(PngHeader { bits, .. }) if *bits > 8 => Err(SampleError::BitDepth {
             path: path.to_owned(),
-            bits: header.bits,
-        });
+            bits: *bits,
+        }),
+        ImageHeader::Png(_) | ImageHeader::Jpeg(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether the header is one of a label file.

@@ -1,22 +1,23 @@
 //! What can be wrong with one sample. Every variant names the file.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::geometry::{Size, Window};
 
 /// Why a sample could not be read or does not suit the run.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SampleError {
     #[error("`{}` does not exist", path.display())]
     Missing { path: PathBuf },
     #[error("cannot read `{}`", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("`{}` is not a png file", path.display())]
-    NotPng { path: PathBuf },
+    #[error("`{}` is neither a png nor a jpeg file", path.display())]
+    NotAnImage { path: PathBuf },
+    #[error("label `{}` is not a png file", path.display())]
+    LabelNotPng { path: PathBuf },
     #[error("`{}` has {bits} bits per channel, expected 8", path.display())]
     BitDepth { path: PathBuf, bits: u8 },
     #[error("label `{}` is a {colour} png, expected 8-bit grey or palette", path.display())]
@@ -30,7 +31,7 @@ pub enum SampleError {
     #[error("`{}` is damaged", path.display())]
     Damaged {
         path: PathBuf,
-        source: png::DecodingError,
+        source: Box<dyn Error + Send + Sync>,
     },
     #[error("image `{}` is {image_size} but its label `{}` is {label_size}", image.display(), label.display())]
     SizeMismatch {
@@ -40,15 +41,26 @@ pub enum SampleError {
         label_size: Size,
     },
     #[error(
-        "label `{}` holds id {value} first at column {x}, row {y}; the largest known id is {largest}",
-        path.display()
+        "label `{}` holds id {value} first at column {x}, row {y}; {}", path.display(), expected.rule
     )]
     IllegalId {
         path: PathBuf,
         value: u8,
         x: u32,
         y: u32,
-        largest: u8,
+        expected: ExpectedValues,
+    },
+    #[error(
+        "label `{}` holds colour #{:02x}{:02x}{:02x} first at column {x}, row {y}; {}",
+        path.display(), colour[0], colour[1], colour[2], expected.rule
+    )]
+    UnknownColour {
+        path: PathBuf,
+        /// Red, green, blue.
+        colour: [u8; 3],
+        x: u32,
+        y: u32,
+        expected: ExpectedValues,
     },
     #[error("image `{}` is {image}, smaller than the crop {crop}", path.display())]
     CropTooLarge {
@@ -88,13 +100,16 @@ impl SampleError {
             Self::LabelColour { .. } => "use the `labelIds` files, not the colour ones".into(),
             Self::TooSmall { .. } => "give a larger one".into(),
             Self::Truncated { .. } | Self::Damaged { .. } => "copy the file again".into(),
-            Self::IllegalId { .. } => "expected a `labelIds` file, not train ids or colours".into(),
+            Self::IllegalId { expected, .. } | Self::UnknownColour { expected, .. } => expected.hint.into(),
             Self::CropTooLarge { image, key, .. } => {
                 format!("set `{key}` to at most {}", image.width.min(image.height))
             }
             Self::Stalled { .. } => "check the storage it lies on".into(),
             Self::Unreadable { .. } => "check that it is a file, its permissions and its disk".into(),
-            Self::NotPng { .. } => "images and labels must be PNG files; convert it, or copy it again".into(),
+            Self::NotAnImage { .. } => {
+                "images must be PNG or JPEG files; convert it, or copy it again".into()
+            }
+            Self::LabelNotPng { .. } => "labels must be PNG files; convert it, or copy it again".into(),
             Self::BitDepth { .. } => "convert it to 8 bits per channel".into(),
             Self::TooLarge { .. } => "is it a picture of this data set? scale it down".into(),
             Self::SizeMismatch { .. } => "an image and its label have the same size; copy both again".into(),
@@ -128,8 +143,15 @@ impl SampleError {
             }
             source => Self::Damaged {
                 path: path.to_owned(),
-                source,
+                source: source.into(),
             },
         }
     }
+}
+
+/// What the values of a label file have to be, and what to do if they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpectedValues {
+    pub rule: &'static str,
+    pub hint: &'static str,
 }

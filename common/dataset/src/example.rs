@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::dataset::Dataset;
-use crate::decode::{check_ids, read_image_framed, read_label_ids};
+use crate::decode::read_image_framed;
 use crate::error::SampleError;
 use crate::geometry::{Size, Window};
 use crate::jitter::Jitter;
@@ -86,7 +86,7 @@ impl Crop {
 
 /// Reads one sample: image and label decoded, framed, jittered, flipped and normalised.
 ///
-/// The label is checked against the whole image, its size and (Cityscapes, ACDC) its ids, whatever the crop.
+/// The label is checked against the whole image, its size and its values, whatever the crop.
 pub fn load(dataset: &Dataset, sample: usize, sampling: &Sampling) -> Result<Example, SampleError> {
     let entry = dataset
         .samples
@@ -96,7 +96,7 @@ pub fn load(dataset: &Dataset, sample: usize, sampling: &Sampling) -> Result<Exa
             index: sample,
             count: dataset.samples.len(),
         })?;
-    let ids = read_label_ids(&entry.label)?;
+    let ids = dataset.labels().read(&entry.label)?;
     let mut chosen = None;
     let mut image = read_image_framed(&entry.image, |size| {
         if size != ids.size {
@@ -112,15 +112,12 @@ pub fn load(dataset: &Dataset, sample: usize, sampling: &Sampling) -> Result<Exa
         Ok(frames.first)
     })?;
     let frames = chosen.expect("the reader asks for the framing before it succeeds");
-    if dataset.bounds_ids() {
-        check_ids(&entry.label, &ids)?;
-    }
-    let mut label = ids.framed(&frames.first);
+    dataset.labels().check(&entry.label, &ids)?;
+    let mut label = dataset.labels().train_ids(&ids, &frames.first);
     if let Some(second) = &frames.second {
         image = image.framed(second);
         label = label.framed(second);
     }
-    let mut label = label.into_train_ids();
     if let Some(jitter) = &sampling.jitter {
         jitter.apply(&mut image);
     }

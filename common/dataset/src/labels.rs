@@ -52,6 +52,20 @@ pub const CLASSES: [Class; CLASS_COUNT] = [
     class("bicycle", 33, [119, 11, 32]),
 ];
 
+/// Colours of labels without a class. Two such labels share the colour of one: polegroup that of pole, licence plate that of car.
+pub const IGNORED_COLOURS: [[u8; 3]; 10] = [
+    [0, 0, 0],
+    [111, 74, 0],
+    [81, 0, 81],
+    [250, 170, 160],
+    [230, 150, 140],
+    [180, 165, 180],
+    [150, 100, 100],
+    [150, 120, 90],
+    [0, 0, 90],
+    [0, 0, 110],
+];
+
 const TRAIN_IDS: [u8; 256] = {
     let mut table = [IGNORE; 256];
     let mut train_id = 0;

@@ -5,17 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use ulda_run::spec::is_image_name;
 
 use crate::dataset::Depth;
 use crate::decode::{check_image_header, read_image};
 use crate::error::SampleError;
 use crate::geometry::Size;
-use crate::png_io::read_header;
+use crate::header::read_header;
 
 /// Least side of a picture whose statistics are a style: the coarsest stride of the network.
 pub const LEAST_SIDE: u32 = 32;
 
-/// A PNG file.
+/// A PNG or JPEG file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Its place below the folder it was found in, or its file name.
@@ -28,7 +29,7 @@ pub struct Picture {
 pub enum PicturesError {
     #[error("`{}` does not exist", .0.display())]
     Missing(PathBuf),
-    #[error("no PNG image below `{}`", .0.display())]
+    #[error("no PNG or JPEG image below `{}`", .0.display())]
     Empty(PathBuf),
     #[error("list `{}`", path.display())]
     Folder {
@@ -43,14 +44,14 @@ impl PicturesError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Missing(_) | Self::Empty(_) => "give PNG images or folders that hold some",
+            Self::Missing(_) | Self::Empty(_) => "give PNG or JPEG images, or folders that hold some",
             Self::Folder { .. } => "check its permissions and its disk",
         };
         Some(hint.to_owned())
     }
 }
 
-/// The picture that `input` names, or all PNG files below it, folder by folder in order of name.
+/// The picture that `input` names, or all PNG and JPEG files below it, folder by folder in order of name.
 ///
 /// # Errors
 /// When it does not exist, or a folder cannot be read.
@@ -91,10 +92,7 @@ fn collect_below(folder: &Path, images: &mut Vec<PathBuf>) -> Result<(), Picture
     for path in paths {
         if path.is_dir() {
             collect_below(&path, images)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
-        {
+        } else if is_image_name(&path) {
             images.push(path);
         }
     }
@@ -109,7 +107,7 @@ impl Picture {
     pub fn audit(&self, depth: Depth, least: u32) -> Result<(), SampleError> {
         let header = read_header(&self.path)?;
         check_image_header(&self.path, &header)?;
-        check_least(&self.path, header.size, least)?;
+        check_least(&self.path, header.size(), least)?;
         match depth {
             Depth::Headers => Ok(()),
             Depth::Pixels => read_image(&self.path).map(drop),
@@ -145,7 +143,7 @@ mod tests {
             size: Size::new(40, 20),
             rgb: vec![7; 40 * 20 * 3],
         };
-        for name in ["z.PNG", "b/c/x.png", "b/a.png"] {
+        for name in ["z.PNG", "b/c/x.jpeg", "b/a.jpg"] {
             write_rgb(&at(name), &image).unwrap();
         }
         fs::write(at("notes.txt"), "").unwrap();
@@ -153,11 +151,14 @@ mod tests {
             let pictures = list_pictures(input).unwrap();
             pictures.into_iter().map(|picture| picture.name).collect()
         };
-        assert_eq!(names(folder.path()), ["b/a.png", "b/c/x.png", "z.PNG"]);
-        assert_eq!(names(&at("b/a.png")), ["a.png"]);
+        assert_eq!(names(folder.path()), ["b/a.jpg", "b/c/x.jpeg", "z.PNG"]);
+        assert_eq!(names(&at("b/a.jpg")), ["a.jpg"]);
         let missing = list_pictures(&at("none")).unwrap_err();
         assert!(missing.to_string().ends_with("none` does not exist"), "{missing}");
-        assert!(missing.hint().unwrap().contains("give PNG images"), "{missing:?}");
+        assert!(
+            missing.hint().unwrap().contains("give PNG or JPEG images"),
+            "{missing:?}"
+        );
 
         let picture = &list_pictures(&at("z.PNG")).unwrap()[0];
         assert!(picture.audit(Depth::Pixels, 20).is_ok());

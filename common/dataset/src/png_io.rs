@@ -2,18 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::decode::Image;
-use crate::error::SampleError;
 use crate::geometry::Size;
 
 const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
 /// Signature, chunk length, chunk type, and the 13 bytes of IHDR.
-const HEADER_BYTES: usize = 29;
+pub(crate) const HEADER_BYTES: usize = 29;
 
 /// The facts of a PNG's IHDR chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,21 +22,6 @@ pub struct PngHeader {
     pub bits: u8,
     pub colour: png::ColorType,
     pub interlaced: bool,
-}
-
-/// Reads the header of a PNG file without touching its pixels.
-pub fn read_header(path: &Path) -> Result<PngHeader, SampleError> {
-    let mut bytes = [0u8; HEADER_BYTES];
-    let mut file = File::open(path).map_err(|e| SampleError::io(path, e))?;
-    file.read_exact(&mut bytes).map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => SampleError::NotPng {
-            path: path.to_owned(),
-        },
-        _ => SampleError::io(path, e),
-    })?;
-    parse_header(&bytes).ok_or_else(|| SampleError::NotPng {
-        path: path.to_owned(),
-    })
 }
 
 /// Parses the first bytes of a PNG file; none if they are not a PNG's.

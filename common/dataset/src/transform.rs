@@ -2,7 +2,6 @@
 
 use crate::decode::{Image, LabelMap};
 use crate::geometry::{Size, Window};
-use crate::labels;
 
 /// Channel means CLIP was trained with, red green blue, on values in 0..1.
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -11,7 +10,7 @@ pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Which part of a file's pixels is wanted, and where it lies in the picture that is made of it.
 ///
-/// Pixels of the target outside the source part are zero (and, as label id 0, ignored).
+/// Pixels of the target outside the source part are black, and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
     /// The part of the file that is read.
@@ -112,20 +111,12 @@ impl Image {
 }
 
 impl LabelMap {
-    /// The framed part of a map of *label* ids, so that padding becomes id 0.
+    /// The framed part of a map; padding becomes 0.
     pub fn framed(&self, framing: &Framing) -> LabelMap {
         LabelMap {
             size: framing.target,
             ids: frame(&self.ids, self.size.width, 1, framing),
         }
-    }
-
-    /// Replaces label ids by train ids.
-    pub(crate) fn into_train_ids(mut self) -> LabelMap {
-        for id in &mut self.ids {
-            *id = labels::to_train_id(*id);
-        }
-        self
     }
 
     /// Mirrors the map left to right.

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{cityscapes, image_of, label_of, numbered, spec, write_filled, write_grey};
+use common::{cityscapes, fixture, image_of, label_of, numbered, spec, write_filled, write_grey};
 use ulda_dataset::{Crop, Dataset, Depth, Image, Sampling, Size, Window, load, read_image, write_rgb};
 use ulda_run::spec::{DatasetConfig, Layout};
 
@@ -169,7 +169,7 @@ fn size_filter_keeps_unreadable_images_for_the_audit_and_refuses_to_open() {
     write_filled(&image_of(folder.path(), "b"), Size::new(4, 4), 0);
     fs::write(image_of(folder.path(), "c"), "scrap").unwrap();
     spec.only_size = Some([SIZE.width, SIZE.height]);
-    let sentence = "`ROOT/leftImg8bit/train/aachen/c_leftImg8bit.png` is not a png file";
+    let sentence = "`ROOT/leftImg8bit/train/aachen/c_leftImg8bit.png` is neither a png nor a jpeg file";
     assert_eq!(refusal(&spec), sentence);
     assert_eq!(findings(&spec, Depth::Headers, None), [sentence]);
     assert_eq!(Dataset::list(&spec).unwrap().left_out, 1);
@@ -183,7 +183,7 @@ fn list_files() {
     assert_eq!(
         refusal(&spec),
         "line 3 of `ROOT/train.txt` names image `ROOT/images/00007.png`, which does not exist\n  \
-         hint: unpack all parts of gta5, or remove the line"
+         hint: unpack all parts of the data set, or remove the line"
     );
     fs::write(&list, "00001.png\n00000.png\n00001.png\n").unwrap();
     assert_eq!(
@@ -328,7 +328,7 @@ fn an_audit_finds_everything() {
             label("a")
         ),
         format!(
-            "{} is not a png file\n  hint: images and labels must be PNG files; convert it, or copy it again",
+            "{} is neither a png nor a jpeg file\n  hint: images must be PNG or JPEG files; convert it, or copy it again",
             image("b")
         ),
         format!(
@@ -386,10 +386,4 @@ fn samples_out_of_range() {
         text(&error, &spec.root),
         "sample 3 asked for, but the data set below `ROOT` has 1"
     );
-}
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
 }

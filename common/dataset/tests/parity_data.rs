@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use ulda_dataset::{ConfusionMatrix, Dataset, Sampling, Scores, load};
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 fn golden() -> PathBuf {
     match std::env::var_os("ULDA_GOLDEN") {
@@ -75,6 +75,7 @@ fn spec(facts: &Value, key: &str) -> DatasetConfig {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     };
     match parts[0] {
         "cityscapes" => spec.layout = Layout::Cityscapes,

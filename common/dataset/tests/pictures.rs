@@ -5,7 +5,7 @@ use std::fs;
 
 use ulda_dataset::labels::{CLASSES, IGNORE, colour_of, to_label_id};
 use ulda_dataset::palette::{coloured, overlay, strip, write_coloured, write_label_ids};
-use ulda_dataset::{Image, LabelMap, Size, read_header, read_image, read_label_ids};
+use ulda_dataset::{Image, ImageHeader, LabelMap, Size, read_header, read_image, read_label_ids};
 
 fn all_classes() -> LabelMap {
     let mut ids: Vec<u8> = (0..CLASSES.len() as u8).collect();
@@ -22,7 +22,8 @@ fn palette_files_hold_train_ids_and_show_colours() {
     let path = folder.path().join("prediction.png");
     let map = all_classes();
     write_coloured(&path, &map).unwrap();
-    assert_eq!(read_header(&path).unwrap().colour, png::ColorType::Indexed);
+    let header = read_header(&path).unwrap();
+    assert!(matches!(header, ImageHeader::Png(png) if png.colour == png::ColorType::Indexed));
     assert_eq!(read_label_ids(&path).unwrap(), map);
     assert_eq!(read_image(&path).unwrap(), coloured(&map));
 }

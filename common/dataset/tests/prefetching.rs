@@ -99,7 +99,7 @@ fn a_bad_file_is_the_result_of_its_own_job() {
     for number in [0, 1, 3] {
         assert_eq!(*got[number].as_ref().unwrap(), number);
     }
-    assert!(matches!(&got[2], Err(SampleError::NotPng { path }) if path.ends_with("images/00002.png")));
+    assert!(matches!(&got[2], Err(SampleError::NotAnImage { path }) if path.ends_with("images/00002.png")));
     assert!(matches!(
         &got[4],
         Err(SampleError::NoSuchSample {

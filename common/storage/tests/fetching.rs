@@ -8,7 +8,7 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use common::settings;
-use ulda_run::spec::{DomainConfig, EvaluationSetConfig, Layout, RunConfig};
+use ulda_run::spec::{DomainConfig, EvaluationSetConfig, FilesConfig, Layout, RunConfig};
 use ulda_s3::{Fault, Rule, Server};
 use ulda_storage::fetch::{Inputs, Probe};
 use ulda_storage::{Operation, Storage, StorageCounters};
@@ -301,6 +301,7 @@ fn all_inputs_of_a_configuration_are_brought() {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     };
     config.evaluate.sets = vec![
         set(local.path().to_owned()),

@@ -33,7 +33,7 @@ impl StopCause for PredictError {
             Self::NotFinished { run, .. } => {
                 format!("see how far it is with `coordinator status {}`", run.display())
             }
-            Self::NoInput { .. } => "give PNG images, or folders that hold some".into(),
+            Self::NoInput { .. } => "give PNG or JPEG images, or folders that hold some".into(),
             Self::Start { .. } => "build it with `make`, or name it with --worker-binary".into(),
         })
     }

@@ -131,6 +131,7 @@ fn is_empty(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
+        Value::Table(members) => members.is_empty(),
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use ulda_run::spec::{
-    DomainConfig, EvaluationSetConfig, Layout, RunConfig, StyleDraw, TemplateSet, Templates,
+    DomainConfig, EvaluationSetConfig, FilesConfig, Layout, RunConfig, StyleDraw, TemplateSet, Templates,
 };
 
 /// Training images of Cityscapes, all of which PØDA makes styles of.
@@ -126,6 +126,7 @@ fn labelled(name: &str, layout: Layout, root: &str) -> EvaluationSetConfig {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     }
 }
 

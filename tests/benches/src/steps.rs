@@ -20,7 +20,7 @@ use ulda_method::stylebank::DrawnStyles;
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank, upsample};
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 use ulda_torch::Solo;
 
 use crate::Failure;
@@ -324,6 +324,7 @@ fn reading_seconds(case: &Case) -> Result<f64, Failure> {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     })?;
     let sampling = Sampling {
         crop: Some(Crop::Drawn {

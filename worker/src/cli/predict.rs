@@ -30,7 +30,7 @@ pub struct Predict {
         default_value = "auto"
     )]
     device: DeviceChoice,
-    /// PNG images, or folders of them
+    /// PNG or JPEG images, or folders of them
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::{Dataset, Sample};
-use crate::decode::{check_ids, check_image_header, check_label_header, read_image, read_label_ids};
+use crate::decode::{check_image_header, read_image};
 use crate::error::SampleError;
 use crate::example::CROP_KEY;
 use crate::geometry::Size;
-use crate::png_io::read_header;
+use crate::header::{read_header, read_png_header};
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +79,11 @@ impl Dataset {
         let image = look(&mut errors, || {
             let header = read_header(&sample.image)?;
             check_image_header(&sample.image, &header)?;
-            Ok(header.size)
+            Ok(header.size())
         });
         let label = look(&mut errors, || {
-            let header = read_header(&sample.label)?;
-            check_label_header(&sample.label, &header)?;
+            let header = read_png_header(&sample.label)?;
+            self.labels().check_header(&sample.label, &header)?;
             Ok(header.size)
         });
         if let (Some(image_size), Some(label_size)) = (image, label)
@@ -114,12 +114,8 @@ impl Dataset {
             }
             if label.is_some() {
                 look(&mut errors, || {
-                    let map = read_label_ids(&sample.label)?;
-                    if self.bounds_ids() {
-                        check_ids(&sample.label, &map)
-                    } else {
-                        Ok(())
-                    }
+                    let map = self.labels().read(&sample.label)?;
+                    self.labels().check(&sample.label, &map)
                 });
             }
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use ulda_run::spec::FilesProblem;
 
 use crate::error::SampleError;
 use crate::geometry::Size;
@@ -36,7 +37,7 @@ pub enum DatasetError {
     #[error("`condition` is for acdc only, not for the data set below `{}`", root.display())]
     ConditionUnused { root: PathBuf },
     #[error("list file `{}` does not exist", list.display())]
-    ListMissing { list: PathBuf },
+    ListMissing { list: PathBuf, wanted: &'static str },
     #[error("cannot read list file `{}`", list.display())]
     ListUnreadable { list: PathBuf, source: io::Error },
     #[error("list file `{}` names no image", list.display())]
@@ -54,6 +55,31 @@ pub enum DatasetError {
         first: usize,
         second: usize,
     },
+    #[error("`{}` names {image_count} images and `{}` {label_count} labels", images.display(), labels.display())]
+    ListLengths {
+        images: PathBuf,
+        image_count: usize,
+        labels: PathBuf,
+        label_count: usize,
+    },
+    #[error("none of the {files} files below `{}` matches `{pattern}`", folder.display())]
+    NoMatch {
+        folder: PathBuf,
+        pattern: String,
+        files: usize,
+        /// One of the files, as the pattern would have to match it.
+        example: Option<String>,
+    },
+    #[error(
+        "none of the {images} images has a label; that of `{}` would be `{}`", image.display(), label.display()
+    )]
+    NoneLabelled {
+        images: usize,
+        image: PathBuf,
+        label: PathBuf,
+    },
+    #[error(transparent)]
+    Files(#[from] FilesProblem),
     #[error(transparent)]
     Sample(#[from] SampleError),
 }
@@ -72,11 +98,14 @@ impl DatasetError {
             }
             Self::ConditionNeeded { found } => format!("one of {}", found.join(", ")),
             Self::ConditionUnused { .. } => "remove it".into(),
-            Self::ListMissing { .. } => {
-                "`split` of gta5 is a text file with one image name per line, absolute or below the root"
-                    .into()
+            Self::ListMissing { wanted, .. } => (*wanted).into(),
+            Self::ListedImageMissing { .. } => "unpack all parts of the data set, or remove the line".into(),
+            Self::ListLengths { .. } => "line n of one belongs to line n of the other".into(),
+            Self::NoMatch { example, .. } => example_text(example),
+            Self::NoneLabelled { .. } => {
+                "correct `files.labels`, or unpack the annotations of this split".into()
             }
-            Self::ListedImageMissing { .. } => "unpack all parts of gta5, or remove the line".into(),
+            Self::Files(problem) => problem.hint.into(),
             Self::ListedTwice { .. } => "remove one, an image counts once per epoch".into(),
             Self::Sample(error) => return error.hint(),
             Self::FolderMissing { found, .. } if found.is_empty() => {
@@ -88,6 +117,13 @@ impl DatasetError {
             }
             Self::ListEmpty { .. } => "write one image name per line into it".into(),
         })
+    }
+}
+
+fn example_text(example: &Option<String>) -> String {
+    match example {
+        Some(file) => format!("correct `files.images`; a file there is `{file}`"),
+        None => "the split may not be unpacked".to_owned(),
     }
 }
 

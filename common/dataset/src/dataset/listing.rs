@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use ulda_run::spec::{DatasetConfig, Layout};
 
-use super::Sample;
 use super::error::DatasetError;
+use super::{Sample, files};
+
+const WANTED: &str =
+    "`split` of gta5 is a text file with one image name per line, absolute or below the root";
 
 /// What to do with a listed image that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,7 @@ pub(super) fn samples(spec: &DatasetConfig, absent: Absent) -> Result<Vec<Sample
             let labels = spec.root.join("gt").join(condition).join(&spec.split);
             folder_tree(&images, &labels, &suffixes)
         }
+        Layout::Files => files::samples(spec, absent),
         Layout::Gta5 => listed(&spec.root, &spec.split, absent),
     }
 }
@@ -89,50 +93,65 @@ fn folder_tree(images: &Path, labels: &Path, suffixes: &Suffixes) -> Result<Vec<
             suffix: suffixes.image,
         });
     }
-    // By bytes, as a sort of path strings: comparing by components would put `a/b` before `a-b/c`.
+    sort_by_image(&mut samples);
+    Ok(samples)
+}
+
+/// By bytes, as a sort of path strings: comparing by components would put `a/b` before `a-b/c`.
+pub(super) fn sort_by_image(samples: &mut [Sample]) {
     samples.sort_by(|a, b| {
         a.image
             .as_os_str()
             .as_encoded_bytes()
             .cmp(b.image.as_os_str().as_encoded_bytes())
     });
-    Ok(samples)
 }
 
 fn listed(root: &Path, split: &str, absent: Absent) -> Result<Vec<Sample>, DatasetError> {
     let list = find_list(root, split)?;
-    let text = fs::read_to_string(&list).map_err(|source| DatasetError::ListUnreadable {
-        list: list.clone(),
-        source,
-    })?;
     let mut first_line = HashMap::new();
     let mut samples = Vec::new();
-    for (line, name) in (1..)
-        .zip(text.lines().map(str::trim))
-        .filter(|(_, name)| !name.is_empty())
-    {
-        if let Some(first) = first_line.insert(name, line) {
+    for (line, name) in lines_of(&list, WANTED)? {
+        if let Some(first) = first_line.insert(name.clone(), line) {
             return Err(DatasetError::ListedTwice {
                 list,
-                name: name.to_owned(),
+                name,
                 first,
                 second: line,
             });
         }
-        let image = root.join("images").join(name);
+        let image = root.join("images").join(&name);
         if absent == Absent::Refuse && !image.is_file() {
             return Err(DatasetError::ListedImageMissing { list, line, image });
         }
         samples.push(Sample {
-            name: stem(name),
+            name: stem(&name),
             image,
             label: root.join("labels").join(name),
         });
     }
-    if samples.is_empty() {
+    Ok(samples)
+}
+
+/// The lines of a list file that are not empty, with their numbers.
+///
+/// # Errors
+/// When there are none, or no such file; `wanted` says what it has to be.
+pub(super) fn lines_of(list: &Path, wanted: &'static str) -> Result<Vec<(usize, String)>, DatasetError> {
+    let list = list.to_owned();
+    let text = match fs::read_to_string(&list) {
+        Ok(text) => text,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(DatasetError::ListMissing { list, wanted });
+        }
+        Err(source) => return Err(DatasetError::ListUnreadable { list, source }),
+    };
+    let lines = (1..).zip(text.lines().map(|line| line.trim().to_owned()));
+    let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).collect();
+    if lines.is_empty() {
         return Err(DatasetError::ListEmpty { list });
     }
-    Ok(samples)
+    Ok(lines)
 }
 
 fn find_list(root: &Path, split: &str) -> Result<PathBuf, DatasetError> {
@@ -144,7 +163,10 @@ fn find_list(root: &Path, split: &str) -> Result<PathBuf, DatasetError> {
     ]
     .into_iter()
     .find(|path| path.is_file())
-    .ok_or(DatasetError::ListMissing { list: named })
+    .ok_or(DatasetError::ListMissing {
+        list: named,
+        wanted: WANTED,
+    })
 }
 
 fn stem(file: &str) -> String {
@@ -153,7 +175,7 @@ fn stem(file: &str) -> String {
 }
 
 /// Names in a folder. Names that are not UTF-8 belong to no dataset and are skipped.
-fn entries(folder: &Path) -> Result<Vec<String>, DatasetError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<String>, DatasetError> {
     let unreadable = |source| DatasetError::FolderUnreadable {
         folder: folder.to_owned(),
         source,

@@ -2,12 +2,13 @@
 
 mod audit;
 mod error;
+mod files;
 mod fingerprint;
 mod listing;
 
 use std::path::{Path, PathBuf};
 
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::DatasetConfig;
 
 pub use audit::{Depth, SampleFinding};
 pub use error::DatasetError;
@@ -16,23 +17,25 @@ pub use fingerprint::Fingerprint;
 use self::listing::Absent;
 use crate::error::SampleError;
 use crate::geometry::Size;
-use crate::png_io::read_header;
+use crate::header::read_header;
+use crate::label_table::LabelTable;
 
 /// An image with its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// File name of the image without its extension.
+    /// File name of the image without its extension; with layout `files` its path below the root.
     pub name: String,
     pub image: PathBuf,
     pub label: PathBuf,
 }
 
-/// The samples of one split. Sorted by full path for Cityscapes and ACDC, in list order for GTA5.
+/// The samples of one split. Sorted by full path, or in the order of the list file.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub samples: Vec<Sample>,
     /// Images left out because of their size.
     pub left_out: usize,
+    labels: LabelTable,
     spec: DatasetConfig,
 }
 
@@ -69,7 +72,7 @@ impl Dataset {
     fn of_samples(spec: &DatasetConfig, mut samples: Vec<Sample>) -> Result<Self, DatasetError> {
         let listed = samples.len();
         if let Some(size) = spec.only_size.map(Size::from) {
-            samples.retain(|sample| read_header(&sample.image).map_or(true, |header| header.size == size));
+            samples.retain(|sample| read_header(&sample.image).map_or(true, |header| header.size() == size));
             if samples.is_empty() {
                 return Err(DatasetError::NoneOfSize {
                     root: spec.root.clone(),
@@ -82,16 +85,14 @@ impl Dataset {
         Ok(Self {
             left_out: listed - samples.len(),
             samples,
+            labels: LabelTable::of(spec)?,
             spec: spec.clone(),
         })
     }
 
-    /// Whether a label id above the Cityscapes table is an error. GTA5 ignores such pixels instead.
-    pub(crate) fn bounds_ids(&self) -> bool {
-        match self.spec.layout {
-            Layout::Cityscapes | Layout::Acdc => true,
-            Layout::Gta5 => false,
-        }
+    /// What the values of its label files mean.
+    pub(crate) fn labels(&self) -> &LabelTable {
+        &self.labels
     }
 
     pub fn root(&self) -> &Path {
@@ -122,7 +123,7 @@ impl Dataset {
             })?;
         match self.centre_crop() {
             Some(size) => Ok(size),
-            None => Ok(read_header(&entry.image)?.size),
+            None => Ok(read_header(&entry.image)?.size()),
         }
     }
 }

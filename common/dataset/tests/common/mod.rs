@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use ulda_dataset::palette::write_label_ids;
 use ulda_dataset::{Image, LabelMap, Size, write_rgb};
-use ulda_run::spec::{DatasetConfig, Layout};
+use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 /// A GTA5-like dataset whose image `i` is filled with the value `i`, and whose labels are all road.
 pub fn numbered(count: usize, size: Size) -> (TempDir, DatasetConfig) {
@@ -36,6 +36,7 @@ pub fn spec(layout: Layout, root: &Path, split: &str) -> DatasetConfig {
         condition: None,
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     }
 }
 
@@ -69,6 +70,23 @@ pub fn write_grey(path: &Path, size: Size, values: &[u8]) {
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.write_header().unwrap().write_image_data(values).unwrap();
+}
+
+/// Writes an 8-bit palette file with the given indices.
+pub fn write_indexed(path: &Path, size: Size, indices: &[u8]) {
+    let file = fs::File::create(path).unwrap();
+    let mut encoder = png::Encoder::new(file, size.width, size.height);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette((0..=255u8).flat_map(|index| [index, 99, 7]).collect::<Vec<u8>>());
+    encoder.write_header().unwrap().write_image_data(indices).unwrap();
+}
+
+/// A file among the recorded ones.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 /// A Cityscapes-like dataset with the named images in city `aachen` of split `train`.

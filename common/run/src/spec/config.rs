@@ -13,6 +13,7 @@ use toml::{Table, Value};
 use super::compute::ComputeConfig;
 use super::course::EndAfter;
 use super::datasets::{EvaluationSetConfig, Layout, SourceConfig};
+use super::files::FilesConfig;
 use super::keys::{Keys, ValueKind};
 use super::path_name::PathName;
 use super::storage::{StorageConfig, url_scheme};
@@ -116,7 +117,7 @@ pub struct DomainConfig {
     /// The sentence that describes it, such as "driving at night", or a list of such sentences, whose mean it is. For each
     /// class, the class's name takes the place of a sentence's first word.
     pub prompt: Prompts,
-    /// PNG files, and folders with all PNG files below them, as paths or URLs. Required by simulate.styles = "images", whose
+    /// PNG and JPEG files, and folders with all such files below them, as paths or URLs. Required by simulate.styles = "images", whose
     /// styles are their statistics; learned styles are compared with them and do not depend on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("format" = "path", "examples" = [["photos/fog", "photos/fog-at-dawn.png"]]))]
@@ -441,6 +442,7 @@ fn published_night() -> Vec<EvaluationSetConfig> {
         condition: Some("night".into()),
         only_size: None,
         centre_crop: None,
+        files: FilesConfig::default(),
     }]
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::files::FilesConfig;
 use super::path_name::PathName;
 
 /// Size that ACDC's fog images must have to be counted (METHOD.md, Evaluation).
@@ -23,18 +24,20 @@ pub enum Layout {
     Gta5,
     /// `rgb_anon/<condition>/<split>/<sequence>/*_rgb_anon.png`, `gt/<same>/*_gt_labelIds.png`.
     Acdc,
+    /// Any other arrangement: the section `files` of the data set says where its images and labels are.
+    Files,
 }
 
 /// The labelled images to train on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
-    /// How its files are arranged: cityscapes or gta5.
+    /// How its files are arranged: cityscapes, gta5 or files.
     pub layout: Layout,
     /// A folder, or a URL of a prefix or of a .tar, .tar.gz or .zip, which each host fetches once.
     #[schemars(extend("format" = "path"), example = &"data/cityscapes")]
     pub root: PathBuf,
-    /// Split folder (cityscapes) or list file below root (gta5) to train on.
+    /// Split folder (cityscapes), list file below root (gta5), or what `{split}` stands for (files), to train on.
     pub train: String,
     /// The same to validate on.
     pub validation: String,
@@ -42,6 +45,8 @@ pub struct SourceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(inner(range(min = 1)), example = PUBLISHED_GTA5_CROP)]
     pub centre_crop: Option<[u32; 2]>,
+    #[serde(skip_serializing_if = "FilesConfig::is_unset")]
+    pub files: FilesConfig,
 }
 
 impl Default for SourceConfig {
@@ -52,6 +57,7 @@ impl Default for SourceConfig {
             train: "train".into(),
             validation: "val".into(),
             centre_crop: None,
+            files: FilesConfig::default(),
         }
     }
 }
@@ -67,7 +73,7 @@ pub struct EvaluationSetConfig {
     /// A folder or a URL, as source.root.
     #[schemars(extend("format" = "path"))]
     pub root: PathBuf,
-    /// Split folder (cityscapes, acdc) or list file below root (gta5).
+    /// Split folder (cityscapes, acdc), list file below root (gta5), or what `{split}` stands for (files).
     #[serde(default = "validation_split")]
     pub split: String,
     /// fog, night, rain or snow (acdc only).
@@ -82,6 +88,8 @@ pub struct EvaluationSetConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(range(min = 1)), example = PUBLISHED_GTA5_CROP)]
     pub centre_crop: Option<[u32; 2]>,
+    #[serde(default, skip_serializing_if = "FilesConfig::is_unset")]
+    pub files: FilesConfig,
 }
 
 fn validation_split() -> String {
@@ -105,6 +113,9 @@ pub struct DatasetConfig {
     /// Width and height. Takes the centre of each image, padded where it is smaller; the published evaluation does so for
     /// GTA5, with 1914x1046.
     pub centre_crop: Option<[u32; 2]>,
+    /// Where images and labels are; for [`Layout::Files`] only.
+    #[serde(default, skip_serializing_if = "FilesConfig::is_unset")]
+    pub files: FilesConfig,
 }
 
 impl SourceConfig {
@@ -118,13 +129,14 @@ impl SourceConfig {
             condition: None,
             only_size: None,
             centre_crop: None,
+            files: self.files.clone(),
         }
     }
 
-    /// Whether an evaluation set is of the source's own images: same layout and root. All others are targets.
+    /// Whether an evaluation set is of the source's own images: same layout, root and pattern. All others are targets.
     #[must_use]
     pub fn holds(&self, set: &EvaluationSetConfig) -> bool {
-        (self.layout, &self.root) == (set.layout, &set.root)
+        (self.layout, &self.root, &self.files.images) == (set.layout, &set.root, &set.files.images)
     }
 
     /// Validation images, cropped as evaluation crops them.
@@ -132,7 +144,7 @@ impl SourceConfig {
     pub fn validation_set(&self) -> DatasetConfig {
         let centre_crop = match self.layout {
             Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
-            Layout::Cityscapes | Layout::Acdc => self.centre_crop,
+            Layout::Cityscapes | Layout::Acdc | Layout::Files => self.centre_crop,
         };
         DatasetConfig {
             split: self.validation.clone(),
@@ -158,8 +170,9 @@ impl EvaluationSetConfig {
             },
             centre_crop: match self.layout {
                 Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
-                Layout::Cityscapes | Layout::Acdc => self.centre_crop,
+                Layout::Cityscapes | Layout::Acdc | Layout::Files => self.centre_crop,
             },
+            files: self.files.clone(),
         }
     }
 }

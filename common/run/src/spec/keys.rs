@@ -35,6 +35,10 @@ pub enum ValueKind {
     Paths,
     /// One of these words, or any text where there is none, or a list of texts.
     Texts(Vec<Word>),
+    /// A section of whole numbers under names of its own.
+    Numbers {
+        most: u64,
+    },
     /// A section that can occur many times.
     List(Vec<Key>),
     Section(Vec<Key>),
@@ -176,6 +180,7 @@ impl ValueKind {
             Self::Size => "[width, height] in pixels",
             Self::Texts(words) if words.is_empty() => "a text in quotes, or a list of texts, [\"…\", \"…\"]",
             Self::Texts(words) => return format!("{}, or a list of texts", listed(words, ", ")),
+            Self::Numbers { most } => return format!("a section of whole numbers of 0 to {most}"),
             Self::Paths => "a list of texts, [\"…\", \"…\"]",
             Self::List(_) => "a list of sections, written `[[…]]`",
             Self::Section(_) => "a section, written `[…]`",
@@ -204,6 +209,11 @@ impl ValueKind {
                 words.iter().any(|word| word.name == *given)
             }
             (Self::List(_), Value::Array(items)) => items.iter().all(Value::is_table),
+            (Self::Numbers { most }, Value::Table(numbers)) => numbers.values().all(|number| {
+                number
+                    .as_integer()
+                    .is_some_and(|n| u64::try_from(n).is_ok_and(|n| n <= *most))
+            }),
             (Self::Paths | Self::Texts(_), Value::Array(items)) => items.iter().all(Value::is_str),
             _ => false,
         }
@@ -279,9 +289,19 @@ fn kind(name: &str, schema: &Json) -> ValueKind {
             _ => ValueKind::Text,
         },
         Some("array") => match schema["items"]["type"].as_str() {
+            Some("object") if schema["additionalProperties"].is_object() => ValueKind::Numbers {
+                most: schema["additionalProperties"]["maximum"]
+                    .as_u64()
+                    .unwrap_or(OPEN_END),
+            },
             Some("object") => ValueKind::List(members(&schema["items"])),
             Some("string") => ValueKind::Paths,
             _ => ValueKind::Size,
+        },
+        Some("object") if schema["additionalProperties"].is_object() => ValueKind::Numbers {
+            most: schema["additionalProperties"]["maximum"]
+                .as_u64()
+                .unwrap_or(OPEN_END),
         },
         Some("object") => ValueKind::Section(members(schema)),
         _ => unreachable!("the type of key `{name}` is not one that a run.toml has: {schema}"),
@@ -408,8 +428,15 @@ mod tests {
         assert_eq!(wanted("simulate.scene_pool"), "a multiple of 8, 8 or more");
         assert_eq!(wanted("simulate.lr_pin"), "a number of 0 or more");
         assert_eq!(wanted("pretrain.jitter.contrast"), "a number of 0 to 1");
-        assert_eq!(wanted("source.layout"), "\"cityscapes\", \"gta5\" or \"acdc\"");
+        assert_eq!(
+            wanted("source.layout"),
+            "\"cityscapes\", \"gta5\", \"acdc\" or \"files\""
+        );
         assert_eq!(kind("source.centre_crop"), ValueKind::Size);
+        assert_eq!(
+            kind("source.files.label_values"),
+            ValueKind::Numbers { most: 255 }
+        );
         assert_eq!(kind("domain.images"), ValueKind::Paths);
         assert_eq!(kind("simulate.bank"), ValueKind::Path);
         assert_eq!(kind("evaluate.set.name"), ValueKind::Name);

@@ -1,5 +1,6 @@
 //! What makes a run.toml one that can be started. Every broken rule is told, not only the first.
 
+mod files;
 mod styles;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ impl<'a> SpecRules<'a> {
         rules.ranges();
         rules.run();
         rules.inputs();
+        rules.files();
         rules.domains();
         rules.text();
         rules.styles();
@@ -90,17 +92,13 @@ impl<'a> SpecRules<'a> {
             );
         }
         if config.source.root.as_os_str().is_empty() {
-            self.problem(
-                "source.root",
-                "is not set",
-                "name the folder of the Cityscapes or GTA5 data set",
-            );
+            self.problem("source.root", "is not set", "name the data set's folder");
         }
         if config.source.layout == Layout::Acdc {
             self.problem(
                 "source.layout",
                 "acdc is not a source data set",
-                "use cityscapes or gta5",
+                "use cityscapes, gta5 or files",
             );
         }
         for (key, split) in [
@@ -111,7 +109,7 @@ impl<'a> SpecRules<'a> {
                 self.problem(
                     key,
                     "is empty",
-                    "name a split folder (cityscapes) or a list file (gta5)",
+                    "name a split folder (cityscapes), a list file (gta5) or what {split} stands for (files)",
                 );
             }
         }
@@ -215,14 +213,14 @@ impl<'a> SpecRules<'a> {
                     ),
                     "give fog, night, rain or snow",
                 ),
-                (Layout::Cityscapes | Layout::Gta5, Some(_)) => {
+                (Layout::Cityscapes | Layout::Gta5 | Layout::Files, Some(_)) => {
                     self.problem(
                         &format!("{key}.condition"),
                         "is set, but only acdc has conditions",
                         "remove it",
                     );
                 }
-                (Layout::Cityscapes | Layout::Gta5, None) => {}
+                (Layout::Cityscapes | Layout::Gta5 | Layout::Files, None) => {}
             }
         }
     }

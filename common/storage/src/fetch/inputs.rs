@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ulda_run::spec::{RunConfig, is_url};
+use ulda_run::spec::{RunConfig, is_image_name, is_url};
 
 use super::cache::{Cache, CacheEntry};
 use crate::archive::Format;
@@ -228,10 +228,7 @@ impl Inputs {
 }
 
 fn wanted(key: &str, path: &Path) -> Wanted {
-    let is_image = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    let holds_images = key.starts_with("domain[") && !is_image;
+    let holds_images = key.starts_with("domain[") && !is_image_name(path);
     if key.ends_with(".root") || key.starts_with("source.") || key.starts_with("evaluate.") || holds_images {
         Wanted::Folder
     } else {

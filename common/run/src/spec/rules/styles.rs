@@ -80,7 +80,7 @@ impl SpecRules<'_> {
                 (true, StyleSource::Images) => self.problem(
                     &key,
                     "is empty, and simulate.styles is images",
-                    "name PNG files, or folders that hold some",
+                    "name PNG or JPEG files, or folders that hold some",
                 ),
                 (false, StyleSource::Content | StyleSource::Bank) => self.problem(
                     &key,
