@@ -86,6 +86,10 @@ test: libtorch ## Run every test
 evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluator, which pip installs
 	tests/official_evaluator/run $(TARGET)
 
+.PHONY: export-check
+export-check: build ## Load exports of a run with torch and onnxruntime, which pip installs, and compare logits
+	tests/export/check $(TARGET)
+
 .PHONY: monitoring
 monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
 	deploy/prometheus/check

@@ -6,6 +6,7 @@
 
 mod causes;
 mod exit;
+mod export;
 mod run_end;
 
 pub mod clip;
@@ -17,4 +18,5 @@ pub mod style_health;
 
 pub use causes::with_causes;
 pub use exit::Exit;
+pub use export::ExportFormat;
 pub use run_end::RunEnd;
