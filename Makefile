@@ -92,6 +92,10 @@ evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluat
 python: ## Compare deploy/examples/predict.py with the authors' recorded prediction, in PyTorch, which pip installs
 	tests/predict_script/check
 
+.PHONY: export-check
+export-check: build ## Load exports of a run with torch and onnxruntime, which pip installs, and compare logits
+	tests/export/check $(TARGET)
+
 .PHONY: monitoring
 monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
 	deploy/prometheus/check

@@ -101,9 +101,33 @@ fn a_run_that_ends_after_pretrain_leaves_the_source_only_model_and_its_scores() 
         .finish()
         .expect(0);
     assert!(
-        predicted.err.contains("predicting with its source-only model"),
+        predicted.err.contains("its source-only model is used"),
         "{}",
         predicted.err
+    );
+
+    let exported = world
+        .start(&["export", run, "--format", "pth"])
+        .finish()
+        .expect(0);
+    let model = exported.out.trim_end();
+    assert!(model.ends_with("runs/source-by-2/export/source.pth"), "{model}");
+    let arguments = [
+        "predict",
+        "--model",
+        model,
+        "--out",
+        "again",
+        "data/acdc/rgb_anon",
+    ];
+    world.start(&arguments).finish().expect(0);
+    let pictures = |folder: &str| {
+        let paths = png_files(&world.path(folder)).into_iter();
+        paths.map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(
+        pictures("again") == pictures("out"),
+        "the exported model predicts the same"
     );
 }
 
@@ -164,6 +188,32 @@ fn a_run_that_ends_after_simulate_leaves_the_style_bank() {
     assert_eq!(
         scores(&world.path("runs/simulated")),
         scores(&world.path("runs/whole"))[..1]
+    );
+
+    let export = ["export", "simulated", "--format", "pickle-styles"];
+    world.start(&export).finish().expect(0);
+    let header = bank_header(&world.path("runs/simulated"));
+    let styles = header["images"].as_array().unwrap().len();
+    let domains = header["bank"]["domains"].as_array().unwrap();
+    for domain in domains {
+        let folder = world
+            .path("runs/simulated/export/styles")
+            .join(domain["name"].as_str().unwrap());
+        let files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(files.len() * domains.len(), styles);
+        assert!(
+            files.iter().all(|file| file.ends_with("_leftImg8bit.png.pkl")),
+            "{files:?}"
+        );
+    }
+    let again = world.start(&export).finish().expect(78);
+    assert!(
+        again.err.contains("is there and is no empty folder; hint:"),
+        "{}",
+        again.err
     );
 }
 

@@ -16,6 +16,8 @@ use crate::run_directory::RunDirectory;
 const SPEC_FILE: &str = "run.toml";
 const MODELS: &str = "checkpoints/final";
 const MANIFEST: &str = "manifest.json";
+/// The style bank, in a run's directory and its storage.
+pub const STYLE_BANK: &str = "styles/bank.safetensors";
 
 /// A run's folder in its storage.
 #[derive(Clone, Debug)]
@@ -186,6 +188,17 @@ impl RemoteRun {
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
         let digest = manifest["files"][file]["blake3"].as_str().unwrap_or_default();
         self.bring_checked(&format!("{MODELS}/{file}"), directory, Some(digest))
+    }
+
+    /// Brings the style bank into the run directory, if it is in the storage.
+    ///
+    /// # Errors
+    /// The storage or the disk refuses.
+    pub fn bring_style_bank(&self, directory: &RunDirectory) -> Result<(), RemoteError> {
+        match self.bring(STYLE_BANK, directory) {
+            Err(RemoteError::Storage { cause }) if cause.is_not_found() => Ok(()),
+            brought => brought,
+        }
     }
 
     fn bring(&self, name: &str, directory: &RunDirectory) -> Result<(), RemoteError> {

@@ -101,6 +101,16 @@ const NO_RUN: &[Case] = &[
         ],
     },
     Case {
+        name: "export of no run",
+        breaks: nothing,
+        command: &["export", "data", "--format", "pth"],
+        code: BAD_INPUT,
+        says: &[
+            "`data` is not a run directory",
+            "`coordinator list` shows the runs",
+        ],
+    },
+    Case {
         name: "predict with no model",
         breaks: nothing,
         command: &[
@@ -265,6 +275,23 @@ const FINISHED: &[Case] = &[
         ],
         code: BAD_INPUT,
         says: &["adapted.safetensors`", "is it cut short?"],
+    },
+    Case {
+        name: "export of a damaged model",
+        breaks: |world| cut(&adapted(world), 100_000),
+        command: &["export", "small", "--format", "onnx"],
+        code: BAD_INPUT,
+        says: &["adapted.safetensors`", "is it cut short?"],
+    },
+    Case {
+        name: "export of a damaged style bank",
+        breaks: |world| cut(&world.path("runs/small/styles/bank.safetensors"), 100),
+        command: &["export", "small", "--format", "pickle-styles"],
+        code: BAD_INPUT,
+        says: &[
+            "bank.safetensors` is not readable",
+            "hint: name the styles/bank.safetensors",
+        ],
     },
     Case {
         name: "segmentation model for CLIP",

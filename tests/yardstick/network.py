@@ -91,8 +91,10 @@ class ResNet(nn.Module):
                 layers.append(Bottleneck(channels, width << stage, stride, dilation, shortcut=block == 0))
                 channels = 4 * (width << stage)
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
-        tokens, deep = state["attnpool.positional_embedding"].shape
-        self.attnpool = AttentionPool(tokens, deep, deep // 64, state["attnpool.c_proj.weight"].shape[0])
+        # Segmentation checkpoints have no attention pool.
+        if "attnpool.positional_embedding" in state:
+            tokens, deep = state["attnpool.positional_embedding"].shape
+            self.attnpool = AttentionPool(tokens, deep, deep // 64, state["attnpool.c_proj.weight"].shape[0])
         self.load_state_dict(state)
 
     def low_level(self, x):

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod device;
 mod exit;
+pub mod export;
 pub mod inspect;
 pub mod link;
 pub mod logs;

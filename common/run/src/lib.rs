@@ -6,6 +6,7 @@
 
 mod causes;
 mod exit;
+mod export;
 mod finding;
 mod run_end;
 
@@ -18,5 +19,6 @@ pub mod style_health;
 
 pub use causes::{hinted, with_causes};
 pub use exit::Exit;
+pub use export::ExportFormat;
 pub use finding::Finding;
 pub use run_end::RunEnd;

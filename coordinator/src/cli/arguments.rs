@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use super::logs::Since;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ulda_run::ExportFormat;
 
 use super::cluster_arguments::{ClusterVerb, SubmitArguments};
 use super::compare_arguments::CompareArguments;
+use crate::compare::ScoredModel;
 use crate::config::{Edit, Preset};
 use crate::exit;
 use crate::http::HttpAddress;
@@ -63,6 +65,8 @@ pub enum Verb {
     ExportTensorboard(ExportTensorBoardArguments),
     /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
     Predict(PredictArguments),
+    /// Write a run's model or styles in a format of other programs
+    Export(ExportArguments),
     /// Run on Kubernetes: create what a run needs there, and follow it to its end
     Submit(Box<SubmitArguments>),
     /// List, follow, stop, resume and delete runs on Kubernetes
@@ -372,4 +376,23 @@ pub struct PredictArguments {
     /// Images, or folders of images
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExportArguments {
+    /// The run's directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// pth: model for the authors' scripts; pickle-styles: style bank for them; onnx, torchscript: model for other runtimes
+    #[arg(long, value_name = "pth|pickle-styles|onnx|torchscript")]
+    pub format: ExportFormat,
+    /// Which model [default: adapted, or source-only in a run that ends before adapt]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<ScoredModel>,
+    /// File to write, or folder for styles [default: below `export` in the run's directory]
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// The worker's binary [default: `worker` beside this one]
+    #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
+    pub worker_binary: Option<PathBuf>,
 }

@@ -9,7 +9,9 @@ mod compare;
 mod compare_arguments;
 mod conclusion;
 mod credentials;
+mod export;
 mod export_tensorboard;
+mod finished;
 mod follow_view;
 mod init;
 mod ledger;
@@ -68,6 +70,7 @@ pub fn run(cli: Cli) -> Result<Exit, Stop> {
         Some(Verb::Compare(arguments)) => compare::compare(&arguments),
         Some(Verb::ExportTensorboard(arguments)) => export_tensorboard::export_tensorboard(&arguments),
         Some(Verb::Predict(arguments)) => predict::predict(&arguments),
+        Some(Verb::Export(arguments)) => export::export(&arguments),
         Some(Verb::Credentials(command)) => credentials::credentials(&command),
         Some(Verb::Submit(arguments)) => submit::submit(&arguments),
         Some(Verb::Cluster(verb)) => cluster::cluster(&verb),

@@ -24,6 +24,7 @@ fn help_is_as_documented() {
         &["report"],
         &["compare"],
         &["predict"],
+        &["export"],
         &["credentials", "new"],
         &["submit"],
         &["cluster"],
@@ -311,7 +312,7 @@ fn predict_hands_over_arguments_and_exit_code() {
     .unwrap();
     let said = told(&bench, &bench.output(&arguments));
     assert!(
-        said.starts_with("exit 78\nerror: run `runs/small` has no adapted model yet"),
+        said.starts_with("exit 78\nerror: run `runs/small` has no adapted model: `DIR/runs/small/checkpoints/final/adapted.safetensors` does not exist"),
         "{said}"
     );
     std::fs::write(&model, "").unwrap();
@@ -321,6 +322,49 @@ fn predict_hands_over_arguments_and_exit_code() {
     assert_eq!(
         told(&bench, &output),
         format!("exit 3\npredict --model {} --out out city\n", model.display())
+    );
+}
+
+#[test]
+fn export_hands_over_the_model_that_was_asked_for() {
+    let bench = Bench::new();
+    let config = "[clip]\ncheckpoint = \"/c/RN50.pt\"";
+    for file in [
+        "checkpoints/final/adapted-best.safetensors",
+        "styles/bank.safetensors",
+    ] {
+        let path = bench.run().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    std::fs::write(bench.run().join("run.toml"), config).unwrap();
+    let said = |arguments: &[&str]| {
+        let arguments = [&["export", "small"], arguments].concat();
+        told(&bench, &bench.output(&arguments))
+    };
+    assert_eq!(
+        said(&["--format", "onnx", "--model", "adapted-best", "--out", "a.onnx"]),
+        "exit 0\nexport --format onnx --from DIR/runs/small/checkpoints/final/adapted-best.safetensors --out a.onnx\n"
+    );
+    assert_eq!(
+        said(&["--format", "pickle-styles"]),
+        "exit 0\nexport --format pickle-styles --from DIR/runs/small/styles/bank.safetensors --out \
+         DIR/runs/small/export/styles\n"
+    );
+    let refused = said(&["--format", "pickle-styles", "--model", "adapted"]);
+    assert!(
+        refused.starts_with("exit 78\nerror: --model does not go with pickle-styles\n  hint: leave it out"),
+        "{refused}"
+    );
+    let refused = said(&["--format", "pth"]);
+    assert!(
+        refused.starts_with("exit 78\nerror: run `small` has no adapted model: `DIR/runs/small/checkpoints"),
+        "{refused}"
+    );
+    let refused = said(&["--format", "tf"]);
+    assert!(
+        refused.starts_with("exit 2\n") && refused.contains("pth, pickle-styles, onnx, torchscript"),
+        "{refused}"
     );
 }
 

@@ -34,7 +34,7 @@ fn main() -> Result<(), Anything> {
             }
             Ok(())
         }
-        Some("predict") => {
+        Some("predict" | "export") => {
             println!("{}", arguments.join(" "));
             std::process::exit(number("TINY_EXIT").unwrap_or(0));
         }

@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 use ulda_golden::{Fixture, Report, Tolerance};
-use ulda_method::stylebank::BankStyle;
+use ulda_method::stylebank::{BankStyle, authors_file_name};
 
 #[test]
 fn authors_statistics_files() {
@@ -14,7 +14,10 @@ fn authors_statistics_files() {
         .enumerate()
     {
         let path = ulda_golden::path(&format!("pickles/{image}_leftImg8bit.png.pkl"));
+        assert!(path.ends_with(authors_file_name(&format!("{image}_leftImg8bit"))));
         let style = BankStyle::from_authors_pickle(&std::fs::read(&path).unwrap(), image).unwrap();
+        let again = BankStyle::from_authors_pickle(&style.to_authors_pickle(), image).unwrap();
+        assert_eq!(again, style);
         for (name, ours) in [("style_mean", &style.mean), ("style_std", &style.std)] {
             let recorded = golden
                 .f32(&format!("after5.pin.{name}"))

@@ -5,6 +5,7 @@
 //! touches libtorch's global random generator: seeds are arguments ([`Seeded`]).
 
 pub mod clip;
+pub mod export;
 pub mod head;
 pub mod marks;
 pub mod miniature;

@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod export;
 mod join;
 mod miniature;
 mod predict;
@@ -32,6 +33,8 @@ enum Verb {
     Devices(devices::Devices),
     /// Segment images with a finished model.
     Predict(predict::Predict),
+    /// Write a finished model or a style bank in a format of other programs.
+    Export(export::Export),
     /// Write a miniature CLIP with seeded, untrained weights in OpenAI's layout, for demos and tests.
     MiniatureClip(miniature::MiniatureClip),
 }
@@ -49,6 +52,7 @@ pub fn main(cuda: bool) -> ExitCode {
         Verb::Check(check) => check.run(),
         Verb::Devices(devices) => devices.run(cuda),
         Verb::Predict(predict) => predict.run(cuda),
+        Verb::Export(export) => export.run(),
         Verb::MiniatureClip(miniature) => miniature.run(),
     }
 }

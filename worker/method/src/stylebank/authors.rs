@@ -1,8 +1,21 @@
-//! Styles as the authors' stage 1 saves them: per image a pickled dictionary of two tensors, `mu_f1` and `std_f1`,
-//! each [C₁, 1, 1]; the file's name is the image's with `.pkl` after it, its folder is the domain's.
+//! Styles as the authors' stage 1 saves them and their stage 2 loads them: per image a pickled dictionary of two tensors,
+//! `mu_f1` and `std_f1`, each [C₁, 1, 1]; the file's name is the image's with `.pkl` after it, its folder is the domain's.
 
 use super::{BankStyle, StyleBankError};
-use ulda_model::pickle::{Pickle, PickleValue};
+use ulda_model::pickle::{Pickle, PickleValue, write};
+
+/// First number of a file in PyTorch's older format.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// Version of that format.
+const VERSION: i64 = 1001;
+
+/// The authors' name for the file of an image's style. Images of a bank are named without `.png`, or by their place
+/// below a folder.
+#[must_use]
+pub fn authors_file_name(image: &str) -> String {
+    let name = image.strip_suffix(".png").unwrap_or(image);
+    format!("{}.png.pkl", name.replace('/', "_"))
+}
 
 impl BankStyle {
     /// Reads the bytes of one of the authors' files; `origin` names it in messages.
@@ -31,6 +44,53 @@ impl BankStyle {
         };
         read().map_err(unreadable)
     }
+
+    /// The bytes of one of the authors' files.
+    #[must_use]
+    pub fn to_authors_pickle(&self) -> Vec<u8> {
+        let tensor = |values: &[f32]| {
+            let size = [values.len() as i64, 1, 1];
+            write::tensor(storage_of(values), 0, &size, &[1, 1, 1])
+        };
+        write::pickle(&write::dict(&[
+            ("mu_f1", tensor(&self.mean)),
+            ("std_f1", tensor(&self.std)),
+        ]))
+    }
+}
+
+/// A storage in PyTorch's older format, as [`storage_values`] describes it.
+fn storage_of(values: &[f32]) -> Vec<u8> {
+    let key = "0";
+    let size = |name, bytes| (name, write::int(bytes));
+    let machine = write::dict(&[
+        ("protocol_version", write::int(VERSION)),
+        ("little_endian", write::bool(true)),
+        (
+            "type_sizes",
+            write::dict(&[size("short", 2), size("int", 4), size("long", 4)]),
+        ),
+    ]);
+    let described = write::tuple(&[
+        write::text("storage"),
+        write::global("torch", "FloatStorage"),
+        write::text(key),
+        write::text("cpu"),
+        write::int(values.len() as i64),
+        // It is no view of another one.
+        b"N".to_vec(),
+    ]);
+    let parts = [
+        [b"\x8a\x0a", &MAGIC[..]].concat(),
+        write::int(VERSION),
+        machine,
+        [&described[..], b"Q"].concat(),
+        [b"]", &write::text(key)[..], b"a"].concat(),
+    ];
+    let mut bytes = parts.map(|part| write::pickle(&part)).concat();
+    bytes.extend((values.len() as u64).to_le_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    write::call("torch.storage", "_load_from_bytes", &[write::bytes(&bytes)])
 }
 
 /// The next of several pickles.
@@ -141,39 +201,23 @@ mod tests {
 
     /// A tensor of two numbers, of this size and stride, in a file of the authors'.
     fn file(size: i64, stride: i64) -> Vec<u8> {
-        let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
-        let int = |number: i64| [b"\x8a\x08", &number.to_le_bytes()[..]].concat();
-        let storage = [
-            b"N.N.}",
-            &text("little_endian")[..],
-            b"\x88s.(",
-            &text("storage"),
-            b"ctorch\nFloatStorage\ntQ.].",
-            &2_u64.to_le_bytes(),
-            &[0; 8],
-        ]
-        .concat();
-        let tensor = [
-            b"ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\nB",
-            &(storage.len() as u32).to_le_bytes()[..],
-            &storage,
-            b"\x85RK\x00(",
-            &int(size),
-            b"K\x01K\x01t(",
-            &int(stride),
-            b"K\x01K\x01ttR",
-        ]
-        .concat();
-        [
-            b"}",
-            &text("mu_f1")[..],
-            &tensor,
-            b"s",
-            &text("std_f1"),
-            &tensor,
-            b"s.",
-        ]
-        .concat()
+        let tensor = write::tensor(storage_of(&[0.0; 2]), 0, &[size, 1, 1], &[stride, 1, 1]);
+        write::pickle(&write::dict(&[("mu_f1", tensor.clone()), ("std_f1", tensor)]))
+    }
+
+    #[test]
+    fn a_style_is_read_as_it_was_written() {
+        let style = BankStyle {
+            mean: vec![1.5, -0.25, f32::MIN_POSITIVE],
+            std: vec![-3.0, 0.0, 1e30],
+        };
+        let bytes = style.to_authors_pickle();
+        assert_eq!(BankStyle::from_authors_pickle(&bytes, "a.pkl").unwrap(), style);
+        assert_eq!(
+            authors_file_name("aachen_0_leftImg8bit"),
+            "aachen_0_leftImg8bit.png.pkl"
+        );
+        assert_eq!(authors_file_name("0/dusk/a.png"), "0_dusk_a.png.pkl");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::error::{Result, expect_shape};
+pub use authors::authors_file_name;
 
 /// What a bank was made with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

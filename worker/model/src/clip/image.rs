@@ -48,9 +48,9 @@ pub struct Backbone {
     digest: String,
     /// Of convolutions; what comes in and goes out is float32.
     kind: Kind,
-    stem: [FrozenConv; 3],
-    stages: [Vec<Bottleneck>; 4],
-    dilated_last: Vec<Bottleneck>,
+    pub(crate) stem: [FrozenConv; 3],
+    pub(crate) stages: [Vec<Bottleneck>; 4],
+    pub(crate) dilated_last: Vec<Bottleneck>,
     pool: Option<AttentionPool>,
 }
 

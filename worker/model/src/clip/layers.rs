@@ -10,11 +10,12 @@ const EPS: f64 = 1e-5;
 /// A bias-free convolution with its frozen BatchNorm folded in.
 #[derive(Debug)]
 pub struct FrozenConv {
-    weight: Tensor,
-    bias: Tensor,
-    stride: i64,
-    padding: i64,
-    dilation: i64,
+    /// [out, in, k, k], channels innermost in memory.
+    pub weight: Tensor,
+    pub bias: Tensor,
+    pub stride: i64,
+    pub padding: i64,
+    pub dilation: i64,
 }
 
 /// Kernel side, and channels in and out.
@@ -107,11 +108,11 @@ impl FrozenConv {
 /// CLIP's bottleneck: strides are average pools, after the 3×3 convolution and before the shortcut's 1×1.
 #[derive(Debug)]
 pub struct Bottleneck {
-    conv1: FrozenConv,
-    conv2: FrozenConv,
-    conv3: FrozenConv,
-    shortcut: Option<FrozenConv>,
-    stride: i64,
+    pub conv1: FrozenConv,
+    pub conv2: FrozenConv,
+    pub conv3: FrozenConv,
+    pub shortcut: Option<FrozenConv>,
+    pub stride: i64,
 }
 
 impl Bottleneck {

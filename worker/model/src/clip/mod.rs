@@ -12,6 +12,6 @@ mod tokenizer;
 pub use attention_pool::AttentionPool;
 pub use config::{ClipSizes, ImageConfig, PoolConfig, TextConfig};
 pub use image::{Backbone, BackboneError};
-pub(crate) use layers::{average_pool, channels_last};
+pub(crate) use layers::{Bottleneck, ConvShape, FrozenConv, average_pool, channels_last};
 pub use text::{EncodeError, TextEncoder};
 pub use tokenizer::{TokenizeError, Tokenizer};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use ulda_torch::{BatchStats, NormInput, Normalised, ShardSync, TorchError, conv2d, sync_batch_norms};
 
+use crate::clip::{ConvShape, FrozenConv};
 use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig, upsampled};
 use crate::seeded::Seeded;
 use crate::weights::Picker;
@@ -90,6 +91,23 @@ impl ConvNorm {
             running_var: ones(),
             batches: Tensor::zeros(&[] as &[i64], tch::kind::INT64_CPU),
         }
+    }
+
+    /// The layer for evaluation alone, with its BatchNorm folded in.
+    pub fn folded(picker: &mut Picker<'_>, index: usize, config: &HeadConfig) -> FrozenConv {
+        let LayerGeometry {
+            conv,
+            norm,
+            kernel,
+            dilation,
+        } = PLACES[index];
+        let [output, input, ..] = Self::shape(index, config);
+        let shape = ConvShape {
+            input,
+            output,
+            kernel,
+        };
+        FrozenConv::take(picker, conv, norm, shape).dilated(dilation)
     }
 
     fn shape(index: usize, config: &HeadConfig) -> [i64; 4] {

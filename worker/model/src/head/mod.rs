@@ -6,6 +6,8 @@ mod state;
 mod upsampled;
 
 pub use forward::{HeadStats, TrainMode};
+pub(crate) use layer::{ASPP_PROJECT, ConvNorm, HIDDEN, LOW, PLACES, POOLED};
+pub(crate) use state::LAST;
 pub use state::{Head, HeadConfig};
 
 /// Momentum of the running statistics, PyTorch's default.

@@ -35,7 +35,8 @@ impl HeadConfig {
         }
     }
 
-    fn read(weights: &Weights) -> Result<Self, WeightsError> {
+    /// The channels of the head in `weights`.
+    pub(crate) fn read(weights: &Weights) -> Result<Self, WeightsError> {
         let mut picker = weights.pick();
         let config = Self {
             deep: picker.dimension("classifier.aspp.convs.0.0.weight", 1),
@@ -62,7 +63,8 @@ pub struct Head {
     pub(super) autocast: Option<Kind>,
 }
 
-const LAST: &str = "classifier.classifier.3";
+/// Name of the last convolution, the only one with a bias.
+pub(crate) const LAST: &str = "classifier.classifier.3";
 
 impl Head {
     /// The head in `weights` (`classifier.*`), on the CPU, with storage of its own.

@@ -1,5 +1,7 @@
-//! A reader of Python's pickle format that builds values and runs nothing: a call stays a [`call`](PickleValue::call_of)
-//! for the caller to recognise, so a hostile file can at worst be refused.
+//! Python's pickle format: a reader, and in [`write`] a writer.
+//!
+//! The reader builds values and runs nothing: a call stays a [`call`](PickleValue::call_of) for the caller to
+//! recognise, so a hostile file can at worst be refused.
 //!
 //! It knows the operations that `torch.save`, TorchScript archives and pickled tensors use. What is read is kept in one
 //! list of nodes that refer to each other by number: nesting costs no call stack, neither here nor when values are
@@ -7,6 +9,7 @@
 //! the memory taken is bounded by the number of operations. No IO.
 
 mod machine;
+pub mod write;
 
 /// More operations than the pickle of any checkpoint has: each tensor takes about forty.
 const STEP_LIMIT: usize = 1_000_000;

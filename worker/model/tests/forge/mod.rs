@@ -5,84 +5,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use ulda_model::pickle::write::*;
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
-
-/// A whole pickle of one value.
-pub fn pickle(value: &[u8]) -> Vec<u8> {
-    [b"\x80\x02", value, b"."].concat()
-}
-
-pub fn text(text: &str) -> Vec<u8> {
-    let length = (text.len() as u32).to_le_bytes();
-    [b"X", &length[..], text.as_bytes()].concat()
-}
-
-pub fn int(number: i64) -> Vec<u8> {
-    [b"\x8a\x08", &number.to_le_bytes()[..]].concat()
-}
-
-pub fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
-    [b"(", &items.concat()[..], b"t"].concat()
-}
-
-pub fn ints(numbers: &[i64]) -> Vec<u8> {
-    tuple(&numbers.iter().map(|number| int(*number)).collect::<Vec<_>>())
-}
-
-pub fn global(module: &str, name: &str) -> Vec<u8> {
-    format!("c{module}\n{name}\n").into_bytes()
-}
-
-pub fn call(module: &str, name: &str, arguments: &[Vec<u8>]) -> Vec<u8> {
-    [global(module, name), tuple(arguments), b"R".to_vec()].concat()
-}
-
-pub fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let entries: Vec<u8> = entries
-        .iter()
-        .flat_map(|(key, value)| [text(key), value.clone()].concat())
-        .collect();
-    [b"}(", &entries[..], b"u"].concat()
-}
-
-/// An object of a TorchScript class, built with `state`.
-pub fn object(class: &str, state: Vec<u8>) -> Vec<u8> {
-    [
-        global("__torch__", class),
-        b")\x81".to_vec(),
-        state,
-        b"b".to_vec(),
-    ]
-    .concat()
-}
-
-pub fn storage(class: &str, key: &str, count: i64) -> Vec<u8> {
-    let parts = [
-        text("storage"),
-        global("torch", class),
-        text(key),
-        text("cpu"),
-        int(count),
-    ];
-    [tuple(&parts), b"Q".to_vec()].concat()
-}
-
-pub fn tensor(storage: Vec<u8>, offset: i64, size: &[i64], stride: &[i64]) -> Vec<u8> {
-    let hooks = call("collections", "OrderedDict", &[]);
-    call(
-        "torch._utils",
-        "_rebuild_tensor_v2",
-        &[
-            storage,
-            int(offset),
-            ints(size),
-            ints(stride),
-            b"\x89".to_vec(),
-            hooks,
-        ],
-    )
-}
 
 /// A float32 tensor of one dimension.
 pub fn row(key: &str, count: i64) -> Vec<u8> {
