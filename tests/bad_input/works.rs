@@ -96,9 +96,8 @@ fn patterns_train_and_score_the_same_as_the_layouts_that_they_describe() {
     for model in ["source.safetensors", "adapted.safetensors"] {
         assert_eq!(patterns.files[model], layout.files[model], "{model}");
     }
-    let scores = |run: &str| {
-        std::fs::read_to_string(world.path("runs").join(run).join("report/scores.csv")).unwrap()
-    };
+    let scores =
+        |run: &str| std::fs::read_to_string(world.path("runs").join(run).join("report/scores.csv")).unwrap();
     assert_eq!(scores("patterns"), scores("layout"));
 }
 
