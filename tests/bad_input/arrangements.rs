@@ -114,7 +114,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: none of the 4 files below `",
+            "`source.train`: none of the 8 files below `",
             "leftImg8bit/train` matches `leftImg8bit/train/*/*.jpg`",
             "correct `files.images`; a file there is `leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png`",
         ],
@@ -128,7 +128,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: none of the 4 images has a label; that of `",
+            "`source.train`: none of the 8 images has a label; that of `",
             "gtFine/train/aachen/aachen_000000_000019_labelIds.png`",
             "correct `files.labels`",
         ],

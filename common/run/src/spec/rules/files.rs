@@ -43,3 +43,39 @@ impl SpecRules<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{EndAfter, Host, RunConfig, RunSpec};
+
+    /// The keys that are wrong in a run with these sections.
+    fn wrong(source: &str) -> Vec<String> {
+        let text = format!("[clip]\ncheckpoint = \"RN50.pt\"\n[source]\nroot = \"data\"\n{source}");
+        let mut config: RunConfig = toml::from_str(&text).unwrap();
+        config.run.end_after = EndAfter::Pretrain;
+        let resolved = RunSpec::resolve(config, Host { workers: 1, cores: 1 });
+        let problems = resolved.map_or_else(|problems| problems.0, |_| Vec::new());
+        problems.into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn files_are_described_where_the_layout_is_files_and_only_there() {
+        let files = |rest: &str| wrong(&format!("layout = \"files\"\n[source.files]\n{rest}"));
+        let pair = "images = \"{split}/*.jpg\"\nlabels = \"{split}/*.png\"";
+        assert_eq!(files(pair), [""; 0]);
+        assert_eq!(wrong(&format!("[source.files]\n{pair}")), ["source.files"]);
+        assert_eq!(files(""), ["source.files.images"]);
+        assert_eq!(
+            files("images = \"a/*.jpg\"\nlabels = \"b/*.png\""),
+            ["source.files.images"]
+        );
+        assert_eq!(
+            files("images = \"{split}/*.jpg\"\nlabels = \"{split}/*/*.png\"\nlabel_values = { 7 = 19 }"),
+            ["source.files.labels", "source.files.label_values"]
+        );
+        let encoded = format!("{pair}\nlabel_encoding = \"train-ids\"\nlabel_values = {{ 7 = 0 }}");
+        assert_eq!(files(&encoded), ["source.files.label_values"]);
+        let set = "[[evaluate.set]]\nname = \"x\"\nlayout = \"files\"\nroot = \"x\"";
+        assert_eq!(wrong(set), ["evaluate.set[0].files.images"]);
+    }
+}
