@@ -192,7 +192,6 @@ fn folders_and_dots() {
     write_filled(&deep.join("7.png"), SIZE, 9);
     write_filled(&deep.join("._7.png"), SIZE, 9);
     write_grey(&folder.path().join("labels/val/a/b/7_gt.png"), SIZE, &[0; 8]);
-    // A link to a folder above ends nowhere; its images are listed once per level that is looked at.
     spec.files.images = Some("images/{split}/**/*.png".into());
     spec.files.labels = Some("labels/{split}/**/*_gt.png".into());
     let names = |spec| -> Vec<String> {
