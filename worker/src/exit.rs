@@ -48,8 +48,8 @@ mod tests {
     fn the_hint_comes_last() {
         let path = std::path::PathBuf::from("a.png");
         assert_eq!(
-            told(&SampleError::NotPng { path }),
-            "`a.png` is not a png file; hint: images and labels must be PNG files; convert it, or copy it again"
+            told(&SampleError::NotAnImage { path }),
+            "`a.png` is neither a png nor a jpeg file; hint: images must be PNG or JPEG files; convert it, or copy it again"
         );
     }
 }

@@ -113,10 +113,8 @@ impl SampleError {
             Self::BitDepth { .. } => "convert it to 8 bits per channel".into(),
             Self::TooLarge { .. } => "is it a picture of this data set? scale it down".into(),
             Self::SizeMismatch { .. } => "an image and its label have the same size; copy both again".into(),
-            Self::WindowOutside { .. } | Self::NoSuchSample { .. } | Self::Panicked { .. } => {
-                "check this file of the data set".into()
-            }
-            Self::JobsPanicked { .. } | Self::Spawn { .. } => return None,
+            Self::WindowOutside { .. } | Self::Panicked { .. } => "check this file of the data set".into(),
+            Self::NoSuchSample { .. } | Self::JobsPanicked { .. } | Self::Spawn { .. } => return None,
         })
     }
 

@@ -48,7 +48,7 @@ fn missing_root() {
     let spec = spec(Layout::Cityscapes, Path::new("/no/such/place"), "train");
     assert_eq!(
         refusal(&spec),
-        "data set folder `/no/such/place` does not exist\n  \
+        "data set folder `ROOT` does not exist\n  \
          hint: correct `root`, or mount the data volume there"
     );
 }
@@ -169,7 +169,8 @@ fn size_filter_keeps_unreadable_images_for_the_audit_and_refuses_to_open() {
     write_filled(&image_of(folder.path(), "b"), Size::new(4, 4), 0);
     fs::write(image_of(folder.path(), "c"), "scrap").unwrap();
     spec.only_size = Some([SIZE.width, SIZE.height]);
-    let sentence = "`ROOT/leftImg8bit/train/aachen/c_leftImg8bit.png` is neither a png nor a jpeg file";
+    let sentence = "`ROOT/leftImg8bit/train/aachen/c_leftImg8bit.png` is neither a png nor a jpeg file\n  \
+                    hint: images must be PNG or JPEG files; convert it, or copy it again";
     assert_eq!(refusal(&spec), sentence);
     assert_eq!(findings(&spec, Depth::Headers, None), [sentence]);
     assert_eq!(Dataset::list(&spec).unwrap().left_out, 1);
@@ -192,11 +193,15 @@ fn list_files() {
          hint: remove one, an image counts once per epoch"
     );
     fs::write(&list, "\n").unwrap();
-    assert_eq!(refusal(&spec), "list file `ROOT/train.txt` names no image");
+    assert_eq!(
+        refusal(&spec),
+        "list file `ROOT/train.txt` names no image\n  hint: write one image name per line into it"
+    );
     fs::write(&list, [0xff, 0xfe]).unwrap();
     assert_eq!(
         refusal(&spec),
-        "cannot read list file `ROOT/train.txt`: stream did not contain valid UTF-8"
+        "cannot read list file `ROOT/train.txt`: stream did not contain valid UTF-8\n  \
+         hint: check its permissions and its disk"
     );
     spec.split = "val".to_owned();
     assert_eq!(
@@ -383,7 +388,7 @@ fn samples_out_of_range() {
     let (_folder, spec) = cityscapes(&["a"], SIZE);
     let error = load(&Dataset::open(&spec).unwrap(), 3, &Sampling::default()).unwrap_err();
     assert_eq!(
-        text(&error, &spec.root),
+        text(&error, error.hint(), &spec.root),
         "sample 3 asked for, but the data set below `ROOT` has 1"
     );
 }
