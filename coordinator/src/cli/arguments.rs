@@ -384,7 +384,7 @@ pub struct ExportArguments {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
     /// pth: model for the authors' scripts; pickle-styles: style bank for them; onnx, torchscript: model for other runtimes
-    #[arg(long, value_name = "pth|pickle-styles|onnx|torchscript")]
+    #[arg(long, value_name = "FORMAT")]
     pub format: ExportFormat,
     /// Which model [default: adapted, or source-only in a run that ends before adapt]
     #[arg(long, value_name = "MODEL")]
