@@ -42,19 +42,21 @@ fn values(files: &mut FilesConfig, listed: &[(&str, u8)]) {
         .collect();
 }
 
-fn text(error: impl ToString, root: &Path) -> String {
-    error.to_string().replace(root.to_str().unwrap(), "ROOT")
+fn text(error: impl ToString, hint: Option<String>, root: &Path) -> String {
+    let hint = hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    format!("{}{hint}", error.to_string()).replace(root.to_str().unwrap(), "ROOT")
 }
 
 fn refusal(spec: &DatasetConfig) -> String {
-    text(Dataset::open(spec).unwrap_err(), &spec.root)
+    let error = Dataset::open(spec).unwrap_err();
+    text(&error, error.hint(), &spec.root)
 }
 
 fn findings(spec: &DatasetConfig) -> Vec<String> {
     let found = Dataset::list(spec).unwrap().audit(Depth::Pixels, None);
     found
         .iter()
-        .map(|finding| text(&finding.error, &spec.root))
+        .map(|finding| text(&finding.error, finding.error.hint(), &spec.root))
         .collect()
 }
 
@@ -74,7 +76,7 @@ fn train_ids(pixels: &Pixels, change: impl Fn(&mut FilesConfig)) -> Result<Vec<u
     let loaded = load(&Dataset::open(&spec).unwrap(), 0, &Sampling::default());
     let loaded = loaded
         .map(|example| example.label)
-        .map_err(|error| text(error, &spec.root));
+        .map_err(|error| text(&error, error.hint(), &spec.root));
     assert_eq!(found, loaded.clone().err().into_iter().collect::<Vec<_>>());
     loaded
 }
