@@ -120,7 +120,7 @@ fn a_run_that_ends_after_pretrain_leaves_the_source_only_model_and_its_scores() 
         "again",
         "data/acdc/rgb_anon",
     ];
-    world.start(&arguments).finish().expect(0);
+    let _ = world.start(&arguments).finish().expect(0);
     let pictures = |folder: &str| {
         let paths = png_files(&world.path(folder)).into_iter();
         paths.map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
@@ -191,7 +191,7 @@ fn a_run_that_ends_after_simulate_leaves_the_style_bank() {
     );
 
     let export = ["export", "simulated", "--format", "pickle-styles"];
-    world.start(&export).finish().expect(0);
+    let _ = world.start(&export).finish().expect(0);
     let header = bank_header(&world.path("runs/simulated"));
     let styles = header["images"].as_array().unwrap().len();
     let domains = header["bank"]["domains"].as_array().unwrap();

@@ -114,7 +114,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: none of the 8 files below `",
+            "none of the 8 files below `",
             "leftImg8bit/train` matches `leftImg8bit/train/*/*.jpg`",
             "correct `files.images`; a file there is `leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png`",
         ],
@@ -128,7 +128,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: none of the 8 images has a label; that of `",
+            "none of the 8 images has a label; that of `",
             "gtFine/train/aachen/aachen_000000_000019_labelIds.png`",
             "correct `files.labels`",
         ],
@@ -142,7 +142,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`",
+            "source.train",
             "aachen_000000_000019_gtFine_labelIds.png` does not exist",
             "restore the file",
         ],
@@ -157,7 +157,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: label `",
+            "label `",
             "train ids are 0 to 18, and 255 for ignored pixels",
             "leave out `files.label_encoding`",
         ],
@@ -204,7 +204,7 @@ const ARRANGEMENTS: &[Case] = &[
         ),
         code: BAD_INPUT,
         says: &[
-            "`source.train`: list file",
+            "list file",
             "train_images.txt` does not exist",
             "one path below the root per line",
         ],

@@ -238,7 +238,7 @@ const FINISHED: &[Case] = &[
         ],
         code: BAD_INPUT,
         says: &[
-            "run `runs/small` has no adapted model yet",
+            "run `runs/small` has no adapted model",
             "coordinator status runs/small",
         ],
     },

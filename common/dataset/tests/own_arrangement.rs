@@ -298,7 +298,9 @@ fn labels_are_pngs() {
         spec.files.label_encoding = encoding;
         assert_eq!(
             findings(&spec),
-            ["label `ROOT/labels/val/0_gt.png` is not a png file"]
+            [
+                "label `ROOT/labels/val/0_gt.png` is not a png file\n  hint: labels must be PNG files; convert it, or copy it again"
+            ]
         );
     }
 }

@@ -76,7 +76,11 @@ fn an_open_page_is_told_of_changes_and_how_its_coordinator_left_the_run() {
     stream
         .set_read_timeout(Some(std::time::Duration::from_secs(20)))
         .unwrap();
-    std::io::Write::write_all(&mut stream, b"GET /api/events HTTP/1.1\r\nHost: page\r\n\r\n").unwrap();
+    std::io::Write::write_all(
+        &mut stream,
+        b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    .unwrap();
     let mut lines = BufReader::new(stream).lines();
     let changes = lines
         .by_ref()

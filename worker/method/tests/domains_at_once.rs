@@ -159,7 +159,7 @@ fn a_loss_that_is_no_number_names_its_term_and_domain() {
             .fill_(f64::NAN);
         let told = lost.first_iteration(at_once).unwrap_err().to_string();
         assert!(
-            told.starts_with("the loss became NaN at the pixel term of domain 1;"),
+            told.starts_with("the loss became NaN at the pixel term of domain 1"),
             "{told}"
         );
 

@@ -93,7 +93,10 @@ fn sizes_are_read_from_the_checkpoint() {
 
 #[test]
 fn a_missing_file_is_named() {
-    assert_eq!(sentence(Path::new("no/such.pt")), "read checkpoint `no/such.pt`");
+    assert_eq!(
+        sentence(Path::new("no/such.pt")),
+        "read checkpoint `no/such.pt`; hint: correct the path, or restore the file"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::feed::Augmentation;
 use super::simulate::load_bank;
 use super::styles::Styles;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
-use super::validation::Validation;
+use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, names, texts};
 use crate::agent::Progress;
 use crate::state::RunState;
@@ -26,7 +26,7 @@ pub struct Adapt<'a> {
     styles: Styles,
     set: TrainableSet,
     supervised: Supervised<'a>,
-    validation: Validation<'a>,
+    validation: SourceValidation<'a>,
 }
 
 impl<'a> Adapt<'a> {
@@ -83,7 +83,7 @@ impl<'a> Adapt<'a> {
             jitter: None,
         };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
-        let validation = Validation::begin(context, Stage::Adapt, config.validate_every, state)?;
+        let validation = SourceValidation::begin(context, Stage::Adapt, config.validate_every, state)?;
         let texts = texts::domain_texts(context, state.cursor)?;
         Ok(Self {
             context,

@@ -11,7 +11,7 @@ use ulda_run::stage::Stage;
 use super::context::Context;
 use super::feed::Augmentation;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
-use super::validation::Validation;
+use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::Progress;
 use crate::state::RunState;
@@ -21,7 +21,7 @@ pub struct Pretrain<'a> {
     head: Head,
     set: TrainableSet,
     supervised: Supervised<'a>,
-    validation: Validation<'a>,
+    validation: SourceValidation<'a>,
 }
 
 impl<'a> Pretrain<'a> {
@@ -69,7 +69,7 @@ impl<'a> Pretrain<'a> {
             jitter: Some(config.jitter),
         };
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
-        let validation = Validation::begin(context, Stage::Pretrain, config.validate_every, state)?;
+        let validation = SourceValidation::begin(context, Stage::Pretrain, config.validate_every, state)?;
         Ok(Self {
             context,
             head,

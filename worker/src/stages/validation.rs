@@ -1,4 +1,4 @@
-//! Validation on the source while pretrain or adapt trains a head, and the best head so far.
+//! SourceValidation on the source while pretrain or adapt trains a head, and the best head so far.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use super::{StageError, names};
 use crate::agent::{Progress, Report};
 use crate::state::RunState;
 
-pub struct Validation<'a> {
+pub struct SourceValidation<'a> {
     context: &'a Context,
     stage: Stage,
     /// Steps from one validation to the next; 0 for none.
@@ -29,7 +29,7 @@ struct Best {
     miou: f64,
 }
 
-impl<'a> Validation<'a> {
+impl<'a> SourceValidation<'a> {
     /// # Errors
     /// When the state's best head is none.
     pub fn begin(

@@ -18,7 +18,7 @@ use super::keys::{Keys, ValueKind};
 use super::path_name::PathName;
 use super::storage::{StorageConfig, url_scheme};
 use super::styles::{StyleDraw, StyleSource};
-use super::text::{Prompts, TextConfig};
+use super::text::{Prompts, TextSettings};
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -49,7 +49,7 @@ pub struct RunConfig {
     #[serde(rename = "domain")]
     #[schemars(example = DomainConfig::published())]
     pub domains: Vec<DomainConfig>,
-    pub text: TextConfig,
+    pub text: TextSettings,
     pub pretrain: PretrainConfig,
     pub simulate: SimulateConfig,
     pub adapt: AdaptConfig,

@@ -31,4 +31,4 @@ pub use path_pattern::{PathPattern, PatternPart, Wildcard};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
 pub use styles::{StyleDraw, StyleSource};
-pub use text::{Prompts, TemplateSet, Templates, TextConfig};
+pub use text::{Prompts, TemplateSet, Templates, TextSettings};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What is done to every prompt before CLIP encodes it.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct TextConfig {
+pub struct TextSettings {
     /// Sentences that every prompt is put into, at {}; a prompt's embedding is the mean over them. Or a list of one's own,
     /// such as ["{}."].
     pub templates: Templates,

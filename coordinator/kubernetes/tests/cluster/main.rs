@@ -186,18 +186,18 @@ async fn what_belongs_to_others_is_left_alone() {
 async fn refusals_get_a_sentence_with_a_remedy() {
     let (server, cluster) = Server::start().await;
     let missing = submit(&cluster, &rich(OutputKind::JobSet)).await.unwrap_err();
+    let hint = missing.hint().unwrap_or_default();
     assert!(
-        missing.to_string().contains("install the Prometheus operator"),
-        "{missing}"
+        hint.contains("install the Prometheus operator"),
+        "{missing}: {hint}"
     );
     assert!(server.names("configmaps").is_empty(), "nothing is half done");
     server.install("monitoring.coreos.com");
     let missing = submit(&cluster, &rich(OutputKind::JobSet)).await.unwrap_err();
+    let hint = missing.hint().unwrap_or_default();
     assert!(
-        missing
-            .to_string()
-            .contains("install JobSet, or leave --output-kind out"),
-        "{missing}"
+        hint.contains("install JobSet, or leave --output-kind out"),
+        "{missing}: {hint}"
     );
     server.forbid(Method::POST, "statefulsets");
     let refused = submit(&cluster, &plain()).await.unwrap_err();

@@ -244,6 +244,7 @@ fn a_refused_call_is_told_by_its_cause() {
             text.starts_with("a bucket: rank 0 of 1: ncclAllReduce: "),
             "{text}"
         );
+        let text = text + &error.hint().unwrap_or_default();
         assert!(text.contains(says), "{text}");
         wait_until(|| world.count(0, Count::Aborts) == 1);
         assert_eq!(world.violations(), "");
