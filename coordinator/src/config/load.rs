@@ -262,7 +262,7 @@ mod tests {
             ]),
             "--set: `adapt.steps` is the text \"many\"\n  hint: give a whole number of 1 or more\n\
              --set: `adapt.rectifier` is 1\n  hint: give true or false\n\
-             --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\" or \"acdc\"\n\
+             --set: `source.layout` is the text \"cityscape\"\n  hint: give \"cityscapes\", \"gta5\", \"acdc\" or \"files\"\n\
              --set: `run.end_after` is the text \"evaluate\"\n  hint: give \"pretrain\", \"simulate\" or \"adapt\"\n\
              --set: `simulate.styles` is the text \"photo\"\n  hint: give \"learned\", \"content\", \"images\" or \"bank\"\n\
              --set: `run.seed` is -1\n  hint: give a whole number of 0 or more"

@@ -166,7 +166,7 @@ fn a_loss_that_is_no_number_names_its_term_and_domain() {
         let mut lost = scene();
         let _ = lost.styles[3].mean.fill_(f64::INFINITY);
         let told = lost.first_iteration(at_once).unwrap_err().to_string();
-        assert!(told.contains("at the scene term of domain 3;"), "{told}");
+        assert!(told.contains("at the scene term of domain 3"), "{told}");
     }
 }
 

@@ -49,7 +49,7 @@ fn model(network: &NetworkGraph) -> OnnxModel {
     let nodes = network.nodes.iter().enumerate();
     let graph = OnnxGraph {
         node: nodes
-            .flat_map(|(index, node)| nodes_of(node, index + 1, network, &name))
+            .flat_map(|(index, node)| nodes_of(node, index + 1, network, name))
             .collect(),
         name: "segmentation".to_owned(),
         initializer: network.convolutions.iter().flat_map(initializers).collect(),
