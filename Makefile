@@ -92,6 +92,10 @@ evaluator: build ## Compare a report's mIoU with the official Cityscapes evaluat
 python: ## Compare deploy/examples/predict.py with the authors' recorded prediction, in PyTorch, which pip installs
 	tests/predict_script/check
 
+.PHONY: presets
+presets: build ## Check every preset of `coordinator init` against generated trees
+	tests/presets/check $(TARGET)
+
 .PHONY: export-check
 export-check: build ## Load exports of a run with torch and onnxruntime, which pip installs, and compare logits
 	tests/export/check $(TARGET)
