@@ -12,6 +12,7 @@ mod run_end;
 
 pub mod clip;
 pub mod ids;
+pub mod log_event;
 pub mod plan;
 pub mod spec;
 pub mod stage;

@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use crate::answers::StatusConnector;
 use crate::credentials::CredentialsFile;
 use crate::trust::{self, BundleError};
 use crate::{Settings, StorageError, StorageLocation};
@@ -82,6 +83,7 @@ fn s3(
     let options = options(place, settings, allow_http)?;
     builder = builder
         .with_client_options(options.clone())
+        .with_http_connector(StatusConnector)
         // Objects are deleted one by one, which every storage understands.
         .with_disable_bulk_delete(true)
         .with_allow_http(allow_http)

@@ -247,10 +247,10 @@ impl StorageError {
     }
 }
 
-/// What an error of the client is due to, and its own words.
-pub(crate) fn diagnose(error: &object_store::Error) -> (StorageErrorKind, String) {
+/// What an error of the client is due to, and its own words. `status` is the server's last answer.
+pub(crate) fn diagnose(error: &object_store::Error, status: Option<u16>) -> (StorageErrorKind, String) {
     let text = chain(error);
-    let kind = kind_of(error, &text);
+    let kind = kind_of(error, &text, status);
     let detail = match &kind {
         StorageErrorKind::Other => text,
         StorageErrorKind::Unreachable => innermost(error),
@@ -267,7 +267,7 @@ pub(crate) fn diagnose(error: &object_store::Error) -> (StorageErrorKind, String
     (kind, detail)
 }
 
-fn kind_of(error: &object_store::Error, text: &str) -> StorageErrorKind {
+fn kind_of(error: &object_store::Error, text: &str, status: Option<u16>) -> StorageErrorKind {
     if text.contains("/latest/api/token") || text.contains("169.254.169.254") {
         return StorageErrorKind::NoCredentials;
     }
@@ -299,23 +299,22 @@ fn kind_of(error: &object_store::Error, text: &str) -> StorageErrorKind {
         object_store::Error::Precondition { .. } => return StorageErrorKind::Changed,
         _ => {}
     }
-    if text.contains("redirect without LOCATION") {
-        return StorageErrorKind::WrongRegion;
-    }
-    if let Some(status) = status(text) {
-        return match status {
-            "400" | "401" | "403" | "405" | "501" => StorageErrorKind::Denied {
+    match status {
+        Some(400 | 401 | 403 | 405 | 501) => {
+            return StorageErrorKind::Denied {
                 code: code.to_owned(),
-            },
-            "301" | "307" => StorageErrorKind::WrongRegion,
-            "404" => StorageErrorKind::NotFound,
-            status if status.starts_with('5') || status == "429" || status == "408" => {
-                StorageErrorKind::Busy {
-                    status: status.to_owned(),
-                }
-            }
-            _ => StorageErrorKind::Other,
-        };
+            };
+        }
+        Some(300..400) => return StorageErrorKind::WrongRegion,
+        Some(404) => return StorageErrorKind::NotFound,
+        Some(status @ (408 | 429 | 500..600)) => {
+            return StorageErrorKind::Busy {
+                status: status.to_string(),
+            };
+        }
+        Some(400..500) => return StorageErrorKind::Other,
+        // An answer that broke off, or none.
+        _ => {}
     }
     if let Some(cause) = certificate_error(error) {
         return kind_of_certificate(cause);
@@ -340,14 +339,7 @@ fn kind_of_certificate(cause: &CertificateError) -> StorageErrorKind {
     }
 }
 
-/// The status of an answer, out of the client's words for it.
-fn status(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("status code: ")?;
-    rest.get(..3)
-        .filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// The content of an XML element.
+/// The content of an element of the server's answer, which is XML.
 fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     Some(rest.split_once('<')?.0)

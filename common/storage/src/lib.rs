@@ -6,6 +6,7 @@
 //! itself (a busy server, a cut connection) is tried again; an error says what was done to which URL, how often and
 //! for how long, and what to do; no credential is ever part of an error or a log line.
 
+mod answers;
 mod archive;
 mod connect;
 mod counters;

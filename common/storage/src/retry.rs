@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::answers::with_status;
 use crate::counters::{Operation, StorageCounters};
 use crate::error::{StorageError, StorageErrorKind, diagnose};
 
@@ -40,11 +41,11 @@ impl Patience {
             let outcome = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(cancelled(operation, url)),
-                outcome = tokio::time::timeout(left, request()) => outcome,
+                outcome = tokio::time::timeout(left, with_status(request())) => outcome,
             };
             let (kind, detail) = match outcome {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => diagnose(&error),
+                Ok((Ok(value), _)) => return Ok(value),
+                Ok((Err(error), status)) => diagnose(&error, status),
                 Err(_) => (StorageErrorKind::TimedOut, String::new()),
             };
             let waited = began.elapsed();

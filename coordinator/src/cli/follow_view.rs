@@ -36,16 +36,19 @@ impl FollowView {
             Happening::Coordinator(told) => self.say(&format!("coordinator  {told}")),
             Happening::Workers(told) => self.say(&format!("workers      {told}")),
             Happening::Line(ClusterLogLine::Progress(progress)) => self.progress(&progress),
-            Happening::Line(ClusterLogLine::Told { level, text }) => match (level.as_str(), printable(&text))
-            {
-                ("ERROR", text) => self.say(&format!("{}        {text}", style("error").red().for_stderr())),
-                ("WARN", text) => {
-                    self.say(&format!("{}      {text}", style("warning").yellow().for_stderr()))
+            Happening::Line(ClusterLogLine::Message { level, text }) => {
+                match (level.as_str(), printable(&text)) {
+                    ("ERROR", text) => {
+                        self.say(&format!("{}        {text}", style("error").red().for_stderr()))
+                    }
+                    ("WARN", text) => {
+                        self.say(&format!("{}      {text}", style("warning").yellow().for_stderr()))
+                    }
+                    (_, text) => self.say(&format!("{}  {text}", style("coordinator").dim().for_stderr())),
                 }
-                (_, text) => self.say(&format!("{}  {text}", style("coordinator").dim().for_stderr())),
-            },
+            }
             Happening::Line(ClusterLogLine::Raw(text)) => self.say(&printable(&text)),
-            Happening::Line(ClusterLogLine::Over(_)) => {}
+            Happening::Line(ClusterLogLine::Ended(_)) => {}
         }
     }
 

@@ -4,8 +4,8 @@
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use ulda_run::RunEnd;
 use ulda_run::spec::RunSpec;
+use ulda_run::{RunEnd, log_event};
 
 use crate::exit::{Exit, Stop};
 use crate::history::{History, RunStanding};
@@ -94,11 +94,11 @@ pub async fn linger(
         refusal(&end),
         closing.clone(),
     ));
-    let (state, exit_code) = (end.name(), end.exit().code());
+    let (event, state, exit_code) = (log_event::RUN_ENDED, end.name(), end.exit().code());
     match &end {
-        RunEnd::Finished { digest } => tracing::info!(state, digest, exit_code, "over"),
-        RunEnd::Stopped => tracing::info!(state, exit_code, "over"),
-        RunEnd::Failed { why, .. } => tracing::error!(state, why, exit_code, "over"),
+        RunEnd::Finished { digest } => tracing::info!(event, state, digest, exit_code, "the run is finished"),
+        RunEnd::Stopped => tracing::info!(event, state, exit_code, "the run was stopped"),
+        RunEnd::Failed { why, .. } => tracing::error!(event, state, why, exit_code, "the run failed"),
     }
     signals.received().await;
     closing.cancel();

@@ -1,11 +1,11 @@
 //! JSON lines for log collectors: phase changes at once, progress at most every few seconds.
 
 use std::time::Duration;
-use ulda_run::RunEnd;
 
 use tokio::time::Instant;
 use ulda_machine::Verdict;
 use ulda_run::stage::Course;
+use ulda_run::{RunEnd, log_event};
 
 use super::progress::RunProgress;
 use crate::run::{Audience, News};
@@ -16,7 +16,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct LogReporter {
     progress: RunProgress,
-    told: Option<Instant>,
+    written: Option<Instant>,
 }
 
 impl LogReporter {
@@ -24,18 +24,18 @@ impl LogReporter {
     pub fn new(course: Course) -> Self {
         Self {
             progress: RunProgress::new(course),
-            told: None,
+            written: None,
         }
     }
 
     fn tell_progress(&mut self, now: Instant) {
         let Some(stage) = self.progress.stage else { return };
-        if self.told.is_some_and(|told| now - told < PROGRESS_EVERY)
+        if self.written.is_some_and(|last| now - last < PROGRESS_EVERY)
             && self.progress.steps_done < self.progress.steps_total()
         {
             return;
         }
-        self.told = Some(now);
+        self.written = Some(now);
         let progress = &self.progress;
         // Of the step that the line names, or none.
         let loss = |name: &str| {
@@ -58,6 +58,7 @@ impl LogReporter {
             loss_total = loss("total"),
             validation_miou = loss("validation_miou"),
             activity = progress.activity,
+            event = log_event::PROGRESS,
             "progress"
         );
     }

@@ -140,7 +140,10 @@ fn a_supervised_coordinator_hands_over_and_stays_after_the_end() {
     assert!(cluster.bench.run().join("report/index.html").is_file());
     let (code, said) = ended(second, libc::SIGTERM);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(r#""message":"over","state":"finished""#), "{said}");
+    assert!(
+        said.contains(r#""event":"run-ended.v1","state":"finished""#),
+        "{said}"
+    );
 
     let third = cluster.coordinator(&[]);
     cluster.until_up();

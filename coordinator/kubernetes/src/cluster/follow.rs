@@ -106,7 +106,7 @@ impl Cluster {
             match event {
                 Event::Pods(change) => scene.change(change),
                 Event::Line(text) => match ClusterLogLine::parse(&text) {
-                    ClusterLogLine::Over(end) => return Ok(Followed::Over(end)),
+                    ClusterLogLine::Ended(end) => return Ok(Followed::Over(end)),
                     line => tell(Happening::Line(line)),
                 },
                 Event::LookAround(seen) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use ulda_run::RunEnd;
+use ulda_run::{RunEnd, log_event};
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
@@ -40,9 +40,9 @@ impl LoggedProgress {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClusterLogLine {
     Progress(LoggedProgress),
-    Over(RunEnd),
-    /// Anything else worth a person's time.
-    Told {
+    Ended(RunEnd),
+    /// Anything else, for a person.
+    Message {
         level: String,
         text: String,
     },
@@ -63,22 +63,23 @@ impl ClusterLogLine {
                 .unwrap_or_default()
                 .to_owned()
         };
-        let message = field("message");
-        match message.as_str() {
-            "progress" => {
+        match field("event").as_str() {
+            log_event::PROGRESS => {
                 if let Some(progress) = LoggedProgress::parse(&fields) {
                     return Self::Progress(progress);
                 }
             }
-            "over" => {
+            log_event::RUN_ENDED => {
                 if let Ok(end) = serde_json::from_value(Value::Object(fields.clone())) {
-                    return Self::Over(end);
+                    return Self::Ended(end);
                 }
             }
             _ => {}
         }
+        let message = field("message");
         let own = [
             "message",
+            "event",
             "level",
             "timestamp",
             "span",
@@ -98,7 +99,7 @@ impl ClusterLogLine {
             true => message,
             false => format!("{message}: {}", details.join(", ")),
         };
-        Self::Told {
+        Self::Message {
             level: field("level"),
             text,
         }
@@ -116,12 +117,12 @@ pub(super) fn reason_in(last_lines: &str) -> String {
                 Some(error) => (true, error.to_owned()),
                 None => (text.contains(" panicked at "), text),
             },
-            ClusterLogLine::Told { level, text } => {
+            ClusterLogLine::Message { level, text } => {
                 is_error = false;
                 (level == "ERROR", text)
             }
-            ClusterLogLine::Over(RunEnd::Failed { why, .. }) => (true, why),
-            ClusterLogLine::Over(_) | ClusterLogLine::Progress(_) => {
+            ClusterLogLine::Ended(RunEnd::Failed { why, .. }) => (true, why),
+            ClusterLogLine::Ended(_) | ClusterLogLine::Progress(_) => {
                 is_error = false;
                 continue;
             }
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn lines_of_a_coordinator_are_understood() {
         let progress = ClusterLogLine::parse(
-            r#"{"timestamp":"t","level":"INFO","message":"progress","stage":"adapt","step":5,"steps":10,"workers":2,
+            r#"{"timestamp":"t","level":"INFO","event":"progress.v1","stage":"adapt","step":5,"steps":10,"workers":2,
             "images_per_second":3.5,"seconds_left":7,"loss_seg":0.5,"loss_total":null,"activity":""}"#,
         );
         let ClusterLogLine::Progress(progress) = progress else {
@@ -175,15 +176,15 @@ mod tests {
         assert_eq!(progress.losses, BTreeMap::from([("seg".to_owned(), 0.5)]));
         assert_eq!(
             ClusterLogLine::parse(
-                r#"{"level":"INFO","message":"over","state":"finished","digest":"ab","exit_code":0}"#
+                r#"{"level":"INFO","event":"run-ended.v1","state":"finished","digest":"ab","exit_code":0}"#
             ),
-            ClusterLogLine::Over(RunEnd::Finished { digest: "ab".into() })
+            ClusterLogLine::Ended(RunEnd::Finished { digest: "ab".into() })
         );
         assert_eq!(
             ClusterLogLine::parse(
-                r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#
+                r#"{"level":"ERROR","event":"run-ended.v1","state":"failed","why":"no data","exit_code":78}"#
             ),
-            ClusterLogLine::Over(RunEnd::Failed {
+            ClusterLogLine::Ended(RunEnd::Failed {
                 why: "no data".into(),
                 exit: Exit::BadInput
             })
@@ -192,7 +193,7 @@ mod tests {
             ClusterLogLine::parse(
                 r#"{"level":"WARN","message":"worker lost","slot":3,"why":"silent for 20 s"}"#
             ),
-            ClusterLogLine::Told {
+            ClusterLogLine::Message {
                 level: "WARN".into(),
                 text: "worker lost: slot 3, why silent for 20 s".into()
             }
@@ -223,7 +224,7 @@ mod tests {
             ),
             ("loading\nKilled\n", "Killed"),
             (
-                r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#,
+                r#"{"level":"ERROR","event":"run-ended.v1","state":"failed","why":"no data","exit_code":78}"#,
                 "no data",
             ),
             ("", ""),

@@ -244,8 +244,8 @@ impl Cluster {
         for line in text.lines() {
             match ClusterLogLine::parse(line) {
                 ClusterLogLine::Progress(progress) => said.progress = Some(progress),
-                ClusterLogLine::Over(end) => said.end = Some(end),
-                ClusterLogLine::Told { text, .. } => said.text = text,
+                ClusterLogLine::Ended(end) => said.end = Some(end),
+                ClusterLogLine::Message { text, .. } => said.text = text,
                 ClusterLogLine::Raw(_) => {}
             }
         }

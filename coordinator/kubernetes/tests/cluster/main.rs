@@ -307,10 +307,10 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
         }
         for step in 1..=4 {
             let line =
-                json!({"level": "INFO", "message": "progress", "stage": "adapt", "step": step, "steps": 4});
+                json!({"level": "INFO", "event": "progress.v1", "stage": "adapt", "step": step, "steps": 4});
             server.log("fog-coordinator-0", &line.to_string());
         }
-        let over = json!({"level": "INFO", "message": "over", "state": "finished", "digest": "ab"});
+        let over = json!({"level": "INFO", "event": "run-ended.v1", "state": "finished", "digest": "ab"});
         server.log("fog-coordinator-0", &over.to_string());
     })
     .await;
@@ -367,7 +367,7 @@ async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
         until(|| watches() >= 4).await;
         server.log(
             "fog-coordinator-0",
-            r#"{"level":"ERROR","message":"over","state":"failed","why":"no data","exit_code":78}"#,
+            r#"{"level":"ERROR","event":"run-ended.v1","state":"failed","why":"no data","exit_code":78}"#,
         );
     })
     .await;
@@ -402,7 +402,7 @@ async fn a_server_that_is_unwell_for_a_moment_does_not_end_the_following() {
     let (server, cluster) = Server::start().await;
     server.break_down(3);
     let (end, _) = followed(server, cluster, async |server| {
-        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        let over = r#"{"level":"INFO","event":"run-ended.v1","state":"finished","digest":"ab"}"#;
         server.log("fog-coordinator-0", over);
     })
     .await;
@@ -441,7 +441,7 @@ async fn a_server_that_starts_anew_and_denies_for_a_while_does_not_end_the_follo
         );
         server.put("pods", pod("fog-worker-0-x", "worker", Some(0), running()));
         until(|| !server.is_starting()).await;
-        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        let over = r#"{"level":"INFO","event":"run-ended.v1","state":"finished","digest":"ab"}"#;
         server.log("fog-coordinator-0", over);
     })
     .await;
@@ -623,7 +623,7 @@ async fn runs_are_listed_with_their_state_and_progress() {
         (ClusterRunState::Waiting, "gathering workers: 0 of 2")
     );
     server.put("pods", pod("fog-worker-1-x", "worker", Some(1), running()));
-    let progress = json!({"level": "INFO", "message": "progress", "stage": "adapt", "step": 3, "steps": 4});
+    let progress = json!({"level": "INFO", "event": "progress.v1", "stage": "adapt", "step": 3, "steps": 4});
     server.log("fog-coordinator-0", &progress.to_string());
     let training = cluster.run(&run()).await.unwrap();
     assert_eq!(training.state, ClusterRunState::Training);

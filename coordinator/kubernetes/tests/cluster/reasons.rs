@@ -13,7 +13,7 @@ async fn a_node_that_does_not_answer_costs_the_log_of_its_pods_and_nothing_else(
         let mut pod = pod(&coordinator, "coordinator", None, running());
         pod["metadata"]["labels"]["app.kubernetes.io/instance"] = name.into();
         server.put("pods", pod);
-        let over = r#"{"level":"INFO","message":"over","state":"finished","digest":"ab"}"#;
+        let over = r#"{"level":"INFO","event":"run-ended.v1","state":"finished","digest":"ab"}"#;
         server.log(&coordinator, over);
     }
     server.lose_kubelet_of("fog-coordinator-0", true);
