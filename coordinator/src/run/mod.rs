@@ -4,10 +4,12 @@
 //! out; when this ends, no process that was started here is left, except for a next coordinator where only the
 //! journal refuses; every wait has a deadline.
 
+mod clock;
 mod drive;
 mod hear;
 mod news;
 mod owner;
+mod previous;
 mod signals;
 mod streams;
 mod training_command;

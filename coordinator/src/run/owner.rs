@@ -3,27 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
-use ulda_run::{Exit, RunEnd, hinted};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ulda_machine::{
-    ExitKind, Launching, Machine, MachineEvent, MachineRules, Record, Resume, RunOutcome, Stopping, Tick,
-    fold,
-};
-use ulda_run::ids::Slot;
+use ulda_machine::{Launching, Machine, MachineEvent, MachineRules, RunOutcome, Stopping};
 use ulda_run::spec::RunSpec;
+use ulda_run::{Exit, RunEnd, hinted};
 use ulda_storage::StorageCounters;
 
+use super::clock::Clock;
 use super::drive::{Briefing, RunDriver, RunError};
 use super::news::{Audience, News};
+use super::previous::{adopt, past};
 use super::signals::{Signal, StopSignals, listen};
 use super::training_command::WorkerLaunch;
-use crate::journal::{Journal, JournalEntry, JournalReader, ProcessRow, taken_up_digest, taken_up_fact};
-use crate::launch::{self, LocalLauncher, ProcessIdentity, Started, WorkerDeath};
+use crate::journal::{Journal, JournalEntry, taken_up_digest, taken_up_fact};
+use crate::launch::{self, LocalLauncher, WorkerDeath};
 use crate::logs::LogKeeper;
 use crate::rpc::{self, Ask, Guard, WorkerService};
 use crate::run_directory::RunDirectory;
@@ -449,59 +447,6 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-/// What the journal tells of the run so far, and the highest term that was claimed in it.
-fn past(directory: &RunDirectory) -> Result<(Option<Resume>, Vec<ProcessRow>, u64), RunError> {
-    let reader = JournalReader::open(&directory.journal_file())?;
-    let records: Vec<Record> = reader
-        .records()?
-        .iter()
-        .enumerate()
-        .map(|(index, row)| {
-            serde_json::from_str(&row.json).map_err(|source| RunError::OldRecord { index, source })
-        })
-        .collect::<Result<_, _>>()?;
-    let resume = fold(&records);
-    let recorded = resume.as_ref().map_or(0, |resume| resume.term);
-    let last_term = reader.claimed_term()?.unwrap_or(0).max(recorded);
-    Ok((resume, reader.processes()?, last_term))
-}
-
-/// Takes over what an earlier coordinator left running; what is gone becomes a fact for the machine. Without
-/// a launcher, processes are none of ours.
-fn adopt(
-    launcher: &mut LocalLauncher,
-    processes: &[ProcessRow],
-    resume: Option<&Resume>,
-    directory: &RunDirectory,
-    launches: bool,
-) -> Vec<MachineEvent> {
-    if !launches {
-        return Vec::new();
-    }
-    for row in processes {
-        let identity = ProcessIdentity {
-            process_id: row.process_id,
-            started_ticks: row.started_ticks,
-        };
-        let started = Started {
-            slot: row.slot,
-            attempt: row.attempt,
-            identity,
-        };
-        launcher.adopt(started, &directory.worker_log(row.slot));
-    }
-    let known = resume.map(|resume| resume.workers.values()).into_iter().flatten();
-    known
-        .filter(|worker| !launcher.runs(worker.slot.0))
-        .map(|worker| MachineEvent::ProcessEnded {
-            slot: Slot(worker.slot.0),
-            attempt: worker.attempt,
-            exit: ExitKind::Signal(libc::SIGKILL),
-            last_words: Some("its process was gone when the coordinator came back".into()),
-        })
-        .collect()
-}
-
 fn facts(request: &RunRequest) -> Vec<(&'static str, String)> {
     let digest = blake3::hash(request.spec.to_toml().as_bytes());
     let mut facts = vec![
@@ -516,28 +461,4 @@ fn facts(request: &RunRequest) -> Vec<(&'static str, String)> {
         .and_then(|supervision| supervision.attempt.clone());
     facts.extend(attempt.map(|attempt| (ATTEMPT, attempt)));
     facts
-}
-
-/// The machine's clock: milliseconds since this coordinator took up the run.
-struct Clock {
-    origin: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
-    }
-
-    fn now(&self) -> Tick {
-        Tick(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// When the machine wants to be woken, bounded to a day ahead for the timer's sake. One millisecond is
-    /// added because ticks are rounded down.
-    fn instant(&self, tick: Tick) -> Instant {
-        let wait = tick.since(self.now()).min(Duration::from_secs(86_400));
-        Instant::now() + wait + Duration::from_millis(1)
-    }
 }

@@ -37,6 +37,7 @@ mod plane;
 mod pool;
 mod rank;
 mod reduce;
+mod refusal;
 mod seal;
 mod spread;
 mod stats;

@@ -17,6 +17,7 @@ mod communicator;
 mod error;
 mod library;
 mod owner;
+mod pace;
 mod pending;
 mod seat;
 mod shared;

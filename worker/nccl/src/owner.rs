@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -22,6 +21,7 @@ use cudarc::nccl::sys::{cudaStream_t, ncclComm, ncclComm_t, ncclDataType_t, nccl
 
 use crate::error::NcclError;
 use crate::library::Library;
+use crate::pace::Pace;
 use crate::shared::Shared;
 use crate::span::Keeper;
 use crate::table::{self, Code, Table};
@@ -30,12 +30,6 @@ use crate::unique_id::UniqueId;
 
 /// How often the control plane is asked while something is pending.
 const ASK_EVERY: Duration = Duration::from_millis(1);
-
-/// How many polls in a row are made without a rest.
-const SPINS: u32 = 200;
-
-/// How long a rest between polls is.
-const REST: Duration = Duration::from_micros(50);
 
 /// What the communicator's holders ask of its thread.
 pub(crate) enum CommunicatorOrder<M> {
@@ -489,27 +483,6 @@ impl Task {
                     (table.broadcast)(source, target, elements, element, root, communicator, stream)
                 }
             }
-        }
-    }
-}
-
-/// Polls fast at first, as most operations are short, then with rests.
-#[derive(Default)]
-struct Pace {
-    polls: u32,
-}
-
-impl Pace {
-    fn reset(&mut self) {
-        self.polls = 0;
-    }
-
-    fn rest(&mut self) {
-        if self.polls < SPINS {
-            self.polls += 1;
-            hint::spin_loop();
-        } else {
-            thread::sleep(REST);
         }
     }
 }

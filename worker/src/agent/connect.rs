@@ -11,7 +11,8 @@ use tonic::transport::Endpoint;
 use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess, Distrust, host_of, is_loopback};
 use ulda_proto::v1;
 
-use super::session::{AgentError, Introduction};
+use super::error::AgentError;
+use super::joined::Introduction;
 
 /// Longest wait for one connection attempt or one answer.
 pub(super) const RPC_DEADLINE: Duration = Duration::from_secs(10);

@@ -7,8 +7,9 @@ use ulda_run::ids::Generation;
 
 use super::connect::join;
 use super::facts::{Fact, HeldState};
+use super::joined::Introduction;
 use super::orders::Order;
-use super::session::{AttendSession, Introduction};
+use super::session::AttendSession;
 
 /// What came of joining again.
 pub(super) enum Again {

@@ -1,9 +1,7 @@
 //! The connection to the coordinator.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ulda_run::Exit;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,14 +9,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use ulda_credentials::WorkerCredentials as Credentials;
-use ulda_credentials::channel::Distrust;
 use ulda_proto::v1;
+use ulda_run::Exit;
 use ulda_run::ids::Generation;
-use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 use super::connect::{Backoff, CoordinatorLink, RPC_DEADLINE, Switchboard, is_passing, join, way};
+use super::error::AgentError;
 use super::facts::{Fact, Report, heartbeat};
+use super::joined::{Introduction, Joined};
 use super::lines;
 use super::orders::Order;
 use super::rejoin::Again;
@@ -32,60 +30,6 @@ const HEARTBEATS: (Duration, Duration) = (Duration::from_millis(50), Duration::f
 /// Terms and generations beyond it are no run's.
 const MOST_NUMBER: u64 = 1 << 53;
 
-/// How a worker presents itself.
-#[derive(Clone, Debug)]
-pub struct Introduction {
-    /// `https://host:port` of the coordinator; `http://` only within this host.
-    pub coordinator: String,
-    pub run: String,
-    pub slot: u32,
-    pub data_address: String,
-    pub device: String,
-    /// What this worker is recognised by.
-    pub credentials: Arc<Credentials>,
-    /// How long the coordinator is looked for.
-    pub search: Duration,
-    /// host:port where this worker serves its metrics.
-    pub metrics_address: Option<String>,
-}
-
-/// What a worker learns on joining.
-#[derive(Clone, Debug)]
-pub struct Joined {
-    pub worker: u64,
-    pub spec: RunSpec,
-    pub run_directory: PathBuf,
-    pub secret: [u8; 32],
-    /// W3C traceparent of the run's span; empty where the run is not traced.
-    pub trace_parent: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    #[error("`{0}` is not a coordinator's address")]
-    Address(String),
-    #[error("`{0}` would send the run's token in the clear to another host")]
-    InTheClear(String),
-    #[error("with the credentials in `{}`: {why}", folder.display())]
-    Distrust { folder: PathBuf, why: Distrust },
-    #[error("the coordinator does not take the token in `{}`: {reason}", folder.display())]
-    WrongToken { folder: PathBuf, reason: String },
-    #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
-    Unreachable {
-        address: String,
-        waited: Duration,
-        last: String,
-    },
-    #[error("the coordinator refused this worker: {0}")]
-    Refused(String),
-    #[error("nothing is left to do: {why}")]
-    Over { why: String, exit: Exit },
-    #[error("the coordinator's answer is unusable: {0}")]
-    BadReply(String),
-    #[error("the agent's runtime cannot start")]
-    Runtime(#[source] std::io::Error),
-}
-
 /// The trainer's end of the control plane. Dropping it says farewell and waits, within a deadline, until all was delivered.
 pub struct Agent {
     pub orders: Receiver<Order>,
@@ -96,40 +40,6 @@ pub struct Agent {
     log: Option<tokio::task::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl AgentError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Address(_) => "it looks like https://10.0.0.1:7070",
-            Self::InTheClear(_) => "dial it by https://",
-            Self::Distrust { why, .. } => return why.hint(),
-            Self::WrongToken { .. }
-            | Self::Unreachable { .. }
-            | Self::Refused(_)
-            | Self::Over { .. }
-            | Self::BadReply(_)
-            | Self::Runtime(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-
-    /// What the worker's process ends with.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Over { exit, .. } => *exit,
-            // A person must mend something before a worker like this one can join.
-            Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => {
-                Exit::BadInput
-            }
-            Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => {
-                Exit::Unavailable
-            }
-        }
-    }
 }
 
 impl Agent {
@@ -287,29 +197,6 @@ impl Drop for Agent {
             }
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
-    }
-}
-
-impl Joined {
-    fn from_wire(reply: v1::JoinReply) -> Result<Self, AgentError> {
-        let bad = |what: String| AgentError::BadReply(what);
-        let config: RunConfig = toml::from_str(&reply.spec_toml).map_err(|error| bad(error.to_string()))?;
-        // Nothing is left open in a resolved run.toml, so the host given here decides nothing.
-        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 })
-            .map_err(|error| bad(error.to_string()))?;
-        let secret = <[u8; 32]>::try_from(reply.data_secret.as_slice()).map_err(|_| {
-            bad(format!(
-                "data secret of {} bytes, expected 32",
-                reply.data_secret.len()
-            ))
-        })?;
-        Ok(Self {
-            worker: reply.worker,
-            spec,
-            run_directory: reply.run_directory.into(),
-            trace_parent: reply.trace_parent,
-            secret,
-        })
     }
 }
 

@@ -1,6 +1,9 @@
 //! An API server in this process that refuses what a real one refuses: unknown fields, stale versions, changes of
 //! immutable fields, foreign namespaces, kinds that are not installed. Watches end when they are told to.
 
+mod streams;
+mod validation;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,11 +13,11 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use k8s_openapi::api::{apps, batch, core, networking};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use self::streams::{log, watch_changes};
+use self::validation::{immutable_change, merge, strict};
 
 pub const NAMESPACE: &str = "vision";
 
@@ -312,7 +315,7 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
     match method {
         Method::GET if path.name.is_some() => get(&server, &path),
         Method::GET if query.get("watch").is_some_and(|watch| watch == "true") => {
-            watch(&server, &path, &query)
+            watch_changes(&server, &path, &query)
         }
         Method::GET => list(&server, &path, &query),
         Method::POST => {
@@ -397,220 +400,6 @@ fn list(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Re
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}),
     )
     .into_response()
-}
-
-fn watch(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Response {
-    let from: u64 = query["resourceVersion"].parse().unwrap();
-    if from < server.store().horizon {
-        return status(410, "Expired", "too old resource version");
-    }
-    let (server, plural, query) = (server.clone(), path.plural.to_owned(), query.clone());
-    let mut changed = server.changed.subscribe();
-    let (lines, inbox) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(16);
-    tokio::spawn(async move {
-        let (mut from, mut sent) = (from, 0);
-        loop {
-            let (next, most, too_old) = {
-                let store = server.store();
-                let next = store.events.iter().find(|(version, held, event)| {
-                    *version > from && *held == plural && selected(&event["object"], &query)
-                });
-                (next.cloned(), store.events_per_watch, from < store.horizon)
-            };
-            if most.is_some_and(|most| sent >= most) {
-                return;
-            }
-            if too_old {
-                let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
-                    "reason": "Expired", "message": "too old resource version"});
-                let event = json!({"type": "ERROR", "object": gone});
-                let _ = lines.send(Ok(format!("{event}\n"))).await;
-                return;
-            }
-            match next {
-                Some((version, _, event)) => {
-                    from = version;
-                    sent += 1;
-                    if lines.send(Ok(format!("{event}\n"))).await.is_err() {
-                        return;
-                    }
-                }
-                None => {
-                    if changed.changed().await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    });
-    stream(inbox)
-}
-
-fn stream(inbox: tokio::sync::mpsc::Receiver<Result<String, std::io::Error>>) -> Response {
-    let lines = futures_util::stream::unfold(inbox, async |mut inbox| Some((inbox.recv().await?, inbox)));
-    Body::from_stream(lines).into_response()
-}
-
-fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -> Response {
-    if !server.store().logs.contains_key(pod) {
-        if server.get("pods", pod).is_none() {
-            return status(404, "NotFound", &format!("pods \"{pod}\" not found"));
-        }
-        return status(
-            400,
-            "BadRequest",
-            &format!("container in pod \"{pod}\" is waiting to start"),
-        );
-    }
-    let stamps = query.get("timestamps").is_some_and(|given| given == "true");
-    let since = query.get("sinceTime").cloned().unwrap_or_default();
-    let told = move |(at, line): &(String, String)| match stamps {
-        true => format!("{at} {line}\n"),
-        false => format!("{line}\n"),
-    };
-    if query.get("follow").is_none_or(|given| given != "true") {
-        let store = server.store();
-        let lines: String = store.logs[pod].iter().map(told).collect();
-        return lines.into_response();
-    }
-    let (server, pod) = (server.clone(), pod.to_owned());
-    let mut changed = server.changed.subscribe();
-    let (lines, inbox) = tokio::sync::mpsc::channel(16);
-    tokio::spawn(async move {
-        // A real server cuts to whole seconds, so lines come again.
-        let second = since.get(..19).unwrap_or_default().to_owned();
-        let mut index = 0;
-        let mut sent = 0;
-        loop {
-            let (next, most) = {
-                let store = server.store();
-                let Some(log) = store.logs.get(&pod) else { return };
-                (log.get(index).cloned(), store.lines_per_stream)
-            };
-            if most.is_some_and(|most| sent >= most) {
-                return;
-            }
-            match next {
-                Some(line) => {
-                    index += 1;
-                    if line.0 >= second {
-                        sent += usize::from(line.0 > since);
-                        if lines.send(Ok(told(&line))).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-                None => {
-                    if changed.changed().await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    });
-    stream(inbox)
-}
-
-/// Fields of `given` that a typed round trip loses.
-fn unknown_fields<T: DeserializeOwned + Serialize>(given: &Value) -> Result<Vec<String>, String> {
-    let typed: T = serde_json::from_value(given.clone()).map_err(|cause| cause.to_string())?;
-    let kept = serde_json::to_value(typed).unwrap();
-    let mut lost = Vec::new();
-    compare("", given, &kept, &mut lost);
-    Ok(lost)
-}
-
-fn compare(at: &str, given: &Value, kept: &Value, lost: &mut Vec<String>) {
-    match (given, kept) {
-        (Value::Object(given), Value::Object(kept)) => {
-            for (key, value) in given {
-                let at = format!("{at}.{key}");
-                match kept.get(key) {
-                    Some(kept) => compare(&at, value, kept, lost),
-                    None if value.as_object().is_some_and(serde_json::Map::is_empty) => {}
-                    None => lost.push(at),
-                }
-            }
-        }
-        (Value::Array(given), Value::Array(kept)) => {
-            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
-                compare(&format!("{at}[{index}]"), given, kept, lost);
-            }
-        }
-        _ => {}
-    }
-}
-
-#[allow(clippy::result_large_err, reason = "the response of a test's server")]
-fn strict(plural: &str, given: &Value) -> Result<(), Response> {
-    let lost = match plural {
-        "configmaps" => unknown_fields::<core::v1::ConfigMap>(given),
-        "secrets" => unknown_fields::<core::v1::Secret>(given),
-        "services" => unknown_fields::<core::v1::Service>(given),
-        "statefulsets" => unknown_fields::<apps::v1::StatefulSet>(given),
-        "jobs" => unknown_fields::<batch::v1::Job>(given),
-        "networkpolicies" => unknown_fields::<networking::v1::NetworkPolicy>(given),
-        _ => Ok(Vec::new()),
-    };
-    match lost {
-        Ok(lost) if lost.is_empty() => Ok(()),
-        Ok(lost) => Err(status(
-            400,
-            "BadRequest",
-            &format!("strict decoding error: unknown field \"{}\"", lost[0]),
-        )),
-        Err(cause) => Err(status(400, "BadRequest", &cause)),
-    }
-}
-
-/// What may be changed of an object that is there.
-fn immutable_change(plural: &str, before: &Value, after: &Value) -> Option<String> {
-    let fixed: &[&str] = match plural {
-        "jobs" => &[
-            "completions",
-            "template",
-            "completionMode",
-            "podFailurePolicy",
-            "backoffLimitPerIndex",
-        ],
-        "statefulsets" => &[
-            "serviceName",
-            "selector",
-            "volumeClaimTemplates",
-            "podManagementPolicy",
-        ],
-        _ => &[],
-    };
-    let changed = fixed
-        .iter()
-        .find(|field| before["spec"][**field] != after["spec"][**field])?;
-    Some(format!("spec.{changed}: Invalid value: field is immutable"))
-}
-
-fn merge(into: &mut Value, patch: &Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch)) => {
-            for (key, value) in patch {
-                match value.is_null() {
-                    true => drop(into.remove(key)),
-                    false => merge(into.entry(key.clone()).or_insert(Value::Null), value),
-                }
-            }
-        }
-        // Strategic: items of containers and variables are found by name.
-        (Value::Array(into), Value::Array(patch)) => {
-            for item in patch {
-                match into
-                    .iter_mut()
-                    .find(|held| held["name"] == item["name"] && !item["name"].is_null())
-                {
-                    Some(held) => merge(held, item),
-                    None => into.push(item.clone()),
-                }
-            }
-        }
-        (into, patch) => *into = patch.clone(),
-    }
 }
 
 fn no_namespace(namespace: &str) -> Response {

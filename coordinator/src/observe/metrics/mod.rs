@@ -15,7 +15,8 @@ mod time_account;
 
 pub use families::RunMetrics;
 pub use labels::{break_reason_name, break_reason_names};
-pub use recorder::{MetricsRecorder, Past};
+pub use opening::Past;
+pub use recorder::MetricsRecorder;
 pub use samples::SamplesPerStep;
 pub use scrape::{CONTENT_TYPE, RunExposition, ScrapeError};
 pub use time_account::{Cause, TimeAccount};

@@ -1,12 +1,21 @@
 //! The values that metrics have before anything happened: what can happen stands at 0.
 
 use prometheus_client::metrics::family::Family;
-use ulda_run::stage::Course;
+use ulda_run::stage::{Course, Cursor};
 
 use super::families::RunMetrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};
 use super::time_account::Cause;
-use crate::journal::wall_millis;
+use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
+
+/// What is known of a run that is taken up again.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub committed: Option<Cursor>,
+    pub stages: Vec<StageRow>,
+    pub last_checkpoint: Option<CheckpointRow>,
+    pub evaluations: Vec<EvaluationRow>,
+}
 
 const STATES: [&str; 7] = [
     "gathering",

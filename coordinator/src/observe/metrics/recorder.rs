@@ -16,24 +16,14 @@ use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
 };
-use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
+use super::opening::{IGNORED, Past, begin, seat, set_state, signed, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
 use crate::history::steps_before;
-use crate::journal::{CheckpointRow, EvaluationRow, StageRow};
 use crate::observe::RunProgress;
 use crate::rpc::Measures;
 use crate::run::{Audience, News};
-
-/// What is known of a run that is taken up again.
-#[derive(Clone, Debug, Default)]
-pub struct Past {
-    pub committed: Option<Cursor>,
-    pub stages: Vec<StageRow>,
-    pub last_checkpoint: Option<CheckpointRow>,
-    pub evaluations: Vec<EvaluationRow>,
-}
 
 /// An audience that keeps the metrics of a run.
 #[derive(Debug)]

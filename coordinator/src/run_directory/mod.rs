@@ -5,12 +5,15 @@
 //! lock on `run.lock`. Where the folder is a network file system, journal, lock and key may lie in another one, on the
 //! coordinator's own disk.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+mod lock;
+
+pub use lock::{RunLock, Server};
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use toml::Table;
 use ulda_run::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
@@ -36,27 +39,6 @@ pub struct RunDirectory {
     root: PathBuf,
     /// Where journal, lock and key lie instead.
     state: Option<PathBuf>,
-}
-
-/// Who serves a run, as written into `run.lock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    pub process_id: u32,
-    /// host:port of the control plane.
-    pub address: String,
-    /// Whether it is dialled with TLS.
-    #[serde(default)]
-    pub tls: bool,
-    /// URL of the status page.
-    #[serde(default)]
-    pub page: Option<String>,
-}
-
-/// The lock on a run; released when dropped.
-#[derive(Debug)]
-pub struct RunLock {
-    file: File,
-    path: PathBuf,
 }
 
 /// Why a run directory cannot be used.
@@ -138,14 +120,6 @@ fn who(server: &Option<Server>) -> String {
     server.as_ref().map_or_else(String::new, |server| {
         format!(" (process {}, {})", server.process_id, server.address)
     })
-}
-
-impl Server {
-    /// What a worker dials.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
-    }
 }
 
 impl RunDirectory {
@@ -357,50 +331,6 @@ impl RunDirectory {
         })
     }
 
-    /// Takes the run for this process.
-    ///
-    /// # Errors
-    /// Another coordinator serves it.
-    pub fn lock(&self) -> Result<RunLock, RunDirectoryError> {
-        let path = self.lock_file();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|source| io_error("open", &path, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunLock { file, path }),
-            Err(TryLockError::WouldBlock) => Err(RunDirectoryError::Served {
-                path: self.root.clone(),
-                server: self.last_server(),
-            }),
-            Err(TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
-        }
-    }
-
-    /// The coordinator that serves the run now, if one does.
-    #[must_use]
-    pub fn server(&self) -> Option<Server> {
-        let file = File::open(self.lock_file()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => self.last_server(),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
-        }
-    }
-
-    /// The coordinator that served the run last.
-    #[must_use]
-    pub fn last_server(&self) -> Option<Server> {
-        let mut text = String::new();
-        File::open(self.lock_file())
-            .ok()?
-            .read_to_string(&mut text)
-            .ok()?;
-        serde_json::from_str(&text).ok()
-    }
-
     /// The 32 bytes that key the data plane's handshake; made at the first call and kept for the run's life,
     /// so that workers of before and after a coordinator's restart understand each other.
     ///
@@ -425,24 +355,6 @@ impl RunDirectory {
             .and_then(|mut file| file.write_all(&secret).and_then(|()| file.sync_all()))
             .map_err(|source| io_error("write", &path, source))?;
         Ok(secret)
-    }
-}
-
-impl RunLock {
-    /// Tells readers of the run directory who serves it. Written over what is there, so that a full disk is
-    /// asked for nothing and the former address is not lost to it; spaces stand for what was longer.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn announce(&mut self, server: &Server) -> Result<(), RunDirectoryError> {
-        let text = serde_json::to_string(server).expect("plain fields have a JSON form");
-        let mut write = || -> io::Result<()> {
-            let former = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
-            self.file.rewind()?;
-            self.file.write_all(format!("{text:<former$}").as_bytes())?;
-            self.file.sync_all()
-        };
-        write().map_err(|source| io_error("write", &self.path, source))
     }
 }
 
