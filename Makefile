@@ -117,6 +117,10 @@ chaos: build ## Train under seeded faults on real processes and compare the dige
 soak: libtorch ## Live simulated lives of runs with faults (LIVES=100000, or SECONDS=3600)
 	$(if $(filter command line environment,$(origin SECONDS)),ULDA_SOAK_SECONDS=$(SECONDS),ULDA_LIVES=$(LIVES)) cargo test $(CARGO_FLAGS) -p ulda-machine --test machine_world -- --ignored soak --nocapture
 
+.PHONY: fuzz
+fuzz: libtorch ## Search bytes that break a reader, SECONDS=60 each (TARGETS="png pickle", MERGE=1 keeps what was learned)
+	tests/fuzz/run "$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)" $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60) $(TARGETS)
+
 .PHONY: mutants
 mutants: libtorch ## Put bugs into the state machine, one at a time, and require that its tests notice
 	@tests/mutants/run

@@ -16,7 +16,7 @@ tokio::task_local! {
 pub(crate) async fn with_status<T>(request: impl Future<Output = T>) -> (T, Option<u16>) {
     let noting = async {
         let outcome = request.await;
-        (outcome, LAST_STATUS.get())
+        (outcome, LAST_STATUS.with(Cell::get))
     };
     LAST_STATUS.scope(Cell::new(None), noting).await
 }

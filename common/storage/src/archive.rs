@@ -31,14 +31,28 @@ impl Format {
     }
 }
 
+/// An archive may hold this many times its own size, and the bytes below besides. Images hardly shrink when packed.
+const MOST_TIMES: u64 = 100;
+const MOST_MORE_BYTES: u64 = 1 << 30;
+
 /// Unpacks files and folders of `archive` into `folder`; `url` is what errors call it. Permissions, owners and
 /// times in it are left alone.
 ///
 /// # Errors
-/// When it is damaged, holds anything but files and folders below itself, or the disk is full.
+/// When it is damaged, holds anything but files and folders below itself, holds far more than its size promises, or the
+/// disk is full.
 pub(crate) fn unpack(archive: &Path, format: Format, url: &str, folder: &Path) -> Result<(), StorageError> {
     let file = File::open(archive).map_err(StorageError::disk("open", archive))?;
-    let unpacking = Unpacking { url, folder };
+    let packed = file
+        .metadata()
+        .map_err(StorageError::disk("look at", archive))?
+        .len();
+    let most = packed.saturating_mul(MOST_TIMES).saturating_add(MOST_MORE_BYTES);
+    let mut unpacking = Unpacking {
+        url,
+        folder,
+        left: most,
+    };
     match format {
         Format::Tar => unpacking.tar(BufReader::with_capacity(1 << 20, file)),
         Format::TarGz => unpacking.tar(MultiGzDecoder::new(BufReader::with_capacity(1 << 20, file))),
@@ -46,20 +60,35 @@ pub(crate) fn unpack(archive: &Path, format: Format, url: &str, folder: &Path) -
     }
 }
 
+/// As [`unpack`], with the format that the archive's name says: for tests with bytes of their own.
+///
+/// # Errors
+/// Those of `unpack`; a name of no format.
+#[doc(hidden)]
+pub fn unpack_named(archive: &Path, folder: &Path) -> Result<(), StorageError> {
+    let url = archive.display().to_string();
+    match Format::of(&url) {
+        Some(format) => unpack(archive, format, &url, folder),
+        None => Err(StorageError::Url { url }),
+    }
+}
+
 struct Unpacking<'a> {
     url: &'a str,
     folder: &'a Path,
+    /// Bytes that may still be written.
+    left: u64,
 }
 
 impl Unpacking<'_> {
-    fn tar(&self, mut bytes: impl Read) -> Result<(), StorageError> {
+    fn tar(&mut self, mut bytes: impl Read) -> Result<(), StorageError> {
         self.tar_entries(&mut bytes)?;
         // The checksum of what was compressed stands at its end.
         io::copy(&mut bytes, &mut io::sink()).map_err(|error| self.damaged(&error))?;
         Ok(())
     }
 
-    fn tar_entries(&self, bytes: impl Read) -> Result<(), StorageError> {
+    fn tar_entries(&mut self, bytes: impl Read) -> Result<(), StorageError> {
         let mut archive = tar::Archive::new(bytes);
         for entry in archive.entries().map_err(|error| self.damaged(&error))? {
             let mut entry = entry.map_err(|error| self.damaged(&error))?;
@@ -77,7 +106,7 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn zip(&self, bytes: BufReader<File>) -> Result<(), StorageError> {
+    fn zip(&mut self, bytes: BufReader<File>) -> Result<(), StorageError> {
         let mut archive = zip::ZipArchive::new(bytes).map_err(|error| self.damaged(&error))?;
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|error| self.damaged(&error))?;
@@ -113,7 +142,7 @@ impl Unpacking<'_> {
         std::fs::create_dir_all(&target).map_err(StorageError::disk("create folder", target))
     }
 
-    fn write(&self, name: &Path, bytes: &mut impl Read) -> Result<(), StorageError> {
+    fn write(&mut self, name: &Path, bytes: &mut impl Read) -> Result<(), StorageError> {
         let target = self.target(name)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent).map_err(StorageError::disk("create folder", parent))?;
@@ -127,7 +156,19 @@ impl Unpacking<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.damaged(&error)),
             };
+            self.left = match self.left.checked_sub(read as u64) {
+                Some(left) => left,
+                None => return Err(self.too_large()),
+            };
             io::Write::write_all(&mut file, &buffer[..read]).map_err(StorageError::disk("write", &target))?;
+        }
+    }
+
+    fn too_large(&self) -> StorageError {
+        StorageError::Content {
+            url: self.url.to_owned(),
+            what: format!("holds more than {MOST_TIMES} times its own size, as no archive of images does"),
+            hint: "unpack it by hand if it is to be trusted, and name the folder",
         }
     }
 
@@ -145,5 +186,36 @@ impl Unpacking<'_> {
             what: format!("holds `{}`, which {what}", name.display()),
             hint: "pack plain files and folders only, with names below the archive's root",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_holds_far_more_than_its_size_is_refused() {
+        let folder = tempfile::tempdir().expect("the temporary folder takes a folder");
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(2000);
+        header.set_cksum();
+        archive
+            .append_data(&mut header, "zeros", &[0; 2000][..])
+            .expect("memory takes an entry");
+        let bytes = archive.into_inner().expect("memory takes the end");
+        let unpack = |left| {
+            let mut unpacking = Unpacking {
+                url: "s3://b/a.tar",
+                folder: folder.path(),
+                left,
+            };
+            unpacking.tar(&bytes[..])
+        };
+        assert!(unpack(2000).is_ok());
+        assert_eq!(
+            unpack(1999).expect_err("one byte more").to_string(),
+            "`s3://b/a.tar` holds more than 100 times its own size, as no archive of images does"
+        );
     }
 }

@@ -21,6 +21,8 @@ mod storage;
 mod transfer;
 mod trust;
 
+#[doc(hidden)]
+pub use archive::unpack_named;
 pub use counters::{Operation, OperationCount, StorageCount, StorageCounters};
 pub use error::{StorageError, StorageErrorKind};
 pub use place::StorageLocation;

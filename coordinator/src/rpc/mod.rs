@@ -10,6 +10,8 @@ mod guard;
 mod incoming;
 mod late;
 mod logs;
+#[doc(hidden)]
+pub mod probe;
 mod refusal;
 mod service;
 mod wire;

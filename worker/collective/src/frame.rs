@@ -234,6 +234,19 @@ impl FrameHeader {
     }
 }
 
+/// Whether these 60 bytes, with their check behind them, are a header of generation 1: for tests with bytes that no
+/// worker sends.
+#[must_use]
+pub fn is_header(bytes: &[u8]) -> bool {
+    let Some(fields) = bytes.first_chunk::<60>() else {
+        return false;
+    };
+    let mut header = [0; HEADER_BYTES];
+    header[..60].copy_from_slice(fields);
+    header[60..].copy_from_slice(&check(fields).to_le_bytes());
+    FrameHeader::decode(&header, Generation(1)).is_ok()
+}
+
 fn check(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)

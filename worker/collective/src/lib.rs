@@ -47,11 +47,15 @@ mod wait;
 pub use board::Sharing;
 pub use error::{AbortCause, CollectiveError, HandshakeError, MembershipError};
 pub use frame::FrameError;
+#[doc(hidden)]
+pub use frame::is_header;
 pub use group::{Shard, ShardGroup};
 pub use listener::{DataPlaneListener, RefusedPeer};
 pub use membership::{Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
 pub use plane::DataPlane;
 pub use rank::{Collective, PendingSum, Rank};
+#[doc(hidden)]
+pub use refusal::is_refusal;
 pub use seal::Tls;
 pub use stats::{Meter, PlaneStats};
 pub use tag::{OperationName, StageName, Tag, TagKey};

@@ -126,6 +126,12 @@ pub(crate) fn decode_refusal(body: &[u8]) -> Option<HandshakeError> {
     Some(refusal)
 }
 
+/// Whether these bytes are the body of a refusal: for tests with bytes that no worker sends.
+#[must_use]
+pub fn is_refusal(bytes: &[u8]) -> bool {
+    decode_refusal(bytes).is_some_and(|refusal| !refusal.to_string().is_empty())
+}
+
 /// Reads fields off the front; none when the bytes run out.
 pub(crate) struct Fields<'a>(pub &'a [u8]);
 

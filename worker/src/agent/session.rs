@@ -1,6 +1,5 @@
 //! The connection to the coordinator.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};

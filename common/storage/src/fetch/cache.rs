@@ -153,6 +153,10 @@ fn unpack_anew(archive: &Path, format: Format, url: &str, folder: &Path) -> Resu
     }
     std::fs::create_dir_all(folder).map_err(StorageError::disk("create folder", folder))?;
     tracing::info!(url, folder = %folder.display(), "unpacking");
-    unpack(archive, format, url, folder)?;
-    sync_tree(folder)
+    let unpacked = unpack(archive, format, url, folder).and_then(|()| sync_tree(folder));
+    if unpacked.is_err() {
+        // What was written of it takes up space; that it cannot be removed is no better news.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    unpacked
 }

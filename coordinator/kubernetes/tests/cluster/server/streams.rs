@@ -1,7 +1,6 @@
 //! What the server sends as it comes: changes of objects, and lines of logs.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
