@@ -20,8 +20,8 @@ impl DiskSpace {
         // SAFETY: statvfs is plain data for which all zeroes is a valid value.
         let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: the path is a valid C string and `stat` is writable for the call's duration.
-        let told = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
-        (told == 0).then(|| Self {
+        let status = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
+        (status == 0).then(|| Self {
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
             size_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
         })

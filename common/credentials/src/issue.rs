@@ -250,10 +250,10 @@ mod tests {
         ] {
             coordinator.covers(host).unwrap();
         }
-        let told = coordinator.covers("node8").unwrap_err().to_string();
+        let refused = coordinator.covers("node8").unwrap_err().to_string();
         assert!(
-            told.contains("node7.example, 10.0.0.7, fe80::7, not `node8`"),
-            "{told}"
+            refused.contains("node7.example, 10.0.0.7, fe80::7, not `node8`"),
+            "{refused}"
         );
         assert!(matches!(
             create(&path, &[]),
@@ -290,10 +290,10 @@ mod tests {
         keep(&path, &[]).unwrap();
 
         fs::remove_file(path.join(AUTHORITY_KEY)).unwrap();
-        let told = keep(&path, &names(&["10.0.0.3"]));
+        let refused = keep(&path, &names(&["10.0.0.3"]));
         assert!(
-            matches!(told, Err(CredentialsError::Uncovered { .. })),
-            "{told:?}"
+            matches!(refused, Err(CredentialsError::Uncovered { .. })),
+            "{refused:?}"
         );
         // Died before the token was there: nothing was in use yet.
         fs::remove_file(path.join(TOKEN)).unwrap();
@@ -312,7 +312,7 @@ mod tests {
             std::os::unix::fs::symlink(data.join(file), mounted.join(file)).unwrap();
         }
         WorkerCredentials::read(&mounted).unwrap();
-        let told = Coordinator::read(&mounted).unwrap_err().to_string();
-        assert!(told.contains("coordinator.pem` is missing"), "{told}");
+        let refused = Coordinator::read(&mounted).unwrap_err().to_string();
+        assert!(refused.contains("coordinator.pem` is missing"), "{refused}");
     }
 }

@@ -77,7 +77,8 @@ impl WorkerCredentials {
         let token = Token::read(folder)?;
         let authority = Authority::read(folder)?;
         let identity = TlsIdentity::read(folder, WORKER, WORKER_KEY)?;
-        let workers = WorkersOnly::of(authority.roots.clone()).map_err(|told| unusable(&authority, told))?;
+        let workers =
+            WorkersOnly::of(authority.roots.clone()).map_err(|cause| unusable(&authority, cause))?;
         workers
             .check(identity.end_entity(), identity.intermediates(), now())
             .map_err(|cause| identity.explain(cause, &authority))?;
@@ -142,7 +143,7 @@ impl fmt::Debug for WorkerCredentials {
 }
 
 fn is_a_servers(identity: &TlsIdentity, authority: &Authority) -> Result<(), CredentialsError> {
-    let servers = servers(authority.roots.clone()).map_err(|told| unusable(authority, told))?;
+    let servers = servers(authority.roots.clone()).map_err(|cause| unusable(authority, cause))?;
     let checked = servers.verify_server_cert(
         identity.end_entity(),
         identity.intermediates(),
@@ -173,7 +174,7 @@ fn server_config(
     authority: &Authority,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, CredentialsError> {
-    let workers = WorkersOnly::of(authority.roots.clone()).map_err(|told| unusable(authority, told))?;
+    let workers = WorkersOnly::of(authority.roots.clone()).map_err(|cause| unusable(authority, cause))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider speaks TLS 1.3")
@@ -192,7 +193,7 @@ fn client_config(
     authority: &Authority,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, CredentialsError> {
-    let servers = servers(authority.roots.clone()).map_err(|told| unusable(authority, told))?;
+    let servers = servers(authority.roots.clone()).map_err(|cause| unusable(authority, cause))?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("the provider speaks TLS 1.3")

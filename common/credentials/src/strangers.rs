@@ -19,25 +19,25 @@ pub struct Strangers(Arc<Mutex<Tally>>);
 #[derive(Debug, Default)]
 struct Tally {
     since: Option<Instant>,
-    told: u32,
-    untold: u64,
+    logged: u32,
+    unlogged: u64,
 }
 
 impl Strangers {
     /// Notes that the caller at `peer` was refused at `door`. `claim` is in its own words, if it said any.
     pub fn refused(&self, door: &'static str, peer: Option<SocketAddr>, claim: Option<&[u8]>, why: &str) {
-        let Some(untold) = self.line(Instant::now()) else {
+        let Some(unlogged) = self.line(Instant::now()) else {
             return;
         };
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         let claim = claim.map_or_else(|| "nothing".to_owned(), shown);
-        if untold > 0 {
+        if unlogged > 0 {
             tracing::warn!(
                 door,
                 peer,
                 claim,
                 why,
-                untold,
+                unlogged,
                 "stranger refused, and others before it"
             );
         } else {
@@ -53,14 +53,14 @@ impl Strangers {
             .is_none_or(|since| now.duration_since(since) >= WINDOW)
         {
             tally.since = Some(now);
-            tally.told = 0;
+            tally.logged = 0;
         }
-        if tally.told == LINES {
-            tally.untold += 1;
+        if tally.logged == LINES {
+            tally.unlogged += 1;
             return None;
         }
-        tally.told += 1;
-        Some(std::mem::take(&mut tally.untold))
+        tally.logged += 1;
+        Some(std::mem::take(&mut tally.unlogged))
     }
 }
 
@@ -79,8 +79,8 @@ mod tests {
     fn many_strangers_make_few_lines_and_are_counted() {
         let strangers = Strangers::default();
         let now = Instant::now();
-        let told = (0..50).filter(|_| strangers.line(now).is_some()).count();
-        assert_eq!(told, LINES as usize);
+        let logged = (0..50).filter(|_| strangers.line(now).is_some()).count();
+        assert_eq!(logged, LINES as usize);
         assert_eq!(strangers.line(now + WINDOW), Some(30));
         assert_eq!(strangers.line(now + WINDOW), Some(0));
     }

@@ -29,9 +29,9 @@ impl Token {
         files::exists(folder)?;
         let path = folder.join(TOKEN);
         let bytes = files::secret(&path)?;
-        let not = |told| CredentialsError::NotAToken {
+        let not = |reason| CredentialsError::NotAToken {
             path: path.clone(),
-            reason: told,
+            reason,
         };
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| not("it is not text"))?

@@ -185,7 +185,7 @@ pub(crate) const WORKER: &str = "worker";
 mod tests {
     use super::*;
 
-    fn told<T: FromStr<Err = NotAName>>(text: &str) -> String {
+    fn problem_of<T: FromStr<Err = NotAName>>(text: &str) -> String {
         text.parse::<T>()
             .err()
             .map_or_else(String::new, |cause| cause.to_string())
@@ -193,24 +193,27 @@ mod tests {
 
     #[test]
     fn names_are_told_apart_from_what_the_server_would_refuse() {
-        assert_eq!(told::<RunName>("fog-and-night"), "");
-        assert_eq!(told::<RunName>(""), "it is empty");
-        assert_eq!(told::<RunName>("Fog_1").split(';').next(), Some("it holds `F`"));
+        assert_eq!(problem_of::<RunName>("fog-and-night"), "");
+        assert_eq!(problem_of::<RunName>(""), "it is empty");
         assert_eq!(
-            told::<RunName>("fog-"),
+            problem_of::<RunName>("Fog_1").split(';').next(),
+            Some("it holds `F`")
+        );
+        assert_eq!(
+            problem_of::<RunName>("fog-"),
             "it begins or ends with `-`; small letters and digits are allowed there"
         );
         assert_eq!(
-            told::<RunName>("3fog"),
+            problem_of::<RunName>("3fog"),
             "it begins with `3`; a small letter is allowed there"
         );
         assert_eq!(
-            told::<RunName>(&"f".repeat(41)),
+            problem_of::<RunName>(&"f".repeat(41)),
             "it has 41 characters, and 40 are allowed"
         );
-        assert_eq!(told::<Label>(&"f".repeat(63)), "");
-        assert_eq!(told::<Label>("a.b").split(';').next(), Some("it holds `.`"));
-        assert_eq!(told::<Subdomain>("registry.pull-secret"), "");
-        assert!(told::<Subdomain>("a..b").starts_with("it begins or ends with"));
+        assert_eq!(problem_of::<Label>(&"f".repeat(63)), "");
+        assert_eq!(problem_of::<Label>("a.b").split(';').next(), Some("it holds `.`"));
+        assert_eq!(problem_of::<Subdomain>("registry.pull-secret"), "");
+        assert!(problem_of::<Subdomain>("a..b").starts_with("it begins or ends with"));
     }
 }

@@ -62,19 +62,19 @@ impl FromStr for DataClaim {
             claim: claim.to_owned(),
             why,
         })?;
-        let told = || path.to_owned();
+        let named = || path.to_owned();
         let plain = Path::new(path)
             .components()
             .all(|part| !matches!(part, std::path::Component::ParentDir));
         if !path.starts_with('/') || path == "/" || !plain {
-            return Err(NotADataClaim::Path { path: told() });
+            return Err(NotADataClaim::Path { path: named() });
         }
         let own = ["/var/lib/ulda", "/etc/ulda", "/tmp", "/dev", "/proc", "/sys"];
         if own
             .iter()
             .any(|own| Path::new(path).starts_with(own) || Path::new(own).starts_with(path))
         {
-            return Err(NotADataClaim::Taken { path: told() });
+            return Err(NotADataClaim::Taken { path: named() });
         }
         Ok(Self {
             claim: name,

@@ -8,7 +8,7 @@ use ulda_run::stage::Stage;
 use super::finding::finding;
 
 /// Findings told of one data set; more are counted.
-pub(super) const TOLD: usize = 20;
+pub(super) const MOST_LISTED: usize = 20;
 
 struct Look {
     key: String,
@@ -112,14 +112,14 @@ fn audit(look: &Look, depth: Depth) -> Vec<Finding> {
         .iter()
         .filter_map(|(key, side)| crop_too_large(key, *side, &small, dataset.len()));
     let mut findings: Vec<Finding> = too_large.collect();
-    let told = broken.iter().take(TOLD).map(|found| &found.error);
-    findings.extend(told.map(|error| finding(&look.key, error, error.hint())));
-    if broken.len() > TOLD {
+    let listed = broken.iter().take(MOST_LISTED).map(|found| &found.error);
+    findings.extend(listed.map(|error| finding(&look.key, error, error.hint())));
+    if broken.len() > MOST_LISTED {
         findings.push(Finding::new(
             look.key.clone(),
             format!(
                 "{} more of {} samples are broken",
-                broken.len() - TOLD,
+                broken.len() - MOST_LISTED,
                 dataset.len()
             ),
             "repair these and check again",

@@ -68,13 +68,14 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
         }
     };
     // Without its storage, the worker could only say the same again.
-    let told: Vec<Finding> = match &extent.worker_binary {
+    let of_worker: Vec<Finding> = match &extent.worker_binary {
         Some(binary) if stored.is_empty() => worker::findings(spec, binary).await,
         Some(_) | None => Vec::new(),
     };
     // The worker tells of a missing file too; once is enough.
     findings.extend(
-        told.into_iter()
+        of_worker
+            .into_iter()
             .filter(|finding| clip.as_ref().is_none_or(|clip| clip.key != finding.key)),
     );
     findings.extend(clip);

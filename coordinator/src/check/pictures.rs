@@ -6,7 +6,7 @@ use ulda_dataset::{Depth, LEAST_SIDE, Picture, PicturesError, list_pictures};
 use ulda_run::Finding;
 use ulda_run::spec::{RunConfig, StyleSource, is_url};
 
-use super::data::TOLD;
+use super::data::MOST_LISTED;
 use super::finding::finding;
 
 /// Looks at every image of every domain. `config` has those inputs on this host that are there; others are left to who
@@ -34,7 +34,7 @@ pub(super) fn findings(config: &RunConfig, depth: Depth) -> Vec<Finding> {
                 .iter()
                 .flatten()
                 .map(|picture| picture.audit(depth, LEAST_SIDE));
-            let wrong = audited.filter_map(Result::err).take(TOLD);
+            let wrong = audited.filter_map(Result::err).take(MOST_LISTED);
             findings.extend(wrong.map(|error| finding(&key, &error, error.hint())));
         }
     }

@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn too_little_space_is_told_in_mebibytes() {
-        let told = too_little(Path::new("/data/runs"), 900 << 20, 100 << 20).unwrap();
+        let finding = too_little(Path::new("/data/runs"), 900 << 20, 100 << 20).unwrap();
         assert_eq!(
-            told.to_string(),
+            finding.to_string(),
             "`run.directory`: `/data/runs` has 100 MiB free, and the run needs about 900 MiB\n  \
              hint: free some, lower checkpoint.keep, or name a folder on another disk"
         );

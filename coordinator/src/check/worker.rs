@@ -75,8 +75,8 @@ async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
             );
         }
     };
-    let told = String::from_utf8_lossy(&output.stdout);
-    let findings: Vec<Finding> = told
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let findings: Vec<Finding> = lines
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();

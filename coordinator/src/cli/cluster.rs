@@ -123,11 +123,11 @@ fn table(run: &RunView) -> String {
         row("workers", workers),
     ];
     if let Some(progress) = &run.progress {
-        let mut told = format!("{} step {} of {}", progress.stage, progress.step, progress.steps);
+        let mut text = format!("{} step {} of {}", progress.stage, progress.step, progress.steps);
         if let Some(rate) = progress.images_per_second {
-            told.push_str(&format!(", {rate:.1} images/s"));
+            text.push_str(&format!(", {rate:.1} images/s"));
         }
-        rows.push(row("progress", told));
+        rows.push(row("progress", text));
         if !progress.losses.is_empty() {
             rows.push(row("losses", losses_text(&progress.losses)));
         }

@@ -33,8 +33,8 @@ impl FollowView {
 
     pub fn tell(&mut self, happening: Happening) {
         match happening {
-            Happening::Coordinator(told) => self.say(&format!("coordinator  {told}")),
-            Happening::Workers(told) => self.say(&format!("workers      {told}")),
+            Happening::Coordinator(state) => self.say(&format!("coordinator  {state}")),
+            Happening::Workers(state) => self.say(&format!("workers      {state}")),
             Happening::Line(ClusterLogLine::Progress(progress)) => self.progress(&progress),
             Happening::Line(ClusterLogLine::Message { level, text }) => {
                 match (level.as_str(), printable(&text)) {

@@ -112,7 +112,7 @@ pub fn verdict(ledger: &Ledger) -> Result<(), Stop> {
     if ledger.violations.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = ledger
+    let lines: Vec<String> = ledger
         .violations
         .iter()
         .take(20)
@@ -123,7 +123,7 @@ pub fn verdict(ledger: &Ledger) -> Result<(), Stop> {
         cause: anyhow::anyhow!(
             "the sample ledger has {} violations:\n  {}",
             ledger.violations.len(),
-            told.join("\n  ")
+            lines.join("\n  ")
         ),
         hint: None,
     })

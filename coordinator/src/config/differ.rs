@@ -79,12 +79,12 @@ mod tests {
         let here: Table = "a = 2\n[b]\nc = \"x\"\n[[d]]\ne = 1\n[[d]]\ne = 3"
             .parse()
             .unwrap();
-        let told: Vec<String> = differences(&there, &here)
+        let lines: Vec<String> = differences(&there, &here)
             .iter()
             .map(ToString::to_string)
             .collect();
         assert_eq!(
-            told,
+            lines,
             [
                 "`a` is 1 there and 2 here",
                 "`d[1].e` is not set there and 3 here"

@@ -17,12 +17,12 @@ pub(super) fn stream(
     site: Arc<Site>,
     seat: OwnedSemaphorePermit,
 ) -> Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>> {
-    let (told, stream) = mpsc::channel(1);
-    tokio::spawn(tell(site, seat, told));
+    let (events, stream) = mpsc::channel(1);
+    tokio::spawn(tell(site, seat, events));
     Sse::new(ReceiverStream::new(stream)).keep_alive(KeepAlive::default())
 }
 
-async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Result<Event, Infallible>>) {
+async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, events: mpsc::Sender<Result<Event, Infallible>>) {
     let closing = site.closing();
     let mut pace = tokio::time::interval(PACE);
     let mut seen = None;
@@ -31,31 +31,31 @@ async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, told: mpsc::Sender<Re
             biased;
             () = closing.cancelled() => {
                 if site.is_served() {
-                    say_how_it_was_left(&site, &told).await;
+                    say_how_it_was_left(&site, &events).await;
                 }
                 break;
             }
-            () = told.closed() => break,
+            () = events.closed() => break,
             _ = pace.tick() => {}
         }
         let mark = site.mark();
         if seen != Some(mark) {
             seen = Some(mark);
             // A page that has not read the last word does not need another.
-            let _ = told.try_send(Ok(Event::default().event("changed").data(mark.to_string())));
+            let _ = events.try_send(Ok(Event::default().event("changed").data(mark.to_string())));
         }
     }
     drop(seat);
 }
 
 /// The page's changing part itself, as there will be nobody to fetch it from.
-async fn say_how_it_was_left(site: &Arc<Site>, told: &mpsc::Sender<Result<Event, Infallible>>) {
+async fn say_how_it_was_left(site: &Arc<Site>, events: &mpsc::Sender<Result<Event, Infallible>>) {
     let rendering = site.clone();
     let rendered = tokio::task::spawn_blocking(move || rendering.live_part()).await;
     if let Ok(Ok(last)) = rendered {
         // An event's lines have no carriage returns.
         let word = Event::default().event("left").data(last.replace('\r', ""));
         // Whoever does not read it by the time all connections are cut off misses it.
-        let _ = told.send(Ok(word)).await;
+        let _ = events.send(Ok(word)).await;
     }
 }

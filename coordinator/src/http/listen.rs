@@ -157,6 +157,6 @@ mod tests {
         let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = held.local_addr().unwrap();
         let refused = bind(HttpAddress::At(address)).await.unwrap_err();
-        assert!(matches!(refused, HttpError::Taken { address: told } if told == address));
+        assert!(matches!(refused, HttpError::Taken { address: taken } if taken == address));
     }
 }

@@ -171,8 +171,8 @@ mod tests {
         lines
             .iter()
             .map(|line| {
-                let told = line.to_string();
-                told.split_whitespace().last().unwrap().to_owned()
+                let text = line.to_string();
+                text.split_whitespace().last().unwrap().to_owned()
             })
             .collect()
     }

@@ -126,7 +126,7 @@ mod tests {
         for good in ["s3://bucket", "s3://bucket/a/b.tar.gz", "file:///data/set"] {
             assert_eq!(url_problem(good), None, "{good}");
         }
-        for (bad, told) in [
+        for (bad, expected) in [
             ("https://host/x", "`https` is not a storage"),
             ("bucket/prefix", "is not a URL"),
             ("file://data", "no absolute path"),
@@ -136,7 +136,7 @@ mod tests {
             ("s3://bucket/a?b", "not a plain path"),
         ] {
             let (what, _) = url_problem(bad).unwrap();
-            assert!(what.contains(told), "{bad}: {what}");
+            assert!(what.contains(expected), "{bad}: {what}");
             assert!(!what.contains("secret"), "credentials are not repeated");
         }
     }

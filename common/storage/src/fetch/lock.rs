@@ -26,7 +26,7 @@ impl Lock {
             .map_err(StorageError::disk("create", &path))?;
         let mut seen = modified(&path);
         let mut since = Instant::now();
-        let mut told = false;
+        let mut logged = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { file }),
@@ -42,9 +42,9 @@ impl Lock {
             if waited > idle {
                 return Err(StorageError::Locked { lock: path, waited });
             }
-            if !told {
+            if !logged {
                 tracing::info!(lock = %path.display(), "another process of this host fetches; waiting for it");
-                told = true;
+                logged = true;
             }
             std::thread::sleep(LOOK_EVERY);
         }

@@ -12,7 +12,7 @@ pub(super) struct FetchProgress<'a> {
     total: u64,
     done: u64,
     began: Instant,
-    told: Instant,
+    logged: Instant,
     lock: &'a Lock,
 }
 
@@ -26,7 +26,7 @@ impl<'a> FetchProgress<'a> {
             total,
             done,
             began: now,
-            told: now,
+            logged: now,
             lock,
         }
     }
@@ -34,8 +34,8 @@ impl<'a> FetchProgress<'a> {
     pub fn add(&mut self, bytes: u64) {
         self.done += bytes;
         self.lock.touch();
-        if self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
+        if self.logged.elapsed() >= TELL_EVERY {
+            self.logged = Instant::now();
             let percent = self.done * 100 / self.total.max(1);
             tracing::info!(
                 url = self.url,

@@ -28,7 +28,7 @@ impl Cluster {
     /// # Errors
     /// There is none, or its configuration cannot be read.
     pub async fn connect(context: Option<&str>, namespace: Option<&Label>) -> Result<Self, ClusterError> {
-        let told = |cause: &dyn std::error::Error| ClusterError::NoConfig {
+        let no_config = |cause: &dyn std::error::Error| ClusterError::NoConfig {
             reason: cause.to_string(),
         };
         let mut config = match context {
@@ -37,17 +37,17 @@ impl Cluster {
                     context: context.map(ToOwned::to_owned),
                     ..KubeConfigOptions::default()
                 };
-                let file = Kubeconfig::read().map_err(|cause| told(&cause))?;
+                let file = Kubeconfig::read().map_err(|cause| no_config(&cause))?;
                 Config::from_custom_kubeconfig(file, &options)
                     .await
-                    .map_err(|cause| told(&cause))?
+                    .map_err(|cause| no_config(&cause))?
             }
-            None => Config::infer().await.map_err(|cause| told(&cause))?,
+            None => Config::infer().await.map_err(|cause| no_config(&cause))?,
         };
         config.connect_timeout = Some(CONNECT_DEADLINE);
         let server = config.cluster_url.to_string();
         let namespace = namespace.map_or_else(|| config.default_namespace.clone(), ToString::to_string);
-        let client = Client::try_from(config).map_err(|cause| told(&cause))?;
+        let client = Client::try_from(config).map_err(|cause| no_config(&cause))?;
         Ok(Self::new(client, namespace, server))
     }
 

@@ -35,9 +35,11 @@ pub(super) fn refusal(events: &[Event], uid: Option<&str>) -> Option<String> {
         let reason = event.reason.as_deref() == Some("FailedCreate");
         reason && uid.is_some() && event.involved_object.uid.as_deref() == uid
     };
-    let told = newest(events.iter().filter(of_object))?;
+    let message = newest(events.iter().filter(of_object))?;
     // The name of a pod that never was helps nobody.
-    let why = told.split_once(" is forbidden: ").map_or(told, |(_, why)| why);
+    let why = message
+        .split_once(" is forbidden: ")
+        .map_or(message, |(_, why)| why);
     Some(format!("no pod can be created: {why}"))
 }
 

@@ -26,24 +26,25 @@ pub(super) fn end_with_workers(jobs: &[Job], pods: &[PodView]) -> Option<RunEnd>
         .iter()
         .filter(|job| job.metadata.deletion_timestamp.is_none())
         .find_map(|job| condition(job, &["Failed", "FailureTarget"]))?;
-    let told = failed.message.clone().unwrap_or_default();
+    let message = failed.message.clone().unwrap_or_default();
     let of_workers = pods
         .iter()
         .filter(|pod| pod.is_worker() && pod.state == PodState::Failed);
     let bad_input = i32::from(Exit::BadInput);
     // One that cannot run as it was configured explains the others' end.
-    let culprit = of_workers.max_by_key(|pod| (pod.exit_code == Some(bad_input), told.contains(&pod.name)));
+    let culprit =
+        of_workers.max_by_key(|pod| (pod.exit_code == Some(bad_input), message.contains(&pod.name)));
     let why = match culprit {
         Some(PodView {
             index: Some(index),
             why,
             ..
         }) if !why.is_empty() => format!("worker {index} failed for good: {why}"),
-        Some(_) | None => format!("the workers failed for good: {told}"),
+        Some(_) | None => format!("the workers failed for good: {message}"),
     };
     let is_bad_input = match culprit {
         Some(pod) => pod.exit_code == Some(bad_input),
-        None => told.contains(&format!("exit code {bad_input} ")),
+        None => message.contains(&format!("exit code {bad_input} ")),
     };
     Some(RunEnd::Failed {
         why,

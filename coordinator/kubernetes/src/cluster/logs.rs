@@ -80,7 +80,7 @@ impl LogTail {
             };
             match line {
                 Some(Ok(line)) => {
-                    if let Some(text) = self.told(&line) {
+                    if let Some(text) = self.once(&line) {
                         return Ok(text);
                     }
                 }
@@ -94,7 +94,7 @@ impl LogTail {
     }
 
     /// The text of a line that was not told yet.
-    fn told(&mut self, line: &str) -> Option<String> {
+    fn once(&mut self, line: &str) -> Option<String> {
         let (at, text) = line.split_once(' ').unwrap_or((line, ""));
         let Ok(at) = at.parse::<Timestamp>() else {
             return Some(line.to_owned());

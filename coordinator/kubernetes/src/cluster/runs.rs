@@ -88,14 +88,14 @@ pub struct ProgressView {
 }
 
 impl From<LoggedProgress> for ProgressView {
-    fn from(told: LoggedProgress) -> Self {
+    fn from(logged: LoggedProgress) -> Self {
         Self {
-            stage: told.stage,
-            step: told.step,
-            steps: told.steps,
-            images_per_second: told.images_per_second,
-            seconds_left: told.seconds_left,
-            losses: told.losses,
+            stage: logged.stage,
+            step: logged.step,
+            steps: logged.steps,
+            images_per_second: logged.images_per_second,
+            seconds_left: logged.seconds_left,
+            losses: logged.losses,
         }
     }
 }
