@@ -101,8 +101,9 @@ export-check: build ## Load exports of a run with torch and onnxruntime, which p
 	tests/export/check $(TARGET)
 
 .PHONY: monitoring
-monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
+monitoring: build ## Check rules, dashboard and event files with Prometheus, Grafana's types and TensorBoard, where those can be had
 	deploy/prometheus/check
+	deploy/grafana/check
 	tests/tensorboard/check $(TARGET)
 
 .PHONY: page
