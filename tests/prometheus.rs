@@ -126,6 +126,7 @@ fn a_real_prometheus_finds_the_workers_and_has_data_for_their_panels() {
     let asked = |expression: &str| {
         expression
             .replace("$__rate_interval", "4s")
+            .replace("$namespace", "local")
             .replace("$run", "small")
     };
     // Each checkpoint is one more look; a run that trains writes many.

@@ -3,9 +3,13 @@
 config FILE            prints the run.toml of a rendering
 same [--but-config] A B    fails where two renderings differ in what matters
 custom FILE...         checks custom resources: nothing may be lost on the way through their own models
+options FILE VALUES    fails where the chart's rendering with the options of VALUES lacks one of them
+monitoring FILE        fails where a rendering's rules and dashboard are not those of the repository, or where there is anything else
 """
 
+import json
 import sys
+from pathlib import Path
 
 import yaml
 from kubeflow_trainer_api import models
@@ -16,7 +20,7 @@ CUSTOM = {
     "TrainingRuntime": models.TrainerV1alpha1TrainingRuntime,
 }
 # Who made an object, and which submission it was of, may differ.
-OWN = ["app.kubernetes.io/managed-by", "ulda/submission"]
+OWN = ["app.kubernetes.io/managed-by", "app.kubernetes.io/part-of", "app.kubernetes.io/version", "helm.sh/chart", "ulda/submission", "ulda/rendered"]
 
 
 def objects(path):
@@ -100,6 +104,62 @@ def custom(paths):
     return whole and not missing
 
 
+def pods(rendering):
+    """The pod template and the values' section of each role."""
+    return {"coordinator": rendering["StatefulSet", "ulda-coordinator"]["spec"]["template"], "workers": rendering["Job", "ulda-worker"]["spec"]["template"]}
+
+
+def options(path, values_path):
+    rendering, values = objects(path), yaml.safe_load(Path(values_path).read_text())
+    lacking = []
+
+    def need(what, holds):
+        if not holds:
+            lacking.append(what)
+
+    for role, template in pods(rendering).items():
+        given, spec = values[role], template["spec"]
+        container = spec["containers"][0]
+        for key in ["affinity", "topologySpreadConstraints", "priorityClassName", "nodeSelector"]:
+            need(f"{role}.{key}", spec.get(key) == given[key])
+        for key, place in [("tolerations", spec), ("volumes", spec), ("env", container), ("volumeMounts", container)]:
+            need(f"{role}.{key}", all(one in place[key] for one in given[key]))
+        for key in ["labels", "annotations"]:
+            need(f"{role}.{key}", given[key].items() <= template["metadata"][key].items())
+        image = given["image"] if given["image"].get("repository") else values["image"]
+        whole = f"{image['repository']}@{image['digest']}" if image.get("digest") else f"{image['repository']}:{image['tag']}"
+        need(f"{role}.image", container["image"] == whole and container.get("imagePullPolicy") == image.get("pullPolicy"))
+        need("imagePullSecrets", spec["imagePullSecrets"] == values["imagePullSecrets"])
+        need("user: null", not {"runAsUser", "runAsGroup", "fsGroup"} & set(spec["securityContext"]) and spec["securityContext"]["runAsNonRoot"])
+        budget = rendering.get(("PodDisruptionBudget", f"ulda-{role.removesuffix('s')}"), {"spec": {}})["spec"]
+        need(f"{role}.disruptionBudget", budget.get("maxUnavailable") == given["disruptionBudget"]["maxUnavailable"])
+        need(f"{role}: its budget's selector", budget.get("selector", {}).get("matchLabels", {"": ""}).items() <= template["metadata"]["labels"].items())
+        for key in ["cpu", "memory"]:
+            need(f"{role}.{key}", container["resources"]["requests"][key] == str(given[key]))
+    shm = [one for one in rendering["Job", "ulda-worker"]["spec"]["template"]["spec"]["volumes"] if one["name"] == "shm"]
+    need("workers.shm", shm[0]["emptyDir"]["sizeLimit"] == str(values["workers"]["shm"]))
+    monitor = rendering["PodMonitor", "ulda-coordinator"]
+    need("podMonitor.labels", values["monitoring"]["podMonitor"]["labels"].items() <= monitor["metadata"]["labels"].items())
+    need("podMonitor.interval", all(one["interval"] == values["monitoring"]["podMonitor"]["interval"] for one in monitor["spec"]["podMetricsEndpoints"]))
+    standard = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/part-of", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+    for key, item in rendering.items():
+        need(f"standard labels of {key}", standard <= set(item["metadata"]["labels"]))
+    for line in lacking:
+        print(f"{path} lacks {line}")
+    return not lacking
+
+
+def monitoring(path):
+    rendering = objects(path)
+    repository = Path(__file__).resolve().parents[1]
+    good = set(rendering) == {("PrometheusRule", "ulda-rules"), ("ConfigMap", "ulda-dashboard")}
+    good = good and rendering["PrometheusRule", "ulda-rules"]["spec"] == yaml.safe_load((repository / "prometheus/rules.yml").read_text())
+    good = good and json.loads(rendering["ConfigMap", "ulda-dashboard"]["data"]["ulda.json"]) == json.loads((repository / "grafana/ulda.json").read_text())
+    if not good:
+        print(f"{path}: rules or dashboard are not those of the repository, or there is more: {sorted(rendering)}")
+    return good
+
+
 match sys.argv[1:]:
     case ["config", path]:
         print(next(item for key, item in objects(path).items() if key[1].endswith("-config"))["data"]["run.toml"], end="")
@@ -108,6 +168,10 @@ match sys.argv[1:]:
         good = same(one, other, True)
     case ["same", one, other]:
         good = same(one, other, False)
+    case ["options", path, values]:
+        good = options(path, values)
+    case ["monitoring", path]:
+        good = monitoring(path)
     case ["custom", *paths]:
         good = custom(paths)
     case _:

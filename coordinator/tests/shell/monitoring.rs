@@ -96,9 +96,16 @@ fn every_alert_has_a_severity_a_runbook_and_a_case() {
         assert_eq!(count, alerts.len(), "{part}");
     }
     let books = after(&rules, "runbook_url:");
+    let operate = text("docs/operate.md");
     for alert in &alerts {
+        // The place is the external label `runbooks`, or that in the repository.
+        let book = format!("\"{{{{ or $externalLabels.runbooks `docs/runbooks` }}}}/{alert}.md\"");
+        assert!(books.contains(book.as_str()), "{book}");
+        assert!(
+            operate.contains(&format!("- [{alert}](runbooks/{alert}.md): ")),
+            "{alert} in docs/operate.md"
+        );
         let page = format!("docs/runbooks/{alert}.md");
-        assert!(books.contains(page.as_str()), "{page}");
         assert!(text(&page).contains("## What to do"), "{page}");
         for metric in metrics_in(&text(&page))
             .iter()
@@ -109,6 +116,194 @@ fn every_alert_has_a_severity_a_runbook_and_a_case() {
     }
     let pages = std::fs::read_dir(repository("docs/runbooks")).unwrap();
     assert_eq!(pages.count(), alerts.len());
+    let shown: BTreeSet<String> = alerts
+        .iter()
+        .flat_map(|alert| fenced(&text(&format!("docs/runbooks/{alert}.md"))))
+        .collect();
+    let mut lines = rules.lines().skip_while(|line| !line.contains("- alert:"));
+    while let Some(line) = lines.next() {
+        if line.trim().starts_with("expr:") {
+            let expression = lines.next().unwrap().trim();
+            assert!(shown.contains(expression), "no runbook has {expression}");
+        }
+    }
+}
+
+/// The queries that a page shows.
+fn fenced(page: &str) -> Vec<String> {
+    let blocks = page.split("```promql\n").skip(1);
+    blocks
+        .map(|block| block.split("\n```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn runs_of_one_name_in_two_namespaces_are_two_runs() {
+    let rules = text("deploy/prometheus/rules.yml");
+    for word in ["by (", "on (", "ignoring (", "without ("] {
+        for (at, _) in rules.match_indices(word) {
+            let rest = &rules[at + word.len()..];
+            assert!(rest.starts_with("namespace, run"), "{word}{}", &rest[..30]);
+        }
+    }
+    for (title, expression) in expressions() {
+        let selected = expression
+            .matches("{namespace=\"$namespace\", run=\"$run\"")
+            .count();
+        assert_eq!(
+            selected,
+            expression.matches("ulda_").count(),
+            "{title}: {expression}"
+        );
+        for part in expression.split(" or ").filter(|part| part.contains("DCGM_")) {
+            assert!(
+                part.contains("namespace=\"$namespace\"") && part.contains("$run-worker-"),
+                "{title}: {part}"
+            );
+        }
+    }
+}
+
+/// A panel's place in the grid, which is 24 columns wide.
+fn place(panel: &Value) -> [i64; 4] {
+    ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_i64().unwrap())
+}
+
+#[test]
+fn panels_do_not_overlap_and_leave_no_gap() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut taken = std::collections::BTreeMap::new();
+    for panel in panels {
+        let [x, y, w, h] = place(panel);
+        for cell in (y..y + h).flat_map(|row| (x..x + w).map(move |column| (row, column))) {
+            let before = taken.insert(cell, &panel["title"]);
+            assert_eq!(before, None, "{} lies at {cell:?} too", panel["title"]);
+        }
+    }
+    let rows = taken.keys().map(|(row, _)| row + 1).max().unwrap();
+    assert_eq!(taken.len(), usize::try_from(rows * 24).unwrap());
+    assert!(taken.keys().all(|(_, column)| (0..24).contains(column)));
+}
+
+/// What a query's values are: the power of seconds and of bytes, and whether they are a share.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Dimension {
+    seconds: i32,
+    bytes: i32,
+    share: bool,
+}
+
+/// The dimension of a query: that of the first metric with one, per second for a rate, divided by that of the denominator.
+fn dimension(expression: &str) -> Dimension {
+    if let Some((numerator, denominator)) = expression.split_once(" / ") {
+        let (above, below) = (dimension(numerator), dimension(denominator));
+        return Dimension {
+            seconds: above.seconds - below.seconds,
+            bytes: above.bytes - below.bytes,
+            share: above == below,
+        };
+    }
+    let mut found = Dimension::default();
+    for metric in metrics_in(expression) {
+        let stem = metric.trim_end_matches("_total");
+        found.seconds += i32::from(stem.ends_with("_seconds"));
+        found.bytes += i32::from(stem.ends_with("_bytes"));
+        found.share |= stem.ends_with("_ratio") || stem == "ulda_style_health";
+        if found != Dimension::default() {
+            break;
+        }
+    }
+    // A quantile is in the unit of its histogram.
+    let per_second = expression.contains("rate(") && !expression.starts_with("histogram_quantile(");
+    found.seconds -= i32::from(per_second);
+    found
+}
+
+#[test]
+fn each_panel_has_one_unit_and_it_is_that_of_its_queries() {
+    let dashboard = dashboard();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = &panel["title"];
+        let heatmap = panel["type"] == "heatmap";
+        let unit = match &panel["fieldConfig"]["defaults"]["unit"] {
+            Value::String(unit) => unit.as_str(),
+            _ if heatmap => panel["options"]["cellValues"]["unit"].as_str().unwrap(),
+            _ => {
+                assert_eq!(panel["type"], "row", "{title} has no unit");
+                continue;
+            }
+        };
+        assert_eq!(
+            panel["fieldConfig"]["overrides"],
+            serde_json::json!([]),
+            "{title}"
+        );
+        let targets = panel["targets"].as_array().unwrap();
+        for expression in targets.iter().map(|target| target["expr"].as_str().unwrap()) {
+            let Dimension {
+                seconds,
+                bytes,
+                share,
+            } = dimension(expression);
+            let fits = match (seconds, bytes, expression.split('{').next().unwrap()) {
+                (.., "DCGM_FI_DEV_GPU_UTIL") => unit == "percent",
+                (.., "DCGM_FI_DEV_FB_USED") => unit == "mbytes",
+                (.., "DCGM_FI_DEV_GPU_TEMP") => unit == "celsius",
+                _ if expression.contains("DCGM_") => false,
+                // Buckets hold counts.
+                _ if expression.contains("_bucket") && heatmap => unit == "short",
+                (0, 0, _) if share => unit == "percentunit",
+                // Counts, and seconds of each second.
+                (0, 0, _) => ["short", "percentunit", "suffix: cores"].contains(&unit),
+                (1, 0, _) => unit == "s",
+                (0, 1, _) => unit == "bytes",
+                (-1, 1, _) => unit == "Bps",
+                (-1, 0, _) => unit == "ops" || (unit.starts_with("suffix: ") && unit.ends_with("/s")),
+                _ => false,
+            };
+            assert!(
+                fits,
+                "{title}, in {unit}: {expression}: {:?}",
+                dimension(expression)
+            );
+        }
+    }
+}
+
+#[test]
+fn states_are_shown_as_timelines_that_name_each_state() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let timelines: Vec<&Value> = panels
+        .iter()
+        .filter(|panel| panel["type"] == "state-timeline")
+        .collect();
+    assert!(timelines.len() >= 3);
+    let state = timelines
+        .iter()
+        .find(|panel| panel["title"] == "State over time")
+        .unwrap();
+    let names = &state["fieldConfig"]["defaults"]["mappings"][0]["options"];
+    let expression = state["targets"][0]["expr"].as_str().unwrap();
+    let pages = text("docs/metrics.md");
+    let row = pages
+        .lines()
+        .find(|line| line.starts_with("| `ulda_run_state`"))
+        .unwrap();
+    let states = row.split(['(', ')']).nth(1).unwrap().split(", ");
+    let mut count = 0;
+    for (at, state) in states.enumerate() {
+        let number = (at + 1).to_string();
+        assert_eq!(names[number.as_str()]["text"], state);
+        assert!(
+            expression.contains(&format!("{number} * (ulda_run_state{{")),
+            "{number}"
+        );
+        assert!(expression.contains(&format!("state=\"{state}\"")), "{state}");
+        count += 1;
+    }
+    assert_eq!(count, names.as_object().unwrap().len());
 }
 
 #[test]
@@ -120,17 +315,17 @@ fn the_dashboard_can_be_pointed_at_any_run() {
         .iter()
         .map(|variable| variable["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["datasource", "run"]);
+    assert_eq!(names, ["datasource", "namespace", "run"]);
+    assert_eq!(
+        variables[2]["definition"],
+        "label_values(ulda_run_info{namespace=\"$namespace\"}, run)"
+    );
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len());
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
         assert!(panel["description"].is_string(), "{}", panel["title"]);
-    }
-    for (title, expression) in expressions() {
-        let ours = expression.contains("ulda_");
-        assert_eq!(ours, expression.contains("run=\"$run\""), "{title}: {expression}");
     }
 }
 
@@ -212,6 +407,7 @@ fn a_real_prometheus_has_data_for_every_panel() {
         let asked = expression
             .replace("$__rate_interval", "4s")
             .replace("$__range", "60s")
+            .replace("$namespace", "local")
             .replace("$run", "small");
         let count = series(&address, &asked);
         println!("{count:4}  {title}: {expression}");

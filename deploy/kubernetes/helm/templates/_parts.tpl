@@ -4,10 +4,18 @@ app.kubernetes.io/name: ulda
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "ulda.labels" -}}
+{{/* Of pods and their templates, which cannot change while a Job is there: nothing that a new chart changes. */}}
+{{- define "ulda.podLabels" -}}
 {{ include "ulda.run" .root }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- define "ulda.labels" -}}
+{{ include "ulda.podLabels" . }}
+app.kubernetes.io/part-of: ulda
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "ulda.queue" -}}
@@ -20,40 +28,98 @@ kueue.x-k8s.io/queue-name: {{ . }}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$" .Release.Name) }}
 {{- fail (printf "release `%s` cannot name a run; hint: small letters, digits and `-`, at most 40 characters, beginning with a letter" .Release.Name) }}
 {{- end }}
+{{- if not .Values.config }}
+{{- fail "there is no run.toml; hint: --set-file config=run.toml" }}
+{{- end }}
 {{- if not (or .Values.runClaim (regexMatch `(?m)^[^#\n]*url[^#\n]*["']s3://` .Values.config)) }}
 {{- fail "nothing keeps what the workers leave; hint: name a ReadWriteMany claim as runClaim, or object storage as storage.url of the run.toml" }}
 {{- end }}
 {{- end }}
 
-{{- define "ulda.podSecurity" -}}
-automountServiceAccountToken: false
-enableServiceLinks: false
-{{- with .Values.serviceAccount }}
-serviceAccountName: {{ . }}
+{{/* Kubernetes takes no change of a Job's pods; `rendered` tells whether there is one. */}}
+{{- define "ulda.unchanged" -}}
+{{- $before := dig "metadata" "annotations" "ulda/rendered" "" (lookup .version .kind .root.Release.Namespace .name) }}
+{{- if and .root.Release.IsUpgrade $before (ne $before .rendered) }}
+{{- fail (printf "the pods of %s %s cannot be changed while it is there; hint: `kubectl delete %s %s -n %s`, then upgrade again: the new workers continue from the newest checkpoint" .kind .name (lower .kind) .name .root.Release.Namespace) }}
 {{- end }}
-{{- with .Values.pullSecret }}
-imagePullSecrets:
-- name: {{ . }}
-{{- end }}
-securityContext:
-  fsGroup: {{ .Values.user }}
-  fsGroupChangePolicy: OnRootMismatch
-  runAsGroup: {{ .Values.user }}
-  runAsNonRoot: true
-  runAsUser: {{ .Values.user }}
-  seccompProfile:
-    type: RuntimeDefault
 {{- end }}
 
-{{- define "ulda.containerSecurity" -}}
-image: {{ .Values.image | quote }}
+{{/* The values of a pod's role: coordinator or worker. */}}
+{{- define "ulda.pod" -}}
+{{- $values := .root.Values }}
+{{- $role := ternary $values.coordinator $values.workers (eq .component "coordinator") }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $values.serviceAccount }}
+serviceAccountName: {{ . }}
+{{- end }}
+{{- with $values.imagePullSecrets }}
+imagePullSecrets:
+{{- toYaml . | nindent 0 }}
+{{- end }}
+securityContext:
+  {{- with $values.user }}
+  fsGroup: {{ . }}
+  fsGroupChangePolicy: OnRootMismatch
+  runAsGroup: {{ . }}
+  runAsUser: {{ . }}
+  {{- end }}
+  runAsNonRoot: true
+  seccompProfile:
+    type: RuntimeDefault
+{{- $gpu := and $values.gpu.enabled (eq .component "worker") }}
+{{- with merge (dict) $role.nodeSelector (ternary $values.gpu.nodeLabel (dict) $gpu) }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := ternary (list (dict "key" $values.gpu.resource "operator" "Exists" "effect" "NoSchedule")) list $gpu }}
+{{- with concat $own $role.tolerations }}
+tolerations:
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $role.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $role.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $role.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "ulda.podMetadata" -}}
+{{- $values := .root.Values }}
+{{- $role := ternary $values.coordinator $values.workers (eq .component "coordinator") }}
+labels:
+  {{- include "ulda.podLabels" . | nindent 2 }}
+  {{- with $role.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $scraped := dict "prometheus.io/path" "/metrics" "prometheus.io/port" (.port | toString) "prometheus.io/scrape" "true" }}
+{{- with merge (dict) $role.annotations (ternary (dict) $scraped $values.monitoring.podMonitor.enabled) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "ulda.container" -}}
+{{- $values := .root.Values }}
+{{- $role := ternary $values.coordinator $values.workers (eq .component "coordinator") }}
+{{- $image := ternary $role.image $values.image (not (empty $role.image.repository)) }}
+image: {{ printf "%s%s" $image.repository (ternary (printf "@%s" $image.digest) (printf ":%s" ($image.tag | default .root.Chart.AppVersion)) (not (empty $image.digest))) | quote }}
+{{- with $image.pullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
 securityContext:
   allowPrivilegeEscalation: false
   capabilities:
     drop: [ALL]
   readOnlyRootFilesystem: true
 terminationMessagePolicy: FallbackToLogsOnError
-{{- with .Values.s3.secret }}
+{{- with $values.s3.secret }}
 envFrom:
 - secretRef:
     name: {{ . }}
@@ -65,6 +131,9 @@ envFrom:
   value: /tmp
 - name: ULDA_CREDENTIALS
   value: /etc/ulda/credentials
+{{- with (ternary .root.Values.coordinator .root.Values.workers (eq .component "coordinator")).env }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
 {{- end }}
 
 {{- define "ulda.volumes" -}}
@@ -80,6 +149,9 @@ envFrom:
   secret:
     defaultMode: 0440
     secretName: {{ .root.Release.Name }}-{{ .component }}-credentials
+{{- with (ternary .root.Values.coordinator .root.Values.workers (eq .component "coordinator")).volumes }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
 {{- end }}
 
 {{- define "ulda.mounts" -}}
@@ -93,6 +165,9 @@ envFrom:
 - name: credentials
   mountPath: /etc/ulda/credentials
   readOnly: true
+{{- with (ternary .root.Values.coordinator .root.Values.workers (eq .component "coordinator")).volumeMounts }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
 {{- end }}
 
 {{/* Who may read what a pod shows: the namespace, and Prometheus. */}}
@@ -149,30 +224,12 @@ podFailurePolicy:
       values: [75, 143]
 template:
   metadata:
-    labels:
-      {{- include "ulda.labels" (dict "root" .root "component" "worker") | nindent 6 }}
-    {{- if not $values.monitoring.podMonitor }}
-    annotations:
-      prometheus.io/path: /metrics
-      prometheus.io/port: "9465"
-      prometheus.io/scrape: "true"
-    {{- end }}
+    {{- include "ulda.podMetadata" (dict "root" .root "component" "worker" "port" 9465) | nindent 4 }}
   spec:
     restartPolicy: Never
     subdomain: {{ .root.Release.Name }}-worker
     terminationGracePeriodSeconds: {{ add $values.workers.drain 60 }}
-    {{- include "ulda.podSecurity" .root | nindent 4 }}
-    {{- $labels := merge (dict) $values.workers.nodeSelector (ternary $values.gpu.nodeLabel (dict) $values.gpu.enabled) }}
-    {{- with $labels }}
-    nodeSelector:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    {{- if $values.gpu.enabled }}
-    tolerations:
-    - key: {{ $values.gpu.resource }}
-      operator: Exists
-      effect: NoSchedule
-    {{- end }}
+    {{- include "ulda.pod" (dict "root" .root "component" "worker") | nindent 4 }}
     containers:
     - name: {{ .container }}
       command: [worker]
@@ -185,9 +242,9 @@ template:
       - --data-advertise=$(POD_IP)
       - --search=600
       - --http=0.0.0.0:9465
-      {{- include "ulda.containerSecurity" .root | nindent 6 }}
+      {{- include "ulda.container" (dict "root" .root "component" "worker") | nindent 6 }}
       env:
-      {{- include "ulda.env" .root | nindent 6 }}
+      {{- include "ulda.env" (dict "root" .root "component" "worker") | nindent 6 }}
       - name: POD_IP
         valueFrom:
           fieldRef:
@@ -210,13 +267,13 @@ template:
         failureThreshold: 18
       resources:
         requests:
-          cpu: {{ $values.workers.cpu | quote }}
-          memory: {{ $values.workers.memory | quote }}
+          cpu: {{ $values.workers.cpu | toString | quote }}
+          memory: {{ $values.workers.memory | toString | quote }}
           {{- if $values.gpu.enabled }}
           {{ $values.gpu.resource }}: "1"
           {{- end }}
         limits:
-          memory: {{ $values.workers.memory | quote }}
+          memory: {{ $values.workers.memory | toString | quote }}
           {{- if $values.gpu.enabled }}
           {{ $values.gpu.resource }}: "1"
           {{- end }}
@@ -225,7 +282,7 @@ template:
         mountPath: /var/lib/ulda/runs
       - name: shm
         mountPath: /dev/shm
-      {{- include "ulda.mounts" (dict "root" .root) | nindent 6 }}
+      {{- include "ulda.mounts" (dict "root" .root "component" "worker") | nindent 6 }}
     volumes:
     - name: runs
       {{- if $values.runClaim }}
@@ -237,7 +294,7 @@ template:
     - name: shm
       emptyDir:
         medium: Memory
-        sizeLimit: 2Gi
+        sizeLimit: {{ $values.workers.shm | toString | quote }}
     {{- include "ulda.volumes" (dict "root" .root "component" "worker") | nindent 4 }}
 {{- end }}
 
@@ -254,7 +311,7 @@ replicatedJobs:
   template:
     metadata:
       labels:
-        {{- include "ulda.labels" (dict "root" .root "component" "worker") | nindent 8 }}
+        {{- include "ulda.podLabels" (dict "root" .root "component" "worker") | nindent 8 }}
         {{- if eq .container "node" }}
         trainer.kubeflow.org/trainjob-ancestor-step: trainer
         {{- end }}
