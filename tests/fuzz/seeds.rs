@@ -10,6 +10,7 @@ use ulda_dataset::{Image, LabelMap, Size};
 use ulda_method::stylebank::BankStyle;
 use ulda_model::pickle::write as pickle;
 use ulda_proto::v1;
+use ulda_run::style_health::StyleHealth;
 
 /// Writes `seed-N` into the folder of each target.
 pub fn write(folder: &dyn Fn(&str) -> PathBuf) {
@@ -122,7 +123,7 @@ fn messages() -> Vec<Vec<u8>> {
         activity: "iteration 4 of 9".into(),
         styles: vec![v1::DomainStyles {
             domain: "fog".into(),
-            health: value("scene_loss"),
+            health: StyleHealth::MEASURES.into_iter().flat_map(value).collect(),
         }],
     };
     let storage = v1::Storage {
@@ -286,7 +287,7 @@ const MANIFEST: &str = r#"{"format":1,"run":"small","cursor":{"stage":"adapt","s
 
 const RECORDS: &str = r#"{"record":"run-started","term":1}
 {"record":"worker-joined","worker":1,"slot":0,"attempt":0,"data_address":"127.0.0.1:4000","device":"cpu"}
-{"record":"generation-formed","generation":1,"formation":{"members":[1],"shard_owner":[1,1]}}
+{"record":"generation-formed","generation":1,"formation":{"members":[{"worker":1,"slot":0,"data_address":"127.0.0.1:4000"}],"shard_owner":[1,1],"state":null,"holder":1}}
 {"record":"committed","generation":1,"state":{"cursor":{"stage":"adapt","step":3},"digest":"ab"}}
 {"record":"restarted","slot":0,"attempt":1}
 {"record":"finished","digest":"ab"}

@@ -17,20 +17,21 @@ use ulda_model::{Tokenizer, Weights};
 use ulda_proto::v1;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::stage::Stage;
+use ulda_worker::checkpoint::CheckpointManifest;
 
 /// A function that reads foreign bytes.
 #[derive(Debug)]
 pub struct Target {
     pub name: &'static str,
-    take: fn(&[u8]),
+    take: fn(&[u8]) -> bool,
 }
 
 /// All of them.
 pub const TARGETS: [Target; 14] = [
     Target::new("configuration", configuration),
     Target::new("wire", wire),
-    Target::new("frame", frame),
-    Target::new("refusal", refusal),
+    Target::new("frame", ulda_collective::is_header),
+    Target::new("refusal", ulda_collective::is_refusal),
     Target::new("png", |bytes| image(bytes, "image.png")),
     Target::new("jpeg", |bytes| image(bytes, "image.jpg")),
     Target::new("labels", labels),
@@ -44,7 +45,7 @@ pub const TARGETS: [Target; 14] = [
 ];
 
 impl Target {
-    const fn new(name: &'static str, take: fn(&[u8])) -> Self {
+    const fn new(name: &'static str, take: fn(&[u8]) -> bool) -> Self {
         Self { name, take }
     }
 
@@ -58,9 +59,10 @@ impl Target {
         TARGETS.iter().map(|target| target.name).collect()
     }
 
-    /// Reads `bytes`; read or refused, it returns.
-    pub fn take(&self, bytes: &[u8]) {
-        (self.take)(bytes);
+    /// Reads `bytes`; says whether they were accepted.
+    #[must_use]
+    pub fn take(&self, bytes: &[u8]) -> bool {
+        (self.take)(bytes)
     }
 }
 
@@ -69,177 +71,152 @@ thread_local! {
 }
 
 /// With a file of these bytes.
-fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
+fn with_file<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     FOLDER.with(|folder| {
         let path = folder.path().join(name);
         fs::write(&path, bytes).expect("the temporary folder takes a file");
-        read(&path);
-    });
+        read(&path)
+    })
 }
 
 /// A run.toml. One that is accepted says the same when it was written and read again.
-fn configuration(bytes: &[u8]) {
+fn configuration(bytes: &[u8]) -> bool {
+    let host = Host { workers: 2, cores: 4 };
     with_file("run.toml", bytes, |path| {
         let layers = Layers {
             file: Some(path.to_owned()),
             ..Layers::default()
         };
-        let host = Host { workers: 2, cores: 4 };
         let Ok(config) = load(&layers, Path::new("/")) else {
-            return;
+            return false;
         };
         let Ok(spec) = RunSpec::resolve(config, host) else {
-            return;
+            return false;
         };
-        let again: RunConfig = match toml::from_str(&spec.to_toml()) {
-            Ok(again) => again,
-            Err(cause) => panic!("a resolved run.toml is refused: {cause}"),
-        };
-        let again = RunSpec::resolve(again, host).unwrap_or_else(|cause| panic!("{cause}"));
-        assert_eq!(again.to_toml(), spec.to_toml());
-    });
+        assert_eq!(resolved(&spec.to_toml()).to_toml(), spec.to_toml());
+        true
+    })
 }
 
-/// A message of a worker: the first byte says which one.
-fn wire(bytes: &[u8]) {
-    let Some((which, bytes)) = bytes.split_first() else {
-        return;
-    };
-    let spec = spec();
-    match which % 3 {
-        0 => {
-            if let Ok(message) = v1::Attendance::decode(bytes) {
-                let _ = probe::attendance(message, &spec);
-            }
-        }
-        1 => {
-            if let Ok(message) = v1::ReportRequest::decode(bytes) {
-                let _ = probe::report(message, &spec);
-            }
-        }
-        _ => {
-            if let Ok(message) = v1::LogRequest::decode(bytes) {
-                let _ = probe::log(message);
-            }
-        }
-    }
-}
-
-/// A run of two shards, as the bounds of messages know it.
-fn spec() -> RunSpec {
-    let config = toml::from_str(SPEC).expect("it is a run.toml");
+fn resolved(run_toml: &str) -> RunSpec {
+    let config: RunConfig = toml::from_str(run_toml).unwrap_or_else(|cause| panic!("{cause}"));
     RunSpec::resolve(config, Host { workers: 2, cores: 4 }).unwrap_or_else(|cause| panic!("{cause}"))
 }
 
-const SPEC: &str = include_str!("../run.toml");
-
-/// The header of a frame between two workers.
-fn frame(bytes: &[u8]) {
-    let _ = ulda_collective::is_header(bytes);
+/// A message of a worker to a run of two shards: the first byte says which one.
+fn wire(bytes: &[u8]) -> bool {
+    let Some((which, bytes)) = bytes.split_first() else {
+        return false;
+    };
+    let spec = resolved(include_str!("../run.toml"));
+    match which % 3 {
+        0 => v1::Attendance::decode(bytes).is_ok_and(|message| probe::attendance(message, &spec).is_ok()),
+        1 => v1::ReportRequest::decode(bytes).is_ok_and(|message| probe::report(message, &spec).is_ok()),
+        _ => v1::LogRequest::decode(bytes).is_ok_and(|message| probe::log(message).is_ok()),
+    }
 }
 
-/// Why a worker does not take another's connection, in that one's words.
-fn refusal(bytes: &[u8]) {
-    let _ = ulda_collective::is_refusal(bytes);
-}
-
-fn image(bytes: &[u8], name: &str) {
+fn image(bytes: &[u8], name: &str) -> bool {
     with_file(name, bytes, |path| {
         let header = ulda_dataset::read_header(path);
         let image = ulda_dataset::read_image(path);
-        if let (Ok(header), Ok(image)) = (header, image) {
+        if let (Ok(header), Ok(image)) = (header, &image) {
             assert_eq!(header.size(), image.size);
         }
-    });
+        image.is_ok()
+    })
 }
 
-fn labels(bytes: &[u8]) {
+fn labels(bytes: &[u8]) -> bool {
     with_file("labels.png", bytes, |path| {
-        let _ = ulda_dataset::read_label_ids(path);
-    });
+        ulda_dataset::read_label_ids(path).is_ok()
+    })
 }
 
-/// Pickles one after another, as the published styles have them; and the first one as such styles.
-fn pickle(bytes: &[u8]) {
+/// Pickles one after another, and the first one as the published styles.
+fn pickle(bytes: &[u8]) -> bool {
     let mut left = bytes;
-    while let Ok(pickle) = Pickle::read(&mut left) {
+    let mut read = false;
+    while !left.is_empty() {
+        let Ok(pickle) = Pickle::read(&mut left) else {
+            break;
+        };
         let root = pickle.root();
         let _ = (root.items().map(|items| items.len()), root.text(), root.ints());
-        if left.is_empty() {
-            break;
-        }
+        read = true;
     }
     let _ = ulda_method::stylebank::BankStyle::from_authors_pickle(bytes, "a.pkl");
+    read
 }
 
-fn weights(bytes: &[u8], name: &str) {
+fn weights(bytes: &[u8], name: &str) -> bool {
     with_file(name, bytes, |path| {
-        if let Ok(weights) = Weights::read(path) {
+        let weights = Weights::read(path);
+        if let Ok(weights) = &weights {
             for name in weights.names() {
-                let _ = weights.shape(name);
+                assert!(weights.shape(name).is_some());
             }
         }
-    });
+        weights.is_ok()
+    })
 }
 
 /// An input that was fetched as an archive; the first byte says of which format.
-fn archive(bytes: &[u8]) {
+fn archive(bytes: &[u8]) -> bool {
     let Some((which, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let name = ["data.tar", "data.tar.gz", "data.zip"][usize::from(which % 3)];
     with_file(name, bytes, |path| {
         let into = tempfile::tempdir().expect("the temporary folder takes a folder");
-        let _ = ulda_storage::unpack_named(path, into.path());
-    });
+        ulda_storage::unpack_named(path, into.path()).is_ok()
+    })
 }
 
-fn manifest(bytes: &[u8]) {
-    with_file("manifest.json", bytes, |path| {
-        let _ = ulda_worker::checkpoint::CheckpointManifest::parse(bytes, path);
-        if let Some(folder) = path.parent() {
-            let _ = ulda_worker::checkpoint::read_manifest(folder);
-        }
-    });
+fn manifest(bytes: &[u8]) -> bool {
+    CheckpointManifest::parse(bytes, Path::new("manifest.json")).is_ok()
 }
 
 /// Records, one per line; or a whole journal, where the bytes begin as SQLite's files do.
-fn journal(bytes: &[u8]) {
+fn journal(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"SQLite format 3") {
         let text = String::from_utf8_lossy(bytes);
-        let rows: Vec<RecordRow> = text
-            .lines()
-            .map(|line| RecordRow {
-                at_millis: 0,
-                json: line.to_owned(),
-            })
-            .collect();
-        let _ = fold(&known_records(&rows));
-        return;
+        let row = |line: &str| RecordRow {
+            at_millis: 0,
+            json: line.to_owned(),
+        };
+        let rows: Vec<RecordRow> = text.lines().map(row).collect();
+        let known = known_records(&rows);
+        let _ = fold(&known);
+        return known.len() == rows.len();
     }
     with_file("journal.sqlite", bytes, |path| {
         let Ok(reader) = JournalReader::open(path) else {
-            return;
+            return false;
         };
         let _ = audit_journal(&reader);
         let _ = (reader.facts(), reader.claimed_term(), reader.curves());
         let _ = (reader.measurements(), reader.phases(), reader.stages());
         let _ = (reader.checkpoints(), reader.evaluations(), reader.processes());
         let _ = (reader.last_events(10), reader.latest(Stage::Adapt));
-        if let Ok(rows) = reader.records() {
-            let _ = fold(&known_records(&rows));
+        let rows = reader.records();
+        if let Ok(rows) = &rows {
+            let _ = fold(&known_records(rows));
         }
-    });
+        rows.is_ok()
+    })
 }
 
-fn tokenizer(bytes: &[u8]) {
+fn tokenizer(bytes: &[u8]) -> bool {
     thread_local! {
         static TOKENIZER: Tokenizer = Tokenizer::new();
     }
     let prompt = String::from_utf8_lossy(bytes);
     TOKENIZER.with(|tokenizer| {
-        if let Ok(ids) = tokenizer.encode(&prompt, 77) {
+        let ids = tokenizer.encode(&prompt, 77);
+        if let Ok(ids) = &ids {
             assert_eq!(ids.len(), 77);
         }
-    });
+        ids.is_ok()
+    })
 }

@@ -21,4 +21,6 @@ fn target() -> &'static Target {
     })
 }
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target().take(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = target().take(bytes);
+});
