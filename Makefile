@@ -110,6 +110,10 @@ monitoring: build ## Check rules, dashboard and event files with Prometheus, Gra
 	deploy/grafana/check
 	tests/tensorboard/check $(TARGET)
 
+.PHONY: trackers
+trackers: build ## Export a run to W&B and MLflow, which pip installs, and read it back by their packages
+	tests/trackers/check $(TARGET)
+
 .PHONY: page
 page: build ## Look at the status page in a headless Chromium, where there is one (OUT=<folder> keeps pictures)
 	tests/page/check $(TARGET) $(OUT)

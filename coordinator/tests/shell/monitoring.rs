@@ -146,7 +146,12 @@ fn runs_of_one_name_in_two_namespaces_are_two_runs() {
             assert!(rest.starts_with("namespace, run"), "{word}{}", &rest[..30]);
         }
     }
+    let cases = text("deploy/prometheus/rules.test.yml");
     for (title, expression) in expressions() {
+        if title == "GPU utilisation" {
+            let asked = expression.replace("$namespace", "vision").replace("$run", "a");
+            assert!(cases.contains(&asked), "no case asks for {asked}");
+        }
         let selected = expression
             .matches("{namespace=\"$namespace\", run=\"$run\"")
             .count();
