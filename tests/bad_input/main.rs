@@ -14,6 +14,7 @@ mod checkpoints;
 mod configuration;
 mod credentials;
 mod data;
+mod given;
 mod machine;
 mod midway;
 mod runs;

@@ -9,7 +9,7 @@ use super::breaking::{cut, images, patch, remove};
 use super::case::{BAD_INPUT, Case, UNAVAILABLE, USAGE, hold, nothing};
 
 /// A world with one finished run.
-fn trained() -> World {
+pub fn trained() -> World {
     static TRAINED: OnceLock<(World, PathBuf)> = OnceLock::new();
     let (_, runs) = TRAINED.get_or_init(|| {
         let world = World::new();

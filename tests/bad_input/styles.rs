@@ -4,7 +4,7 @@ use std::fs;
 
 use ulda_tests::World;
 
-use super::breaking::{edit, grey};
+use super::breaking::{edit, fixture, grey, patch, remove};
 use super::case::{BAD_INPUT, Case, hold, nothing};
 
 const IMAGES: &[&str] = &["--set", "simulate.styles=images"];
@@ -41,6 +41,140 @@ fn write_bank(world: &World, channels: usize) {
     fs::create_dir_all(world.path("runs/other/styles")).unwrap();
     fs::write(world.path("runs/other/styles/bank.safetensors"), bytes).unwrap();
 }
+
+const STYLE: &str = "aachen_000000_000019_leftImg8bit.png.pkl";
+
+/// Gives each domain a folder with one style, as the authors' stage 1 wrote it.
+fn leave_authors_styles(world: &World) {
+    for domain in ["fog", "night", "rain", "snow"] {
+        let folder = world.path("saved").join(domain);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(fixture("pickles").join(STYLE), folder.join(STYLE)).unwrap();
+    }
+}
+
+/// Its first two numbers.
+const NUMBERS: &[u8] = b"\x56\x84\x01\xbf\xdc\x17\xe0\x3f";
+
+const AUTHORS: &[&str] = &["--set", "simulate.styles=bank", "--set", "simulate.bank=saved"];
+
+const AUTHORS_CASES: &[Case] = &[
+    Case {
+        name: "the authors' styles, without a domain",
+        breaks: |world| {
+            leave_authors_styles(world);
+            remove(&world.path("saved/rain"));
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &[
+            "`simulate.bank`",
+            "domain `rain` has no styles: `",
+            "saved/rain` does not exist",
+            "name the folder that holds one folder of .pkl files per domain",
+        ],
+    },
+    Case {
+        name: "the authors' styles under other names",
+        breaks: leave_authors_styles,
+        command: &[
+            "check",
+            "--set",
+            "simulate.styles=bank",
+            "--set",
+            "simulate.bank=saved/six_{domain}",
+        ],
+        code: BAD_INPUT,
+        says: &["domain `fog` has no styles: `", "saved/six_fog` does not exist"],
+    },
+    Case {
+        name: "an empty folder of the authors' styles",
+        breaks: |world| {
+            leave_authors_styles(world);
+            remove(&world.path("saved/snow").join(STYLE));
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &["domain `snow` has no styles: `", "saved/snow` holds no .pkl file"],
+    },
+    Case {
+        name: "a style of another number of channels",
+        breaks: |world| {
+            leave_authors_styles(world);
+            patch(
+                &world.path("saved/night").join(STYLE),
+                b"K\x20K\x01K\x01\x87",
+                b"K\x1fK\x01K\x01\x87",
+            );
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &[
+            "leftImg8bit.png.pkl` is not readable: 31 means and 31 deviations for 32 channels",
+            "of the same CLIP model",
+        ],
+    },
+    Case {
+        name: "a style with a number that is not finite",
+        breaks: |world| {
+            leave_authors_styles(world);
+            patch(
+                &world.path("saved/night").join(STYLE),
+                NUMBERS,
+                b"\x00\x00\xc0\x7f\xdc\x17\xe0\x3f",
+            );
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &["leftImg8bit.png.pkl` is not readable: a value is not finite"],
+    },
+    Case {
+        name: "a style that is no pickle",
+        breaks: |world| {
+            leave_authors_styles(world);
+            fs::write(world.path("saved/fog/b.pkl"), "a style").unwrap();
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &["saved/fog/b.pkl` is not readable: operation 0x61"],
+    },
+    Case {
+        name: "a style that would run a program",
+        breaks: |world| {
+            leave_authors_styles(world);
+            fs::write(
+                world.path("saved/fog/b.pkl"),
+                "cos\nsystem\n(X\x0c\x00\x00\x00touch hackedtR.",
+            )
+            .unwrap();
+        },
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &["saved/fog/b.pkl` is not readable: there is no `mu_f1` in it"],
+    },
+    Case {
+        name: "fewer of the authors' styles than a step draws",
+        breaks: leave_authors_styles,
+        command: AUTHORS,
+        code: BAD_INPUT,
+        says: &["`simulate.bank`", "gives 4 styles, and adapt.batch asks for 6"],
+    },
+    Case {
+        name: "the authors' styles by a URL that names each domain",
+        breaks: nothing,
+        command: &[
+            "--set",
+            "simulate.styles=bank",
+            "--set",
+            "simulate.bank=s3://bucket/six_{domain}",
+        ],
+        code: BAD_INPUT,
+        says: &[
+            "`simulate.bank`: is the URL `s3://bucket/six_{domain}`",
+            "name the folder that holds one folder per domain",
+        ],
+    },
+];
 
 const CASES: &[Case] = &[
     Case {
@@ -234,4 +368,9 @@ const CASES: &[Case] = &[
 #[test]
 fn wrong_styles() {
     hold(CASES, World::new);
+}
+
+#[test]
+fn wrong_styles_of_the_authors() {
+    hold(AUTHORS_CASES, World::new);
 }

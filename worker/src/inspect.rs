@@ -1,7 +1,7 @@
 //! Finds what is wrong with a run's checkpoints, prompts and style bank, before any work.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ulda_model::text::{CLASSES, fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
@@ -12,7 +12,7 @@ use ulda_run::stage::Stage;
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
-use crate::resources::enough_styles;
+use crate::resources::{ResourceError, backbone_tensors, enough_styles, same_backbone};
 use crate::stages::{given_bank, templates};
 
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
@@ -57,6 +57,8 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let clip = bring("clip.checkpoint", &config.clip.checkpoint);
     let source = config.pretrain.checkpoint.as_ref();
     let source = source.and_then(|path| bring("pretrain.checkpoint", path));
+    let adapted = config.given_model();
+    let adapted = adapted.and_then(|path| bring("adapt.checkpoint", path));
     let bank = config.simulate.bank.as_ref().filter(|_| config.needs_styles());
     let bank = bank.and_then(|path| bring("simulate.bank", path));
     let clip = clip.and_then(|path| note(&mut findings, "clip.checkpoint", Weights::read(&path)));
@@ -79,8 +81,16 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         here.simulate.bank = Some(path);
         inspect_bank(&mut findings, &here, backbone);
     }
-    if let Some(path) = &source {
-        inspect_source(&mut findings, path, backbone.as_ref());
+    let mut model = |key: &str, path: Option<PathBuf>| {
+        path.and_then(|path| inspect_model(&mut findings, key, &path, backbone.as_ref()))
+    };
+    let source = model("pretrain.checkpoint", source);
+    let adapted = model("adapt.checkpoint", adapted);
+    if let (Some(source), Some(adapted)) = (source, adapted)
+        && !same_backbone(&backbone_tensors(&source), &backbone_tensors(&adapted))
+    {
+        let error = ResourceError::TwoBackbones;
+        findings.push(finding("adapt.checkpoint", &error, error.hint()));
     }
     findings
 }
@@ -161,24 +171,28 @@ fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Back
     }
 }
 
-fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
-    const KEY: &str = "pretrain.checkpoint";
-    let Some(weights) = note(findings, KEY, Weights::read(path)) else {
-        return;
-    };
-    let backbone = note(findings, KEY, Backbone::load(&weights));
-    note(findings, KEY, Head::load(&weights));
-    if let (Some(source), Some(clip)) = (backbone, clip)
-        && source.config().low_channels() != clip.config().low_channels()
+/// Looks at a whole model; the file's tensors where it can be read.
+fn inspect_model(
+    findings: &mut Vec<Finding>,
+    key: &str,
+    path: &Path,
+    clip: Option<&Backbone>,
+) -> Option<Weights> {
+    let weights = note(findings, key, Weights::read(path))?;
+    let backbone = note(findings, key, Backbone::load(&weights));
+    note(findings, key, Head::load(&weights));
+    if let (Some(model), Some(clip)) = (backbone, clip)
+        && model.config().low_channels() != clip.config().low_channels()
     {
         findings.push(Finding::new(
-            KEY,
+            key,
             format!(
                 "has {} low-level channels, clip.checkpoint has {}",
-                source.config().low_channels(),
+                model.config().low_channels(),
                 clip.config().low_channels()
             ),
-            "use a source checkpoint trained on the same CLIP model",
+            "use a checkpoint trained on the same CLIP model",
         ));
     }
+    Some(weights)
 }

@@ -15,6 +15,10 @@ use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, Sty
 use crate::stages::{StyleImage, given_bank, names};
 use crate::state::{RunState, StateError};
 
+/// Keys that name whole models.
+const PRETRAIN: &str = "pretrain.checkpoint";
+const ADAPT: &str = "adapt.checkpoint";
+
 /// Name of the folder, beside the run directories, that keeps text embeddings.
 const TEXT_CACHE: &str = "text-cache";
 
@@ -22,17 +26,26 @@ const TEXT_CACHE: &str = "text-cache";
 pub enum ResourceError {
     #[error("clip.checkpoint")]
     Clip(#[source] WeightsError),
-    #[error("pretrain.checkpoint")]
-    Source(#[source] WeightsError),
+    #[error("{key}")]
+    Model {
+        key: &'static str,
+        #[source]
+        source: WeightsError,
+    },
     #[error(
-        "pretrain.checkpoint `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}",
+        "{key} `{}` has a backbone of {found} low-level channels, clip.checkpoint one of {expected}",
         path.display()
     )]
     OtherBackbone {
+        key: &'static str,
         path: PathBuf,
         found: i64,
         expected: i64,
     },
+    #[error(
+        "adapt.checkpoint and pretrain.checkpoint have different backbones, and a run scores all its models on one"
+    )]
+    TwoBackbones,
     #[error("{key}")]
     Dataset {
         key: String,
@@ -64,13 +77,14 @@ impl ResourceError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::OtherBackbone { .. } => "use a source checkpoint trained on the same CLIP model",
+            Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
+            Self::TwoBackbones => "score them in two runs, each with one of the keys",
             Self::FewStyles { .. } => "lower adapt.batch or give more styles",
             Self::NothingToDo => {
                 "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
             }
             Self::Clip(error) => return error.hint(),
-            Self::Source(error) => return error.hint(),
+            Self::Model { source, .. } => return source.hint(),
             Self::Dataset { source, .. } => return source.hint(),
             Self::Bank(error) => return error.hint(),
             Self::Images { source, .. } => return source.hint(),
@@ -92,6 +106,7 @@ pub struct Resources {
     pub clip: Backbone,
     /// The backbone under the segmentation head: CLIP's, or that of the source checkpoint.
     pub segmentation: Backbone,
+    /// Of the source; without samples where the run trains nothing.
     pub train: Arc<Dataset>,
     pub validation: Arc<Dataset>,
     /// Evaluation sets by name, in the order of the run.toml.
@@ -102,6 +117,8 @@ pub struct Resources {
     bank: Option<Arc<Vec<u8>>>,
     clip_weights: Arc<Mutex<Weights>>,
     source_head: Option<Head>,
+    /// Of the model that the run scores instead of training one.
+    adapted_head: Option<Head>,
     /// Tensors of `segmentation` under their published names, `backbone.*`.
     pub backbone_state: BTreeMap<String, Tensor>,
 }
@@ -122,22 +139,18 @@ impl Resources {
             reduced.map_or_else(|| backbone.clone(), |kind| backbone.to_kind(kind))
         };
         let clip = placed(Backbone::load(&weights).map_err(ResourceError::Clip)?);
-        let (segmentation, source_head, backbone_state) = match &config.pretrain.checkpoint {
-            None => (clip.clone(), None, backbone_tensors(&weights)),
-            Some(path) => {
-                let source = Weights::read(path).map_err(ResourceError::Source)?;
-                let backbone = placed(Backbone::load(&source).map_err(ResourceError::Source)?);
-                let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
-                if found != expected {
-                    return Err(ResourceError::OtherBackbone {
-                        path: path.clone(),
-                        found,
-                        expected,
-                    });
-                }
-                let head = Head::load(&source).map_err(ResourceError::Source)?;
-                (backbone, Some(head), backbone_tensors(&source))
-            }
+        let given =
+            |key, path: Option<&Path>| path.map(|path| GivenModel::read(key, path, &clip)).transpose();
+        let source = given(PRETRAIN, config.pretrain.checkpoint.as_deref())?;
+        let adapted = given(ADAPT, config.given_model())?;
+        if let (Some(source), Some(adapted)) = (&source, &adapted)
+            && !same_backbone(&adapted.backbone_state, &source.backbone_state)
+        {
+            return Err(ResourceError::TwoBackbones);
+        }
+        let (segmentation, backbone_state) = match adapted.as_ref().or(source.as_ref()) {
+            None => (clip.clone(), backbone_tensors(&weights)),
+            Some(model) => (placed(model.backbone.clone()), shallow(&model.backbone_state)),
         };
         let origin = ClipOrigin {
             digest: weights.digest().to_owned(),
@@ -160,6 +173,10 @@ impl Resources {
             enough_styles(config, "simulate.bank", bank.len())?;
         }
         let bank = bank.map(|bank| bank.to_bytes()).transpose()?;
+        let source_images = |key: &str, set: &DatasetConfig| match config.trains() {
+            true => open(key, set),
+            false => found(key, Dataset::without_samples(set)),
+        };
         let parent = run_directory.parent().unwrap_or(run_directory);
         Ok(Self {
             run_directory: run_directory.to_owned(),
@@ -169,13 +186,14 @@ impl Resources {
             clip_origin: origin,
             clip,
             segmentation,
-            train: open("source.train", &config.source.training_set())?,
-            validation: open("source.validation", &config.source.validation_set())?,
+            train: source_images("source.train", &config.source.training_set())?,
+            validation: source_images("source.validation", &config.source.validation_set())?,
             sets,
             style_images: Arc::new(style_images),
             bank: bank.map(Arc::new),
             clip_weights: Arc::new(Mutex::new(weights)),
-            source_head,
+            source_head: source.map(|model| model.head),
+            adapted_head: adapted.map(|model| model.head),
             backbone_state,
         })
     }
@@ -198,11 +216,8 @@ impl Resources {
             bank: self.bank.clone(),
             clip_weights: Arc::clone(&self.clip_weights),
             source_head: self.source_head.as_ref().map(Head::shallow_clone),
-            backbone_state: self
-                .backbone_state
-                .iter()
-                .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-                .collect(),
+            adapted_head: self.adapted_head.as_ref().map(Head::shallow_clone),
+            backbone_state: shallow(&self.backbone_state),
         }
     }
 
@@ -233,12 +248,62 @@ impl Resources {
         if let Some(head) = &self.source_head {
             state.set_section(names::SOURCE, head.state());
         }
+        if let Some(head) = &self.adapted_head {
+            state.set_section(names::ADAPTED, head.state());
+        }
         if let Some(bank) = &self.bank {
             let bank = Tensor::f_from_slice(bank).map_err(StateError::Torch)?;
             state.tensors.insert(names::BANK.to_owned(), bank);
         }
         Ok(state)
     }
+}
+
+/// A whole segmentation model that the run.toml names.
+struct GivenModel {
+    backbone: Backbone,
+    head: Head,
+    /// Tensors of the backbone under their published names.
+    backbone_state: BTreeMap<String, Tensor>,
+}
+
+impl GivenModel {
+    fn read(key: &'static str, path: &Path, clip: &Backbone) -> Result<Self, ResourceError> {
+        let unfit = |source| ResourceError::Model { key, source };
+        let weights = Weights::read(path).map_err(unfit)?;
+        let backbone = Backbone::load(&weights).map_err(unfit)?;
+        let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
+        if found != expected {
+            return Err(ResourceError::OtherBackbone {
+                key,
+                path: path.to_owned(),
+                found,
+                expected,
+            });
+        }
+        Ok(Self {
+            backbone,
+            head: Head::load(&weights).map_err(unfit)?,
+            backbone_state: backbone_tensors(&weights),
+        })
+    }
+}
+
+/// Whether both backbones compute the same. How many batches BatchNorm saw is no part of that.
+pub fn same_backbone(one: &BTreeMap<String, Tensor>, other: &BTreeMap<String, Tensor>) -> bool {
+    let counts = |name: &&String| !name.ends_with(".num_batches_tracked");
+    let float = |tensor: &Tensor| tensor.to_kind(Kind::Float);
+    one.keys().chain(other.keys()).filter(counts).all(|name| {
+        let both = one.get(name).zip(other.get(name));
+        both.is_some_and(|(one, other)| one.size() == other.size() && float(one).equal(&float(other)))
+    })
+}
+
+fn shallow(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let copies = tensors
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+    copies.collect()
 }
 
 /// What the marks of a CLIP checkpoint say. Weights that were trained from untrained ones may carry both marks.
@@ -254,7 +319,7 @@ fn training_of(weights: &Weights) -> ClipTraining {
 }
 
 /// The image tower's tensors without the attention pool, named as segmentation checkpoints name them.
-fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
+pub fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     let names = weights.names().filter_map(|name| {
         let bare = name
             .strip_prefix("visual.")
@@ -279,7 +344,10 @@ pub fn enough_styles(config: &RunConfig, key: &'static str, styles: usize) -> Re
 }
 
 fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {
-    let dataset = Dataset::open(config);
+    found(key, Dataset::open(config))
+}
+
+fn found(key: &str, dataset: Result<Dataset, DatasetError>) -> Result<Arc<Dataset>, ResourceError> {
     dataset.map(Arc::new).map_err(|source| ResourceError::Dataset {
         key: key.to_owned(),
         source,

@@ -60,6 +60,9 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
             crops: Vec::new(),
         },
     ];
+    if !config.trains() {
+        looks.clear();
+    }
     for (index, set) in config.evaluate.sets.iter().enumerate() {
         looks.push(Look {
             key: format!("evaluate.set[{index}]"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::logs::Since;
+use super::stages::ChosenStages;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ulda_run::ExportFormat;
 
@@ -118,6 +119,18 @@ pub struct ConfigArguments {
     pub sets: Vec<Edit>,
 }
 
+/// Which stages a new run goes through, and whose results it starts from.
+#[derive(Clone, Debug, Args)]
+pub struct StagesArguments {
+    /// Go through these stages only, such as `adapt` or `simulate,adapt`, and evaluate; `evaluate` trains nothing. What the others
+    /// would have made must be given: by --from, or by pretrain.checkpoint, simulate.bank and adapt.checkpoint
+    #[arg(long, value_name = "STAGES")]
+    pub stages: Option<ChosenStages>,
+    /// Start from what this finished run left of the stages before them: source-only model, style bank, adapted model
+    #[arg(long, value_name = "RUN", requires = "stages")]
+    pub from: Option<PathBuf>,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct ServeArguments {
     /// Address of the control plane; port 0 is any free one
@@ -173,6 +186,8 @@ pub struct TrainArguments {
     pub workers: u32,
     #[command(flatten)]
     pub config: ConfigArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     #[command(flatten)]
     pub serve: ServeArguments,
     /// Continue the run if its directory holds it already
@@ -255,6 +270,8 @@ pub struct CheckArguments {
     pub workers: u32,
     #[command(flatten)]
     pub config: ConfigArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     #[command(flatten)]
     pub serve: ServeArguments,
     /// Decode every image and label instead of their headers only

@@ -3,12 +3,13 @@
 use ulda_run::spec::RunSpec;
 
 use super::arguments::{CheckArguments, OutputFormat};
-use super::common::{block_on, columns, configuration, host, print, print_json, say, worker_binary};
+use super::common::{block_on, columns, host, print, print_json, say, worker_binary};
+use super::stages::chosen_configuration;
 use crate::check::{Depth, Extent, Findings, examine, of_problems};
 use crate::exit::{Exit, Stop};
 
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
-    let config = configuration(&arguments.config)?;
+    let config = chosen_configuration(&arguments.config, &arguments.stages)?;
     let name = config.run.name.to_string();
     let findings = match RunSpec::resolve(config, host(arguments.workers)) {
         Err(problems) => of_problems(problems),

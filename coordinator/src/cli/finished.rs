@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ulda_run::spec::RunConfig;
-use ulda_run::stage::Stage;
 use ulda_storage::StorageCounters;
 
 use super::common::{run_directory, say, worker_binary};
@@ -59,9 +58,14 @@ impl FinishedRun {
         })
     }
 
+    /// The resolved configuration of the run.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
     /// The model to use where none is named: the adapted one, and that of a run that ends before adapt.
     pub fn main_model(&self) -> ScoredModel {
-        if self.config.includes(Stage::Adapt) {
+        if self.config.has_adapted_model() {
             return ScoredModel::Adapted;
         }
         say(format_args!(

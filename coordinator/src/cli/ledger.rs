@@ -139,7 +139,10 @@ fn names(spec: &RunSpec) -> Result<Names, Stop> {
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
     };
     Ok(Names {
-        train: list(&config.source.training_set())?,
+        train: match config.trains() {
+            true => list(&config.source.training_set())?,
+            false => Vec::new(),
+        },
         sets: config
             .evaluate
             .sets

@@ -23,6 +23,7 @@ mod report;
 mod schema;
 mod security;
 mod serve;
+mod stages;
 mod status;
 mod stop;
 mod submission;

@@ -8,9 +8,10 @@ use ulda_run::spec::{RecoveryConfig, RunConfig, RunSpec};
 use ulda_storage::StorageCounters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
-use super::common::{block_on, configuration, host, run_directory, say};
+use super::common::{block_on, host, run_directory, say};
 use super::conclusion::shown;
 use super::serve::prepare_and_serve;
+use super::stages::chosen_configuration;
 use crate::check::{Depth, of_problems};
 use crate::exit::{Exit, Stop};
 use crate::history::History;
@@ -21,7 +22,7 @@ use crate::run::Supervision;
 use crate::run_directory::{RunDirectory, RunDirectoryError};
 
 pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
-    let mut config = configuration(&arguments.config)?;
+    let mut config = chosen_configuration(&arguments.config, &arguments.stages)?;
     let state = arguments
         .supervised
         .state

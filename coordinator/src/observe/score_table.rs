@@ -49,8 +49,8 @@ pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
 }
 
 /// mIoU of every model on every set, in percent: the last thing a run prints. Rows are sets, `models` names the columns;
-/// `means` holds each model's mean over several sets and its gain against the reference, in the row `mean_name`; empty
-/// where there is no such row.
+/// `means` holds each model's mean over several sets, in the row `mean_name`, and its gain against the reference; empty
+/// where there are no such rows.
 #[must_use]
 pub fn overview_table(
     models: &[&str],
@@ -69,8 +69,11 @@ pub fn overview_table(
             mean_name,
             means.iter().map(|(mean, _)| percent(*mean)).collect(),
         ));
-        let gains = means.iter().map(|(_, gain)| difference(*gain)).collect();
-        rows.push(row("gain", gains));
+        // Without a reference nothing has a gain.
+        if means.iter().any(|(_, gain)| gain.is_some()) {
+            let gains = means.iter().map(|(_, gain)| difference(*gain)).collect();
+            rows.push(row("gain", gains));
+        }
     }
     let mut text = String::new();
     frame(&mut text, &header, &rows);

@@ -15,9 +15,10 @@ use super::ReportError;
 use super::manifest::{FinalManifest, clip_origin};
 use crate::history::{History, RunStanding};
 use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow, styles_of};
+use crate::remote::STYLE_BANK;
 use crate::run_directory::RunDirectory;
 
-/// The model that every run has.
+/// The model that the adapted ones are compared with.
 pub(crate) const SOURCE_ONLY: &str = "source-only";
 /// The model names of a report, in the order in which they are shown.
 const MODELS: [&str; 3] = [SOURCE_ONLY, "adapted", "adapted-best"];
@@ -39,6 +40,10 @@ pub struct ReportData {
     pub domains: Vec<DomainConfig>,
     /// The last stage in which the run trains; before adapt there is no adapted model.
     pub end_after: EndAfter,
+    /// Whether the run scores an adapted model that it was given, and trains none.
+    pub given_model: bool,
+    /// Whether there is a source-only model beside it, as every run that trains has.
+    pub source_model: bool,
     pub styles: StyleSource,
     pub sets: Vec<SetScores>,
     /// Each model's mean over the target sets; empty where there is none.
@@ -59,7 +64,7 @@ pub struct ReportData {
 }
 
 impl ReportData {
-    /// Whether the run makes adapted models; scores and pictures are of the source-only one alone otherwise.
+    /// Whether the run has an adapted model; scores and pictures are of the source-only one alone otherwise.
     #[must_use]
     pub fn adapts(&self) -> bool {
         self.end_after >= EndAfter::Adapt
@@ -68,9 +73,10 @@ impl ReportData {
     /// What the panels of an example strip show, from left to right.
     #[must_use]
     pub fn panels(&self) -> &'static [&'static str] {
-        match self.adapts() {
-            true => &["image", "truth", "source-only", "adapted"],
-            false => &["image", "truth", "source-only"],
+        match (self.source_model, self.adapts()) {
+            (true, true) => &["image", "truth", "source-only", "adapted"],
+            (true, false) => &["image", "truth", "source-only"],
+            (false, _) => &["image", "truth", "adapted"],
         }
     }
 }
@@ -199,6 +205,8 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         last_at: history.last_at,
         domains: config.domains.clone(),
         end_after: config.run.end_after,
+        given_model: config.given_model().is_some(),
+        source_model: config.has_source_model(),
         styles: config.simulate.styles,
         target_means: target_means(&sets),
         sets,
@@ -367,6 +375,9 @@ fn digests(
     }
     if let Some(digest) = facts.get("spec digest") {
         digests.insert("resolved run.toml".to_owned(), digest.clone());
+    }
+    if let Some(digest) = manifest.of_style_bank() {
+        digests.insert(STYLE_BANK.to_owned(), digest.to_owned());
     }
     digests.extend(
         manifest

@@ -66,6 +66,9 @@ fn subject(data: &ReportData) -> Markup {
     let stage = match data.end_after {
         EndAfter::Pretrain => "pretrain",
         EndAfter::Simulate => "simulate",
+        EndAfter::Adapt if data.given_model => {
+            return html! { "scores of an adapted model that the run was given; it trains none." };
+        }
         EndAfter::Adapt => {
             return html! {
                 "one segmentation model for " (data.domains.len())
@@ -114,28 +117,34 @@ fn overview(data: &ReportData) -> Markup {
             }
         }
     };
-    let adapted = adapted_columns(data);
+    let (adapted, source) = (adapted_columns(data), data.source_model);
     html! {
         h2 { "mIoU by domain" }
         div.card.scroll {
             table.big {
                 tr {
-                    th { "Evaluation set" } th { "Images" } th { "Source-only" }
-                    @for (_, title) in &adapted { th { (title) } th { "Gain" } }
+                    th { "Evaluation set" } th { "Images" } @if source { th { "Source-only" } }
+                    @for (_, title) in &adapted { th { (title) } @if source { th { "Gain" } } }
                 }
                 @for set in &data.sets {
                     tr {
                         td { (set.set) @if let Some(domain) = data.domains.iter().find(|domain| domain.name.as_str() == set.set) { div.note { "“" (domain.prompt) "”" } } }
                         td { (set.images) }
-                        (bar(set.mean_iou(SOURCE_ONLY), "source"))
-                        @for (model, _) in &adapted { (bar(set.mean_iou(model), "")) td { (difference(set.gain(model))) } }
+                        @if source { (bar(set.mean_iou(SOURCE_ONLY), "source")) }
+                        @for (model, _) in &adapted {
+                            (bar(set.mean_iou(model), ""))
+                            @if source { td { (difference(set.gain(model))) } }
+                        }
                     }
                 }
                 @if !data.target_means.is_empty() {
                     tr.total {
                         td { (MEAN_OF_TARGETS) } td {}
-                        td { (percent(mean_iou(SOURCE_ONLY))) }
-                        @for (model, _) in &adapted { td { (percent(mean_iou(model))) } td { (difference(gain(model))) } }
+                        @if source { td { (percent(mean_iou(SOURCE_ONLY))) } }
+                        @for (model, _) in &adapted {
+                            td { (percent(mean_iou(model))) }
+                            @if source { td { (difference(gain(model))) } }
+                        }
                     }
                 }
             }
@@ -148,6 +157,7 @@ fn overview(data: &ReportData) -> Markup {
 /// What the run read of its target domains.
 fn styles_note(data: &ReportData) -> &'static str {
     match data.styles {
+        _ if data.given_model => "This run trained nothing.",
         _ if data.end_after == EndAfter::Pretrain => "No image of a target domain was read in training.",
         StyleSource::Learned if data.domains.iter().any(|domain| !domain.images.is_empty()) => {
             "The images that the domains name were compared with the learned styles; nothing was trained on them."
@@ -159,7 +169,7 @@ fn styles_note(data: &ReportData) -> &'static str {
         StyleSource::Images => {
             "The styles are the statistics of images that the domains name, not learned from the prompts."
         }
-        StyleSource::Bank => "The styles come from the bank of another run.",
+        StyleSource::Bank => "The styles come from a bank that the run was given.",
     }
 }
 
@@ -177,13 +187,14 @@ fn classes(data: &ReportData) -> Markup {
     if data.sets.is_empty() {
         return html! {};
     }
-    let adapts = data.adapts();
+    let (adapts, has_source) = (data.adapts(), data.source_model);
+    let columns = if adapts && has_source { "3" } else { "1" };
     let cells = |source: Option<f64>, adapted: Option<f64>| {
         html! {
-            td.set { (percent(source)) }
+            @if has_source { td.set { (percent(source)) } }
             @if adapts {
                 td { (percent(adapted)) }
-                td { (difference(adapted.zip(source).map(|(one, other)| one - other))) }
+                @if has_source { td { (difference(adapted.zip(source).map(|(one, other)| one - other))) } }
             }
         }
     };
@@ -191,8 +202,11 @@ fn classes(data: &ReportData) -> Markup {
         h2 { "IoU by class" }
         div.card.scroll {
             table {
-                tr { th {} @for set in &data.sets { th.set.edge colspan=(if adapts { "3" } else { "1" }) { (set.set) } } }
-                tr { th { "Class" } @for _ in &data.sets { th.edge { "Source" } @if adapts { th { "Adapted" } th { "Gain" } } } }
+                tr { th {} @for set in &data.sets { th.set.edge colspan=(columns) { (set.set) } } }
+                tr { th { "Class" } @for _ in &data.sets {
+                    @if has_source { th.edge { "Source" } }
+                    @if adapts { th { "Adapted" } @if has_source { th { "Gain" } } }
+                } }
                 @for (index, class) in CLASSES.iter().enumerate() {
                     tr {
                         td { span.swatch style=(format!("background:rgb({},{},{})", class.colour[0], class.colour[1], class.colour[2])) {} (class.name) }

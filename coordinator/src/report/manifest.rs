@@ -33,13 +33,15 @@ impl FinalManifestError {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct FinalManifest {
+pub(crate) struct FinalManifest {
     #[serde(default)]
     pub(super) digest: String,
     #[serde(default)]
     pub(super) clip: ClipOrigin,
     #[serde(default)]
     pub(super) files: BTreeMap<String, FileManifest>,
+    #[serde(default)]
+    style_bank: Option<FileManifest>,
     #[serde(default)]
     pub(super) versions: BTreeMap<String, String>,
     /// Of the worker that wrote it.
@@ -64,8 +66,18 @@ impl FileManifest {
 }
 
 impl FinalManifest {
+    /// The digest of a file beside it.
+    pub(crate) fn of_file(&self, name: &str) -> Option<&str> {
+        self.files.get(name).map(FileManifest::digest)
+    }
+
+    /// The digest of the run's style bank; manifests of earlier versions have none.
+    pub(crate) fn of_style_bank(&self) -> Option<&str> {
+        self.style_bank.as_ref().map(FileManifest::digest)
+    }
+
     /// What the manifest says; nothing for a run that has none yet.
-    pub(super) fn read(directory: &RunDirectory) -> Result<Self, FinalManifestError> {
+    pub(crate) fn read(directory: &RunDirectory) -> Result<Self, FinalManifestError> {
         let path = directory.final_checkpoints().join("manifest.json");
         match std::fs::read(&path) {
             Ok(bytes) => {

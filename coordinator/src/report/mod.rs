@@ -22,6 +22,7 @@ pub use gather::{
 pub(crate) use gather::{SOURCE_ONLY, set_scores};
 pub use html::render;
 pub(crate) use html::{STYLE, difference, percent};
+pub(crate) use manifest::FinalManifest;
 pub use manifest::{FinalManifestError, clip_origin};
 pub(crate) use sections::{curves, panel_heads};
 pub(crate) use styles::styles;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ulda_run::stage::Cursor;
 
+use super::manifest::FileEntry;
 use super::remote::RemoteStore;
 use super::store::{CheckpointError, CheckpointStore};
 use super::uploads::{Upload, Uploads};
@@ -73,7 +74,8 @@ impl Checkpoints {
         Ok(written)
     }
 
-    /// Writes the folder of the finished models, and has it brought to the storage.
+    /// Writes the folder of the finished models, and has it brought to the storage. Its manifest also has the digest of
+    /// the run's style bank, if there is one.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -83,8 +85,9 @@ impl Checkpoints {
         cursor: Cursor,
         digest: &str,
         files: &BTreeMap<String, Vec<u8>>,
+        style_bank: Option<FileEntry>,
     ) -> Result<(), CheckpointError> {
-        self.local.write_folder(name, cursor, digest, files)?;
+        self.local.write_folder(name, cursor, digest, files, style_bank)?;
         if let Some(remote) = &self.remote {
             remote.uploads.offer(Upload::Models(name.to_owned()));
         }

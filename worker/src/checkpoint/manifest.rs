@@ -25,6 +25,9 @@ pub struct CheckpointManifest {
     pub digest: String,
     pub clip: ClipOrigin,
     pub files: BTreeMap<String, FileEntry>,
+    /// The run's style bank, beside finished models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style_bank: Option<FileEntry>,
     /// `ulda` version that wrote it.
     pub version: String,
 }

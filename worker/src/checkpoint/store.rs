@@ -112,12 +112,14 @@ impl CheckpointStore {
             state.cursor,
             digest,
             &BTreeMap::from([(STATE_FILE.to_owned(), bytes)]),
+            None,
         )?;
         self.prune()?;
         Ok((path, size))
     }
 
-    /// Writes `files` and their manifest into the folder `name`, replacing one of that name.
+    /// Writes `files` and their manifest into the folder `name`, replacing one of that name. The manifest may also hold
+    /// the digest of the run's style bank, which lies elsewhere.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -127,11 +129,12 @@ impl CheckpointStore {
         cursor: Cursor,
         digest: &str,
         files: &BTreeMap<String, Vec<u8>>,
+        style_bank: Option<FileEntry>,
     ) -> Result<PathBuf, CheckpointError> {
         let path = self.folder.join(name);
         let beside = self.folder.join(beside::name_for(name));
         let written = self
-            .fill_folder(&beside, cursor, digest, files)
+            .fill_folder(&beside, cursor, digest, files, style_bank)
             .and_then(|()| put_in_place(&beside, &path));
         if let Err(error) = written {
             // What is left of it would only take the space that was too little.
@@ -148,6 +151,7 @@ impl CheckpointStore {
         cursor: Cursor,
         digest: &str,
         files: &BTreeMap<String, Vec<u8>>,
+        style_bank: Option<FileEntry>,
     ) -> Result<(), CheckpointError> {
         remove_folder(beside)?;
         create_folder(beside)?;
@@ -163,6 +167,7 @@ impl CheckpointStore {
             digest: digest.to_owned(),
             clip: self.clip.clone(),
             files: entries,
+            style_bank,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");

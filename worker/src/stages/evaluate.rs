@@ -103,10 +103,10 @@ impl<'a> Evaluate<'a> {
     /// When the state lacks a head that the run's stages leave.
     pub fn begin(context: &'a Context, state: &RunState) -> Result<Self, StageError> {
         let mut models = Vec::new();
-        let adapts = context.spec.config().includes(Stage::Adapt);
+        let config = context.spec.config();
         for (name, section, needed) in [
-            ("source-only", names::SOURCE, true),
-            ("adapted", names::ADAPTED, adapts),
+            ("source-only", names::SOURCE, config.has_source_model()),
+            ("adapted", names::ADAPTED, config.has_adapted_model()),
             ("adapted-best", names::BEST, false),
         ] {
             let tensors = state.section(section);
@@ -127,7 +127,7 @@ impl<'a> Evaluate<'a> {
         })
     }
 
-    /// Draws image | truth | source-only | adapted (if the run adapts) for a few images spread over the set.
+    /// Draws image | truth | source-only | adapted, of the models that there are, for a few images spread over the set.
     fn draw(
         &self,
         set: &PathName,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tch::Tensor;
 use ulda_run::stage::Stage;
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
+use crate::checkpoint::{CheckpointError, Checkpoints, FileEntry, Upload};
 use crate::link::{At, Op};
 use crate::resources::Resources;
 use crate::stages::{Context, StageError, bank_bytes, leave_bank, names};
@@ -43,8 +43,9 @@ pub fn leave_models(
 ) -> Result<(), StageError> {
     if context.leads() {
         when_there_is_space(context, || {
-            write_final(checkpoints, &context.resources, state)?;
-            match bank_bytes(state)? {
+            let bank = bank_bytes(state)?;
+            write_final(checkpoints, &context.resources, state, bank.as_deref())?;
+            match bank {
                 Some(bank) => leave_bank(context, &bank),
                 None => Ok(()),
             }
@@ -140,11 +141,16 @@ fn settle_files(context: &Context, checkpoints: &Checkpoints, began: Instant, ro
 }
 
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole
-/// segmentation model, `backbone.*` and `classifier.*`.
+/// segmentation model, `backbone.*` and `classifier.*`. Their manifest has the digest of the style `bank` too.
 ///
 /// # Errors
 /// When the disk refuses.
-fn write_final(checkpoints: &Checkpoints, resources: &Resources, state: &RunState) -> Result<(), StageError> {
+fn write_final(
+    checkpoints: &Checkpoints,
+    resources: &Resources,
+    state: &RunState,
+    bank: Option<&[u8]>,
+) -> Result<(), StageError> {
     let digest = state.digest();
     let backbone = &resources.backbone_state;
     let mut files = BTreeMap::new();
@@ -165,6 +171,6 @@ fn write_final(checkpoints: &Checkpoints, resources: &Resources, state: &RunStat
         let metadata = HashMap::from([("digest".to_owned(), digest.clone())]);
         files.insert(format!("{file}.safetensors"), write_tensors(&model, metadata)?);
     }
-    let written = checkpoints.write_models(FOLDER, state.cursor, &digest, &files);
+    let written = checkpoints.write_models(FOLDER, state.cursor, &digest, &files, bank.map(FileEntry::of));
     written.map_err(StageError::Models)
 }

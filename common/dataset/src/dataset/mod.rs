@@ -69,6 +69,19 @@ impl Dataset {
         Self::of_samples(spec, listing::samples(spec, Absent::Keep)?)
     }
 
+    /// No samples of the split, for a run that reads none of it.
+    ///
+    /// # Errors
+    /// The configuration describes no labels.
+    pub fn without_samples(spec: &DatasetConfig) -> Result<Self, DatasetError> {
+        Ok(Self {
+            left_out: 0,
+            samples: Vec::new(),
+            labels: LabelTable::of(spec)?,
+            spec: spec.clone(),
+        })
+    }
+
     fn of_samples(spec: &DatasetConfig, mut samples: Vec<Sample>) -> Result<Self, DatasetError> {
         let listed = samples.len();
         if let Some(size) = spec.only_size.map(Size::from) {

@@ -103,7 +103,7 @@ impl Default for RunSection {
 #[serde(deny_unknown_fields, default)]
 pub struct ClipConfig {
     /// OpenAI's RN50.pt, or the same state dict as .safetensors. A path or a URL such as s3://bucket/weights/RN50.pt, as
-    /// are the roots of data sets, pretrain.checkpoint, simulate.bank and the images of domains.
+    /// are the roots of data sets, pretrain.checkpoint, simulate.bank, adapt.checkpoint and the images of domains.
     #[schemars(extend("format" = "path"), example = &"RN50.pt")]
     pub checkpoint: PathBuf,
 }
@@ -247,7 +247,9 @@ pub struct SimulateConfig {
     /// Where styles come from. Other than batches, batch, crop and data_shards for content, the rest of this section
     /// matters to learned alone.
     pub styles: StyleSource,
-    /// The style bank of another run with the same CLIP checkpoint, for styles = "bank". Its domains are found by name.
+    /// The styles for styles = "bank": the bank of another run with the same CLIP checkpoint, whose domains are found by name; or
+    /// the .pkl files of the authors' stage 1. Of those it names the folder with one folder per domain, of the domain's name; or,
+    /// with {domain} where that name stands, the domains' folders, as in save_100_param1/cs_six_{domain}.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"runs/ulda/styles/bank.safetensors")]
     pub bank: Option<PathBuf>,
@@ -354,6 +356,11 @@ impl Default for SimulateConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptConfig {
+    /// A finished model to score instead of training one (.pth or .safetensors with backbone.* and classifier.*); skips this stage
+    /// and all before it. With pretrain.checkpoint, both models are scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"adapted.pth")]
+    pub checkpoint: Option<PathBuf>,
     /// Optimiser steps.
     #[schemars(range(min = 1))]
     pub steps: u64,
@@ -402,6 +409,7 @@ pub struct AdaptConfig {
 impl Default for AdaptConfig {
     fn default() -> Self {
         Self {
+            checkpoint: None,
             steps: 2_000,
             batch: 8,
             draw: StyleDraw::Different,
@@ -602,6 +610,8 @@ impl RunConfig {
         inputs.extend(source.map(|path| ("pretrain.checkpoint".to_owned(), path)));
         let bank = self.simulate.bank.as_mut();
         inputs.extend(bank.map(|path| ("simulate.bank".to_owned(), path)));
+        let adapted = self.adapt.checkpoint.as_mut();
+        inputs.extend(adapted.map(|path| ("adapt.checkpoint".to_owned(), path)));
         for (domain, config) in self.domains.iter_mut().enumerate() {
             let images = config.images.iter_mut().enumerate();
             inputs.extend(images.map(|(image, path)| (format!("domain[{domain}].images[{image}]"), path)));

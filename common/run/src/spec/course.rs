@@ -1,5 +1,7 @@
 //! Which stages a run goes through.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,17 +27,44 @@ impl RunConfig {
     #[must_use]
     pub fn includes(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Pretrain => self.pretrain.checkpoint.is_none(),
+            Stage::Pretrain => self.pretrain.checkpoint.is_none() && self.given_model().is_none(),
             Stage::Simulate => self.needs_styles() && self.simulate.styles != StyleSource::Bank,
-            Stage::Adapt => self.run.end_after >= EndAfter::Adapt,
+            Stage::Adapt => self.has_adapted_model() && self.given_model().is_none(),
             Stage::Evaluate => !self.evaluate.sets.is_empty(),
         }
+    }
+
+    /// Whether the run trains in any stage, and so reads the images of its source.
+    #[must_use]
+    pub fn trains(&self) -> bool {
+        [Stage::Pretrain, Stage::Simulate, Stage::Adapt]
+            .into_iter()
+            .any(|stage| self.includes(stage))
     }
 
     /// Whether the run needs domains and a style bank.
     #[must_use]
     pub fn needs_styles(&self) -> bool {
-        self.run.end_after >= EndAfter::Simulate
+        self.run.end_after >= EndAfter::Simulate && self.given_model().is_none()
+    }
+
+    /// The file of the model that the run scores instead of training one; a run that ends before adapt has none.
+    #[must_use]
+    pub fn given_model(&self) -> Option<&Path> {
+        let given = self.adapt.checkpoint.as_deref();
+        given.filter(|_| self.has_adapted_model())
+    }
+
+    /// Whether there is an adapted model at the run's end, trained or given.
+    #[must_use]
+    pub fn has_adapted_model(&self) -> bool {
+        self.run.end_after >= EndAfter::Adapt
+    }
+
+    /// Whether there is a source-only model, trained or given; beside a given adapted one there may be none.
+    #[must_use]
+    pub fn has_source_model(&self) -> bool {
+        self.given_model().is_none() || self.pretrain.checkpoint.is_some()
     }
 
     /// How many styles the run's bank must hold at least: those that a batch of adapt draws.

@@ -455,6 +455,7 @@ mod tests {
         let mut config = RunConfig::default();
         config.pretrain.checkpoint = Some("x".into());
         config.simulate.bank = Some("x".into());
+        config.adapt.checkpoint = Some("x".into());
         config.domains = vec![super::super::DomainConfig {
             name: "x".parse().unwrap(),
             prompt: "x".into(),

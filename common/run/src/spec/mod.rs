@@ -30,5 +30,5 @@ pub use path_name::{PathName, PathNameError};
 pub use path_pattern::{PathPattern, PatternPart, Wildcard};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
-pub use styles::{StyleDraw, StyleSource};
+pub use styles::{DOMAIN_IN_BANK, StyleDraw, StyleSource, names_each_domain};
 pub use text::{Prompts, TemplateSet, Templates, TextSettings};

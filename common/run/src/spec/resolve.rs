@@ -185,6 +185,33 @@ mod tests {
     }
 
     #[test]
+    fn a_given_model_is_scored_and_nothing_is_trained() {
+        let mut config = minimal();
+        config.domains.clear();
+        config.adapt.checkpoint = Some("adapted.pth".into());
+        let problems = RunSpec::resolve(config.clone(), HOST).unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert_eq!(problems.0[0].key, "run.end_after");
+        let set = "[[evaluate.set]]\nname = \"x\"\nlayout = \"gta5\"\nroot = \"x\"";
+        config.evaluate = toml::from_str::<RunConfig>(set).unwrap().evaluate;
+        let spec = RunSpec::resolve(config.clone(), HOST).unwrap();
+        let stages = spec.course().stages().to_vec();
+        assert_eq!(stages.len(), 1);
+        assert_eq!(stages[0].stage, Stage::Evaluate);
+        assert!(spec.config().has_adapted_model() && !spec.config().has_source_model());
+        config.source.root = "".into();
+        assert!(
+            RunSpec::resolve(config.clone(), HOST).is_ok(),
+            "it reads no image of the source"
+        );
+        config.pretrain.checkpoint = Some("source.pth".into());
+        assert!(config.has_source_model());
+        config.run.end_after = EndAfter::Pretrain;
+        assert_eq!(config.given_model(), None);
+        assert!(!config.has_adapted_model());
+    }
+
+    #[test]
     fn styles_from_elsewhere_need_what_they_are_made_of_and_no_learning_keys() {
         let with = |styles, change: fn(&mut RunConfig)| {
             let mut config = minimal();
@@ -215,6 +242,10 @@ mod tests {
         assert_eq!(keys(with(StyleSource::Content, photo)), ["domain[0].images"]);
         assert_eq!(keys(with(StyleSource::Images, |_| ())), ["domain[0].images"]);
         assert_eq!(keys(with(StyleSource::Bank, |_| ())), ["simulate.bank"]);
+        let folders = |config: &mut RunConfig| config.simulate.bank = Some("styles/six_{domain}".into());
+        assert!(with(StyleSource::Bank, folders).is_ok());
+        let url = |config: &mut RunConfig| config.simulate.bank = Some("s3://styles/six_{domain}".into());
+        assert_eq!(keys(with(StyleSource::Bank, url)), ["simulate.bank"]);
     }
 
     #[test]

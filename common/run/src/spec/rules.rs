@@ -91,7 +91,7 @@ impl<'a> SpecRules<'a> {
                 "name OpenAI's RN50.pt or a safetensors of the same names",
             );
         }
-        if config.source.root.as_os_str().is_empty() {
+        if config.source.root.as_os_str().is_empty() && config.trains() {
             self.problem("source.root", "is not set", "name the data set's folder");
         }
         if config.source.layout == Layout::Acdc {
@@ -127,7 +127,7 @@ impl<'a> SpecRules<'a> {
 
     fn pretrain(&mut self) {
         let stage = &self.config.pretrain;
-        if stage.checkpoint.is_some() {
+        if !self.config.includes(Stage::Pretrain) {
             return;
         }
         if stage.steps == 0 {

@@ -1,7 +1,18 @@
 //! Where the styles come from that adapt draws.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Stands for a domain's name in the path of simulate.bank.
+pub const DOMAIN_IN_BANK: &str = "{domain}";
+
+/// Whether the path of simulate.bank names a folder per domain.
+#[must_use]
+pub fn names_each_domain(bank: &Path) -> bool {
+    bank.to_string_lossy().contains(DOMAIN_IN_BANK)
+}
 
 /// Source of the style bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +25,7 @@ pub enum StyleSource {
     Content,
     /// One style from each of the images that the domains name.
     Images,
-    /// The file that the key bank names; the stage is then skipped.
+    /// What the key bank names; the stage is then skipped.
     Bank,
 }
 

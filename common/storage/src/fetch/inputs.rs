@@ -1,6 +1,7 @@
 //! The inputs of a run.toml that are named by URL.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ulda_run::spec::{RunConfig, is_image_name, is_url};
@@ -229,7 +230,10 @@ impl Inputs {
 
 fn wanted(key: &str, path: &Path) -> Wanted {
     let holds_images = key.starts_with("domain[") && !is_image_name(path);
-    if key.ends_with(".root") || key.starts_with("source.") || key.starts_with("evaluate.") || holds_images {
+    // A bank is a file, and the authors' styles are a folder.
+    let holds_styles = key == "simulate.bank" && path.extension() != Some(OsStr::new("safetensors"));
+    let is_data = key.ends_with(".root") || key.starts_with("source.") || key.starts_with("evaluate.");
+    if is_data || holds_images || holds_styles {
         Wanted::Folder
     } else {
         Wanted::File

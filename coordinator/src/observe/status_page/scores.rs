@@ -22,7 +22,7 @@ fn set_card(data: &ReportData, set: &SetScores) -> Markup {
         .map(|domain| &domain.prompt);
     html! {
         div {
-            h3 { span { (set.set) } @if data.adapts() { (difference(set.gain("adapted"))) } }
+            h3 { span { (set.set) } @if data.adapts() && data.source_model { (difference(set.gain("adapted"))) } }
             @if let Some(prompt) = prompt { div.note { "“" (prompt) "”" } }
             @for (model, kind) in [("source-only", "source"), ("adapted", "adapted"), ("adapted-best", "adapted")] {
                 @let mean = set.model(model).and_then(|model| model.scores.mean_iou);

@@ -17,13 +17,20 @@ pub fn authors_file_name(image: &str) -> String {
     format!("{}.png.pkl", name.replace('/', "_"))
 }
 
+/// The image of a file that [`authors_file_name`] names, as a bank has it; `None` for other files.
+#[must_use]
+pub fn image_of_authors_file(file: &str) -> Option<&str> {
+    let image = file.strip_suffix(".pkl")?;
+    Some(image.strip_suffix(".png").unwrap_or(image))
+}
+
 impl BankStyle {
     /// Reads the bytes of one of the authors' files; `origin` names it in messages.
     ///
     /// # Errors
     /// When the file is cut short, is no such pickle, or holds other than float32 tensors of [C₁, 1, 1].
     pub fn from_authors_pickle(bytes: &[u8], origin: &str) -> Result<BankStyle, StyleBankError> {
-        let unreadable = |reason: String| StyleBankError::Unreadable {
+        let unreadable = |reason: String| StyleBankError::UnreadableStyle {
             origin: origin.to_string(),
             reason,
         };
@@ -180,15 +187,15 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_with_a_reason() {
-        assert_eq!(reason(b""), "style bank `a.pkl` is not readable: it ends early");
+        assert_eq!(reason(b""), "style `a.pkl` is not readable: it ends early");
         assert_eq!(
             reason(b"\x80\x04}."),
-            "style bank `a.pkl` is not readable: there is no `mu_f1` in it"
+            "style `a.pkl` is not readable: there is no `mu_f1` in it"
         );
         let not_a_tensor = b"\x80\x04}(\x8c\x05mu_f1K\x07\x8c\x06std_f1K\x07u.";
         assert_eq!(
             reason(not_a_tensor),
-            "style bank `a.pkl` is not readable: `mu_f1`: not a tensor"
+            "style `a.pkl` is not readable: `mu_f1`: not a tensor"
         );
         assert!(reason(b"\x89PNG").contains("operation 0x50"));
     }
@@ -218,6 +225,13 @@ mod tests {
             "aachen_0_leftImg8bit.png.pkl"
         );
         assert_eq!(authors_file_name("0/dusk/a.png"), "0_dusk_a.png.pkl");
+        for (file, image) in [
+            ("aachen_0_leftImg8bit.png.pkl", Some("aachen_0_leftImg8bit")),
+            ("a.pkl", Some("a")),
+            ("a.png", None),
+        ] {
+            assert_eq!(image_of_authors_file(file), image);
+        }
     }
 
     #[test]

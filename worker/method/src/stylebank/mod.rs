@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::error::{Result, expect_shape};
-pub use authors::authors_file_name;
+pub use authors::{authors_file_name, image_of_authors_file};
 
 /// What a bank was made with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,14 @@ pub enum StyleBankError {
     },
     #[error("style bank `{origin}` is not readable: {reason}")]
     Unreadable { origin: String, reason: String },
+    #[error("style `{origin}` is not readable: {reason}")]
+    UnreadableStyle { origin: String, reason: String },
+    #[error("domain `{domain}` has no styles: `{folder}` {problem}")]
+    NoStyles {
+        domain: String,
+        folder: String,
+        problem: String,
+    },
     #[error("style of image `{image}`, domain {domain}: {problem}")]
     BadStyle {
         image: String,
@@ -86,7 +94,14 @@ impl StyleBankError {
             Self::Mismatch { .. } => "run the simulate stage again",
             Self::MissingDomain { .. } => "name the domain as the bank does, or name another bank",
             Self::Unreadable { .. } | Self::BadStyle { .. } => {
-                "name the styles/bank.safetensors of another run"
+                "name the styles/bank.safetensors of another run, or a folder with the authors' styles"
+            }
+            Self::UnreadableStyle { .. } => {
+                "is it of the authors' stage 1 and of the same CLIP model? copy it again, or remove it"
+            }
+            Self::NoStyles { .. } => {
+                "name the folder that holds one folder of .pkl files per domain, of the domain's name; or write {domain} \
+                 where that name stands, as in styles/six_{domain}"
             }
             Self::OutOfRange { .. } => return None,
         };

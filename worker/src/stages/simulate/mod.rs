@@ -1,6 +1,7 @@
 //! Stage 1: learning styles, spread over data shards × prompt groups (METHOD.md; DESIGN "The run").
 
 mod bank;
+mod given;
 mod health;
 mod losses;
 mod measure;
@@ -30,7 +31,8 @@ use crate::agent::Progress;
 use crate::link::At;
 use crate::state::RunState;
 
-pub use bank::{bank_bytes, given_bank, leave_bank, load_bank};
+pub use bank::{bank_bytes, leave_bank, load_bank};
+pub use given::given_bank;
 pub use measure::{Measure, StyleImage};
 
 pub struct Simulate<'a> {

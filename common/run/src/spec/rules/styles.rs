@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::SpecRules;
-use crate::spec::styles::{StyleDraw, StyleSource};
+use crate::spec::storage::is_url;
+use crate::spec::styles::{DOMAIN_IN_BANK, StyleDraw, StyleSource, names_each_domain};
 use crate::spec::text::Templates;
 
 impl SpecRules<'_> {
@@ -65,12 +66,20 @@ impl SpecRules<'_> {
             (None, StyleSource::Bank) => self.problem(
                 "simulate.bank",
                 "is not set, and simulate.styles is bank",
-                "name the styles/bank.safetensors of another run",
+                "name the styles/bank.safetensors of another run, or a folder with the authors' styles",
             ),
             (Some(_), StyleSource::Learned | StyleSource::Content | StyleSource::Images) => self.problem(
                 "simulate.bank",
                 format!("is set, and simulate.styles is {}", source.name()),
                 "remove it, or set simulate.styles = \"bank\"",
+            ),
+            (Some(bank), StyleSource::Bank) if is_url(bank) && names_each_domain(bank) => self.problem(
+                "simulate.bank",
+                format!(
+                    "is the URL `{}`, where {DOMAIN_IN_BANK} is not filled in",
+                    bank.display()
+                ),
+                "name the folder that holds one folder per domain, of the domain's name",
             ),
             (None, _) | (Some(_), StyleSource::Bank) => {}
         }
