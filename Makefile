@@ -104,6 +104,10 @@ presets: build ## Check every preset of `coordinator init` against generated tre
 export-check: build ## Load exports of a run with torch and onnxruntime, which pip installs, and compare logits
 	tests/export/check $(TARGET)
 
+.PHONY: backbones
+backbones: libtorch ## Run a step of each stage on random weights of CLIP's two largest ResNets (5 GiB of memory)
+	cargo test $(CARGO_FLAGS) --workspace --test backbones -- --ignored --test-threads 1
+
 .PHONY: monitoring
 monitoring: build ## Check rules, dashboard and event files with Prometheus, Grafana's types and TensorBoard, where those can be had
 	deploy/prometheus/check

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use ulda_tests::{Json, World, checkpoints, png_files, tensor_bytes};
+use ulda_tests::{Json, Program, World, binary, checkpoints, png_files, tensor_bytes};
 
 const BANK: &str = "styles/bank.safetensors";
 const ADAPTED: &str = "checkpoints/final/adapted.safetensors";
@@ -129,6 +129,42 @@ fn a_run_that_ends_after_pretrain_leaves_the_source_only_model_and_its_scores() 
         pictures("again") == pictures("out"),
         "the exported model predicts the same"
     );
+
+    let cropped = ["--out", "cropped", "--crop", "48", "data/acdc/rgb_anon"];
+    let arguments = [&arguments[..3], &cropped].concat();
+    let _ = world.start(&arguments).finish().expect(0);
+    let files = png_files(&world.path("cropped"));
+    assert_eq!(files.len(), pictures("out").len());
+    for file in files {
+        let reader = std::io::BufReader::new(std::fs::File::open(&file).unwrap());
+        let info = png::Decoder::new(reader).read_info().unwrap();
+        assert_eq!(info.info().size(), (48, 48), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_size_of_the_pooled_feature_comes_from_the_checkpoint() {
+    let world = World::new();
+    let given = world.train("given", 1, &[]);
+    let edit = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(world.path("run.toml")).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(world.path("run.toml"), text.replace(from, to)).unwrap();
+    };
+    edit("scene_pool = 16\n", "");
+    assert_eq!(world.train("left-out", 1, &[]), given);
+    let whole = world.train("whole-feature", 1, &["simulate.resize_feature=false"]);
+    assert_eq!(whole, given, "a crop of 64 fits the attention pool as it is");
+
+    // Widths, heads and pool in the proportions of RN50x4.
+    let mut miniature = std::process::Command::new(binary("worker"));
+    miniature
+        .args(["miniature-clip", "--resolution", "96", "--width", "20"])
+        .arg(world.path("x4.safetensors"));
+    let _ = Program::start(miniature).finish().expect(0);
+    edit("clip.safetensors", "x4.safetensors");
+    let _ = world.start(&["check"]).finish().expect(0);
+    let _ = world.train("x4", 2, &[]);
 }
 
 /// The head that scored highest is the head of a run of as many steps at the same, constant rate.

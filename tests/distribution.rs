@@ -47,6 +47,39 @@ fn domains_computed_at_once_leave_the_same_bits_on_any_number_of_workers() {
     assert_eq!(trained[0], trained[1], "2 workers against 1, two domains at once");
 }
 
+/// The options that the published scripts have and no published run uses.
+#[test]
+fn options_of_the_published_scripts_leave_the_same_bits_on_any_number_of_workers() {
+    let world = World::new();
+    let sets = [
+        "pretrain.lr_policy=step",
+        "pretrain.step_size=2",
+        "pretrain.loss.kind=focal_loss",
+        "adapt.lr_policy=step",
+        "adapt.step_size=4",
+        "adapt.loss.kind=focal_loss",
+        "adapt.loss.gamma=2.0",
+        "adapt.mix=true",
+        "adapt.augment=true",
+    ];
+    let trained = [1, 3].map(|workers| world.train(&format!("options-{workers}"), workers, &sets));
+    assert_eq!(trained[0], trained[1], "3 workers against 1");
+    for (file, digest) in &trained[0].files {
+        assert_ne!(Some(digest), alone().files.get(file), "{file}");
+    }
+    // Each of them changes the run.
+    for (key, left_out) in [("mix", 7), ("augment", 8)] {
+        let fewer: Vec<&str> = sets
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != left_out)
+            .map(|(_, set)| *set)
+            .collect();
+        let other = world.train(&format!("without-{key}"), 2, &fewer);
+        assert_ne!(other.digest, trained[0].digest, "{key}");
+    }
+}
+
 #[test]
 fn content_styles_leave_the_same_bits_on_any_number_of_workers() {
     let world = World::new();

@@ -130,7 +130,40 @@ const CLIP: &[Case] = &[
         code: BAD_INPUT,
         says: &["`clip.checkpoint`", "no ResNet image tower", "CLIP's RN50"],
     },
+    Case {
+        name: "a vision transformer",
+        breaks: vision_transformer,
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors` is a vision transformer, and the backbones that work are CLIP's ResNets: RN50, RN101, \
+             RN50x4, RN50x16 and RN50x64",
+            "hint:",
+        ],
+    },
+    Case {
+        name: "a vision transformer, in the check",
+        breaks: vision_transformer,
+        command: &["check"],
+        code: BAD_INPUT,
+        says: &[
+            "`clip.checkpoint`",
+            "clip.safetensors` is a vision transformer, and the backbones that work are CLIP's ResNets: RN50, RN101, \
+             RN50x4, RN50x16 and RN50x64",
+            "hint:",
+        ],
+    },
 ];
+
+/// Gives the CLIP a tensor that only vision transformers have.
+fn vision_transformer(world: &World) {
+    patch(
+        &world.path("clip.safetensors"),
+        b"\"visual.bn1.num_batches_tracked\"",
+        b"\"visual.class_embedding________\"",
+    );
+}
 
 const SOURCE: &[Case] = &[
     Case {

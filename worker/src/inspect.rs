@@ -136,9 +136,8 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
 
 fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone, learns: bool) {
     let config = spec.config();
-    let pool = i64::from(config.simulate.scene_pool);
     let rectifies = config.includes(Stage::Adapt) && config.adapt.rectifier;
-    let Some(attention) = &backbone.config().pool else {
+    let Some(side) = backbone.config().scene_side() else {
         if learns || rectifies {
             findings.push(Finding::new(
                 "clip.checkpoint",
@@ -148,12 +147,28 @@ fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Ba
         }
         return;
     };
-    let side = attention.resolution / 4;
-    if learns && side != pool {
+    if !learns {
+        return;
+    }
+    let simulate = &config.simulate;
+    if let Some(pool) = simulate.scene_pool.map(i64::from).filter(|pool| *pool != side) {
         findings.push(Finding::new(
             "simulate.scene_pool",
             format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
-            format!("set it to {side}"),
+            format!("set it to {side}, or leave it out"),
+        ));
+    }
+    // The stem's convolution rounds up, its pooling and that of three stages down.
+    let whole = i64::from(simulate.crop.div_ceil(2) / 2);
+    if !simulate.resize_feature && whole / 8 != side / 8 {
+        findings.push(Finding::new(
+            "simulate.crop",
+            format!(
+                "is {}, whose whole feature the checkpoint's attention pool does not take: it was made for crops of {}",
+                simulate.crop,
+                4 * side
+            ),
+            format!("set it to {}, or simulate.resize_feature to true", 4 * side),
         ));
     }
 }

@@ -83,12 +83,16 @@ impl Model {
         })
     }
 
-    /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`.
+    /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`: of the whole image, or of the
+    /// square of `crop` pixels that it is resized and cropped to (`--crop_val` of the published `predict.py`).
     ///
     /// # Errors
     /// When the image is unreadable or the disk refuses.
-    pub fn predict(&self, image: &Path, out: &Path) -> Result<(), PredictError> {
-        let picture = read_image(image)?;
+    pub fn predict(&self, image: &Path, out: &Path, crop: Option<u32>) -> Result<(), PredictError> {
+        let mut picture = read_image(image)?;
+        if let Some(side) = crop {
+            picture = picture.resized_and_cropped(side);
+        }
         let predictor = Predictor::new(&self.backbone, &normalise(&picture), picture.size, self.device)?;
         let classes = predictor.classes(&self.head)?;
         let name = stem(image);

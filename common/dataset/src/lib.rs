@@ -23,6 +23,7 @@ pub mod palette;
 mod pictures;
 mod png_io;
 mod prefetch;
+mod resize;
 mod scores;
 mod transform;
 

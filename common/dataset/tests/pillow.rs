@@ -97,3 +97,26 @@ fn sixteen_bits_are_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn resizing_and_cropping_is_pillows_to_the_last_bit() {
+    let record = json("resize.json");
+    let cases = record["cases"].as_array().unwrap();
+    for case in cases {
+        let side = |name: &str| u32::try_from(case[name].as_u64().unwrap()).unwrap();
+        let original = Image {
+            size: Size::new(side("width"), side("height")),
+            rgb: bytes(&case["rgb"]),
+        };
+        let cropped = original.resized_and_cropped(side("side"));
+        assert_eq!(cropped.size, Size::square(side("side")));
+        assert_eq!(
+            cropped.rgb,
+            bytes(&case["cropped"]),
+            "{} to {}",
+            original.size,
+            side("side")
+        );
+    }
+    assert_eq!(cases.len(), 7);
+}

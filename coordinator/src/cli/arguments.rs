@@ -387,6 +387,9 @@ pub struct PredictArguments {
     /// Folder for the predictions
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Resize the shorter side to so many pixels and predict the square in the middle [default: the whole image]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=16384))]
+    pub crop: Option<u32>,
     /// The worker's binary [default: `worker` beside this one]
     #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
     pub worker_binary: Option<PathBuf>,

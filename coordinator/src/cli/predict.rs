@@ -31,6 +31,10 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
     }
     Err(become_worker(arguments.worker_binary.as_deref(), |command| {
         command.arg("predict").arg("--model").arg(model);
-        command.arg("--out").arg(&arguments.out).args(&arguments.inputs);
+        command.arg("--out").arg(&arguments.out);
+        if let Some(side) = arguments.crop {
+            command.arg("--crop").arg(side.to_string());
+        }
+        command.args(&arguments.inputs);
     }))
 }

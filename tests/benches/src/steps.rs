@@ -17,7 +17,7 @@ use ulda_method::simulate::{
     Alone, Hooks, Local, LossWeights, Networks, Round, RoundBatch, Segmenter, SimulateSettings, Start,
 };
 use ulda_method::stylebank::DrawnStyles;
-use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
+use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank, upsample};
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
@@ -251,6 +251,7 @@ fn supervised(case: &Case, plan: &Plan, clock: &mut Clock, styled: bool) -> Resu
         sync: Arc::new(Solo),
         valid_pixels: valid_pixels(&labels)?,
         images: IMAGES,
+        loss: SupervisedLoss::default(),
         dropout: if plan.agree { 0.0 } else { 0.1 },
         dropout_seed: 3,
     };
@@ -266,6 +267,7 @@ fn supervised(case: &Case, plan: &Plan, clock: &mut Clock, styled: bool) -> Resu
                         rectifier: &rectifier,
                         scene: &scene,
                     }),
+                    mix: None,
                 };
                 part.run(&batch, &styles, &context)?
             } else {

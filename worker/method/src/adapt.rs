@@ -34,6 +34,8 @@ pub struct AdaptStep<'a> {
     pub head: &'a Head,
     /// None for PØDA.
     pub rectification: Option<Rectification<'a>>,
+    /// Where styles are mixed with the images' own statistics: the share s of the latter, [n, C₁, 1, 1].
+    pub mix: Option<&'a Tensor>,
 }
 
 impl AdaptStep<'_> {
@@ -66,13 +68,32 @@ impl AdaptStep<'_> {
         expect_shape("drawn deviations", &styles.std, &[count, channels, 1, 1])?;
         let styled = no_grad(|| -> Result<Tensor> {
             let content = Stats::of(&feature)?;
-            Ok(restyle(&content.normalise(&feature)?, &styles.mean, &styles.std)?)
+            let normalised = content.normalise(&feature)?;
+            match self.mix {
+                None => Ok(restyle(&normalised, &styles.mean, &styles.std)?),
+                Some(share) => {
+                    let mean = mix(share, &content.mean, &styles.mean)?;
+                    Ok(restyle(
+                        &normalised,
+                        &mean,
+                        &mix(share, &content.std, &styles.std)?,
+                    )?)
+                }
+            }
         })?;
         match &self.rectification {
             None => Ok(styled),
             Some(rectification) => Ok(rectification.apply(&styled, &styles.domains)?),
         }
     }
+}
+
+/// s · own + (1 − s) · style, PØDA's `--mix` (`network/utils.py`); all [n, C, 1, 1].
+fn mix(share: &Tensor, own: &Tensor, style: &Tensor) -> Result<Tensor> {
+    expect_shape("shares of a mix", share, &own.size())?;
+    Ok(share
+        .f_mul(own)?
+        .f_add(&share.f_rsub_scalar(1.0)?.f_mul(style)?)?)
 }
 
 impl Rectification<'_> {

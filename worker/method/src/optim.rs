@@ -121,6 +121,59 @@ impl PolyDecay {
     }
 }
 
+/// Decay of the learning rate by a factor every few steps.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct StepDecay {
+    /// Learning rate of step 1.
+    pub base: f64,
+    /// Steps from one decay to the next, at least 1.
+    pub every: u64,
+    /// Published: 0.9.
+    pub factor: f64,
+}
+
+impl StepDecay {
+    /// Published factor (`main.py` of PØDA, `stage2_adapt.py` of ULDA, `--lr_policy step`).
+    pub fn published(base: f64, every: u64) -> StepDecay {
+        StepDecay {
+            base,
+            every,
+            factor: 0.9,
+        }
+    }
+
+    /// Learning rate of step `step`, counted from 1: base · factor^⌊(step − 1) / every⌋, rounded after each factor as
+    /// PyTorch's `StepLR` does.
+    pub fn at(&self, step: u64) -> f64 {
+        let mut rate = self.base;
+        for _ in 0..step.saturating_sub(1) / self.every.max(1) {
+            let next = rate * self.factor;
+            if next == rate {
+                break;
+            }
+            rate = next;
+        }
+        rate
+    }
+}
+
+/// The course of a learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RateSchedule {
+    Poly(PolyDecay),
+    Step(StepDecay),
+}
+
+impl RateSchedule {
+    /// Learning rate of step `step`, counted from 1.
+    pub fn at(&self, step: u64) -> f64 {
+        match self {
+            RateSchedule::Poly(decay) => decay.at(step),
+            RateSchedule::Step(decay) => decay.at(step),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +206,26 @@ mod tests {
         assert!((decay.at(2) - 0.008867623542572074).abs() < 1e-15);
         assert_eq!(decay.at(9), 1e-6);
         assert_eq!(decay.at(1000), 1e-6);
+    }
+
+    /// Learning rates of `torch.optim.lr_scheduler.StepLR` with gamma = 0.9, which multiplies its last value, in float64.
+    #[test]
+    fn a_step_schedule_decays_by_the_published_factor_and_has_no_floor() {
+        let decay = RateSchedule::Step(StepDecay::published(0.1, 10));
+        let expected = [
+            (1, 0.1),
+            (10, 0.1),
+            (11, 0.090_000_000_000_000_01),
+            (20, 0.090_000_000_000_000_01),
+            (21, 0.081_000_000_000_000_02),
+            (31, 0.072_900_000_000_000_02),
+            (41, 0.065_610_000_000_000_02),
+        ];
+        for (step, rate) in expected {
+            assert_eq!(decay.at(step), rate, "step {step}");
+        }
+        let each_step = StepDecay::published(0.01, 1);
+        assert_eq!(each_step.at(201), 7.055_079_108_655_374_5e-12);
+        assert!(each_step.at(u64::MAX) < 1e-300);
     }
 }

@@ -1,8 +1,8 @@
-//! One shard's part of a supervised step: head in train mode over the frozen backbone, cross-entropy, gradients
+//! One shard's part of a supervised step: head in train mode over the frozen backbone, loss, gradients
 //! into the flat buffer. Pretrain and adapt differ only in the low-level feature that they feed in.
 //!
 //! Invariant: over the shards of a step, losses and gradients *add up* to those of one large batch, since the loss
-//! is a sum over labelled pixels divided by the step's count of them, and BatchNorm sees every shard's images.
+//! is a sum over pixels divided by the step's count of them, and BatchNorm sees every shard's images.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use ulda_model::{Backbone, Head, HeadStats, TrainMode, upsample};
 use ulda_torch::ShardSync;
 
 use crate::error::{MethodError, Result, expect_shape};
+use crate::losses::Focal;
 use crate::losses::segmentation::segmentation;
 use crate::timing::{Phases, timed};
 
@@ -23,6 +24,16 @@ pub struct ShardBatch<'a> {
     pub labels: &'a Tensor,
 }
 
+/// The loss of a supervised step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum SupervisedLoss {
+    /// Mean over the labelled pixels of all shards.
+    #[default]
+    CrossEntropy,
+    /// Mean over all pixels of all shards.
+    Focal(Focal),
+}
+
 /// What a shard must know of its step.
 #[derive(Clone)]
 pub struct StepContext {
@@ -32,6 +43,7 @@ pub struct StepContext {
     pub valid_pixels: i64,
     /// Images of all shards together.
     pub images: i64,
+    pub loss: SupervisedLoss,
     /// Dropout probability of the head.
     pub dropout: f64,
     /// Seed of this shard's dropout masks in this step.
@@ -93,7 +105,13 @@ pub(crate) fn supervised_step(
         let (logits, stats) = head.forward_train(&deep, &low, &mode)?;
         let logits = upsample(&logits, [size[2], size[3]]);
         let labels = batch.labels.f_to_kind(Kind::Int64)?;
-        Ok((segmentation(&logits, &labels, context.valid_pixels)?, stats))
+        let loss = match context.loss {
+            SupervisedLoss::CrossEntropy => segmentation(&logits, &labels, context.valid_pixels)?,
+            SupervisedLoss::Focal(focal) => {
+                focal.loss(&logits, &labels, context.images * size[2] * size[3])?
+            }
+        };
+        Ok((loss, stats))
     })?;
     timed(&mut phases.backward, || loss.f_backward())?;
     let loss = loss.f_double_value(&[])?;

@@ -12,11 +12,12 @@ use tch::Tensor;
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_method::Result;
 use ulda_method::adapt::{AdaptStep, Rectification, trainables};
+use ulda_method::losses::Focal;
 use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::SgdSettings;
 use ulda_method::rectifier::Rectifier;
 use ulda_method::stylebank::DrawnStyles;
-use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
+use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_torch::{Pass, ShardSync, Solo};
 
 const IMAGES: i64 = 3;
@@ -39,7 +40,7 @@ fn rectifier(golden: &Fixture) -> Rectifier {
 }
 
 /// Images `from..to` of a step of three.
-fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
+fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>, loss: SupervisedLoss) -> Result<Outcome> {
     single_threaded();
     let golden = Fixture::load("stage2");
     let tiny = Tiny::load();
@@ -66,6 +67,7 @@ fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
         sync,
         valid_pixels: valid_pixels(&all_labels)?,
         images: IMAGES,
+        loss,
         dropout: 0.0,
         dropout_seed: 0,
     };
@@ -76,6 +78,7 @@ fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
             rectifier: &rectifier,
             scene: &scene,
         }),
+        mix: None,
     };
     let (images, labels) = (mine(&golden.f32("images_pool")), mine(&all_labels));
     let buckets = set.buckets(1024);
@@ -119,7 +122,7 @@ fn step(from: i64, to: i64, sync: Arc<dyn ShardSync>) -> Result<Outcome> {
     })
 }
 
-fn sharded(cuts: &[i64]) -> Vec<Outcome> {
+fn sharded(cuts: &[i64], loss: SupervisedLoss) -> Vec<Outcome> {
     let meeting = Meeting::new(cuts.len() - 1);
     let workers: Vec<_> = cuts
         .windows(2)
@@ -130,15 +133,15 @@ fn sharded(cuts: &[i64]) -> Vec<Outcome> {
                 rank,
                 meeting: Arc::clone(&meeting),
             });
-            thread::spawn(move || step(from, to, sync).unwrap())
+            thread::spawn(move || step(from, to, sync, loss).unwrap())
         })
         .collect();
     workers.into_iter().map(|worker| worker.join().unwrap()).collect()
 }
 
-fn agree(name: &str, cuts: &[i64]) {
-    let whole = step(0, IMAGES, Arc::new(Solo)).unwrap();
-    let shards = sharded(cuts);
+fn agree(name: &str, cuts: &[i64], loss: SupervisedLoss) {
+    let whole = step(0, IMAGES, Arc::new(Solo), loss).unwrap();
+    let shards = sharded(cuts, loss);
     assert!(
         shards.iter().all(|shard| shard.announced == whole.announced),
         "buckets come in another order"
@@ -187,17 +190,34 @@ fn agree(name: &str, cuts: &[i64]) {
 
 #[test]
 fn two_uneven_shards() {
-    agree("adapt in 2 shards", &[0, 2, 3]);
+    agree("adapt in 2 shards", &[0, 2, 3], SupervisedLoss::CrossEntropy);
 }
 
 #[test]
 fn three_shards() {
-    agree("adapt in 3 shards", &[0, 1, 2, 3]);
+    agree("adapt in 3 shards", &[0, 1, 2, 3], SupervisedLoss::CrossEntropy);
 }
 
 #[test]
 fn a_shard_without_images() {
-    agree("adapt in 3 shards, one empty", &[0, 2, 2, 3]);
+    agree(
+        "adapt in 3 shards, one empty",
+        &[0, 2, 2, 3],
+        SupervisedLoss::CrossEntropy,
+    );
+}
+
+#[test]
+fn the_focal_loss_of_shards_adds_up() {
+    let focal = Focal {
+        alpha: 0.5,
+        gamma: 2.0,
+    };
+    agree(
+        "adapt in 3 shards, focal loss, one empty",
+        &[0, 1, 1, 3],
+        SupervisedLoss::Focal(focal),
+    );
 }
 
 #[test]
@@ -214,7 +234,9 @@ fn a_broken_exchange_surfaces_from_the_backward_pass() {
             }
         }
     }
-    let error = step(0, IMAGES, Arc::new(Breaks)).err().unwrap();
+    let error = step(0, IMAGES, Arc::new(Breaks), SupervisedLoss::CrossEntropy)
+        .err()
+        .unwrap();
     let cause = error.source().unwrap().to_string();
     assert_eq!(error.to_string(), "libtorch refused an operation");
     assert!(cause.contains("generation 4 was fenced"), "{cause}");
@@ -234,6 +256,7 @@ fn a_step_of_one_image_is_refused() {
         sync: Arc::new(Solo),
         valid_pixels: 1,
         images: 1,
+        loss: SupervisedLoss::default(),
         dropout: 0.0,
         dropout_seed: 0,
     };
@@ -241,6 +264,7 @@ fn a_step_of_one_image_is_refused() {
         backbone: &tiny.source,
         head: &tiny.head,
         rectification: None,
+        mix: None,
     };
     let (images, labels) = (
         golden.f32("images_pool").narrow(0, 0, 1),

@@ -59,7 +59,7 @@ impl Scene {
     fn first_iteration(&self, domains_at_once: usize) -> ulda_method::Result<IterationReport> {
         let settings = SimulateSettings {
             weights: self.weights,
-            scene_pool: 16,
+            scene_pool: Some(16),
             domains_at_once,
             ..SimulateSettings::default()
         };

@@ -41,7 +41,7 @@ fn settings(golden: &Fixture, weights: LossWeights) -> SimulateSettings {
             momentum: number(&json["momentum"]),
             weight_decay: number(&json["hyper"]["weight_decay"]),
         },
-        scene_pool: json["feature_pool"].as_i64().unwrap(),
+        scene_pool: Some(json["feature_pool"].as_i64().unwrap()),
         dropout: 0.0,
         domains_at_once: 1,
     }

@@ -14,7 +14,7 @@ use ulda_method::optim::{PolyDecay, SgdSettings};
 use ulda_method::rectifier::Rectifier;
 use ulda_method::stats::Stats;
 use ulda_method::stylebank::DrawnStyles;
-use ulda_method::supervised::{ShardBatch, StepContext};
+use ulda_method::supervised::{ShardBatch, StepContext, SupervisedLoss};
 use ulda_model::Head;
 use ulda_torch::{Solo, restyle};
 
@@ -147,6 +147,7 @@ fn five_steps(fixture: &str, rectified: bool) {
             sync: Arc::new(Solo),
             valid_pixels: valid_pixels(&labels).unwrap(),
             images: 2,
+            loss: SupervisedLoss::default(),
             dropout: 0.0,
             dropout_seed: 0,
         };
@@ -158,6 +159,7 @@ fn five_steps(fixture: &str, rectified: bool) {
             backbone: &tiny.source,
             head: &tiny.head,
             rectification,
+            mix: None,
         };
         set.zero_gradient().unwrap();
         let outcome = adapt

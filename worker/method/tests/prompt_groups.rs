@@ -110,7 +110,7 @@ fn simulate(
     let settings = SimulateSettings {
         iterations: 2,
         weights,
-        scene_pool: 16,
+        scene_pool: Some(16),
         ..SimulateSettings::default()
     };
     let hooks = Hooks {
@@ -216,7 +216,7 @@ fn an_incomplete_gather_is_refused() {
     let mut owned = projectors(&stage1, [0]);
     let settings = SimulateSettings {
         weights,
-        scene_pool: 16,
+        scene_pool: Some(16),
         ..SimulateSettings::default()
     };
     let mut round = Round::begin(settings, tiny.networks(), &batch, &mut owned, Start::Content).unwrap();
@@ -248,7 +248,7 @@ fn an_image_without_labels_takes_part_in_the_other_terms() {
     let mut owned = projectors(&stage1, [0, 1]);
     let settings = SimulateSettings {
         weights,
-        scene_pool: 16,
+        scene_pool: Some(16),
         ..SimulateSettings::default()
     };
     let mut round = Round::begin(settings, tiny.networks(), &batch, &mut owned, Start::Content).unwrap();
@@ -273,4 +273,42 @@ fn an_image_without_labels_takes_part_in_the_other_terms() {
         );
     }
     assert!(report.cross[0] > 0.0 && report.cross[1] == 0.0);
+}
+
+#[test]
+fn where_the_crop_fits_the_attention_pool_the_whole_feature_is_the_pooled_one() {
+    single_threaded();
+    let stage1 = Fixture::load("stage1");
+    let tiny = Tiny::load();
+    let weights = LossWeights::PODA;
+    let first = |crop: i64, scene_pool| {
+        let cut = |tensor: Tensor| tensor.narrow(-1, 0, crop).narrow(-2, 0, crop).contiguous();
+        let (images, labels) = (cut(stage1.f32("images")), cut(stage1.i64("labels")));
+        let texts = texts(&stage1, 1);
+        let batch = RoundBatch::prepare(&tiny.clip, &images, &labels, &texts, &weights).unwrap();
+        let mut owned = projectors(&stage1, [0]);
+        let settings = SimulateSettings {
+            weights,
+            scene_pool,
+            ..SimulateSettings::default()
+        };
+        let hooks = Hooks {
+            exchange: &Local,
+            reduce: &Alone,
+            dropout_seed: &|_, _| 0,
+        };
+        let report =
+            Round::begin(settings, tiny.networks(), &batch, &mut owned, Start::Content)?.iterate(&hooks)?;
+        let domain = &report.domains[0];
+        Ok::<_, ulda_method::MethodError>((domain.losses.scene, domain.gradient.style.mean.copy()))
+    };
+    let (pooled, whole) = (first(64, Some(16)).unwrap(), first(64, None).unwrap());
+    assert!(pooled.0 > 0.0);
+    assert_eq!(pooled.0, whole.0);
+    assert!(pooled.1.equal(&whole.1));
+    let refused = first(96, None).unwrap_err().to_string();
+    assert!(
+        refused.contains("the feature after the last stage is 3x3"),
+        "{refused}"
+    );
 }

@@ -14,7 +14,7 @@ use ulda_method::optim::SgdSettings;
 use ulda_method::pretrain::{pretrain_step, trainables};
 use ulda_method::stats::Stats;
 use ulda_method::stylebank::DrawnStyles;
-use ulda_method::supervised::{ShardBatch, StepContext};
+use ulda_method::supervised::{ShardBatch, StepContext, SupervisedLoss};
 use ulda_torch::Solo;
 
 type Named = Vec<(String, Tensor)>;
@@ -49,6 +49,7 @@ impl Scene {
             sync: Arc::new(Solo),
             valid_pixels,
             images: self.images.size()[0],
+            loss: SupervisedLoss::default(),
             dropout,
             dropout_seed,
         }
@@ -114,6 +115,7 @@ fn the_content_style_gives_the_plain_loss() {
         backbone: &scene.tiny.source,
         head: &scene.tiny.head,
         rectification: None,
+        mix: None,
     };
     let styles = DrawnStyles {
         mean,
@@ -125,6 +127,52 @@ fn the_content_style_gives_the_plain_loss() {
         .unwrap()
         .loss;
     assert!((plain - styled).abs() < 1e-5 * plain, "{plain} {styled}");
+}
+
+/// PØDA's `network/utils.py`, `mix`, in float64 from the statistics as they are.
+#[test]
+fn a_mixed_style_lies_between_the_images_own_and_the_drawn_one() {
+    let scene = Scene::load();
+    let low = scene.tiny.source.stem_and_layer1(&scene.images);
+    let own = Stats::of(&low).unwrap();
+    let drawn = |factor: f64, offset: f64| DrawnStyles {
+        mean: &own.mean * factor + offset,
+        std: &own.std * factor + offset,
+        domains: vec![0; 3],
+    };
+    let share = Tensor::linspace(0.0, 1.0, 3 * low.size()[1], tch::kind::FLOAT_CPU)
+        .view(own.mean.size().as_slice())
+        .to_device(low.device());
+    let features = |styles: &DrawnStyles, mix: Option<&Tensor>| {
+        let adapt = AdaptStep {
+            backbone: &scene.tiny.source,
+            head: &scene.tiny.head,
+            rectification: None,
+            mix,
+        };
+        adapt.features(&scene.batch(), styles)
+    };
+    let styles = drawn(1.5, 0.25);
+    let mixed = features(&styles, Some(&share)).unwrap();
+
+    let double = |tensor: &Tensor| tensor.to_kind(tch::Kind::Double);
+    let (mean, std, s) = (double(&own.mean), double(&own.std), double(&share));
+    let rest: Tensor = 1.0 - &s;
+    let norm = (double(&low) - &mean) / &std;
+    let mean_mix = &s * &mean + &rest * double(&styles.mean);
+    let std_mix = &s * &std + &rest * double(&styles.std);
+    let expected = (std_mix * norm + mean_mix).relu();
+    let worst = (double(&mixed) - &expected).abs().max().double_value(&[]);
+    assert!(worst < 1e-5 * expected.max().double_value(&[]), "{worst}");
+
+    let of_share = |share: f64| features(&styles, Some(&own.mean.full_like(share))).unwrap();
+    let unmixed = |styles: &DrawnStyles| features(styles, None).unwrap();
+    assert!(of_share(0.0).equal(&unmixed(&styles)));
+    assert!(of_share(1.0).equal(&unmixed(&drawn(1.0, 0.0))));
+
+    let narrow = own.mean.narrow(1, 0, 1);
+    let refused = features(&styles, Some(&narrow)).unwrap_err();
+    assert!(refused.to_string().contains("shares of a mix"), "{refused}");
 }
 
 #[test]

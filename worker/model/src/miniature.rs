@@ -29,6 +29,34 @@ pub struct MiniatureSpec {
     /// A multiple of 64.
     pub text_width: i64,
     pub text_layers: i64,
+    /// Side of the images on which BatchNorm's statistics are taken; None takes `resolution`.
+    pub calibration_side: Option<i64>,
+}
+
+impl MiniatureSpec {
+    /// The image tower of OpenAI's `name`, RN50, RN101, RN50x4, RN50x16 or RN50x64, and a text tower of its width with one
+    /// layer instead of twelve. Small images calibrate it, so that it is made in seconds.
+    #[must_use]
+    pub fn published(name: &str) -> Option<Self> {
+        let (width, blocks, embed, resolution, text_width) = match name {
+            "RN50" => (64, [3, 4, 6, 3], 1024, 224, 512),
+            "RN101" => (64, [3, 4, 23, 3], 512, 224, 512),
+            "RN50x4" => (80, [4, 6, 10, 6], 640, 288, 640),
+            "RN50x16" => (96, [6, 8, 18, 8], 768, 384, 768),
+            "RN50x64" => (128, [3, 15, 36, 10], 1024, 448, 1024),
+            _ => return None,
+        };
+        Some(Self {
+            seed: 1,
+            width,
+            blocks,
+            embed,
+            resolution,
+            text_width,
+            text_layers: 1,
+            calibration_side: Some(64),
+        })
+    }
 }
 
 impl Default for MiniatureSpec {
@@ -41,6 +69,7 @@ impl Default for MiniatureSpec {
             resolution: 224,
             text_width: 64,
             text_layers: 2,
+            calibration_side: None,
         }
     }
 }
@@ -67,11 +96,19 @@ pub enum MiniatureError {
 /// # Errors
 /// A size that no CLIP has, or the file cannot be written.
 pub fn write_clip(path: &Path, spec: &MiniatureSpec) -> Result<(), MiniatureError> {
-    let named = tch::no_grad(|| clip(spec))?;
+    let named = tensors(spec)?;
     Tensor::write_safetensors(&named, path).map_err(|source| MiniatureError::Write {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The tensors of the miniature, named as in OpenAI's checkpoints.
+///
+/// # Errors
+/// A size that no CLIP has.
+pub fn tensors(spec: &MiniatureSpec) -> Result<Vec<(String, Tensor)>, MiniatureError> {
+    tch::no_grad(|| clip(spec))
 }
 
 fn clip(spec: &MiniatureSpec) -> Result<Vec<(String, Tensor)>, MiniatureError> {
@@ -154,7 +191,8 @@ impl Maker {
 
     fn image_tower(&mut self, spec: &MiniatureSpec) {
         let (width, half) = (spec.width, spec.width / 2);
-        let mut x = smooth_images(&mut self.seeded, spec.resolution);
+        let side = spec.calibration_side.unwrap_or(spec.resolution);
+        let mut x = smooth_images(&mut self.seeded, side);
         for (index, output, stride) in [(1, half, 2), (2, half, 1), (3, width, 1)] {
             let names = (format!("visual.conv{index}"), format!("visual.bn{index}"));
             x = self.conv_norm((&names.0, &names.1), &x, output, 3, stride).relu();

@@ -245,16 +245,22 @@ fn a_wrong_shape_is_named_with_both_shapes() {
 
 #[test]
 fn a_vision_transformer_is_refused_by_name() {
-    let named = vec![(
-        "visual.proj".to_owned(),
-        Tensor::zeros([2, 2], (Kind::Float, tch::Device::Cpu)),
-    )];
-    let weights = Weights::from_tensors(Path::new("vit.pt"), WeightsKind::TorchScript, named).unwrap();
-    let refused = ImageConfig::read(&weights).unwrap_err();
-    assert!(
-        refused.to_string().ends_with("it has a vision transformer"),
-        "{refused}"
-    );
-    let hint = refused.hint().unwrap();
-    assert!(hint.contains("the method needs CLIP's RN50"), "{hint}");
+    for name in [
+        "visual.proj",
+        "visual.class_embedding",
+        "visual.transformer.resblocks.0.ln_1.weight",
+    ] {
+        let named = vec![(
+            name.to_owned(),
+            Tensor::zeros([2, 2], (Kind::Float, tch::Device::Cpu)),
+        )];
+        let weights = Weights::from_tensors(Path::new("vit.pt"), WeightsKind::TorchScript, named).unwrap();
+        let refused = ImageConfig::read(&weights).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "checkpoint `vit.pt` is a vision transformer, and the backbones that work are CLIP's ResNets: RN50, RN101, \
+             RN50x4, RN50x16 and RN50x64"
+        );
+        assert!(refused.hint().unwrap().contains("RN50.pt"));
+    }
 }

@@ -22,6 +22,9 @@ pub struct Predict {
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
+    /// Resize the shorter side to so many pixels and predict the square in the middle
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=16384))]
+    crop: Option<u32>,
     /// What to compute on: `auto` is the first GPU where there is one
     #[arg(
         long,
@@ -65,7 +68,7 @@ impl Predict {
             source,
         })?;
         for (index, image) in images.iter().enumerate() {
-            model.predict(image, &self.out)?;
+            model.predict(image, &self.out, self.crop)?;
             eprintln!("{}/{} {}", index + 1, images.len(), image.display());
         }
         Ok(())

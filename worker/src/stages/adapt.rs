@@ -6,13 +6,16 @@ use ulda_method::rectifier::Rectifier;
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank};
 use ulda_run::plan::{Purpose, slice};
+use ulda_run::spec::RunConfig;
 use ulda_run::stage::Stage;
 
 use super::context::Context;
 use super::feed::Augmentation;
 use super::simulate::load_bank;
 use super::styles::Styles;
-use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
+use super::supervised::{
+    Supervised, SupervisedSettings, head_from, load_momentum, rate_schedule, supervised_loss,
+};
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, names, texts};
 use crate::agent::Progress;
@@ -58,11 +61,14 @@ impl<'a> Adapt<'a> {
         };
         let mut set = trainables(&head, rectifier.as_ref(), sgd)?;
         load_momentum(&mut set, state)?;
-        let decay = |base| PolyDecay {
-            base,
-            total: config.steps,
-            power: config.poly_power,
-            floor: config.lr_floor,
+        let decay = |base| {
+            let poly = PolyDecay {
+                base,
+                total: config.steps,
+                power: config.poly_power,
+                floor: config.lr_floor,
+            };
+            rate_schedule(config.lr_policy, poly, config.step_size)
         };
         let mut rates = vec![("head", decay(config.lr_head))];
         if rectifier.is_some() {
@@ -75,13 +81,10 @@ impl<'a> Adapt<'a> {
             stage: Stage::Adapt,
             batch: config.batch,
             dropout: config.dropout,
+            loss: supervised_loss(config.loss),
             rates,
         };
-        let augmentation = Augmentation {
-            crop: config.crop,
-            flip: 0.0,
-            jitter: None,
-        };
+        let augmentation = augmentation(context.spec.config());
         let supervised = Supervised::new(context, course, &set, augmentation, state.cursor.step)?;
         let validation = SourceValidation::begin(context, Stage::Adapt, config.validate_every, state)?;
         let texts = texts::domain_texts(context, state.cursor)?;
@@ -95,6 +98,23 @@ impl<'a> Adapt<'a> {
             supervised,
             validation,
         })
+    }
+}
+
+/// The random crop, and pretrain's jitter and flips if `adapt.augment` asks for them (`--data_aug` of the published scripts).
+fn augmentation(config: &RunConfig) -> Augmentation {
+    let crop = config.adapt.crop;
+    match config.adapt.augment {
+        true => Augmentation {
+            crop,
+            flip: config.pretrain.flip,
+            jitter: Some(config.pretrain.jitter),
+        },
+        false => Augmentation {
+            crop,
+            flip: 0.0,
+            jitter: None,
+        },
     }
 }
 
@@ -134,7 +154,12 @@ impl StageRun for Adapt<'_> {
         } else {
             0..0
         };
-        let styles = self.styles.of_step(step, mine, context.resources.device)?;
+        let device = context.resources.device;
+        let mix = match context.spec.config().adapt.mix {
+            true => Some(self.styles.mix_of_step(step, mine.clone(), device)?),
+            false => None,
+        };
+        let styles = self.styles.of_step(step, mine, device)?;
         let rectification = self.rectifier.as_ref().map(|rectifier| Rectification {
             rectifier,
             scene: &self.texts.scene,
@@ -147,6 +172,7 @@ impl StageRun for Adapt<'_> {
                         backbone: &context.resources.segmentation,
                         head,
                         rectification,
+                        mix: mix.as_ref(),
                     };
                     part.run(images, &styles, step_context)
                 })
@@ -172,5 +198,26 @@ impl StageRun for Adapt<'_> {
             Extent::Complete => state.set_section(names::ADAPTED, self.head.state()),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crops_are_jittered_and_flipped_as_in_pretrain_where_asked() {
+        let mut config = RunConfig::default();
+        config.adapt.crop = 512;
+        config.pretrain.flip = 0.25;
+        let plain = augmentation(&config);
+        assert_eq!((plain.crop, plain.flip, plain.jitter), (512, 0.0, None));
+        config.adapt.augment = true;
+        let augmented = augmentation(&config);
+        let jitter = Some(config.pretrain.jitter);
+        assert_eq!(
+            (augmented.crop, augmented.flip, augmented.jitter),
+            (512, 0.25, jitter)
+        );
     }
 }

@@ -10,7 +10,9 @@ use ulda_run::stage::Stage;
 
 use super::context::Context;
 use super::feed::Augmentation;
-use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
+use super::supervised::{
+    Supervised, SupervisedSettings, head_from, load_momentum, placed, rate_schedule, supervised_loss,
+};
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::Progress;
@@ -61,7 +63,8 @@ impl<'a> Pretrain<'a> {
             stage: Stage::Pretrain,
             batch: config.batch,
             dropout: config.dropout,
-            rates: vec![("head", decay)],
+            loss: supervised_loss(config.loss),
+            rates: vec![("head", rate_schedule(config.lr_policy, decay, config.step_size))],
         };
         let augmentation = Augmentation {
             crop: config.crop,

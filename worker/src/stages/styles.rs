@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tch::Device;
+use tch::{Device, Tensor};
 use ulda_method::stylebank::{DrawnStyles, StyleBank};
-use ulda_run::plan::{Batches, draw_own_styles, draw_styles};
+use ulda_run::plan::{Batches, draw_mix, draw_own_styles, draw_styles};
 use ulda_run::spec::StyleDraw;
 use ulda_run::stage::Stage;
 
@@ -79,6 +79,21 @@ impl Styles {
             }
         };
         Ok(self.bank.gather(&drawn[mine], device)?)
+    }
+
+    /// Where styles are mixed, the share of its own statistics in each channel of the images `mine` of the batch of
+    /// `step`, [n, C₁, 1, 1] on `device`.
+    ///
+    /// # Errors
+    /// When libtorch is out of memory.
+    pub fn mix_of_step(&self, step: u64, mine: Range<usize>, device: Device) -> Result<Tensor, StageError> {
+        let channels = self.bank.header().channels;
+        let images = mine.len() as i64;
+        let shares = mine.flat_map(|image| draw_mix(self.seed, step, image, channels));
+        let shares = Tensor::f_from_slice(&shares.collect::<Vec<f32>>())?;
+        Ok(shares
+            .f_view([images, channels as i64, 1, 1])?
+            .f_to_device(device)?)
     }
 }
 

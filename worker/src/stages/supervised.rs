@@ -7,12 +7,14 @@ use std::time::Duration;
 use tch::Tensor;
 use ulda_collective::{Shard, ShardGroup};
 use ulda_method::Phases;
+use ulda_method::losses::Focal;
 use ulda_method::losses::segmentation::valid_pixels;
-use ulda_method::optim::PolyDecay;
-use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
+use ulda_method::optim::{PolyDecay, RateSchedule, StepDecay};
+use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, Weights, WeightsKind};
 use ulda_run::plan::Purpose;
+use ulda_run::spec::{LossConfig, LossKind, LrPolicy};
 use ulda_run::stage::Stage;
 
 use super::StageError;
@@ -28,8 +30,28 @@ pub struct SupervisedSettings {
     pub stage: Stage,
     pub batch: u32,
     pub dropout: f64,
+    pub loss: SupervisedLoss,
     /// One schedule per parameter group.
-    pub rates: Vec<(&'static str, PolyDecay)>,
+    pub rates: Vec<(&'static str, RateSchedule)>,
+}
+
+/// The loss that a stage's configuration asks for.
+pub fn supervised_loss(config: LossConfig) -> SupervisedLoss {
+    match config.kind {
+        LossKind::CrossEntropy => SupervisedLoss::CrossEntropy,
+        LossKind::FocalLoss => SupervisedLoss::Focal(Focal {
+            alpha: config.alpha,
+            gamma: config.gamma,
+        }),
+    }
+}
+
+/// The schedule of a rate that starts at `poly.base`: `poly`, or a decay every `step_size` steps.
+pub fn rate_schedule(policy: LrPolicy, poly: PolyDecay, step_size: u64) -> RateSchedule {
+    match policy {
+        LrPolicy::Poly => RateSchedule::Poly(poly),
+        LrPolicy::Step => RateSchedule::Step(StepDecay::published(poly.base, step_size)),
+    }
 }
 
 /// One shard's share of a supervised stage.
@@ -131,7 +153,7 @@ impl<'a> Supervised<'a> {
             .course
             .rates
             .iter()
-            .map(|(_, decay)| decay.at(step + 1))
+            .map(|(_, schedule)| schedule.at(step + 1))
             .collect();
         set.apply(&gradient, &rates)?;
         match (&mine, followed) {
@@ -165,6 +187,7 @@ impl<'a> Supervised<'a> {
             sync: Arc::new(NormSync::new(&context.link, at, active)),
             valid_pixels: valid,
             images: i64::from(course.batch),
+            loss: course.loss,
             dropout: course.dropout,
             dropout_seed: context.seed(Purpose::Dropout, course.stage, at.step, shard),
         })

@@ -13,4 +13,4 @@ pub use lanes::{Lane, Lanes};
 pub use sampling::{SampleDraw, draw_sample};
 pub use split::slice;
 pub use stream::{Purpose, RandomStream, StreamKey};
-pub use styles::{draw_own_styles, draw_styles};
+pub use styles::{draw_mix, draw_own_styles, draw_styles};

@@ -15,6 +15,7 @@ pub enum Purpose {
     Styles = 3,
     Dropout = 4,
     Initialisation = 5,
+    Mix = 6,
 }
 
 /// Full name of one stream.
@@ -67,6 +68,11 @@ impl RandomStream {
     /// Uniform in [0, 1), with 53 random bits.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Uniform in [0, 1), with the 24 random bits that float32 holds.
+    pub fn unit_f32(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1u32 << 24) as f32
     }
 
     /// Uniform in [low, high).

@@ -40,6 +40,20 @@ pub fn draw_own_styles(seed: u64, step: u64, own: &[Range<usize>]) -> Vec<usize>
     own.iter().map(draw).collect()
 }
 
+/// Of the image at place `image` of a step's batch, the share s of its own statistics in each channel where styles are mixed,
+/// uniform in [0, 1) as `torch.rand` draws it (PØDA's `network/utils.py`).
+#[must_use]
+pub fn draw_mix(seed: u64, step: u64, image: usize, channels: usize) -> Vec<f32> {
+    let mut stream = RandomStream::new(StreamKey {
+        seed,
+        purpose: Purpose::Mix,
+        stage: Stage::Adapt,
+        major: step,
+        minor: image as u64,
+    });
+    (0..channels).map(|_| stream.unit_f32()).collect()
+}
+
 fn stream(seed: u64, step: u64) -> RandomStream {
     RandomStream::new(StreamKey {
         seed,
@@ -52,7 +66,7 @@ fn stream(seed: u64, step: u64) -> RandomStream {
 
 #[cfg(test)]
 mod tests {
-    use super::{draw_own_styles, draw_styles};
+    use super::{draw_mix, draw_own_styles, draw_styles};
 
     #[test]
     fn no_style_is_drawn_twice_within_a_batch_and_all_are_drawn_in_time() {
@@ -95,5 +109,22 @@ mod tests {
             drawn.iter().for_each(|&index| seen[index] = true);
         }
         assert_eq!(seen.iter().filter(|&&seen| seen).count(), 6);
+    }
+
+    #[test]
+    fn shares_are_drawn_for_each_image_of_a_step_and_lie_below_1() {
+        let drawn = draw_mix(1, 4, 2, 1000);
+        assert_eq!(drawn, draw_mix(1, 4, 2, 1000));
+        assert_eq!(drawn[..10], draw_mix(1, 4, 2, 10));
+        for other in [
+            draw_mix(1, 5, 2, 10),
+            draw_mix(1, 4, 3, 10),
+            draw_mix(2, 4, 2, 10),
+        ] {
+            assert_ne!(drawn[..10], other);
+        }
+        assert!(drawn.iter().all(|share| (0.0..1.0).contains(share)));
+        let mean = drawn.iter().sum::<f32>() / 1000.0;
+        assert!((mean - 0.5).abs() < 0.05, "{mean}");
     }
 }

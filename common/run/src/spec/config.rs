@@ -19,6 +19,7 @@ use super::path_name::PathName;
 use super::storage::{StorageConfig, url_scheme};
 use super::styles::{StyleDraw, StyleSource};
 use super::text::{Prompts, TextSettings};
+use super::training::{LossConfig, LrPolicy};
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -102,8 +103,9 @@ impl Default for RunSection {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClipConfig {
-    /// OpenAI's RN50.pt, or the same state dict as .safetensors. A path or a URL such as s3://bucket/weights/RN50.pt, as
-    /// are the roots of data sets, pretrain.checkpoint, simulate.bank, adapt.checkpoint and the images of domains.
+    /// OpenAI's RN50.pt, another of its ResNets (RN101, RN50x4, RN50x16, RN50x64), or the same state dict as .safetensors.
+    /// All sizes are read from it. A path or a URL such as s3://bucket/weights/RN50.pt, as are the roots of data sets,
+    /// pretrain.checkpoint, simulate.bank, adapt.checkpoint and the images of domains.
     #[schemars(extend("format" = "path"), example = &"RN50.pt")]
     pub checkpoint: PathBuf,
 }
@@ -186,19 +188,24 @@ pub struct PretrainConfig {
     /// Side of the square random crop, pixels.
     #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
-    /// Learning rate of SGD at the first step. After k of n steps it is lr * (1 - k/n)^poly_power, at least lr_floor.
+    /// Learning rate of SGD at the first step.
     #[schemars(range(min = 0.0))]
     pub lr: f64,
+    /// How it falls.
+    pub lr_policy: LrPolicy,
+    /// Steps between two decays of lr_policy = "step".
+    #[schemars(range(min = 1))]
+    pub step_size: u64,
     /// Momentum of SGD.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub momentum: f64,
     /// Weight decay of SGD.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// Power of the learning rate's schedule.
+    /// Power of lr_policy = "poly".
     #[schemars(range(min = 0.0))]
     pub poly_power: f64,
-    /// Least learning rate.
+    /// Least learning rate of lr_policy = "poly".
     #[schemars(range(min = 0.0))]
     pub lr_floor: f64,
     /// Dropout before the head's last convolution.
@@ -215,6 +222,7 @@ pub struct PretrainConfig {
     /// Channels of the head's inner layers when it starts from scratch.
     #[schemars(range(min = 1))]
     pub head_channels: u32,
+    pub loss: LossConfig,
 }
 
 impl Default for PretrainConfig {
@@ -225,6 +233,8 @@ impl Default for PretrainConfig {
             batch: 2,
             crop: 768,
             lr: 0.1,
+            lr_policy: LrPolicy::Poly,
+            step_size: 10,
             momentum: 0.9,
             weight_decay: 1e-4,
             poly_power: 0.9,
@@ -234,6 +244,7 @@ impl Default for PretrainConfig {
             flip: 0.5,
             validate_every: 100,
             head_channels: 256,
+            loss: LossConfig::default(),
         }
     }
 }
@@ -301,10 +312,14 @@ pub struct SimulateConfig {
     /// Hidden width of the projectors, Linear(C1, hidden) -> Linear(hidden, E).
     #[schemars(range(min = 1))]
     pub projector_hidden: u32,
+    /// Whether L_scene sees features that were pooled to scene_pool x scene_pool. false: the whole feature, which must fit
+    /// the checkpoint's attention pool (RN50: crop = 224).
+    pub resize_feature: bool,
     /// Side to which features are pooled before the CLIP branch, feature pixels; the attention pool must have been trained
-    /// for it.
-    #[schemars(range(min = 8), extend("multipleOf" = 8))]
-    pub scene_pool: u32,
+    /// for it. Left out: the side that it was trained for (RN50: 56).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8), extend("multipleOf" = 8), example = 56)]
+    pub scene_pool: Option<u32>,
     /// Dropout before the head's last convolution.
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
@@ -343,7 +358,8 @@ impl Default for SimulateConfig {
             lambda_cross: 20.0,
             temperature: 10.0,
             projector_hidden: 512,
-            scene_pool: 56,
+            resize_feature: true,
+            scene_pool: None,
             dropout: 0.1,
             data_shards: 1,
             prompt_groups: None,
@@ -369,11 +385,15 @@ pub struct AdaptConfig {
     pub batch: u32,
     /// Which style each of them draws.
     pub draw: StyleDraw,
+    /// Whether a style is mixed with the image's own statistics, as PODA's --mix does: s * own + (1 - s) * style with s drawn
+    /// from [0, 1) for each image and channel.
+    pub mix: bool,
     /// Side of the square random crop, pixels.
     #[schemars(range(min = LEAST_CROP))]
     pub crop: u32,
-    /// Learning rate of the head at the first step. After k of n steps it is lr * (1 - k/n)^poly_power, at least lr_floor;
-    /// the other rates likewise.
+    /// Whether crops are jittered and flipped as pretrain.jitter and pretrain.flip say.
+    pub augment: bool,
+    /// Learning rate of the head at the first step.
     #[schemars(range(min = 0.0))]
     pub lr_head: f64,
     /// Learning rate of the rectifier's two MLPs.
@@ -382,16 +402,21 @@ pub struct AdaptConfig {
     /// Learning rate of the rectifier's per-channel scale beta.
     #[schemars(range(min = 0.0))]
     pub lr_scale: f64,
+    /// How the three fall.
+    pub lr_policy: LrPolicy,
+    /// Steps between two decays of lr_policy = "step".
+    #[schemars(range(min = 1))]
+    pub step_size: u64,
     /// Momentum of SGD.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub momentum: f64,
     /// Weight decay of SGD.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// Power of the learning rate's schedule.
+    /// Power of lr_policy = "poly".
     #[schemars(range(min = 0.0))]
     pub poly_power: f64,
-    /// Least learning rate.
+    /// Least learning rate of lr_policy = "poly".
     #[schemars(range(min = 0.0))]
     pub lr_floor: f64,
     /// Dropout before the head's last convolution.
@@ -404,6 +429,7 @@ pub struct AdaptConfig {
     pub scale_init: f64,
     /// Steps between validations on the source; 0 for never.
     pub validate_every: u64,
+    pub loss: LossConfig,
 }
 
 impl Default for AdaptConfig {
@@ -413,10 +439,14 @@ impl Default for AdaptConfig {
             steps: 2_000,
             batch: 8,
             draw: StyleDraw::Different,
+            mix: false,
             crop: 768,
+            augment: false,
             lr_head: 0.01,
             lr_rectifier: 1e-3,
             lr_scale: 1e-4,
+            lr_policy: LrPolicy::Poly,
+            step_size: 10,
             momentum: 0.9,
             weight_decay: 1e-4,
             poly_power: 0.9,
@@ -425,6 +455,7 @@ impl Default for AdaptConfig {
             rectifier: true,
             scale_init: 0.01,
             validate_every: 100,
+            loss: LossConfig::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod rules;
 mod storage;
 mod styles;
 mod text;
+mod training;
 
 pub use compute::{CollectiveChoice, ComputeConfig, DeviceChoice, Precision};
 pub use config::{
@@ -32,3 +33,4 @@ pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
 pub use storage::{StorageConfig, is_url, url_scheme};
 pub use styles::{DOMAIN_IN_BANK, StyleDraw, StyleSource, names_each_domain};
 pub use text::{Prompts, TemplateSet, Templates, TextSettings};
+pub use training::{LossConfig, LossKind, LrPolicy};

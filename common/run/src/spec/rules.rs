@@ -13,6 +13,7 @@ use super::path_name::PathName;
 use super::resolve::{Host, SpecError};
 use super::storage::{url_problem, url_scheme};
 use super::styles::StyleSource;
+use super::training::{LossConfig, LossKind};
 use crate::stage::Stage;
 
 pub(super) struct SpecRules<'a> {
@@ -138,6 +139,21 @@ impl<'a> SpecRules<'a> {
             );
         }
         self.batch_norm("pretrain", stage.batch);
+        self.loss("pretrain", stage.loss);
+    }
+
+    /// The keys of one loss are not set beside another.
+    fn loss(&mut self, stage: &str, loss: LossConfig) {
+        let LossConfig { gamma, alpha, .. } = LossConfig::default();
+        for (name, value, default) in [("gamma", loss.gamma, gamma), ("alpha", loss.alpha, alpha)] {
+            if loss.kind == LossKind::CrossEntropy && value != default {
+                self.problem(
+                    &format!("{stage}.loss.{name}"),
+                    format!("is {value}, and {stage}.loss.kind is cross_entropy, which has none"),
+                    format!("remove it, or set {stage}.loss.kind = \"focal_loss\""),
+                );
+            }
+        }
     }
 
     fn simulate(&mut self) {
@@ -150,6 +166,13 @@ impl<'a> SpecRules<'a> {
                 "simulate.batch",
                 "is 1, and the head runs on batch statistics, which need two images",
                 "give at least 2, or set simulate.lambda_seg to 0",
+            );
+        }
+        if let (false, Some(side)) = (stage.resize_feature, stage.scene_pool) {
+            self.problem(
+                "simulate.scene_pool",
+                format!("is {side}, and simulate.resize_feature is false"),
+                "remove one of the two",
             );
         }
         let groups = stage.prompt_groups.unwrap_or(1);
@@ -189,6 +212,7 @@ impl<'a> SpecRules<'a> {
             return;
         }
         self.batch_norm("adapt", self.config.adapt.batch);
+        self.loss("adapt", self.config.adapt.loss);
         self.styles_per_step();
     }
 

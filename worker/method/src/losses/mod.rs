@@ -1,12 +1,13 @@
-//! The losses of stage 1 and the segmentation loss of all stages, one file each.
+//! The losses of stage 1, the segmentation loss of all stages and what may take its place, one file each.
 //!
 //! Each function takes tensors of G domains, domain first (and, but for scene and segmentation, of one image), and
 //! returns a loss per domain, `[G]`, that can be differentiated; averaging over images and domains is the caller's.
-//! Matrix products are one operation for all G; what reduces to a number is one per domain. [`segmentation`] is of one
-//! batch, whatever its domain; [`cross`] sees every domain, as detached numbers, and hands back a gradient.
+//! Matrix products are one operation for all G; what reduces to a number is one per domain. [`segmentation`] and [`focal`]
+//! are of one batch, whatever its domain; [`cross`] sees every domain, as detached numbers, and hands back a gradient.
 
 pub mod classes;
 pub mod cross;
+pub mod focal;
 pub mod intra;
 pub mod pixel;
 pub mod region;
@@ -19,6 +20,7 @@ use crate::error::Result;
 
 pub use classes::ClassMap;
 pub use cross::{CrossTarget, CrossTerm};
+pub use focal::Focal;
 
 /// Label value that no loss looks at.
 pub const IGNORED_LABEL: i64 = 255;

@@ -25,9 +25,14 @@ pub fn valid_pixels(labels: &Tensor) -> Result<i64> {
 /// # Errors
 /// When the shapes do not fit.
 pub fn segmentation(logits: &Tensor, labels: &Tensor, denominator: i64) -> Result<Tensor> {
-    let size = logits.size();
-    expect_shape("logits", logits, &[-1, -1, -1, -1])?;
-    expect_shape("labels", labels, &[size[0], size[2], size[3]])?;
+    expect_logits(logits, labels)?;
     let sum = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Sum, IGNORED_LABEL, 0.0)?;
     Ok(sum.f_div_scalar(denominator.max(1) as f64)?)
+}
+
+/// Logits [N, classes, H, W] and labels [N, H, W].
+pub(super) fn expect_logits(logits: &Tensor, labels: &Tensor) -> Result<()> {
+    expect_shape("logits", logits, &[-1, -1, -1, -1])?;
+    let size = logits.size();
+    expect_shape("labels", labels, &[size[0], size[2], size[3]])
 }

@@ -101,8 +101,10 @@ impl GroupPass<'_> {
     }
 
     fn scene(&self, styled: &Tensor) -> Result<Tensor> {
-        let side = self.settings.scene_pool;
-        let pooled = styled.f_adaptive_avg_pool2d([side, side])?;
+        let pooled = match self.settings.scene_pool {
+            Some(side) => styled.f_adaptive_avg_pool2d([side, side])?,
+            None => styled.shallow_clone(),
+        };
         let embeddings = self.networks.clip.clip_embedding(&pooled)?;
         scene::scene(&embeddings, &self.group.scene)
     }

@@ -81,8 +81,8 @@ pub struct SimulateSettings {
     pub projector_lr: f64,
     /// Momentum and weight decay of both.
     pub sgd: SgdSettings,
-    /// Side of the square that the scene term pools the feature to.
-    pub scene_pool: i64,
+    /// Side of the square that the scene term pools the feature to; None takes the whole feature as it is.
+    pub scene_pool: Option<i64>,
     /// Dropout of the head, active here; 0.1 as published.
     pub dropout: f64,
     /// Domains that are computed as one batch, at least 1; more than there are means all. Kernels add up a larger batch
@@ -99,7 +99,7 @@ impl Default for SimulateSettings {
             style_lr: 1.0,
             projector_lr: 1e-3,
             sgd: SgdSettings::default(),
-            scene_pool: 56,
+            scene_pool: Some(56),
             dropout: 0.1,
             domains_at_once: 1,
         }
@@ -125,10 +125,10 @@ impl SimulateSettings {
                 "a probability is at least 0 and less than 1",
             );
         }
-        if self.scene_pool < 1 {
+        if let Some(side) = self.scene_pool.filter(|side| *side < 1) {
             return refuse(
                 "scene_pool",
-                self.scene_pool as f64,
+                side as f64,
                 "the pooled feature has at least one pixel",
             );
         }
@@ -165,7 +165,7 @@ mod tests {
         );
         assert!(
             refused(SimulateSettings {
-                scene_pool: 0,
+                scene_pool: Some(0),
                 ..published
             })
             .starts_with("`scene_pool` is 0")

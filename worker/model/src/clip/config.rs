@@ -67,23 +67,23 @@ impl ImageConfig {
         32 * self.width
     }
 
+    /// Side of the low-level feature that the attention pool was made for, feature pixels; None without a pool.
+    pub fn scene_side(&self) -> Option<i64> {
+        self.pool.as_ref().map(|pool| pool.resolution / 4)
+    }
+
     /// Prefix of the image tower's tensors: `visual.` in CLIP's checkpoints, `backbone.` in
     /// segmentation checkpoints.
     pub fn prefix(weights: &Weights) -> Result<&'static str, WeightsError> {
         let path = || weights.path().to_owned();
-        if weights.has_below("visual.proj") || weights.has_below("visual.transformer.") {
-            return Err(WeightsError::NoResNet {
-                path: path(),
-                found: "a vision transformer",
-            });
+        let of_transformers = ["visual.proj", "visual.class_embedding", "visual.transformer."];
+        if of_transformers.iter().any(|name| weights.has_below(name)) {
+            return Err(WeightsError::VisionTransformer { path: path() });
         }
         ["visual.", "backbone."]
             .into_iter()
             .find(|prefix| weights.has_below(&format!("{prefix}layer1.")))
-            .ok_or_else(|| WeightsError::NoResNet {
-                path: path(),
-                found: "neither `visual.*` nor `backbone.*`",
-            })
+            .ok_or_else(|| WeightsError::NoResNet { path: path() })
     }
 
     /// Sizes of the image tower in `weights`.

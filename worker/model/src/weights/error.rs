@@ -8,6 +8,9 @@ use crate::pickle::PickleError;
 use crate::weights::TensorProblem;
 use crate::weights::source::MOST_BYTES;
 
+/// The backbones that OpenAI published weights for and that have the features which styles are made for.
+const RESNETS: &str = "RN50, RN101, RN50x4, RN50x16 and RN50x64";
+
 /// A checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -93,8 +96,10 @@ pub enum WeightsError {
         expected: Vec<i64>,
         others: usize,
     },
-    #[error("checkpoint `{}` has no ResNet image tower: it has {found}", .path.display())]
-    NoResNet { path: PathBuf, found: &'static str },
+    #[error("checkpoint `{}` has no ResNet image tower: it has neither `visual.*` nor `backbone.*`", .path.display())]
+    NoResNet { path: PathBuf },
+    #[error("checkpoint `{}` is a vision transformer, and the backbones that work are CLIP's ResNets: {}", .path.display(), RESNETS)]
+    VisionTransformer { path: PathBuf },
     #[error("checkpoint `{}`: {field} is {found}, expected {expected}", .path.display())]
     Size {
         path: PathBuf,
@@ -123,6 +128,7 @@ impl WeightsError {
             Self::Limit { .. } => "name another checkpoint",
             Self::NoTensors { .. } => "`torch.save` the state dict itself, or under `model_state`",
             Self::NoResNet { .. } => "the method needs CLIP's RN50 or another of its ModifiedResNets",
+            Self::VisionTransformer { .. } => "name the checkpoint of one of these, such as OpenAI's RN50.pt",
             Self::Read { .. } => "correct the path, or restore the file",
             Self::Safetensors { .. } | Self::Pickle { .. } => "is it cut short? copy or download it again",
             Self::Missing { .. } | Self::Shape { .. } | Self::Size { .. } => {

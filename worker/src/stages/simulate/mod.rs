@@ -204,7 +204,13 @@ fn settings(context: &Context) -> SimulateSettings {
             momentum: config.momentum,
             weight_decay: config.weight_decay,
         },
-        scene_pool: i64::from(config.scene_pool),
+        scene_pool: match config.resize_feature {
+            true => config
+                .scene_pool
+                .map(i64::from)
+                .or(context.resources.clip.config().scene_side()),
+            false => None,
+        },
         dropout: config.dropout,
         domains_at_once: config.domains_at_once as usize,
     }
