@@ -5,6 +5,7 @@
     reason = "a test whose bench cannot be set up has failed"
 )]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -26,13 +27,18 @@ fn undisturbed() -> &'static Final {
 
 /// The run, served by two workers, when adapt has left its first checkpoint.
 fn in_the_middle(world: &World) -> Program {
+    started(world, &SETS, "adapt", 1)
+}
+
+/// A run of two workers when a stage has left a checkpoint after `least` steps or more.
+fn started(world: &World, sets: &[&str], stage: &str, least: u64) -> Program {
     let mut arguments = vec!["--workers", "2", "--set", "run.name=run"];
-    arguments.extend(SETS.iter().flat_map(|set| ["--set", set]));
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
     let mut program = world.start(&arguments);
-    program.wait_for("a checkpoint of adapt", |event| {
+    program.wait_for("a checkpoint of the stage", |event| {
         (event.text("message") == "checkpoint written"
-            && event.text("stage") == "adapt"
-            && event.number("step") > 0)
+            && event.text("stage") == stage
+            && event.number("step") >= least)
             .then_some(())
     });
     program
@@ -40,11 +46,11 @@ fn in_the_middle(world: &World) -> Program {
 
 /// A run directory whose coordinator and workers were all killed in the middle of adapt.
 fn killed(world: &World) -> PathBuf {
-    assert_eq!(
-        in_the_middle(world).kill_all().len(),
-        2,
-        "both workers were announced"
-    );
+    killed_at(in_the_middle(world), world)
+}
+
+fn killed_at(program: Program, world: &World) -> PathBuf {
+    assert_eq!(program.kill_all().len(), 2, "both workers were announced");
     let run = world.path("runs/run");
     assert!(!run.join("checkpoints/final").exists(), "it was not over yet");
     run
@@ -152,6 +158,154 @@ fn a_run_whose_checkpoints_are_all_damaged_says_so_and_comes_to_the_same_end() {
     );
 }
 
+/// Forty rounds of simulate, with a checkpoint after each that the disk keeps up with: pieces of one round and of sixteen.
+const ROUNDS: [&str; 5] = [
+    "simulate.batches=80",
+    "checkpoint.every_seconds=0",
+    "checkpoint.keep=100",
+    "run.end_after=simulate",
+    "pretrain.steps=4",
+];
+
+fn undisturbed_rounds() -> &'static Final {
+    static UNDISTURBED: OnceLock<Final> = OnceLock::new();
+    UNDISTURBED.get_or_init(|| World::new().train("run", 2, &ROUNDS))
+}
+
+/// A run that was killed after eighteen rounds or some more.
+fn killed_in_simulate(world: &World) -> PathBuf {
+    killed_at(started(world, &ROUNDS, "simulate", 18), world)
+}
+
+/// Those in simulate, with the name that logs have.
+fn checkpoints_of_rounds(run: &Path) -> Vec<(String, PathBuf)> {
+    let named = checkpoints(run).into_iter().map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, path)
+    });
+    let of_rounds = |(name, _): &(String, PathBuf)| {
+        let rounds = name.strip_prefix("simulate-");
+        rounds.is_some_and(|rounds| rounds.parse() != Ok(0))
+    };
+    named.filter(of_rounds).collect()
+}
+
+/// A copy of the run whose newest checkpoint is `newest`.
+fn copy_until(world: &World, run: &Path, newest: &str) -> PathBuf {
+    let copy = world.path("moved").join(newest).join("run");
+    copy_tree(run, &copy);
+    for (name, later) in checkpoints_of_rounds(&copy) {
+        if name.as_str() > newest {
+            std::fs::remove_dir_all(later).unwrap();
+        }
+    }
+    copy
+}
+
+/// Names of the files in a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_run_killed_in_simulate_goes_on_from_any_of_its_rounds() {
+    let world = World::new();
+    let run = killed_in_simulate(&world);
+    let all = checkpoints_of_rounds(&run);
+    let last = all.len() - 1;
+    assert!(last >= 4, "{all:?}");
+    for (place, workers) in [(0, "1"), (last / 2, "3"), (last - 1, "4"), (last, "2")] {
+        let newest = &all[place].0;
+        let copy = copy_until(&world, &run, newest);
+        resume(&world, &copy, workers);
+        assert_eq!(&Final::of(&copy), undisturbed_rounds(), "{newest}");
+        let log = std::fs::read_to_string(copy.join("logs/worker-0.log")).unwrap();
+        let read = |line: &str| line.contains("checkpoint read") && line.contains(newest);
+        assert!(log.lines().any(read), "{log}");
+        assert!(
+            !warnings(&copy).contains("checkpoint passed over"),
+            "all were whole"
+        );
+    }
+}
+
+#[test]
+fn checkpoints_in_simulate_share_what_did_not_change() {
+    let world = World::new();
+    let all = checkpoints_of_rounds(&killed_in_simulate(&world));
+    let inode = |folder: &Path, file: &str| std::fs::metadata(folder.join(file)).unwrap().ino();
+    let mut shared = 0;
+    for pair in all.windows(2) {
+        let [(_, before), (name, after)] = pair else {
+            continue;
+        };
+        let common = files(before).into_iter().filter(|file| after.join(file).exists());
+        for file in common.filter(|file| file != "manifest.json") {
+            let same = inode(before, &file) == inode(after, &file);
+            assert_eq!(same, file != "state.safetensors", "{name}: {file}");
+            shared += usize::from(same);
+        }
+    }
+    assert!(shared >= all.len(), "{shared}");
+    let (name, newest) = all.last().unwrap();
+    let sixteen = "rounds-00000000-00000016.safetensors".to_owned();
+    assert!(files(newest).contains(&sixteen), "{name}: {:?}", files(newest));
+}
+
+#[test]
+fn a_damaged_or_missing_part_is_found_by_its_digest() {
+    const SOURCE: &str = "source.safetensors";
+    let world = World::new();
+    let run = killed_in_simulate(&world);
+    let all = checkpoints_of_rounds(&run);
+    let (newest, before) = (&all[all.len() - 1], &all[all.len() - 2].1);
+    let mut own = files(&newest.1);
+    own.retain(|file| file.starts_with("rounds-") && !before.join(file).exists());
+    let own = own.pop().expect("it has a round that the one before lacks");
+    let with_source = checkpoints(&run)
+        .iter()
+        .filter(|path| path.join(SOURCE).exists())
+        .count();
+    let remove: fn(&Path) = |part| std::fs::remove_file(part).unwrap();
+    let cases = [
+        (own.as_str(), remove, "No such file", 1),
+        (&own, flip_file, "do not have the manifest's digest", 1),
+        (SOURCE, remove, "No such file", 1),
+        // All that hold it share it: the run goes on from the last checkpoint of pretrain.
+        (
+            SOURCE,
+            flip_file,
+            "do not have the manifest's digest",
+            with_source,
+        ),
+    ];
+    for (part, damage, told, passed_over) in cases {
+        let copy = copy_until(&world, &run, &newest.0);
+        let damaged = copy.join("checkpoints").join(&newest.0).join(part);
+        damage(&damaged);
+        if passed_over > 1 {
+            // Copying the run has made files of their own of them.
+            for other in checkpoints(&copy).iter().map(|path| path.join(part)) {
+                if other.exists() && other != damaged {
+                    std::fs::copy(&damaged, other).unwrap();
+                }
+            }
+        }
+        resume(&world, &copy, "2");
+        assert_eq!(&Final::of(&copy), undisturbed_rounds(), "{part}: {told}");
+        let warned = warnings(&copy);
+        let found = warned.matches("checkpoint passed over").count();
+        assert_eq!(found, passed_over, "{part}: {warned}");
+        assert!(warned.contains(part) && warned.contains(told), "{warned}");
+        std::fs::remove_dir_all(world.path("moved")).unwrap();
+    }
+}
+
 /// A way in which a checkpoint breaks, and what the worker says of it.
 type Damage = (fn(&Path), &'static str);
 
@@ -166,7 +320,7 @@ const DAMAGES: [Damage; 5] = [
 fn cut(checkpoint: &Path) {
     let file = checkpoint.join("state.safetensors");
     let bytes = std::fs::read(&file).unwrap();
-    std::fs::write(&file, &bytes[..bytes.len() - 1000]).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
 }
 
 /// The length reached the disk, the last blocks did not.
@@ -179,11 +333,14 @@ fn tear(checkpoint: &Path) {
 }
 
 fn flip(checkpoint: &Path) {
-    let file = checkpoint.join("state.safetensors");
-    let mut bytes = std::fs::read(&file).unwrap();
+    flip_file(&checkpoint.join("state.safetensors"));
+}
+
+fn flip_file(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    std::fs::write(file, bytes).unwrap();
 }
 
 fn drop_manifest(checkpoint: &Path) {

@@ -625,6 +625,13 @@ const VALUES: &[Case] = &[
         code: BAD_INPUT,
         says: &["`checkpoint.keep`: is 0", "give a whole number of 1 or more"],
     },
+    Case {
+        name: "checkpoints before the last one",
+        breaks: nothing,
+        command: &["--set", "checkpoint.every_seconds=-1"],
+        code: BAD_INPUT,
+        says: &["`checkpoint.every_seconds`: is -1"],
+    },
 ];
 
 #[test]

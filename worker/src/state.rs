@@ -12,7 +12,8 @@ use ulda_run::stage::Cursor;
 /// Key of the safetensors metadata entry that holds cursor and facts as JSON.
 const METADATA_KEY: &str = "ulda";
 
-/// A complete state: every step before `cursor` is applied, none after it.
+/// A complete state: every step before `cursor` is applied, none after it. Its tensors are never changed in place, only
+/// replaced: threads share them.
 #[derive(Debug)]
 pub struct RunState {
     pub cursor: Cursor,
@@ -82,21 +83,17 @@ impl RunState {
         let mut hasher = blake3::Hasher::new();
         let header = serde_json::to_vec(&(&self.cursor, &self.facts)).expect("facts are JSON");
         hasher.update(&header);
-        for (name, tensor) in &self.tensors {
-            hasher.update(name.as_bytes());
-            hasher.update(format!("{:?}{:?}", tensor.kind(), tensor.size()).as_bytes());
-            hasher.update(host_bytes(&host(tensor)));
-        }
+        hash_tensors(&mut hasher, &self.tensors);
         hasher.finalize().to_hex().to_string()
     }
 
-    /// A copy that shares no memory with this one.
+    /// The same state for another thread: it shares the tensors, which nobody changes. A stage trains copies of them.
     #[must_use]
-    pub fn deep_clone(&self) -> Self {
+    pub fn share(&self) -> Self {
         let copies = self
             .tensors
             .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.copy()));
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         Self {
             cursor: self.cursor,
             tensors: copies.collect(),
@@ -186,6 +183,22 @@ impl RunState {
     pub fn clear_section(&mut self, prefix: &str) {
         let dotted = format!("{prefix}.");
         self.tensors.retain(|name, _| !name.starts_with(&dotted));
+    }
+}
+
+/// BLAKE3 over every tensor's name, kind, shape and bytes, in name order.
+#[must_use]
+pub fn digest_of_tensors(tensors: &BTreeMap<String, Tensor>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hash_tensors(&mut hasher, tensors);
+    hasher.finalize()
+}
+
+fn hash_tensors(hasher: &mut blake3::Hasher, tensors: &BTreeMap<String, Tensor>) {
+    for (name, tensor) in tensors {
+        hasher.update(name.as_bytes());
+        hasher.update(format!("{:?}{:?}", tensor.kind(), tensor.size()).as_bytes());
+        hasher.update(host_bytes(&host(tensor)));
     }
 }
 

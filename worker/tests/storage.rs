@@ -12,7 +12,8 @@ use ulda_run::stage::{Cursor, Stage};
 use ulda_s3::{Fault, KEY_ID, Rule, SECRET, Server};
 use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 use ulda_worker::checkpoint::{
-    CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
+    CheckpointError, CheckpointStore, Checkpoints, FileEntry, RemoteStore, Upload, UploadObserver, Uploaded,
+    Uploads,
 };
 use ulda_worker::state::RunState;
 
@@ -157,6 +158,118 @@ fn a_host_with_an_empty_disk_goes_on_from_what_another_one_left() {
         asked.iter().all(|asked| !asked.contains("adapt-00000004/state")),
         "{asked:?}"
     );
+}
+
+/// A state with a source head, which stays, and what each step changes.
+fn state_with_source(step: u64) -> RunState {
+    let mut state = state(step);
+    state.cursor.stage = Stage::Simulate;
+    let source: Vec<f32> = (0..100_000).map(|index| (index as f32).cos()).collect();
+    state.set_section("source", [("w".to_owned(), Tensor::from_slice(&source))]);
+    state
+}
+
+#[test]
+fn what_did_not_change_is_neither_written_nor_sent_again() {
+    let server = Server::start();
+    let host = Host::new(&server);
+    let put_bytes = || {
+        let count = host.storage.counters().read();
+        count.operations[ulda_storage::Operation::Put as usize].bytes
+    };
+    let mut sent = Vec::new();
+    for step in [1, 2, 3, 4] {
+        let state = state_with_source(step);
+        let before = put_bytes();
+        let written = host.checkpoints.write(&state, &state.digest()).unwrap();
+        host.settle();
+        sent.push(put_bytes() - before);
+        assert!(written.size_bytes > 400_000);
+        assert_eq!(written.written_bytes > 400_000, step == 1, "{written:?}");
+    }
+    assert!(
+        sent[0] > 400_000 && sent[1..].iter().all(|bytes| *bytes < 20_000),
+        "{sent:?}"
+    );
+    // The ones that it was first written and copied with are gone; each is whole by itself.
+    let source = "checkpoints/simulate-00000004/source.safetensors";
+    assert!(host.names().contains(&source.to_owned()), "{:?}", host.names());
+    let read = |host: &Host| host.checkpoints.newest().unwrap().0.unwrap().state.digest();
+    let other = Host::new(&server);
+    assert_eq!(read(&other), state_with_source(4).digest());
+    assert_eq!(read(&host), state_with_source(4).digest());
+    // Whoever read it there has the storage copy it, too.
+    let before = server.asked().len();
+    let state = state_with_source(5);
+    assert!(
+        other
+            .checkpoints
+            .write(&state, &state.digest())
+            .unwrap()
+            .written_bytes
+            > 400_000
+    );
+    other.settle();
+    assert_eq!(read(&Host::new(&server)), state.digest());
+    assert!(server.asked().len() > before);
+}
+
+#[test]
+fn a_part_that_was_damaged_on_disk_is_written_anew() {
+    let server = Server::start();
+    let host = Host::new(&server);
+    let write = |step: u64| {
+        let state = state_with_source(step);
+        host.checkpoints.write(&state, &state.digest()).unwrap()
+    };
+    let first = write(1);
+    let source = first.path.join("source.safetensors");
+    let mut bytes = std::fs::read(&source).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&source, bytes).unwrap();
+    assert!(write(2).written_bytes > 400_000);
+    assert!(write(3).written_bytes < 20_000);
+    std::fs::remove_dir_all(&first.path).unwrap();
+    let (found, _) = host.checkpoints.newest().unwrap();
+    assert_eq!(found.unwrap().state.digest(), state_with_source(3).digest());
+}
+
+#[test]
+fn a_folder_of_the_version_before_is_read() {
+    let disk = tempfile::tempdir().unwrap();
+    let clip = ClipOrigin {
+        digest: "c".into(),
+        training: ClipTraining::Untrained,
+    };
+    let state = state_with_source(7);
+    let bytes = state.to_bytes().unwrap();
+    let folder = disk.path().join("simulate-00000007");
+    std::fs::create_dir(&folder).unwrap();
+    let manifest = |format: u32| {
+        let entry = FileEntry::of(&bytes);
+        serde_json::json!({
+            "format": format, "run": "a", "cursor": state.cursor, "digest": state.digest(), "clip": clip,
+            "files": {"state.safetensors": entry}, "version": "0.1.0",
+        })
+        .to_string()
+    };
+    std::fs::write(folder.join("state.safetensors"), &bytes).unwrap();
+    std::fs::write(folder.join("manifest.json"), manifest(1)).unwrap();
+    let store = CheckpointStore::new(disk.path().to_owned(), "a".into(), clip.clone(), 2);
+    assert_eq!(store.read(&folder).unwrap().digest(), state.digest());
+    std::fs::write(folder.join("manifest.json"), manifest(3)).unwrap();
+    let refused = store.read(&folder).unwrap_err().to_string();
+    assert!(
+        refused.contains("its format is 3, this program reads 1 to 2"),
+        "{refused}"
+    );
+    let elsewhere = manifest(2).replace(
+        "\"state.safetensors\":",
+        "\"../x.safetensors\":{\"blake3\":\"\",\"size_bytes\":0},\"state.safetensors\":",
+    );
+    std::fs::write(folder.join("manifest.json"), elsewhere).unwrap();
+    let refused = store.read(&folder).unwrap_err().to_string();
+    assert!(refused.contains("`../x.safetensors`"), "{refused}");
 }
 
 #[test]

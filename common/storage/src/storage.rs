@@ -121,6 +121,18 @@ impl Storage {
         })
     }
 
+    /// Has the storage copy a whole object to another name, in place of what is there. No bytes pass through this host.
+    ///
+    /// # Errors
+    /// When there is none, or the storage does not copy it within the deadline.
+    pub fn copy(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        let (url, from, to) = (self.url(to), self.path(from), self.path(to));
+        self.account(Operation::Put, || {
+            let copy = || self.client.store.copy(&from, &to);
+            block_on(self.patience.insist(Operation::Put, &url, copy)).map(|()| ((), 0))
+        })
+    }
+
     /// Reads a whole object.
     ///
     /// # Errors

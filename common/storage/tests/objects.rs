@@ -57,6 +57,22 @@ fn objects_are_written_read_listed_and_deleted() {
 }
 
 #[test]
+fn the_storage_copies_objects_by_itself() {
+    let server = Server::start();
+    let storage = storage(&server);
+    let whole = bytes(300_000);
+    storage.put("a/x", whole.clone()).unwrap();
+    storage.put("b/y", "old").unwrap();
+    storage.copy("a/x", "b/y").unwrap();
+    storage.delete("a/x").unwrap();
+    assert_eq!(&storage.get("b/y").unwrap()[..], whole);
+    assert!(storage.copy("a/x", "b/z").unwrap_err().is_not_found());
+    let put = storage.counters().read().operations[Operation::Put as usize];
+    assert_eq!((put.total, put.failures), (4, 0));
+    assert_eq!(put.bytes, 300_003, "copies pass no bytes through this host");
+}
+
+#[test]
 fn large_objects_go_in_parts_through_faults_in_the_middle() {
     let server = Server::start();
     let storage = storage(&server);

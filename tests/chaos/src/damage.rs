@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ulda_run::stage::Cursor;
@@ -37,15 +38,20 @@ pub enum Damage {
     FlippedBit,
     CutManifest,
     NoState,
+    /// A flipped bit in a file that other checkpoints may share.
+    FlippedPart,
+    NoPart,
 }
 
 impl Damage {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Cut,
         Self::Torn,
         Self::FlippedBit,
         Self::CutManifest,
         Self::NoState,
+        Self::FlippedPart,
+        Self::NoPart,
     ];
 
     /// Does it to a checkpoint.
@@ -60,14 +66,33 @@ impl Damage {
                 let kept = bytes.len() * 3 / 4;
                 bytes[kept..].fill(0);
             }),
-            Self::FlippedBit => rewrite(&state, |bytes| {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-            }),
+            Self::FlippedBit => rewrite(&state, flip),
+            Self::FlippedPart => rewrite(&newest_part(checkpoint)?, flip),
+            Self::NoPart => fs::remove_file(newest_part(checkpoint)?),
             Self::CutManifest => rewrite(&manifest, |bytes| bytes.truncate(bytes.len() / 2)),
             Self::NoState => fs::remove_file(state),
         }
     }
+}
+
+/// The file of a checkpoint with the fewest names, which others share least; its state where it has no other.
+fn newest_part(checkpoint: &Path) -> io::Result<PathBuf> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(checkpoint)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != STATE && name != MANIFEST {
+            parts.push((entry.metadata()?.nlink(), name, entry.path()));
+        }
+    }
+    parts.sort();
+    let first = parts.into_iter().next();
+    Ok(first.map_or_else(|| checkpoint.join(STATE), |(_, _, path)| path))
+}
+
+fn flip(bytes: &mut Vec<u8>) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
 }
 
 fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {

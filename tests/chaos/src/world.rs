@@ -210,7 +210,7 @@ fn run_toml(folder: &Path, Length { steps, batches }: Length) -> String {
          data_shards = 2\nprompt_groups = 2\n\
          [adapt]\nsteps = {steps}\nbatch = 6\ncrop = 64\nvalidate_every = 7\n\
          {sets}\
-         [checkpoint]\nevery = 5\n\
+         [checkpoint]\nevery = 5\nevery_seconds = 0.3\n\
          [deadline]\ngather = 60.0\nform = 10.0\ncollective = 3.0\nheartbeat = 2.0\nprogress = 15.0\ndrain = 10.0\ncoordinator = 30.0\n\
          [recovery]\nrestarts = 100\nwindow = 20.0\ngrace = 5.0\nadmit_every = 1.0\nreattach = 1.5\n"
     )

@@ -8,7 +8,7 @@ use ulda_run::stage::Cursor;
 
 use super::manifest::FileEntry;
 use super::remote::RemoteStore;
-use super::store::{CheckpointError, CheckpointStore};
+use super::store::{CheckpointError, CheckpointStore, Written};
 use super::uploads::{Upload, Uploads};
 use crate::state::RunState;
 
@@ -65,9 +65,9 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the disk refuses; what was there before stays.
-    pub fn write(&self, state: &RunState, digest: &str) -> Result<(PathBuf, u64), CheckpointError> {
+    pub fn write(&self, state: &RunState, digest: &str) -> Result<Written, CheckpointError> {
         let written = self.local.write(state, digest)?;
-        if let (Some(remote), Some(name)) = (&self.remote, written.0.file_name()) {
+        if let (Some(remote), Some(name)) = (&self.remote, written.path.file_name()) {
             let name = name.to_string_lossy().into_owned();
             remote.uploads.offer(Upload::checkpoint(state.cursor, name));
         }
@@ -87,7 +87,7 @@ impl Checkpoints {
         files: &BTreeMap<String, Vec<u8>>,
         style_bank: Option<FileEntry>,
     ) -> Result<(), CheckpointError> {
-        self.local.write_folder(name, cursor, digest, files, style_bank)?;
+        self.local.write_models(name, cursor, digest, files, style_bank)?;
         if let Some(remote) = &self.remote {
             remote.uploads.offer(Upload::Models(name.to_owned()));
         }

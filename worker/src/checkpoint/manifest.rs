@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
+use super::parts::is_part_name;
 use super::store::{CheckpointError, CheckpointMismatch};
-use crate::state::RunState;
+use crate::state::{RunState, read_tensors};
 
 pub(super) const STATE_FILE: &str = "state.safetensors";
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 
-/// Version of the folder's layout.
-pub const FORMAT: u32 = 1;
+/// Version of the folder's layout: of 2, sections of the state that seldom change have files of their own.
+pub const FORMAT: u32 = 2;
+/// The oldest one that is read: all of the state in `STATE_FILE`.
+const OLDEST_FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointManifest {
@@ -55,8 +58,11 @@ impl CheckpointManifest {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|error| damaged(path, error.to_string()))?;
-        if manifest.format != FORMAT {
-            let what = format!("its format is {}, this program reads {FORMAT}", manifest.format);
+        if !(OLDEST_FORMAT..=FORMAT).contains(&manifest.format) {
+            let what = format!(
+                "its format is {}, this program reads {OLDEST_FORMAT} to {FORMAT}",
+                manifest.format
+            );
             return Err(damaged(path, what));
         }
         Ok(manifest)
@@ -106,23 +112,41 @@ impl CheckpointManifest {
         Ok(())
     }
 
-    /// The run state in a checked state file.
+    /// The run state in the files of the folder, which `read` reads and which are checked here.
     ///
     /// # Errors
-    /// When it is none, or not the one that the manifest was written for.
-    pub fn state(&self, bytes: &[u8], path: &Path) -> Result<RunState, CheckpointError> {
-        self.check_file(STATE_FILE, bytes, path)?;
-        let state = RunState::from_bytes(bytes).map_err(|source| CheckpointError::State {
-            path: path.to_owned(),
-            source,
-        })?;
+    /// When one cannot be read or is damaged, or they are not the state that the manifest was written for.
+    pub fn state<B: AsRef<[u8]>>(
+        &self,
+        folder: &Path,
+        read: impl Fn(&str) -> Result<B, CheckpointError>,
+    ) -> Result<RunState, CheckpointError> {
+        let checked = |file: &str| -> Result<B, CheckpointError> {
+            let bytes = read(file)?;
+            self.check_file(file, bytes.as_ref(), &folder.join(file))?;
+            Ok(bytes)
+        };
+        let unreadable = |file: &str| {
+            let path = folder.join(file);
+            move |source| CheckpointError::State { path, source }
+        };
+        let mut state =
+            RunState::from_bytes(checked(STATE_FILE)?.as_ref()).map_err(unreadable(STATE_FILE))?;
+        for file in self.files.keys().filter(|file| *file != STATE_FILE) {
+            if !is_part_name(file) {
+                let what = format!("it lists `{file}`, which is no file of a checkpoint");
+                return Err(damaged(&folder.join(MANIFEST_FILE), what));
+            }
+            let tensors = read_tensors(checked(file)?.as_ref()).map_err(unreadable(file))?;
+            state.tensors.extend(tensors);
+        }
         let digest = state.digest();
         if digest != self.digest {
             let what = format!(
                 "its tensors have digest {digest}, the manifest says {}",
                 self.digest
             );
-            return Err(damaged(path, what));
+            return Err(damaged(folder, what));
         }
         Ok(state)
     }

@@ -1,4 +1,5 @@
-//! Checkpoints on disk: a folder with a state file and a manifest that holds its digest.
+//! Checkpoints on disk: a folder with the state in some files, and a manifest that holds their digests. What did not change
+//! since the checkpoint before is shared with it, not written again.
 //!
 //! Written beside, fsynced and renamed, so that a folder under its final name is complete. Read only
 //! after every digest was checked; a damaged one is passed over for the one before.
@@ -8,15 +9,18 @@
 
 mod beside;
 mod checkpoints;
+mod clock;
 mod manifest;
+mod parts;
 mod remote;
 mod store;
 mod uploads;
 mod writer;
 
 pub use checkpoints::{Checkpoints, Found};
+pub use clock::CheckpointClock;
 pub use manifest::{CheckpointManifest, FileEntry};
 pub use remote::RemoteStore;
-pub use store::{CheckpointError, CheckpointStore, read_manifest};
+pub use store::{CheckpointError, CheckpointStore, Written, read_manifest};
 pub use uploads::{Upload, UploadObserver, Uploaded, Uploads};
-pub use writer::{CheckpointWriter, Written};
+pub use writer::CheckpointWriter;

@@ -11,7 +11,8 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 use ulda_storage::Storage;
 
-use super::manifest::{CheckpointManifest, MANIFEST_FILE, STATE_FILE};
+use super::manifest::{CheckpointManifest, FileEntry, MANIFEST_FILE};
+use super::parts::read_file;
 use super::store::{CheckpointError, parse_name, read_manifest};
 use crate::state::RunState;
 
@@ -26,6 +27,8 @@ pub struct RemoteStore {
     keep: usize,
     /// Found damaged: written anew even where the manifest says that they are there.
     damaged: Arc<Mutex<BTreeSet<String>>>,
+    /// The checkpoint that was brought or read last, whose files the storage can copy by itself.
+    former: Arc<Mutex<Option<(String, CheckpointManifest)>>>,
 }
 
 /// What a storage holds of a run's resume checkpoints.
@@ -46,6 +49,7 @@ impl RemoteStore {
             clip,
             keep: keep as usize,
             damaged: Arc::default(),
+            former: Arc::default(),
         }
     }
 
@@ -122,8 +126,31 @@ impl RemoteStore {
         let manifest = self.storage.get(&object(name, MANIFEST_FILE))?;
         let manifest = CheckpointManifest::parse(&manifest, &path.join(MANIFEST_FILE))?;
         manifest.check_owner(&self.run, &self.clip, &path)?;
-        let bytes = self.storage.get(&object(name, STATE_FILE))?;
-        manifest.state(&bytes, &path.join(STATE_FILE))
+        let state = manifest.state(&path, |file| Ok(self.storage.get(&object(name, file))?))?;
+        *self.former() = Some((name.to_owned(), manifest));
+        Ok(state)
+    }
+
+    fn former(&self) -> MutexGuard<'_, Option<(String, CheckpointManifest)>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the storage copy a file from the checkpoint before, where it has the same one. Whether it did.
+    fn copy_former(&self, name: &str, file: &str, entry: &FileEntry) -> Result<bool, CheckpointError> {
+        let holds_it = |(from, manifest): &(String, CheckpointManifest)| {
+            let same = from != name && manifest.files.get(file) == Some(entry);
+            same.then(|| from.clone())
+        };
+        let from = self.former().as_ref().and_then(holds_it);
+        let Some(from) = from.filter(|from| !self.damaged().contains(from)) else {
+            return Ok(false);
+        };
+        match self.storage.copy(&object(&from, file), &object(name, file)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_passing() => Err(error.into()),
+            // Removed meanwhile, or a storage that does not copy.
+            Err(_) => Ok(false),
+        }
     }
 
     /// Brings the whole checkpoint in `folder` there under `name`; one that is there already is left alone.
@@ -142,19 +169,19 @@ impl RemoteStore {
             Some(_) => self.storage.delete(&object(name, MANIFEST_FILE))?,
             None => {}
         }
-        for file in manifest.files.keys() {
+        for (file, entry) in &manifest.files {
+            if self.copy_former(name, file, entry)? {
+                continue;
+            }
             let path = folder.join(file);
-            let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
-                action: "read",
-                path: path.clone(),
-                source,
-            })?;
+            let bytes = read_file(&path)?;
             manifest.check_file(file, &bytes, &path)?;
             self.storage.put(&object(name, file), bytes)?;
         }
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");
         self.storage.put(&object(name, MANIFEST_FILE), json)?;
         self.damaged().remove(name);
+        *self.former() = Some((name.to_owned(), manifest.clone()));
         Ok(manifest)
     }
 

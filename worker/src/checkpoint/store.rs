@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::beside;
-use super::manifest::{CheckpointManifest, FORMAT, FileEntry, MANIFEST_FILE, STATE_FILE};
+use super::manifest::{CheckpointManifest, FORMAT, MANIFEST_FILE};
+use super::parts::{FilledParts, FormerParts, StateParts, read_file, write_files};
 use crate::state::{RunState, StateError};
 
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,20 @@ pub struct CheckpointStore {
     run: String,
     clip: ClipOrigin,
     keep: usize,
+    /// The checkpoint that was written or read last.
+    former: Arc<Mutex<Option<Arc<FormerParts>>>>,
+}
+
+/// A checkpoint that is on disk.
+#[derive(Debug)]
+pub struct Written {
+    pub path: PathBuf,
+    pub cursor: Cursor,
+    pub digest: String,
+    /// Of all its files.
+    pub size_bytes: u64,
+    /// Of those that it does not share with the one before.
+    pub written_bytes: u64,
 }
 
 impl CheckpointStore {
@@ -96,6 +112,7 @@ impl CheckpointStore {
             run,
             clip,
             keep: keep as usize,
+            former: Arc::default(),
         }
     }
 
@@ -103,19 +120,22 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// When the disk refuses; what was there before stays.
-    pub fn write(&self, state: &RunState, digest: &str) -> Result<(PathBuf, u64), CheckpointError> {
-        let bytes = state.to_bytes().map_err(CheckpointError::Encode)?;
-        let size = bytes.len() as u64;
-        let name = format!("{}-{:08}", state.cursor.stage, state.cursor.step);
-        let path = self.write_folder(
-            &name,
-            state.cursor,
-            digest,
-            &BTreeMap::from([(STATE_FILE.to_owned(), bytes)]),
-            None,
-        )?;
+    pub fn write(&self, state: &RunState, digest: &str) -> Result<Written, CheckpointError> {
+        let (cursor, parts) = (state.cursor, StateParts::of(state));
+        let name = format!("{}-{:08}", cursor.stage, cursor.step);
+        let former = self.former().clone();
+        let (path, filled) = self.write_folder(&name, cursor, digest, None, |folder| {
+            parts.write(folder, former.as_deref())
+        })?;
+        *self.former() = Some(Arc::new(parts.into_former(path.clone(), &filled.entries)));
         self.prune()?;
-        Ok((path, size))
+        Ok(Written {
+            path,
+            cursor,
+            digest: digest.to_owned(),
+            size_bytes: filled.entries.values().map(|entry| entry.size_bytes).sum(),
+            written_bytes: filled.written_bytes,
+        })
     }
 
     /// Writes `files` and their manifest into the folder `name`, replacing one of that name. The manifest may also hold
@@ -123,26 +143,46 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_folder(
+    pub fn write_models(
         &self,
         name: &str,
         cursor: Cursor,
         digest: &str,
         files: &BTreeMap<String, Vec<u8>>,
         style_bank: Option<FileEntry>,
-    ) -> Result<PathBuf, CheckpointError> {
+    ) -> Result<(), CheckpointError> {
+        self.write_folder(name, cursor, digest, style_bank, |folder| write_files(folder, files))
+            .map(drop)
+    }
+
+    fn former(&self) -> MutexGuard<'_, Option<Arc<FormerParts>>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_folder(
+        &self,
+        name: &str,
+        cursor: Cursor,
+        digest: &str,
+        style_bank: Option<FileEntry>,
+        fill: impl FnOnce(&Path) -> Result<FilledParts, CheckpointError>,
+    ) -> Result<(PathBuf, FilledParts), CheckpointError> {
         let path = self.folder.join(name);
         let beside = self.folder.join(beside::name_for(name));
         let written = self
-            .fill_folder(&beside, cursor, digest, files, style_bank)
-            .and_then(|()| put_in_place(&beside, &path));
-        if let Err(error) = written {
-            // What is left of it would only take the space that was too little.
-            let _ = remove_folder(&beside);
-            return Err(error);
+            .fill_folder(&beside, cursor, digest, style_bank, fill)
+            .and_then(|filled| put_in_place(&beside, &path).map(|()| filled));
+        match written {
+            Ok(filled) => {
+                sync_folder(&self.folder)?;
+                Ok((path, filled))
+            }
+            Err(error) => {
+                // What is left of it would only take the space that was too little.
+                let _ = remove_folder(&beside);
+                Err(error)
+            }
         }
-        sync_folder(&self.folder)?;
-        Ok(path)
     }
 
     fn fill_folder(
@@ -150,29 +190,26 @@ impl CheckpointStore {
         beside: &Path,
         cursor: Cursor,
         digest: &str,
-        files: &BTreeMap<String, Vec<u8>>,
         style_bank: Option<FileEntry>,
-    ) -> Result<(), CheckpointError> {
+        fill: impl FnOnce(&Path) -> Result<FilledParts, CheckpointError>,
+    ) -> Result<FilledParts, CheckpointError> {
         remove_folder(beside)?;
         create_folder(beside)?;
-        let mut entries = BTreeMap::new();
-        for (file, bytes) in files {
-            write_synced(&beside.join(file), bytes)?;
-            entries.insert(file.clone(), FileEntry::of(bytes));
-        }
+        let filled = fill(beside)?;
         let manifest = CheckpointManifest {
             format: FORMAT,
             run: self.run.clone(),
             cursor,
             digest: digest.to_owned(),
             clip: self.clip.clone(),
-            files: entries,
+            files: filled.entries.clone(),
             style_bank,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain values");
         write_synced(&beside.join(MANIFEST_FILE), &json)?;
-        sync_folder(beside)
+        sync_folder(beside)?;
+        Ok(filled)
     }
 
     /// The folder of the checkpoint `name`.
@@ -186,9 +223,10 @@ impl CheckpointStore {
     pub fn read(&self, path: &Path) -> Result<RunState, CheckpointError> {
         let manifest = read_manifest(path)?;
         manifest.check_owner(&self.run, &self.clip, path)?;
-        let file = path.join(STATE_FILE);
-        let bytes = fs::read(&file).map_err(io_error("read", &file))?;
-        manifest.state(&bytes, &file)
+        let state = manifest.state(path, |file| read_file(&path.join(file)))?;
+        let former = StateParts::of(&state).into_former(path.to_owned(), &manifest.files);
+        *self.former() = Some(Arc::new(former));
+        Ok(state)
     }
 
     /// Resume checkpoints, oldest first.
@@ -300,7 +338,10 @@ fn is_taken(error: &io::Error) -> bool {
     )
 }
 
-fn io_error<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CheckpointError + 'a {
+pub(super) fn io_error<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> CheckpointError + 'a {
     move |source| CheckpointError::Io {
         action,
         path: path.to_owned(),
@@ -319,8 +360,8 @@ fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let mut file = File::create(path).map_err(io_error("create", path))?;
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut file = File::create_new(path).map_err(io_error("create", path))?;
     file.write_all(bytes).map_err(io_error("write", path))?;
     file.sync_all().map_err(io_error("sync", path))
 }
@@ -332,194 +373,4 @@ fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tch::Tensor;
-    use ulda_run::clip::ClipTraining;
-
-    use super::super::checkpoints::{Checkpoints, Found};
-    use super::*;
-
-    fn clip() -> ClipOrigin {
-        ClipOrigin {
-            digest: "c".into(),
-            training: ClipTraining::Untrained,
-        }
-    }
-
-    fn store(folder: &Path) -> CheckpointStore {
-        CheckpointStore::new(folder.join("checkpoints"), "a".into(), clip(), 2)
-    }
-
-    fn newest(store: &CheckpointStore) -> Result<Option<Found>, CheckpointError> {
-        Ok(Checkpoints::local(store.clone()).newest()?.0)
-    }
-
-    fn state(step: u64) -> RunState {
-        let mut state = RunState::new(Cursor {
-            stage: Stage::Adapt,
-            step,
-        });
-        state
-            .tensors
-            .insert("w".into(), Tensor::from_slice(&[step as f32, 1.0]));
-        state
-    }
-
-    fn write(store: &CheckpointStore, step: u64) -> PathBuf {
-        let state = state(step);
-        store.write(&state, &state.digest()).unwrap().0
-    }
-
-    #[test]
-    fn the_newest_is_read_and_the_oldest_pruned() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
-        assert!(newest(&store).unwrap().is_none());
-        let first = write(&store, 1);
-        write(&store, 2);
-        write(&store, 10);
-        assert!(!first.exists());
-        assert_eq!(newest(&store).unwrap().unwrap().state.cursor.step, 10);
-    }
-
-    #[test]
-    fn what_killed_workers_left_goes_once_it_is_older_than_all_that_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
-        let checkpoints = folder.path().join("checkpoints");
-        let left = [
-            ".pretrain-00000090.7-0a.writing",
-            ".adapt-00000002.7-0a.writing",
-            ".adapt-00000002.7-0a.old",
-        ];
-        let maybe_alive = [
-            ".adapt-00000003.7-0a.writing",
-            ".adapt-00000004.7-0a.old",
-            ".final.7-0a.writing",
-        ];
-        for name in left.iter().chain(&maybe_alive) {
-            fs::create_dir_all(checkpoints.join(name)).unwrap();
-            fs::write(checkpoints.join(name).join(STATE_FILE), "half").unwrap();
-        }
-        write(&store, 3);
-        write(&store, 4);
-        for name in left {
-            assert!(!checkpoints.join(name).exists(), "{name}");
-        }
-        for name in maybe_alive {
-            assert!(checkpoints.join(name).join(STATE_FILE).exists(), "{name}");
-        }
-        write(&store, 5);
-        assert!(
-            !checkpoints.join(maybe_alive[0]).exists(),
-            "older than the 4 and 5 that are kept"
-        );
-    }
-
-    #[test]
-    fn several_writers_and_their_pruning_leave_the_newest_whole_and_nothing_half() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for step in 1..=20 {
-                        // Another one may have swept this step away as too old.
-                        let _ = store.write(&state(step), &state(step).digest());
-                    }
-                });
-            }
-        });
-        write(&store, 21);
-        write(&store, 22);
-        let found = newest(&store).unwrap().unwrap();
-        assert_eq!(found.state.cursor.step, 22);
-        let names = fs::read_dir(folder.path().join("checkpoints")).unwrap();
-        let hidden = names.filter(|name| {
-            name.as_ref()
-                .unwrap()
-                .file_name()
-                .to_string_lossy()
-                .starts_with('.')
-        });
-        assert_eq!(hidden.count(), 0);
-    }
-
-    #[test]
-    fn torn_cut_and_flipped_files_are_passed_over_for_the_one_before() {
-        for damage in [cut as fn(&Path), flip, drop_manifest] {
-            let folder = tempfile::tempdir().unwrap();
-            let store = store(folder.path());
-            write(&store, 1);
-            damage(&write(&store, 2));
-            let found = newest(&store).unwrap().unwrap();
-            assert_eq!(found.state.cursor.step, 1);
-            assert_eq!(found.passed_over.len(), 1, "loudly");
-        }
-    }
-
-    fn cut(path: &Path) {
-        let file = path.join(STATE_FILE);
-        let bytes = fs::read(&file).unwrap();
-        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    }
-
-    fn flip(path: &Path) {
-        let file = path.join(STATE_FILE);
-        let mut bytes = fs::read(&file).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&file, bytes).unwrap();
-    }
-
-    fn drop_manifest(path: &Path) {
-        fs::remove_file(path.join(MANIFEST_FILE)).unwrap();
-    }
-
-    #[test]
-    fn workers_may_write_one_state_at_the_same_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let checkpoints = folder.path().join("checkpoints");
-        fs::create_dir_all(checkpoints.join("adapt-00000007")).unwrap();
-        fs::write(checkpoints.join("adapt-00000007/theirs"), "x").unwrap();
-        std::thread::scope(|scope| {
-            for worker in 0..4 {
-                let checkpoints = &checkpoints;
-                scope.spawn(move || {
-                    for _ in 0..20 {
-                        let beside = checkpoints.join(format!(".adapt-00000007.{worker}.writing"));
-                        fs::create_dir_all(&beside).unwrap();
-                        fs::write(beside.join("whose"), "same").unwrap();
-                        put_in_place(&beside, &checkpoints.join("adapt-00000007")).unwrap();
-                    }
-                });
-            }
-        });
-        let whose = fs::read_to_string(checkpoints.join("adapt-00000007/whose")).unwrap();
-        assert_eq!(whose, "same");
-        assert_eq!(fs::read_dir(&checkpoints).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn another_runs_checkpoint_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        write(&store(folder.path()), 1);
-        let other = CheckpointStore::new(folder.path().join("checkpoints"), "b".into(), clip(), 2);
-        let error = newest(&other).err().unwrap().to_string();
-        assert!(error.contains("belongs to run `a`, not `b`"), "{error}");
-    }
-
-    #[test]
-    fn a_checkpoint_of_other_clip_weights_is_refused_not_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        write(&store(folder.path()), 1);
-        let weights = ClipOrigin {
-            digest: "d".into(),
-            training: ClipTraining::Untrained,
-        };
-        let other = CheckpointStore::new(folder.path().join("checkpoints"), "a".into(), weights, 2);
-        let error = newest(&other).err().unwrap();
-        assert!(error.to_string().contains("other CLIP weights (c)"), "{error}");
-        let hint = error.hint().unwrap();
-        assert!(hint.starts_with("put the former file back"), "{hint}");
-    }
-}
+mod tests;

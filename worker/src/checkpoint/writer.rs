@@ -1,23 +1,11 @@
 //! Writes checkpoints while training goes on.
 
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use ulda_run::stage::Cursor;
-
 use super::checkpoints::Checkpoints;
-use super::store::CheckpointError;
+use super::store::{CheckpointError, Written};
 use crate::state::RunState;
-
-/// A checkpoint that is on disk.
-#[derive(Debug)]
-pub struct Written {
-    pub path: PathBuf,
-    pub cursor: Cursor,
-    pub digest: String,
-    pub size_bytes: u64,
-}
 
 /// One thread that writes, one checkpoint at a time; a second one waits its turn, a third is left out.
 #[derive(Debug)]
@@ -69,15 +57,7 @@ fn write_all(
 ) {
     for state in states {
         let digest = state.digest();
-        let outcome = checkpoints
-            .write(&state, &digest)
-            .map(|(path, size_bytes)| Written {
-                path,
-                cursor: state.cursor,
-                digest,
-                size_bytes,
-            });
-        if outcomes.send(outcome).is_err() {
+        if outcomes.send(checkpoints.write(&state, &digest)).is_err() {
             return;
         }
     }

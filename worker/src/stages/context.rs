@@ -10,7 +10,7 @@ use ulda_run::stage::{Cursor, Stage};
 
 use super::StageError;
 use crate::agent::{Progress, Report};
-use crate::checkpoint::{Upload, Uploads};
+use crate::checkpoint::{CheckpointClock, Upload, Uploads};
 use crate::link::Link;
 use crate::observe::Meters;
 use crate::resources::Resources;
@@ -87,6 +87,7 @@ pub struct Context {
     pub speaks: bool,
     /// What brings files to the run's storage, if it has one.
     pub uploads: Option<Arc<Uploads>>,
+    pub checkpoint_clock: Arc<CheckpointClock>,
 }
 
 impl Context {

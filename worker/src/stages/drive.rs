@@ -1,6 +1,6 @@
 //! Walks one shard through the stages that are left.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ulda_run::spec::StyleSource;
 use ulda_run::stage::{Course, Cursor, Stage};
@@ -93,7 +93,8 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
                 run.save(state, Extent::Midway)?;
                 saved = state.cursor;
             }
-            context.tell(ShardEvent::Snapshot(state.deep_clone()));
+            context.checkpoint_clock.restart();
+            context.tell(ShardEvent::Snapshot(state.share()));
         }
     }
     if context.leads() {
@@ -119,9 +120,12 @@ fn begin<'a>(context: &'a Context, state: &RunState) -> Result<Box<dyn StageRun 
     })
 }
 
+/// After some steps or some time, whichever comes first; each step of evaluate scores a whole set.
 fn checkpoint_due(context: &Context, cursor: Cursor) -> bool {
-    match cursor.stage {
-        Stage::Simulate | Stage::Evaluate => true,
-        Stage::Pretrain | Stage::Adapt => cursor.step.is_multiple_of(context.spec.config().checkpoint.every),
-    }
+    let config = &context.spec.config().checkpoint;
+    cursor.stage == Stage::Evaluate
+        || cursor.step.is_multiple_of(config.every)
+        || context
+            .checkpoint_clock
+            .is_due(Duration::from_secs_f64(config.every_seconds))
 }

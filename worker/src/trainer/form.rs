@@ -211,7 +211,7 @@ impl Trainer {
             .ok_or(FormError::NoHolder(wanted.cursor))?;
         if holds.iter().all(|&holds| holds) {
             return mine
-                .map(RunState::deep_clone)
+                .map(RunState::share)
                 .ok_or(FormError::NoHolder(wanted.cursor));
         }
         let root = speakers.contributors()[first];
@@ -221,7 +221,7 @@ impl Trainer {
         };
         link.broadcast(FORMING, Op::StateHandOver, speakers, root.0, &mut bytes)?;
         match mine {
-            Some(state) => Ok(state.deep_clone()),
+            Some(state) => Ok(state.share()),
             None => {
                 tracing::info!(bytes = bytes.len(), from = %root, at = %wanted.cursor, "state received");
                 RunState::from_bytes(&bytes).map_err(FormError::Received)

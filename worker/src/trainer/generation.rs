@@ -266,7 +266,12 @@ impl Trainer {
     fn note_checkpoint(&self, generation: Generation, outcome: Result<Written, CheckpointError>) {
         match outcome {
             Ok(written) => {
-                tracing::debug!(path = %written.path.display(), "checkpoint written");
+                tracing::debug!(
+                    path = %written.path.display(),
+                    size_bytes = written.size_bytes,
+                    written_bytes = written.written_bytes,
+                    "checkpoint written"
+                );
                 if self.checkpoints.uploads().is_some() {
                     // It counts once it is in the storage: `courier` tells of it then.
                     return;

@@ -25,7 +25,7 @@ use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
 
 use crate::agent::{Agent, Fact, HeldState, Order};
-use crate::checkpoint::{CheckpointError, Checkpoints, Upload};
+use crate::checkpoint::{CheckpointClock, CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
 use crate::exit::{exit_of, with_hint};
 use crate::observe::Meters;
@@ -123,6 +123,7 @@ pub struct Trainer {
     run: ulda_collective::RunId,
     secret: ulda_collective::Secret,
     checkpoints: Checkpoints,
+    checkpoint_clock: Arc<CheckpointClock>,
     meters: Arc<Meters>,
     state: Option<RunState>,
     /// Orders that came while a generation formed and are still to be followed.
@@ -271,7 +272,9 @@ impl Trainer {
     fn keep_state(&self) {
         let Some(state) = &self.state else { return };
         match self.checkpoints.write(state, &state.digest()) {
-            Ok((path, _)) => tracing::info!(path = %path.display(), at = %state.cursor, "checkpoint written"),
+            Ok(written) => {
+                tracing::info!(path = %written.path.display(), at = %written.cursor, "checkpoint written");
+            }
             Err(error) => {
                 tracing::error!(
                     error = with_hint(&error, error.hint()),
@@ -328,6 +331,7 @@ impl Parts {
             run: ulda_collective::RunId(setup.run),
             secret: ulda_collective::Secret(setup.secret),
             checkpoints,
+            checkpoint_clock: Arc::new(CheckpointClock::start()),
             state,
             held: VecDeque::new(),
         }

@@ -71,8 +71,9 @@ impl Shards {
                 meters: Arc::clone(&trainer.meters),
                 speaks: place == 0,
                 uploads: trainer.checkpoints.uploads().cloned(),
+                checkpoint_clock: Arc::clone(&trainer.checkpoint_clock),
             };
-            let (state, checkpoints) = (state.deep_clone(), trainer.checkpoints.clone());
+            let (state, checkpoints) = (state.share(), trainer.checkpoints.clone());
             let span = tracing::info_span!("shard", shard = shard.0);
             let device = trainer.device.clone();
             let body = move || {

@@ -498,9 +498,13 @@ impl Default for EvaluateConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// Steps of pretrain and adapt between checkpoints; simulate writes one per round.
+    /// Steps between checkpoints; rounds in simulate. Evaluate writes one after each set.
     #[schemars(range(min = 1))]
     pub every: u64,
+    /// Longest time between checkpoints if steps are slow, seconds: the first step that ends later writes one. 0 writes one
+    /// after every step.
+    #[schemars(range(min = 0.0, max = MOST_SECONDS))]
+    pub every_seconds: f64,
     /// Newest checkpoints kept.
     #[schemars(range(min = 1))]
     pub keep: u32,
@@ -508,7 +512,11 @@ pub struct CheckpointConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: 100, keep: 2 }
+        Self {
+            every: 100,
+            every_seconds: 120.0,
+            keep: 2,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank};
 use ulda_model::Backbone;
 use ulda_run::spec::RunConfig;
 
+use super::pieces::BankPieces;
 use crate::stages::context::Context;
 use crate::stages::{Extent, StageError, names};
 use crate::state::RunState;
@@ -30,12 +31,14 @@ pub fn load_bank(context: &Context, state: &RunState) -> Result<Option<StyleBank
 /// # Errors
 /// When libtorch refuses to copy it.
 pub fn bank_bytes(state: &RunState) -> Result<Option<Vec<u8>>, StageError> {
-    let Some(tensor) = state.tensors.get(names::BANK) else {
-        return Ok(None);
-    };
+    state.tensors.get(names::BANK).map(bytes_of).transpose()
+}
+
+/// The bytes in a tensor of them.
+pub(super) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, StageError> {
     let mut bytes = vec![0u8; tensor.numel()];
     tensor.f_copy_data(&mut bytes, tensor.numel())?;
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Leaves the bank in the run directory, whole or not at all, and has it brought to the run's storage; one that is there
@@ -60,18 +63,23 @@ pub fn leave_bank(context: &Context, bytes: &[u8]) -> Result<(), StageError> {
     Ok(())
 }
 
-/// The bank so far in the run's state, and at the stage's end in the run directory.
-pub(super) fn keep_bank(
+/// The styles so far in the run's state; at the stage's end as one bank, also in the run directory.
+pub(super) fn keep_styles(
     context: &Context,
-    bank: &StyleBank,
+    styles: &BankPieces,
     state: &mut RunState,
     extent: Extent,
 ) -> Result<(), StageError> {
-    let bytes = bank.to_bytes()?;
+    if extent == Extent::Midway {
+        styles.save(state);
+        return Ok(());
+    }
+    let bytes = styles.whole()?.to_bytes()?;
+    BankPieces::clear(state);
     state
         .tensors
         .insert(names::BANK.to_owned(), Tensor::f_from_slice(&bytes)?);
-    if extent == Extent::Complete && context.leads() {
+    if context.leads() {
         // The state holds it as well; the run does not end before it lies there.
         if let Err(error) = leave_bank(context, &bytes) {
             tracing::warn!(error = error.with_hint(), "style bank not written yet");
@@ -85,7 +93,7 @@ pub(super) fn empty_bank(context: &Context) -> StyleBank {
     StyleBank::new(header_of(context))
 }
 
-fn header_of(context: &Context) -> BankHeader {
+pub(super) fn header_of(context: &Context) -> BankHeader {
     bank_header(context.spec.config(), &context.resources.clip)
 }
 

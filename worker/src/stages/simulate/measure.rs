@@ -11,7 +11,8 @@ use ulda_run::plan::{Batches, Lane, Lanes};
 use ulda_run::spec::{RunConfig, StyleSource};
 use ulda_run::stage::{Cursor, Stage};
 
-use super::bank::{empty_bank, keep_bank, load_bank};
+use super::bank::{empty_bank, keep_styles};
+use super::pieces::BankPieces;
 use super::{batches, feed, image_names, lanes};
 use crate::agent::Progress;
 use crate::link::{At, Op};
@@ -88,7 +89,7 @@ pub(super) fn stats_of_image(context: &Context, image: &StyleImage) -> Result<St
 /// Stage 1 without learning.
 pub struct Measure<'a> {
     context: &'a Context,
-    bank: StyleBank,
+    styles: BankPieces,
     of: Of,
 }
 
@@ -132,7 +133,7 @@ impl<'a> Measure<'a> {
         };
         Ok(Self {
             context,
-            bank: load_bank(context, state)?.unwrap_or_else(|| empty_bank(context)),
+            styles: BankPieces::of(context, state)?,
             of,
         })
     }
@@ -224,14 +225,14 @@ impl StageRun for Measure<'_> {
         let link = &self.context.link;
         let at = At::step(Stage::Simulate, step);
         let parts = link.gather(at, Op::RoundResult, &link.everyone(), &measured.bank.to_bytes()?)?;
-        let mut bank = self.bank.clone();
+        let mut round = empty_bank(self.context);
         for part in &parts {
-            bank.merge(
+            round.merge(
                 StyleBank::from_bytes(part, "styles of a shard")?,
                 "styles of a shard",
             )?;
         }
-        self.bank = bank;
+        self.styles.add(step, &round)?;
         Ok(Progress {
             phase_seconds: vec![
                 ("data", measured.waited.as_secs_f64()),
@@ -244,6 +245,6 @@ impl StageRun for Measure<'_> {
     }
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
-        keep_bank(self.context, &self.bank, state, extent)
+        keep_styles(self.context, &self.styles, state, extent)
     }
 }

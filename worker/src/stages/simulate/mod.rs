@@ -5,6 +5,7 @@ mod given;
 mod health;
 mod losses;
 mod measure;
+mod pieces;
 mod round;
 mod sharing;
 
@@ -15,13 +16,13 @@ use ulda_method::Phases;
 use ulda_method::optim::SgdSettings;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::simulate::{LossWeights, SimulateSettings};
-use ulda_method::stylebank::StyleBank;
 use ulda_model::{Head, TextBank};
 use ulda_run::plan::{Batches, Lane, Lanes, Purpose};
 use ulda_run::stage::Stage;
 
-use self::bank::{empty_bank, keep_bank};
+use self::bank::keep_styles;
 use self::losses::mean_terms;
+use self::pieces::BankPieces;
 use self::sharing::projector_from;
 use super::context::Context;
 use super::feed::{Augmentation, Feed, Portion};
@@ -45,7 +46,7 @@ pub struct Simulate<'a> {
     head: Head,
     /// Projectors of all domains, in domain order.
     projectors: Vec<Projector>,
-    bank: StyleBank,
+    styles: BankPieces,
     batches: Batches,
     /// By domain, on the shard that leads: mean statistics of the images the domain names.
     references: Vec<Option<Tensor>>,
@@ -74,7 +75,7 @@ impl<'a> Simulate<'a> {
             texts: texts::domain_texts(context, state.cursor)?,
             head: head_from(source, &context.resources)?,
             projectors: projectors(context, state, domains)?,
-            bank: load_bank(context, state)?.unwrap_or_else(|| empty_bank(context)),
+            styles: BankPieces::of(context, state)?,
             batches: batches(context),
             references: match context.leads() {
                 true => health::references(context)?,
@@ -181,7 +182,7 @@ impl StageRun for Simulate<'_> {
                     .map(move |(name, value)| (format!("{domain}.{name}"), value))
             });
         state.set_section(names::PROJECTOR, named);
-        keep_bank(self.context, &self.bank, state, extent)
+        keep_styles(self.context, &self.styles, state, extent)
     }
 }
 

@@ -8,6 +8,7 @@ use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
 use ulda_run::style_health::StyleHealth;
 
+use super::bank::empty_bank;
 use super::health::{RoundStyles, side_by_side};
 use super::losses::{LOSSES_KEY, RoundLosses};
 use super::round::{CONTENT_MEAN, CONTENT_STD, Learned};
@@ -36,7 +37,7 @@ impl Simulate<'_> {
 
     /// Takes in a round's results, all or nothing; health of the styles on the shard that leads.
     pub(super) fn take(&mut self, step: u64, messages: &[Vec<u8>]) -> Result<Taken, StageError> {
-        let mut bank = self.bank.clone();
+        let mut round = empty_bank(self.context);
         let mut projector_values: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut losses = Vec::new();
         let mut styles: Vec<RoundStyles> = Vec::new();
@@ -62,7 +63,7 @@ impl Simulate<'_> {
                     styles[domain].scene.extend(scene.map(|losses| losses.scene));
                 }
                 for (row, name) in names.iter().enumerate() {
-                    bank.insert(
+                    round.insert(
                         name,
                         domain,
                         BankStyle {
@@ -88,7 +89,7 @@ impl Simulate<'_> {
         for ((domain, styles), reference) in named.zip(&styles).zip(&self.references) {
             health.push((domain.name.to_string(), styles.health(reference.as_ref())?));
         }
-        self.bank = bank;
+        self.styles.add(step, &round)?;
         self.projectors = projectors;
         Ok((losses, health))
     }
