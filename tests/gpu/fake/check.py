@@ -103,13 +103,15 @@ def count_step(gpu, row):
     return counts, step["kernels"]
 
 
+def above(counts, bounds):
+    """Sentences about the counts that are larger than their bounds."""
+    larger = {name: most for name, most in bounds.items() if counts.get(name, 0) > most}
+    return [f"{name} is {counts[name]}, at most {most}" for name, most in larger.items()]
+
+
 def check_step(gpu, row, everywhere):
     counts, kernels = count_step(gpu, row)
-    over = [
-        f"{name} is {counts.get(name, 0)}, at most {most}"
-        for name, most in (everywhere | row["most"]).items()
-        if counts.get(name, 0) > most
-    ]
+    over = above(counts, everywhere | row["most"])
     missing = [name for name in row.get("needs", []) if not any(name in kernel for kernel in kernels)]
     over += [f"no kernel `{name}` was launched" for name in missing]
     return counts, over
@@ -120,6 +122,19 @@ def whole_run(gpu, name, *sets, **fake):
     for text in sets:
         arguments += ["--set", text]
     return gpu.run("coordinator", *arguments, **fake)
+
+
+def check_run(gpu, row):
+    """Counts of a worker over a whole run."""
+    report = gpu.folder / "report.json"
+    report.unlink(missing_ok=True)
+    expect(whole_run(gpu, row["name"].replace(" ", "-"), *row["set"], report=report), 0)
+    parts = json.loads(report.read_text())
+    counts = {}
+    for part in [*parts["steps"], parts["rest"]]:
+        for name, count in part["counts"].items():
+            counts[name] = counts.get(name, 0) + count
+    return counts, above(counts, row["most"])
 
 
 def expect(ended, code, *words):
@@ -143,7 +158,6 @@ def fault_rows(gpu):
         "old driver, a run that wants a GPU": lambda: expect(
             whole_run(gpu, "old", driver=12040), 78, "compute.device is cuda, but the NVIDIA driver of this host knows CUDA up to 12.4"
         ),
-        "a whole run": lambda: expect(whole_run(gpu, "whole"), 0),
         "out of memory at an allocation": lambda: expect(
             whole_run(gpu, "full", fault="malloc:12"), 78, "out of memory on cuda:0 in", "were asked for", "hint: "
         ),
@@ -153,8 +167,8 @@ def fault_rows(gpu):
     }
 
 
-def table_row(row, counts):
-    cells = [settings_of(row)]
+def table_row(name, counts):
+    cells = [name]
     for _, name, divisor, digits in COLUMNS:
         cells.append(f"{counts.get(name, 0) / divisor:.{digits}f}")
     return "| " + " | ".join(cells) + " |"
@@ -172,61 +186,83 @@ def write_bounds(text, found):
     return "\n".join(lines) + "\n"
 
 
+class Check:
+    """Rows that are chosen by their name, what they came to, and the table of what they counted."""
+
+    def __init__(self, gpu, bounds, only, learn):
+        self.gpu, self.bounds, self.only, self.learn = gpu, bounds, only, learn
+        self.failed, self.found = 0, []
+        self.table = ["| step | " + " | ".join(name for name, *_ in COLUMNS) + " |", "|--" * (len(COLUMNS) + 1) + "|"]
+
+    def chosen(self, rows, name_of):
+        return [(name_of(row), row) for row in rows if self.only in name_of(row)]
+
+    def fail(self, name, why):
+        print(f"FAILED  {name}: {why}", flush=True)
+        self.failed += 1
+
+    def count(self, name, counting):
+        """Keeps what `counting` gives: counts, and sentences about those above their bounds."""
+        try:
+            counts, over = counting()
+        except (Failed, subprocess.TimeoutExpired) as error:
+            self.fail(name, error)
+            return
+        self.found.append(counts)
+        self.table.append(table_row(name, counts))
+        print(self.table[-1], flush=True)
+        for text in [] if self.learn else over:
+            self.fail(name, text)
+
+    def steps(self):
+        rows = self.chosen(self.bounds["step"], settings_of)
+        if rows:
+            self.gpu.must("bench", "prepare", "case", *self.bounds["case"])
+        for name, row in rows:
+            self.count(name, lambda row=row: check_step(self.gpu, row, self.bounds["everywhere"]))
+
+    def programs(self):
+        runs = self.chosen(self.bounds["run"], lambda row: row["name"])
+        faults = self.chosen(fault_rows(self.gpu).items(), lambda row: row[0])
+        if runs or faults:
+            self.gpu.must("streets", "data", "--size", "256x128", "--train", 16, "--val", 4, "--per-condition", 4, "--gta", 0)
+            self.gpu.must("worker", "miniature-clip", "clip.safetensors", "--resolution", 64)
+            (self.gpu.folder / "run.toml").write_text(RUN_TOML.read_text())
+        for name, row in runs:
+            self.count(name, lambda row=row: check_run(self.gpu, row))
+        for name, (_, check) in faults:
+            try:
+                print(f"ok      {name}: {check()}", flush=True)
+            except (Failed, subprocess.TimeoutExpired) as error:
+                self.fail(name, error)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=Path, required=True, help="folder of coordinator, worker, streets and bench")
     parser.add_argument("--fakes", type=Path, required=True, help="folder of the fake libraries")
     parser.add_argument("--libtorch", type=Path, required=True, help="folder `torch` of libtorch for CUDA")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--markdown", type=Path, help="also write the table of steps to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     parser.add_argument("--write-bounds", action="store_true", help="make the counts of this run the bounds")
     arguments = parser.parse_args()
-    bounds_text = (HERE / "bounds.toml").read_text()
-    bounds = tomllib.loads(bounds_text)
-    failed, found = 0, []
-    table = ["| step | " + " | ".join(name for name, *_ in COLUMNS) + " |", "|--" * (len(COLUMNS) + 1) + "|"]
+    if arguments.write_bounds and arguments.only:
+        parser.error("--write-bounds needs all rows")
+    text = (HERE / "bounds.toml").read_text()
 
     with tempfile.TemporaryDirectory() as folder:
         gpu = FakeGpu(arguments, Path(folder))
-        gpu.must("bench", "prepare", "case", *bounds["case"])
-        for row in bounds["step"]:
-            name = settings_of(row)
-            if arguments.only not in name:
-                continue
-            try:
-                counts, over = check_step(gpu, row, bounds["everywhere"])
-            except (Failed, subprocess.TimeoutExpired) as error:
-                print(f"FAILED  {name}: {error}", flush=True)
-                failed += 1
-                continue
-            found.append(counts)
-            table.append(table_row(row, counts))
-            print(table[-1], flush=True)
-            if arguments.write_bounds:
-                continue
-            for text in over:
-                print(f"FAILED  {name}: {text}", flush=True)
-            failed += len(over)
+        check = Check(gpu, tomllib.loads(text), arguments.only, arguments.write_bounds)
+        check.steps()
+        check.programs()
 
-        gpu.must("streets", "data", "--size", "256x128", "--train", 16, "--val", 4, "--per-condition", 4, "--gta", 0)
-        gpu.must("worker", "miniature-clip", "clip.safetensors", "--resolution", 64)
-        (gpu.folder / "run.toml").write_text(RUN_TOML.read_text())
-        for name, check in fault_rows(gpu).items():
-            if arguments.only not in name:
-                continue
-            try:
-                print(f"ok      {name}: {check()}", flush=True)
-            except (Failed, subprocess.TimeoutExpired) as error:
-                print(f"FAILED  {name}: {error}", flush=True)
-                failed += 1
-
-    print("\n".join(["", *table]))
-    if arguments.write_bounds and len(found) == len(bounds["step"]):
-        (HERE / "bounds.toml").write_text(write_bounds(bounds_text, found))
+    print("\n".join(["", *check.table]))
+    if arguments.write_bounds and not check.failed:
+        (HERE / "bounds.toml").write_text(write_bounds(text, check.found))
     if arguments.markdown:
-        arguments.markdown.write_text("\n".join(table) + "\n")
-    print(f"{failed} failed", file=sys.stderr)
-    return 1 if failed else 0
+        arguments.markdown.write_text("\n".join(check.table) + "\n")
+    print(f"{check.failed} failed", file=sys.stderr)
+    return 1 if check.failed else 0
 
 
 if __name__ == "__main__":

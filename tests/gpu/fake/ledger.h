@@ -72,6 +72,7 @@ class Ledger {
       write_step(file, step);
       comma = ",\n";
     }
+    step_.counts["cpu_microseconds"] = cpu_microseconds() - step_began_;
     std::fprintf(file, "],\n\"rest\": ");
     write_step(file, step_);
     std::fprintf(file, "}\n");
