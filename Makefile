@@ -162,6 +162,10 @@ kubernetes: build ## Validate and compare what goes to a cluster; pip installs t
 bench: build ## Measure against plain PyTorch: steps, all-reduce, decoding, scaling (QUICK=1 for some minutes)
 	@tests/benches/run $(TARGET) "$(BENCH_OUT)"
 
+.PHONY: gpu-fake
+gpu-fake: build ## Count what steps ask of a GPU, on a fake one that needs no GPU (fetches 3 GB once)
+	@tests/gpu/fake/check $(TARGET)
+
 .PHONY: verify
 verify: libtorch ## The whole gate, read-only: format, lints, docs, tests
 	cargo fmt --all --check

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
-use ulda_dataset::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
+use ulda_dataset::{
+    PicturesError, Pixels, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb,
+};
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 
-use crate::stages::{Predictor, StageError};
+use crate::stages::{Normaliser, Predictor, StageError};
 
 /// Share of the class colour in an overlay.
 const OVERLAY_OPACITY: f32 = 0.5;
@@ -66,7 +68,7 @@ impl PredictError {
 pub struct Model {
     backbone: Backbone,
     head: Head,
-    device: Device,
+    normaliser: Normaliser,
 }
 
 impl Model {
@@ -79,7 +81,7 @@ impl Model {
         Ok(Self {
             backbone,
             head,
-            device,
+            normaliser: Normaliser::new(device)?,
         })
     }
 
@@ -93,8 +95,9 @@ impl Model {
         if let Some(side) = crop {
             picture = picture.resized_and_cropped(side);
         }
-        let predictor = Predictor::new(&self.backbone, &normalise(&picture), picture.size, self.device)?;
-        let classes = predictor.classes(&self.head)?;
+        let pixels = Pixels::Normalised(normalise(&picture));
+        let predictor = Predictor::new(&self.backbone, &pixels, picture.size, &self.normaliser)?;
+        let classes = predictor.label_map(&predictor.classes(&self.head)?)?;
         let name = stem(image);
         write_coloured(&out.join(format!("{name}_color.png")), &classes)?;
         write_label_ids(&out.join(format!("{name}_labelIds.png")), &classes)?;

@@ -8,7 +8,7 @@ use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, load};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Backbone, Head, SegmentationModel, Weights};
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
-use ulda_worker::stages::Predictor;
+use ulda_worker::stages::{Normaliser, Predictor};
 
 /// Pixels of a whole set that may flip: the smallest gap between the two highest recorded logits is 9e-4.
 const PIXELS: f64 = 3.0;
@@ -44,15 +44,17 @@ fn confusion_matrices_are_the_published_ones() {
     let golden = Fixture::load("data");
     let facts = golden.json();
     let (backbone, head) = source_model();
+    let normaliser = Normaliser::new(Device::Cpu).unwrap();
     let mut report = Report::new("data");
     for key in facts["validate"].as_object().unwrap().keys() {
         let dataset = dataset(&facts, key);
         let mut matrix = ConfusionMatrix::new();
         for index in 0..dataset.len() {
             let example = load(&dataset, index, &Sampling::default()).unwrap();
-            let predictor = Predictor::new(&backbone, &example.image, example.size, Device::Cpu).unwrap();
+            let predictor = Predictor::new(&backbone, &example.image, example.size, &normaliser).unwrap();
+            let classes = predictor.classes(&head).unwrap();
             matrix
-                .add(&example.label, &predictor.classes(&head).unwrap().ids)
+                .add(&example.label, &predictor.label_map(&classes).unwrap().ids)
                 .unwrap();
         }
         let ours: Vec<f64> = matrix.counts().iter().map(|&count| count as f64).collect();
@@ -73,12 +75,13 @@ fn logits_and_predictions_are_the_published_ones() {
     let golden = Fixture::load("data");
     let facts = golden.json();
     let (backbone, head) = source_model();
+    let normaliser = Normaliser::new(Device::Cpu).unwrap();
     let example = load(&dataset(&facts, "cityscapes.val"), 0, &Sampling::default()).unwrap();
     let Example { size, image, .. } = &example;
     let (height, width) = (i64::from(size.height), i64::from(size.width));
 
-    let predictor = Predictor::new(&backbone, image, *size, Device::Cpu).unwrap();
-    let ours = predictor.classes(&head).unwrap();
+    let predictor = Predictor::new(&backbone, image, *size, &normaliser).unwrap();
+    let ours = predictor.label_map(&predictor.classes(&head).unwrap()).unwrap();
     let recorded = golden.get("validate.cityscapes.val.0.pred");
     let differing = Tensor::from_slice(&ours.ids)
         .view([height, width])
@@ -95,7 +98,7 @@ fn logits_and_predictions_are_the_published_ones() {
     );
 
     let model = SegmentationModel { backbone, head };
-    let logits = model.logits(&Tensor::from_slice(image).view([1, 3, height, width]));
+    let logits = model.logits(&Tensor::from_slice(image.normalised().unwrap()).view([1, 3, height, width]));
     let every_third = logits.get(0).slice(1, 0, height, 3).slice(2, 0, width, 3);
     report.compare(
         "validate logits",

@@ -111,6 +111,7 @@ fn crop(round: usize, jitter: Option<Jitter>) -> Sampling {
         crop,
         jitter,
         flip: jitter.is_some(),
+        ..Sampling::default()
     }
 }
 

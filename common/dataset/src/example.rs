@@ -22,6 +22,34 @@ pub enum Crop {
     Drawn { size: Size, across: f64, down: f64 },
 }
 
+/// How an example holds its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PixelFormat {
+    #[default]
+    Normalised,
+    /// For whoever normalises images elsewhere: a quarter of the bytes.
+    Rgb,
+}
+
+/// An image's values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// `[3, height, width]`, normalised with CLIP's mean and standard deviation.
+    Normalised(Vec<f32>),
+    /// `[height, width, 3]`, not normalised.
+    Rgb(Vec<u8>),
+}
+
+impl Pixels {
+    /// The normalised values, if it holds these.
+    pub fn normalised(&self) -> Option<&[f32]> {
+        match self {
+            Self::Normalised(values) => Some(values),
+            Self::Rgb(_) => None,
+        }
+    }
+}
+
 /// How to turn a sample into an example; every random choice is already made.
 ///
 /// Applied in the order of the published scripts: crop, jitter, flip, normalise. The default takes the image as it is.
@@ -30,6 +58,7 @@ pub struct Sampling {
     pub crop: Option<Crop>,
     pub jitter: Option<Jitter>,
     pub flip: bool,
+    pub format: PixelFormat,
 }
 
 /// One sample to load, by its place in [`Dataset::samples`].
@@ -47,8 +76,7 @@ pub struct Example {
     /// File name of the image without its extension; styles and predictions are named after it.
     pub name: String,
     pub size: Size,
-    /// `[3, height, width]`, normalised with CLIP's mean and standard deviation.
-    pub image: Vec<f32>,
+    pub image: Pixels,
     /// `[height, width]`, train ids, 255 = ignore.
     pub label: Vec<u8>,
 }
@@ -129,11 +157,21 @@ pub fn load(dataset: &Dataset, sample: usize, sampling: &Sampling) -> Result<Exa
     if facing == Facing::Mirrored {
         label.mirror();
     }
+    let size = image.size;
+    let pixels = match sampling.format {
+        PixelFormat::Normalised => Pixels::Normalised(normalise_facing(&image, facing)),
+        PixelFormat::Rgb => {
+            if facing == Facing::Mirrored {
+                image.mirror();
+            }
+            Pixels::Rgb(image.rgb)
+        }
+    };
     Ok(Example {
         sample,
         name: entry.name.clone(),
-        size: image.size,
-        image: normalise_facing(&image, facing),
+        size,
+        image: pixels,
         label: label.ids,
     })
 }

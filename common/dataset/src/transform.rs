@@ -108,6 +108,14 @@ impl Image {
             rgb: frame(&self.rgb, self.size.width, 3, framing),
         }
     }
+
+    /// Mirrors the image left to right.
+    pub(crate) fn mirror(&mut self) {
+        for row in self.rgb.chunks_exact_mut(3 * self.size.width as usize) {
+            row.reverse();
+            row.chunks_exact_mut(3).for_each(<[u8]>::reverse);
+        }
+    }
 }
 
 impl LabelMap {
@@ -229,5 +237,8 @@ mod tests {
         for (a, b) in plain.chunks(3).zip(mirrored.chunks(3)) {
             assert_eq!(a.iter().rev().copied().collect::<Vec<_>>(), b);
         }
+        let mut turned = image.clone();
+        turned.mirror();
+        assert_eq!(normalise(&turned), mirrored);
     }
 }

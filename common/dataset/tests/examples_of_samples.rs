@@ -9,8 +9,8 @@ use common::{cityscapes, image_of, label_of, write_grey};
 use proptest::prelude::*;
 use ulda_dataset::labels::{IGNORE, to_train_id};
 use ulda_dataset::{
-    Crop, Dataset, Image, Sampling, Size, Window, load, normalise, read_header, read_image, read_label_ids,
-    write_rgb,
+    Crop, Dataset, Image, PixelFormat, Pixels, Sampling, Size, Window, load, normalise, read_header,
+    read_image, read_label_ids, write_rgb,
 };
 use ulda_run::spec::DatasetConfig;
 
@@ -68,14 +68,22 @@ fn every_crop_and_flip_is_the_right_pixels() {
                     let sampling = Sampling {
                         crop: Some(Crop::At(window)),
                         flip,
-                        jitter: None,
+                        ..Sampling::default()
                     };
                     let example = load(&dataset, 0, &sampling).unwrap();
+                    let (pixels, label) = expected(&image, &ids, window, flip);
                     assert_eq!(
-                        (example.image, example.label),
-                        expected(&image, &ids, window, flip),
+                        (example.image, &example.label),
+                        (Pixels::Normalised(pixels.clone()), &label),
                         "{window} {flip}"
                     );
+                    let format = PixelFormat::Rgb;
+                    let bytes = load(&dataset, 0, &Sampling { format, ..sampling }).unwrap();
+                    let Pixels::Rgb(rgb) = bytes.image else {
+                        panic!("asked for bytes")
+                    };
+                    assert_eq!(normalise(&Image { size, rgb }), pixels, "{window} {flip}");
+                    assert_eq!(bytes.label, label, "{window} {flip}");
                 }
             }
         }
@@ -120,7 +128,8 @@ fn a_crop_after_a_padding_centre_crop() {
         rgb: vec![0; 3],
     });
     assert_eq!(
-        example.image[0], black[0],
+        example.image.normalised().unwrap()[0],
+        black[0],
         "padding is black before normalisation"
     );
 }

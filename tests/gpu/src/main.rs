@@ -51,7 +51,7 @@ struct Arguments {
     /// Folder of the recorded numbers
     #[arg(long, env = "ULDA_GOLDEN")]
     golden: PathBuf,
-    /// Also write the table to this file
+    /// Also write the table to this file, row by row
     #[arg(long)]
     out: Option<PathBuf>,
     /// Only rows whose name contains this
@@ -81,15 +81,8 @@ fn main() -> ExitCode {
             return ExitCode::from(78);
         }
     };
-    let mut table = Table::new(arguments.only);
+    let mut table = Table::new(place.title(&sight), arguments.only, arguments.out);
     checks::run_all(&place, &sight, &mut table);
-    let text = table.text(&place.title(&sight));
-    println!("{text}");
-    if let Some(out) = arguments.out
-        && let Err(error) = std::fs::write(&out, &text)
-    {
-        eprintln!("error: write `{}`: {error}", out.display());
-        return ExitCode::FAILURE;
-    }
+    println!("{}", table.text());
     ExitCode::from(u8::from(table.failed()))
 }

@@ -1,5 +1,6 @@
-//! The rows that were checked, as they come.
+//! The rows that were checked, written as they come: a GPU that is lent may be taken back at any time.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What a row came to, with what was seen.
@@ -19,14 +20,19 @@ struct Row {
 }
 
 pub struct Table {
+    title: String,
     only: Option<String>,
+    out: Option<PathBuf>,
     rows: Vec<Row>,
 }
 
 impl Table {
-    pub fn new(only: Option<String>) -> Self {
+    /// `only` rows whose name contains it; all rows so far are written to `out` whenever there is a new one.
+    pub fn new(title: String, only: Option<String>, out: Option<PathBuf>) -> Self {
         Self {
+            title,
             only,
+            out,
             rows: Vec::new(),
         }
     }
@@ -63,6 +69,11 @@ impl Table {
             outcome,
             seconds,
         });
+        if let Some(out) = &self.out
+            && let Err(error) = std::fs::write(out, self.text())
+        {
+            eprintln!("error: write `{}`: {error}", out.display());
+        }
     }
 
     pub fn failed(&self) -> bool {
@@ -70,9 +81,9 @@ impl Table {
         self.rows.is_empty() || self.rows.iter().any(failed)
     }
 
-    /// As a Markdown table below `title`.
-    pub fn text(&self, title: &str) -> String {
-        let mut text = format!("{title}\n\n| check | result | seen | s |\n|--|--|--|--|\n");
+    /// As a Markdown table below its title.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n\n| check | result | seen | s |\n|--|--|--|--|\n", self.title);
         for row in &self.rows {
             let (word, seen) = told(&row.outcome);
             let seen = seen.replace('|', "/").replace('\n', "; ");
@@ -96,20 +107,35 @@ mod tests {
 
     #[test]
     fn a_failure_or_a_panic_fails_the_table_and_so_does_an_empty_one() {
-        assert!(Table::new(None).failed());
-        let mut table = Table::new(None);
+        let table = || Table::new("t".into(), None, None);
+        assert!(table().failed());
+        let mut table = table();
         table.row("good", || Ok("1 | 2".into()));
         table.skip("gpu", "no GPU");
         assert!(!table.failed());
-        assert!(table.text("t").contains("| good | passed | 1 / 2 |"));
+        assert!(table.text().contains("| good | passed | 1 / 2 |"));
         table.row("bad", || panic!("on purpose"));
         assert!(table.failed());
-        assert!(table.text("t").contains("| bad | **FAILED** | panicked"));
+        assert!(table.text().contains("| bad | **FAILED** | panicked"));
+    }
+
+    #[test]
+    fn every_row_is_written_when_it_is_there() {
+        let out = tempfile::NamedTempFile::new().unwrap();
+        let mut table = Table::new("t".into(), None, Some(out.path().to_owned()));
+        table.row("first", || Ok("seen".into()));
+        let written = || std::fs::read_to_string(out.path()).unwrap();
+        assert_eq!(written(), table.text());
+        table.row("second", || {
+            assert!(written().contains("| first | passed | seen |"));
+            Ok(String::new())
+        });
+        assert_eq!(written(), table.text());
     }
 
     #[test]
     fn only_some_rows_are_run_when_asked() {
-        let mut table = Table::new(Some("parity".into()));
+        let mut table = Table::new("t".into(), Some("parity".into()), None);
         table.row("bench", || Err("not reached".into()));
         table.row("parity of stage 1", || Ok(String::new()));
         assert!(!table.failed());

@@ -1,8 +1,8 @@
 //! Stage 2: training the head on simulated features. METHOD "Stage 2", golden README items 26 to 32.
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 use ulda_model::{Backbone, Head};
-use ulda_torch::restyle;
+use ulda_torch::{restyle, upload};
 
 use crate::error::{MethodError, Result, expect_shape};
 use crate::optim::SgdSettings;
@@ -106,8 +106,7 @@ impl Rectification<'_> {
             });
         }
         let numbers: Vec<i64> = domains.iter().map(|domain| *domain as i64).collect();
-        let numbers =
-            Tensor::f_from_slice(&numbers)?.f_to_device_(self.scene.device(), Kind::Int64, false, false)?;
+        let numbers = upload(&Tensor::f_from_slice(&numbers)?, self.scene.device())?;
         let texts = self.scene.f_index_select(0, &numbers)?;
         Ok(self.rectifier.forward(styled, &texts)?.feature)
     }

@@ -10,7 +10,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::beside;
-use super::manifest::{CheckpointManifest, FORMAT, MANIFEST_FILE};
+use super::manifest::{CheckpointManifest, FORMAT, FileEntry, MANIFEST_FILE};
 use super::parts::{FilledParts, FormerParts, StateParts, read_file, write_files};
 use crate::state::{RunState, StateError};
 

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ulda_dataset::palette::{coloured, strip};
-use ulda_dataset::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Sampling, write_rgb};
+use ulda_dataset::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Pixels, Sampling, write_rgb};
 use ulda_model::Head;
 use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::context::{Context, ShardEvent};
 use super::feed::{next_of, read_ahead};
+use super::pixels::{Normaliser, format_for};
 use super::predict::Predictor;
 use super::supervised::head_from;
+use super::tally::Tally;
 use super::{Extent, StageError, StageRun, names};
 use crate::agent::{Progress, Report};
 use crate::link::{At, Op};
@@ -34,8 +36,11 @@ pub struct Images<'a> {
     pub part: u32,
 }
 
+/// Gives what each head predicts for an image, which waits for it.
+pub type Predictions<'a> = &'a dyn Fn() -> Result<Vec<LabelMap>, StageError>;
+
 /// Confusion matrices of `heads`, over the images of all shards. `look` sees each image that this shard scored, its
-/// place in the data set, and the classes that each head predicts.
+/// place in the data set, and what each head predicts, if it asks.
 ///
 /// # Errors
 /// When an image is unreadable or the collective broke.
@@ -44,44 +49,43 @@ pub fn score(
     cursor: Cursor,
     images: Images<'_>,
     heads: &[&Head],
-    mut look: impl FnMut(usize, &Example, &[LabelMap]) -> Result<(), StageError>,
+    mut look: impl FnMut(usize, &Example, Predictions<'_>) -> Result<(), StageError>,
 ) -> Result<Vec<ConfusionMatrix>, StageError> {
     let resources = &context.resources;
     let (shard, shards) = (context.link.shard() as usize, context.link.shards() as usize);
-    let mut matrices = vec![ConfusionMatrix::new(); heads.len()];
+    let mut tally = Tally::new(heads.len(), resources.device)?;
+    let normaliser = Normaliser::new(resources.device)?;
     let mut noted = Instant::now();
     let own = (shard..images.dataset.len()).step_by(shards);
-    let whole = own.clone().map(|sample| Job {
+    let format = format_for(resources.device);
+    let whole = own.clone().map(move |sample| Job {
         sample,
-        sampling: Sampling::default(),
+        sampling: Sampling {
+            format,
+            ..Sampling::default()
+        },
     });
     let counters = &context.meters.decode;
     let mut reader = read_ahead(images.dataset, whole, IMAGES_AHEAD, resources.device, counters)?;
     for index in own {
         context.interrupt.check()?;
         let example = next_of(&mut reader, images.dataset)?;
-        let predictor = Predictor::new(
-            &resources.segmentation,
-            &example.image,
-            example.size,
-            resources.device,
-        )?;
-        let mut predicted = Vec::with_capacity(heads.len());
-        for (head, matrix) in heads.iter().zip(&mut matrices) {
-            let classes = predictor.classes(head)?;
-            matrix.add(&example.label, &classes.ids)?;
-            predicted.push(classes);
-        }
-        look(index, &example, &predicted)?;
+        let predictor = Predictor::new(&resources.segmentation, &example.image, example.size, &normaliser)?;
+        let classes = heads.iter().map(|head| predictor.classes(head));
+        let classes = classes.collect::<Result<Vec<_>, _>>()?;
+        tally.add(&example.label, &classes)?;
+        look(index, &example, &|| {
+            classes
+                .iter()
+                .map(|classes| predictor.label_map(classes))
+                .collect()
+        })?;
         if noted.elapsed() >= NOTE_EVERY {
             noted = Instant::now();
             context.activity(cursor, format!("image {} of {}", index + 1, images.dataset.len()));
         }
     }
-    let mut counts: Vec<u64> = matrices
-        .iter()
-        .flat_map(|matrix| matrix.counts().iter().copied())
-        .collect();
+    let mut counts = tally.counts()?;
     let at = At::step(cursor.stage, cursor.step);
     context.link.sum(at, Op::Confusion, images.part, &mut counts)?;
     let cells = counts.len() / heads.len().max(1);
@@ -134,7 +138,7 @@ impl<'a> Evaluate<'a> {
         index: usize,
         images: usize,
         example: &Example,
-        predicted: &[LabelMap],
+        predicted: Predictions<'_>,
     ) -> Result<(), StageError> {
         let examples = (self.context.spec.config().evaluate.examples as usize).min(images);
         let Some(number) = (0..examples).find(|number| number * images / examples == index) else {
@@ -145,7 +149,7 @@ impl<'a> Evaluate<'a> {
             size: example.size,
             ids: example.label.clone(),
         });
-        let panels: Vec<Image> = predicted.iter().take(2).map(coloured).collect();
+        let panels: Vec<Image> = predicted()?.iter().take(2).map(coloured).collect();
         let mut row = vec![&picture, &truth];
         row.extend(&panels);
         let folder: PathBuf = self.context.resources.run_directory.join("examples").join(set);
@@ -161,21 +165,26 @@ impl<'a> Evaluate<'a> {
 
 /// The example's image before normalisation.
 fn picture_of(example: &Example) -> Image {
-    let area = example.size.pixels();
-    let mut rgb = vec![0u8; 3 * area];
-    for channel in 0..3 {
-        let (mean, deviation) = (ulda_dataset::CLIP_MEAN[channel], ulda_dataset::CLIP_STD[channel]);
-        for (pixel, value) in example.image[channel * area..(channel + 1) * area]
-            .iter()
-            .enumerate()
-        {
-            rgb[pixel * 3 + channel] = ((value * deviation + mean) * 255.0).round().clamp(0.0, 255.0) as u8;
-        }
-    }
+    let rgb = match &example.image {
+        Pixels::Rgb(rgb) => rgb.clone(),
+        Pixels::Normalised(values) => bytes_of(values, example.size.pixels()),
+    };
     Image {
         size: example.size,
         rgb,
     }
+}
+
+/// Normalised `values` of an image of `area` pixels as they were in its file.
+fn bytes_of(values: &[f32], area: usize) -> Vec<u8> {
+    let mut rgb = vec![0u8; 3 * area];
+    for channel in 0..3 {
+        let (mean, deviation) = (ulda_dataset::CLIP_MEAN[channel], ulda_dataset::CLIP_STD[channel]);
+        for (pixel, value) in values[channel * area..(channel + 1) * area].iter().enumerate() {
+            rgb[pixel * 3 + channel] = ((value * deviation + mean) * 255.0).round().clamp(0.0, 255.0) as u8;
+        }
+    }
+    rgb
 }
 
 impl StageRun for Evaluate<'_> {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
+use ulda_dataset::labels::IGNORE;
 use ulda_dataset::{
     Adjustment, Crop, Dataset, DecodeCounters, Example, Jitter, Job, Prefetcher, Sampling, Size,
 };
 use ulda_run::plan::{Batches, SampleAt, draw_sample, slice};
 use ulda_run::spec::JitterConfig;
 use ulda_run::stage::Stage;
+use ulda_torch::upload;
 
 use super::StageError;
+use super::pixels::{Normaliser, format_for};
 
 /// Steps decoded ahead of the one being trained.
 const STEPS_AHEAD: usize = 3;
@@ -47,6 +50,8 @@ pub struct Batch {
     pub images: Tensor,
     /// [n, H, W], u8 train ids.
     pub labels: Tensor,
+    /// Pixels with a class.
+    pub labelled: i64,
     /// Time that the step waited for it.
     pub waited: Duration,
 }
@@ -57,6 +62,7 @@ pub struct Feed {
     images_per_step: usize,
     dataset: Arc<Dataset>,
     device: Device,
+    normaliser: Normaliser,
 }
 
 impl Feed {
@@ -82,7 +88,7 @@ impl Feed {
             let batch = batches.batch(portion.first + turn * portion.stride);
             let jobs = batch[range.clone()]
                 .iter()
-                .map(|&sample| job(portion, augmentation, sample));
+                .map(|&sample| job(portion, augmentation, device, sample));
             jobs.collect::<Vec<_>>()
         });
         let prefetcher = read_ahead(dataset, jobs, images_per_step * STEPS_AHEAD, device, counters)?;
@@ -91,6 +97,7 @@ impl Feed {
             images_per_step,
             dataset: Arc::clone(dataset),
             device,
+            normaliser: Normaliser::new(device)?,
         })
     }
 
@@ -104,10 +111,11 @@ impl Feed {
         for _ in 0..self.images_per_step {
             examples.push(next_of(&mut self.prefetcher, &self.dataset)?);
         }
-        let (images, labels) = stack(&examples, self.device)?;
+        let (images, labels) = stack(&examples, &self.normaliser, self.device)?;
         Ok(Batch {
             images,
             labels,
+            labelled: examples.iter().map(labelled_pixels).sum(),
             waited: started.elapsed(),
         })
     }
@@ -161,10 +169,13 @@ fn decoders(device: Device) -> NonZeroUsize {
 ///
 /// # Errors
 /// When the sizes differ.
-pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), StageError> {
+pub fn stack(
+    examples: &[Example],
+    normaliser: &Normaliser,
+    device: Device,
+) -> Result<(Tensor, Tensor), StageError> {
     let size = examples.first().map_or(Size::new(0, 0), |example| example.size);
     let (height, width) = (i64::from(size.height), i64::from(size.width));
-    let mut images = Vec::with_capacity(examples.len());
     let mut labels = Vec::with_capacity(examples.len());
     for example in examples {
         if example.size != size {
@@ -174,33 +185,22 @@ pub fn stack(examples: &[Example], device: Device) -> Result<(Tensor, Tensor), S
             );
             return Err(StageError::Shape { what });
         }
-        images.push(Tensor::f_from_slice(&example.image)?.f_view([3, height, width])?);
         labels.push(Tensor::f_from_slice(&example.label)?.f_view([height, width])?);
     }
-    if examples.is_empty() {
-        return Ok((
-            Tensor::f_zeros([0, 3, height, width], (Kind::Float, device))?,
-            Tensor::f_zeros([0, height, width], (Kind::Uint8, device))?,
-        ));
-    }
-    Ok((
-        brought(Tensor::f_stack(&images, 0)?, device)?,
-        brought(Tensor::f_stack(&labels, 0)?, device)?,
-    ))
+    let images = normaliser.batch(examples.iter().map(|example| &example.image), size)?;
+    let labels = match labels.is_empty() {
+        true => Tensor::f_zeros([0, height, width], (Kind::Uint8, device))?,
+        false => upload(&Tensor::f_stack(&labels, 0)?, device)?,
+    };
+    Ok((images, labels))
 }
 
-/// `tensor` on `device`. To a GPU it goes from pinned memory, beside whatever the GPU is at; this thread goes on.
-fn brought(tensor: Tensor, device: Device) -> Result<Tensor, StageError> {
-    match device {
-        Device::Cuda(_) => {
-            let pinned = tensor.f_pin_memory(device)?;
-            Ok(pinned.f_to_device_(device, pinned.kind(), true, false)?)
-        }
-        _ => Ok(tensor),
-    }
+/// Counted before the label goes to a device, which would have to be waited for.
+fn labelled_pixels(example: &Example) -> i64 {
+    example.label.iter().filter(|id| **id != IGNORE).count() as i64
 }
 
-fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {
+fn job(portion: Portion, augmentation: Augmentation, device: Device, sample: SampleAt) -> Job {
     let draw = draw_sample(
         portion.seed,
         portion.stage,
@@ -228,6 +228,7 @@ fn job(portion: Portion, augmentation: Augmentation, sample: SampleAt) -> Job {
             crop: Some(crop),
             jitter,
             flip: draw.flip < augmentation.flip,
+            format: format_for(device),
         },
     }
 }

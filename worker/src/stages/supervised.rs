@@ -8,7 +8,6 @@ use tch::Tensor;
 use ulda_collective::{Shard, ShardGroup};
 use ulda_method::Phases;
 use ulda_method::losses::Focal;
-use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::{PolyDecay, RateSchedule, StepDecay};
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_method::trainable::TrainableSet;
@@ -174,10 +173,9 @@ impl<'a> Supervised<'a> {
         batch: &Batch,
     ) -> Result<StepContext, StageError> {
         let group = ShardGroup::of(0..active);
-        let mine = valid_pixels(&batch.labels)?;
         let counts = context
             .link
-            .gather(at, Op::ValidPixels, &group, &mine.to_le_bytes())?;
+            .gather(at, Op::ValidPixels, &group, &batch.labelled.to_le_bytes())?;
         let valid = counts
             .iter()
             .map(|bytes| i64::from_le_bytes(bytes.as_slice().try_into().unwrap_or_default()))

@@ -2,7 +2,9 @@
 #include "entry.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -25,6 +27,16 @@ struct RustHook : torch::autograd::PostAccumulateGradHook {
         "gradient hook of parameter ", index, ": ", error.text);
   }
 };
+
+// Of its own, so that the global ones are left alone; Philox on a GPU.
+at::Generator generator(c10::Device device, uint64_t seed) {
+  if (device.is_cpu()) {
+    return at::detail::createCPUGenerator(seed);
+  }
+  auto made = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+  made.set_current_seed(seed);
+  return made;
+}
 
 } // namespace
 
@@ -59,16 +71,19 @@ int ulda_set_grad(void* parameter, void* gradient) {
   });
 }
 
-// Inverted-dropout mask: 0 or 1 / (1 - p), drawn on the CPU so that it is the same on every device.
-int ulda_dropout_mask(void* like, double p, uint64_t seed, void** mask) {
+// Inverted-dropout mask: 0 or 1 / (1 - p). `like` consists of `parts` equal parts, one after the other; each is drawn by a
+// generator of its own seed.
+int ulda_dropout_mask(void* like, double p, const uint64_t* seeds, size_t parts, void** mask) {
   return ulda::guarded([&] {
     TORCH_CHECK(p >= 0 && p < 1, "dropout probability ", p, " is not in [0, 1)");
     const auto& x = ulda::tensor(like);
-    // From pinned memory the copy to a GPU is queued behind its work instead of waiting for it.
-    auto host = at::TensorOptions().dtype(at::kFloat).device(at::kCPU).pinned_memory(x.is_cuda());
-    auto drawn = at::empty(x.sizes(), host);
-    drawn.bernoulli_(1.0 - p, at::detail::createCPUGenerator(seed)).div_(1.0 - p);
-    *mask = ulda::give(drawn.to(x.device(), x.scalar_type(), /*non_blocking=*/true));
+    // On a GPU the mask lies as `like` does, and is drawn there; on a CPU its numbers do not depend on the layout.
+    auto drawn = x.is_cuda() ? at::empty_like(x) : at::empty(x.sizes(), at::kFloat);
+    const int64_t images = x.size(0) / static_cast<int64_t>(parts);
+    for (size_t part = 0; part < parts; part++) {
+      drawn.narrow(0, part * images, images).bernoulli_(1.0 - p, generator(x.device(), seeds[part]));
+    }
+    *mask = ulda::give(drawn.div_(1.0 - p).to(x.scalar_type()));
   });
 }
 

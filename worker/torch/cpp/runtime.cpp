@@ -54,9 +54,17 @@ int ulda_set_deterministic(int on) {
 
 int ulda_set_tf32(int on) {
   return ulda::guarded([&] {
-    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setAllowTF32CuBLAS(on != 0);
     at::globalContext().setAllowTF32CuDNN(on != 0);
   });
+}
+
+int ulda_exact_products_enter(void** guard) {
+  return ulda::guarded([&] { *guard = new at::NoTF32Guard(); });
+}
+
+void ulda_exact_products_leave(void* guard) {
+  delete static_cast<at::NoTF32Guard*>(guard);
 }
 
 int ulda_set_threads(int count) {

@@ -60,7 +60,13 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn ulda_hook_clear(parameter: *mut c_void) -> c_int;
     pub fn ulda_set_grad(parameter: *mut c_void, gradient: *mut c_void) -> c_int;
-    pub fn ulda_dropout_mask(like: *mut c_void, p: f64, seed: u64, mask: *mut *mut c_void) -> c_int;
+    pub fn ulda_dropout_mask(
+        like: *mut c_void,
+        p: f64,
+        seeds: *const u64,
+        parts: usize,
+        mask: *mut *mut c_void,
+    ) -> c_int;
     pub fn ulda_fused_sgd(
         parameters: *const *mut c_void,
         gradients: *const *mut c_void,
@@ -72,6 +78,8 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn ulda_set_deterministic(on: c_int) -> c_int;
     pub fn ulda_set_tf32(on: c_int) -> c_int;
+    pub fn ulda_exact_products_enter(guard: *mut *mut c_void) -> c_int;
+    pub fn ulda_exact_products_leave(guard: *mut c_void);
     pub fn ulda_set_threads(count: c_int) -> c_int;
     pub fn ulda_keep_freed_memory() -> c_int;
     pub fn ulda_threads(count: *mut c_int) -> c_int;

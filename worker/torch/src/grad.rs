@@ -25,8 +25,8 @@ pub fn set_grad(parameter: &Tensor, gradient: Option<&Tensor>) -> Result<(), Tor
 
 /// Inverted dropout: each value of `x` becomes 0 with probability `p`, else is divided by 1 − p.
 ///
-/// The mask comes from a fresh CPU generator with this seed, so it is the same for any device and
-/// thread count, and libtorch's global generator is not touched. `p = 0` gives `x` itself.
+/// The mask comes from a fresh generator with this seed, on the device of `x`: CPUs and GPUs draw different masks. It
+/// does not depend on the number of threads, and libtorch's global generators are not touched. `p = 0` gives `x` itself.
 ///
 /// # Errors
 /// `p` is not in [0, 1).
@@ -47,31 +47,18 @@ pub fn dropout_parts(x: &Tensor, p: f64, seeds: &[u64]) -> Result<Tensor, TorchE
         call: "dropout",
         message,
     };
-    let libtorch = |error: tch::TchError| failed(error.to_string());
-    let parts = x.f_chunk(seeds.len() as i64, 0).map_err(libtorch)?;
-    if parts.len() != seeds.len() {
-        return Err(failed(format!("{:?} in {} parts", x.size(), seeds.len())));
+    let size = x.size();
+    if seeds.is_empty() || size.first().is_none_or(|images| images % seeds.len() as i64 != 0) {
+        return Err(failed(format!("{size:?} in {} parts", seeds.len())));
     }
-    let masks: Vec<Tensor> = parts
-        .iter()
-        .zip(seeds)
-        .map(|(part, seed)| mask(part, p, *seed))
-        .collect::<Result<_, _>>()?;
-    let mask = match masks.as_slice() {
-        [one] => one.shallow_clone(),
-        several => Tensor::f_cat(several, 0).map_err(libtorch)?,
-    };
-    x.f_mul(&mask).map_err(libtorch)
-}
-
-fn mask(like: &Tensor, p: f64, seed: u64) -> Result<Tensor, TorchError> {
     let mut mask = std::ptr::null_mut();
-    // SAFETY: `like` is alive and the out-pointer is valid.
+    // SAFETY: `x` is alive, `seeds` has as many numbers as is said, and the out-pointer is valid.
     ffi::check("dropout", unsafe {
-        ffi::ulda_dropout_mask(ffi::raw(like), p, seed, &mut mask)
+        ffi::ulda_dropout_mask(ffi::raw(x), p, seeds.as_ptr(), seeds.len(), &mut mask)
     })?;
     // SAFETY: on success the mask is set and ours.
-    Ok(unsafe { ffi::own(mask) })
+    let mask = unsafe { ffi::own(mask) };
+    x.f_mul(&mask).map_err(|error| failed(error.to_string()))
 }
 
 type Closure = Arc<Mutex<dyn FnMut(i64) -> Result<(), String> + Send>>;
@@ -83,8 +70,8 @@ pub struct GradientHooks {
 
 impl GradientHooks {
     /// Runs `closure(i)` whenever backward has accumulated the gradient of `parameters[i]`: last layer
-    /// first, on the thread that called backward (CPU) or on an autograd thread (CUDA). An `Err`
-    /// surfaces from `f_backward`. One hook per parameter: an earlier one is replaced.
+    /// first, on the thread that called backward; for a GPU that thread must be settled
+    /// ([`crate::runtime::settle_thread`]), else libtorch's own thread of the GPU runs it. An `Err` surfaces from `f_backward`. One hook per parameter: an earlier one is replaced.
     ///
     /// # Errors
     /// A parameter is not a leaf that requires a gradient; then no hook stays.

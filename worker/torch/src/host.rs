@@ -1,9 +1,9 @@
-//! Tensors in host memory as slices, without a copy.
+//! Tensors in host memory: as slices without a copy, and on their way to a device.
 
 use std::any::type_name;
 
 use tch::kind::Element;
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::TorchError;
 
@@ -37,6 +37,20 @@ pub unsafe fn host_values_mut<T: Element>(tensor: &mut Tensor) -> Result<&mut [T
         0 => Ok(&mut []),
         // SAFETY: as in `host_values`; that nobody else is there is the caller's promise.
         length => Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) }),
+    }
+}
+
+/// `tensor`, which is in host memory, on `device`. To a GPU it goes from pinned memory behind the work of the current stream,
+/// and the caller does not wait.
+///
+/// # Errors
+/// When memory is out.
+pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
+    match device {
+        Device::Cuda(_) => tensor
+            .f_pin_memory(device)?
+            .f_to_device_(device, tensor.kind(), true, false),
+        _ => tensor.f_to_device(device),
     }
 }
 

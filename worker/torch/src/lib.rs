@@ -25,7 +25,7 @@ mod sync;
 pub use convolution::conv2d;
 pub use error::TorchError;
 pub use grad::{dropout, dropout_parts, set_grad};
-pub use host::{host_values, host_values_mut};
+pub use host::{host_values, host_values_mut, upload};
 pub use optim::{Update, fused_sgd};
 pub use style::{restyle, style_gradient};
 pub use sync::{BatchStats, NormInput, Normalised, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norms};

@@ -28,8 +28,7 @@ pub fn settle_thread() -> Result<(), TorchError> {
     ffi::check("settle_thread", unsafe { ffi::ulda_settle_thread() })
 }
 
-/// TF32 in CUDA convolutions, on or off, for the whole process. Matrix products keep all bits: the method has
-/// differences of nearly equal numbers among them.
+/// TF32 in CUDA's convolutions and matrix products, on or off, for the whole process; [`ExactProducts`] excepts some.
 pub fn set_tf32(on: bool) -> Result<(), TorchError> {
     // SAFETY: plain call.
     ffi::check("set_tf32", unsafe { ffi::ulda_set_tf32(on.into()) })
@@ -138,5 +137,29 @@ impl Drop for InferenceMode {
     fn drop(&mut self) {
         // SAFETY: made by `enter` on this thread (the pointer keeps the guard from being sent), freed once.
         unsafe { ffi::ulda_inference_leave(self.guard) };
+    }
+}
+
+/// No TF32 on the calling thread until dropped, whatever [`set_tf32`] says: for differences of nearly equal numbers. It
+/// holds for what this thread computes meanwhile, a backward pass included. Guards nest.
+pub struct ExactProducts {
+    guard: *mut c_void,
+}
+
+impl ExactProducts {
+    pub fn enter() -> Result<Self, TorchError> {
+        let mut guard = std::ptr::null_mut();
+        // SAFETY: the out-pointer is valid.
+        ffi::check("exact products", unsafe {
+            ffi::ulda_exact_products_enter(&mut guard)
+        })?;
+        Ok(Self { guard })
+    }
+}
+
+impl Drop for ExactProducts {
+    fn drop(&mut self) {
+        // SAFETY: made by `enter` on this thread (the pointer keeps the guard from being sent), freed once.
+        unsafe { ffi::ulda_exact_products_leave(self.guard) };
     }
 }

@@ -89,11 +89,7 @@ impl Job {
     pub fn work(&self) -> Work {
         let networks = Networks::rn50();
         let low = self.pixels / 16.0;
-        let feature = |passes: f64| Work {
-            moved: low * networks.head.low as f64 * passes,
-            launches: passes,
-            ..Work::default()
-        };
+        let feature = |passes: f64| Work::streamed(low * networks.head.low as f64 * passes, passes);
         match self.stage {
             Stage::Pretrain => {
                 networks.low_level(self.pixels) + networks.deep(low, 1.0) + networks.head(low) * 3.0
@@ -121,13 +117,14 @@ impl Job {
     /// Share of a step's multiply-adds that its backward pass does.
     fn backward_share(&self) -> f64 {
         let networks = Networks::rn50();
-        let (head, deep) = (networks.head(1.0).macs, networks.deep(1.0, 1.0).macs);
+        let macs = |work: Work| work.total().macs;
+        let (head, deep) = (macs(networks.head(1.0)), macs(networks.deep(1.0, 1.0)));
         let backward = match self.stage {
             Stage::Pretrain => 2.0 * head,
             Stage::Adapt => 2.0 * head + deep,
             Stage::Simulate | Stage::Evaluate => 0.0,
         };
-        backward * self.pixels / 16.0 / self.work().macs
+        backward * self.pixels / 16.0 / macs(self.work())
     }
 }
 
@@ -146,17 +143,29 @@ pub struct Device {
     pub cores: Option<f64>,
 }
 
-/// The three lower bounds of a worker's computation.
+/// What a worker's computation takes. Kernels of a stream run one after the other, so their times add up; the host
+/// launches them meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Roofs {
+    /// Of the kernels that arithmetic bounds.
     pub arithmetic: f64,
+    /// Of the kernels that memory bounds.
     pub memory: f64,
+    /// Of the host, to launch all of them.
     pub launches: f64,
 }
 
 impl Roofs {
     pub fn seconds(&self) -> f64 {
-        self.arithmetic.max(self.memory).max(self.launches)
+        (self.arithmetic + self.memory).max(self.launches)
+    }
+
+    fn times(&self, count: f64) -> Self {
+        Self {
+            arithmetic: self.arithmetic * count,
+            memory: self.memory * count,
+            launches: self.launches * count,
+        }
     }
 }
 
@@ -165,11 +174,18 @@ impl Device {
         let crowding = self
             .cores
             .map_or(1.0, |cores| (f64::from(workers) / cores).max(1.0));
-        Roofs {
-            arithmetic: work.flops() * images / self.flops * crowding,
-            memory: (work.moved * images + work.weights) * self.element_bytes / self.bandwidth,
-            launches: work.launches * self.launch,
+        let mut roofs = Roofs::default();
+        for one in &work.0 {
+            let arithmetic = one.flops() * images / self.flops * crowding;
+            let memory = (one.moved * images + one.weights) * self.element_bytes / self.bandwidth;
+            if arithmetic >= memory {
+                roofs.arithmetic += arithmetic;
+            } else {
+                roofs.memory += memory;
+            }
+            roofs.launches += one.launches * self.launch;
         }
+        roofs
     }
 }
 
@@ -215,13 +231,12 @@ impl Step {
             launches,
         } = self.roofs;
         let compute = self.roofs.seconds();
-        let roof = if compute <= arithmetic {
-            "arithmetic"
-        } else if compute <= memory {
-            "memory"
-        } else {
-            debug_assert!(compute <= launches);
+        let roof = if compute <= launches {
             "launches"
+        } else if arithmetic >= memory {
+            "arithmetic"
+        } else {
+            "memory"
         };
         let parts = [
             (compute, roof),
@@ -332,11 +347,7 @@ fn simulate(
 ) -> Step {
     let (domains, batch) = (f64::from(job.domains.div_ceil(groups)), f64::from(job.batch));
     let one = device.roofs(&job.work(), batch, data_shards * groups);
-    let roofs = Roofs {
-        arithmetic: one.arithmetic * domains,
-        memory: one.memory * domains,
-        launches: one.launches * domains,
-    };
+    let roofs = one.times(domains);
     let projector = 4.0 * sizes.projector_parameters as f64;
     let prototypes = domains * batch * (PROTOTYPE_HEADER + CLASSES_PRESENT * EMBEDDING as f64 * 4.0);
     let everyone = network.ranks(workers, 1);
@@ -369,11 +380,7 @@ fn evaluate(job: &Job, scaling: Scaling, workers: u32, device: &Device, network:
     let rounds = f64::from(most);
     let matrices = f64::from(job.heads) * CONFUSION_BYTES;
     Step {
-        roofs: Roofs {
-            arithmetic: one.arithmetic * rounds,
-            memory: one.memory * rounds,
-            launches: one.launches * rounds,
-        },
+        roofs: one.times(rounds),
         gradients: 0.0,
         gathers: 2.0 * network.gather(network.ranks(workers, 1), matrices),
         update: 0.0,
@@ -386,6 +393,7 @@ fn evaluate(job: &Job, scaling: Scaling, workers: u32, device: &Device, network:
 mod tests {
     use super::super::hosts::{Precision, cluster, h100};
     use super::super::network::Gathers;
+    use super::super::work::Operation;
     use super::*;
     use crate::case::{IMAGES, Size};
     use crate::flops;
@@ -409,7 +417,7 @@ mod tests {
             };
             let times = IMAGES as f64 * if stage == Stage::Simulate { 6.0 } else { 1.0 };
             close(
-                job.work().flops() * times,
+                job.work().total().flops() * times,
                 flops::of_step(timed, Size::Rn50, 512, 6, 1024),
             );
         }
@@ -418,9 +426,32 @@ mod tests {
             ..Job::published(Stage::Evaluate)
         };
         close(
-            one_head.work().flops(),
+            one_head.work().total().flops(),
             flops::of_step(Timed::Evaluate, Size::Rn50, 512, 6, 1024),
         );
+    }
+
+    #[test]
+    fn kernels_of_a_stream_add_up_and_hide_their_launches() {
+        let device = Device {
+            flops: 2.0,
+            bandwidth: 4.0,
+            element_bytes: 4.0,
+            launch: 0.5,
+            cores: None,
+        };
+        let convolution = Work(vec![Operation {
+            macs: 3.0,
+            moved: 1.0,
+            weights: 1.0,
+            launches: 1.0,
+        }]);
+        // 3 s of arithmetic against 2 of memory, then 5 s of memory; 2 launches.
+        let roofs = device.roofs(&(convolution + Work::streamed(5.0, 1.0)), 1.0, 1);
+        assert_eq!((roofs.arithmetic, roofs.memory, roofs.launches), (3.0, 5.0, 1.0));
+        assert_eq!(roofs.seconds(), 8.0);
+        let many = device.roofs(&Work::streamed(5.0, 20.0), 1.0, 1);
+        assert_eq!(many.seconds(), 10.0);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Sizes {
         let pretrain = buckets(&pretrain, &networks, 0.0);
         // Behind the head the backward pass goes on through stages 4 to 2 to the rectifier.
         let adapt = adapt::trainables(&head, Some(&rectifier), SgdSettings::default())?;
-        let adapt = buckets(&adapt, &networks, networks.deep(1.0, 1.0).macs);
+        let adapt = buckets(&adapt, &networks, networks.deep(1.0, 1.0).total().macs);
         Ok(Self {
             head_parameters,
             rectifier_parameters,
@@ -112,7 +112,7 @@ fn norm_messages(head: &Head) -> Result<Vec<f64>, Failure> {
 /// Buckets with the moment they are ready, for a backward pass that spends `behind` multiply-adds per low-level pixel
 /// behind the head.
 fn buckets(set: &TrainableSet, networks: &Networks, behind: f64) -> Vec<Bucket> {
-    let whole = 2.0 * networks.head(1.0).macs + behind;
+    let whole = 2.0 * networks.head(1.0).total().macs + behind;
     // Autograd works through the head's layers from the last to the first.
     let mut ready = vec![1.0; set.entries().len()];
     let mut done = 0.0;
@@ -157,7 +157,7 @@ mod tests {
             .iter()
             .map(|(name, value)| head_macs(name, &value.size()))
             .sum();
-        assert!((counted / networks.head(1.0).macs - 1.0).abs() < 1e-12);
+        assert!((counted / networks.head(1.0).total().macs - 1.0).abs() < 1e-12);
         let parameters = sizes.head_parameters + sizes.rectifier_parameters;
         let padded = Sizes::gradient_bytes(&sizes.adapt) / 4.0;
         assert!(padded >= parameters as f64 && padded < parameters as f64 * 1.0001);

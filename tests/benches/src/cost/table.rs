@@ -90,7 +90,7 @@ fn gpu() -> Device {
 fn work() -> String {
     let rows = Stage::ALL.into_iter().map(|stage| {
         let job = Job::published(stage);
-        let (work, networks) = (job.work(), gpu());
+        let (work, networks) = (job.work().total(), gpu());
         let times = match stage {
             Stage::Simulate => f64::from(job.batch * job.domains),
             _ => f64::from(job.batch),
@@ -319,13 +319,13 @@ fn parts(sizes: &Sizes) -> String {
         &[
             "stage",
             "GPUs",
-            "arithmetic",
-            "memory",
+            "bound by arithmetic",
+            "bound by memory",
             "launches",
             "gradients not hidden",
             "gathers",
             "update",
-            "step: largest of three + rest",
+            "step",
         ],
         rows,
     )

@@ -6,54 +6,71 @@ use std::ops::{Add, Mul};
 
 use ulda_model::HeadConfig;
 
-/// Work of one pass over a part of the networks.
+/// One kind of kernel: what each of its launches computes and moves, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Work {
+pub struct Operation {
     /// Multiply-adds per image.
     pub macs: f64,
     /// Activation elements read or written per image.
     pub moved: f64,
     /// Weight elements read, whatever the number of images.
     pub weights: f64,
-    /// Operations launched, whatever the number of images.
+    /// Launches, whatever the number of images.
     pub launches: f64,
 }
 
-impl Work {
+impl Operation {
     pub fn flops(&self) -> f64 {
         2.0 * self.macs
+    }
+}
+
+/// Work of one pass over a part of the networks: its operations, which a GPU does one after the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Work(pub Vec<Operation>);
+
+impl Work {
+    /// All operations together.
+    pub fn total(&self) -> Operation {
+        self.0.iter().fold(Operation::default(), |sum, one| Operation {
+            macs: sum.macs + one.macs,
+            moved: sum.moved + one.moved,
+            weights: sum.weights + one.weights,
+            launches: sum.launches + one.launches,
+        })
     }
 
     fn convolution(kernel: f64, (from, input): (f64, f64), (to, output): (f64, f64)) -> Self {
         let weights = kernel * kernel * input * output;
-        Self {
+        Self(vec![Operation {
             macs: to * weights,
             moved: from * input + to * output,
             weights,
             launches: 1.0,
-        }
+        }])
     }
 
     /// One elementwise operation over `elements`, reading and writing `passes` times in all.
     fn pointwise(elements: f64, passes: f64) -> Self {
-        Self {
-            moved: elements * passes,
-            launches: 1.0,
-            ..Self::default()
-        }
+        Self::streamed(elements * passes, 1.0)
+    }
+
+    /// `launches` operations that move so many elements in all and compute next to nothing.
+    pub fn streamed(moved: f64, launches: f64) -> Self {
+        Self(vec![Operation {
+            moved,
+            launches,
+            ..Operation::default()
+        }])
     }
 }
 
 impl Add for Work {
     type Output = Self;
 
-    fn add(self, other: Self) -> Self {
-        Self {
-            macs: self.macs + other.macs,
-            moved: self.moved + other.moved,
-            weights: self.weights + other.weights,
-            launches: self.launches + other.launches,
-        }
+    fn add(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 }
 
@@ -61,13 +78,16 @@ impl Add for Work {
 impl Mul<f64> for Work {
     type Output = Self;
 
-    fn mul(self, passes: f64) -> Self {
-        Self {
-            macs: self.macs * passes,
-            moved: self.moved * passes,
-            weights: self.weights * passes,
-            launches: self.launches * passes,
+    fn mul(mut self, passes: f64) -> Self {
+        for one in &mut self.0 {
+            *one = Operation {
+                macs: one.macs * passes,
+                moved: one.moved * passes,
+                weights: one.weights * passes,
+                launches: one.launches * passes,
+            };
         }
+        self
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor, no_grad};
 use ulda_model::{Backbone, TextBank};
+use ulda_torch::runtime::ExactProducts;
 
 use super::LossWeights;
 use crate::error::{Result, expect_shape};
@@ -59,6 +60,8 @@ impl RoundBatch {
         expect_shape("region texts", &texts.region, &[domains, CLASS_COUNT, embedding])?;
         no_grad(|| {
             let feature = clip.stem_and_layer1(images);
+            // What follows is compared with nearly equal numbers.
+            let _exact = ExactProducts::enter()?;
             let (count, _, height, width) = feature.size4()?;
             let content = Stats::of(&feature)?;
             let content_norm = content.normalise(&feature)?;

@@ -1,6 +1,7 @@
 //! Domains that are computed as one batch, and what a round keeps of them from one iteration to the next.
 
 use tch::{Tensor, no_grad};
+use ulda_torch::runtime::ExactProducts;
 
 use super::batch::RoundBatch;
 use super::pass::PassResult;
@@ -62,6 +63,7 @@ impl DomainGroup {
 
     /// Detached prototypes of every image and domain; the texts stand in for those of an image without classes.
     pub fn prototypes(&mut self, batch: &RoundBatch, owned: &[DomainProjector]) -> Result<Vec<Prototype>> {
+        let _exact = ExactProducts::enter()?;
         no_grad(|| {
             let projectors = Projectors::of(&projectors_of(owned))?;
             let styled = self.style.forward(&batch.content_norm)?;

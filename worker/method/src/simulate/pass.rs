@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 use ulda_model::{HeadStats, upsample};
+use ulda_torch::runtime::{ExactProducts, channels_last};
 use ulda_torch::{ShardSync, Solo};
 
 use super::SimulateSettings;
@@ -69,6 +70,8 @@ impl GroupPass<'_> {
             self.differentiate(&root, &leaf, &[], &mut gradient, phases)?;
         }
         if weights.needs_projector() {
+            // It compares nearly equal numbers.
+            let _exact = ExactProducts::enter()?;
             let parameters = parameters_of(self.owned);
             let root = timed(&mut phases.forward, || self.alignment(&leaf, &mut losses))?;
             let found = match root {
@@ -102,7 +105,8 @@ impl GroupPass<'_> {
 
     fn scene(&self, styled: &Tensor) -> Result<Tensor> {
         let pooled = match self.settings.scene_pool {
-            Some(side) => styled.f_adaptive_avg_pool2d([side, side])?,
+            // On GPUs its backward pass adds up in a fixed order only with channels innermost, as they are; this makes sure.
+            Some(side) => channels_last(styled)?.f_adaptive_avg_pool2d([side, side])?,
             None => styled.shallow_clone(),
         };
         let embeddings = self.networks.clip.clip_embedding(&pooled)?;

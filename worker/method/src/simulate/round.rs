@@ -2,6 +2,7 @@
 
 use tch::{Tensor, no_grad};
 use ulda_model::{Backbone, Head};
+use ulda_torch::runtime::ExactProducts;
 
 use super::batch::RoundBatch;
 use super::group::DomainGroup;
@@ -251,6 +252,7 @@ impl<'a> Round<'a> {
         let all = timed(&mut phases.reduce, || exchange.gather(iteration, mine))?;
         let all = in_order(all, self.batch.domains, images, iteration)?;
         timed(&mut phases.forward, || {
+            let _exact = ExactProducts::enter()?;
             no_grad(|| {
                 for (image, texts) in self.batch.images.iter().enumerate() {
                     let Some(target) = &texts.cross else {
@@ -271,17 +273,23 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Waits for the losses of the domains held here, and for L_cross per image, 0 where it is absent.
+    /// Waits, once, for the losses of the domains held here and for L_cross per image, 0 where it is absent.
     fn read(
         &self,
         results: &[PassResult],
         cross: &[Option<Tensor>],
     ) -> Result<(Vec<DomainLosses>, Vec<f64>)> {
+        let losses = results.iter().flat_map(|result| result.losses.tensors());
+        let values = numbers(losses.chain(cross.iter().flatten()))?;
+        let mut rest = values.as_slice();
         let mut losses = Vec::with_capacity(self.projectors.len());
         for (group, result) in self.groups.iter().zip(results) {
-            losses.extend(result.losses.read(&group.domains, self.batch.len())?);
+            let count = result.losses.tensors().map(Tensor::numel).sum();
+            let (own, others) = rest.split_at(count);
+            losses.extend(result.losses.named(own, &group.domains, self.batch.len())?);
+            rest = others;
         }
-        let mut present = numbers(&cross.iter().flatten().collect::<Vec<_>>())?.into_iter();
+        let mut present = rest.iter().copied();
         let cross = cross
             .iter()
             .map(|value| value.as_ref().and_then(|_| present.next()));

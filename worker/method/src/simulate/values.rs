@@ -39,12 +39,16 @@ impl UnreadLosses {
         self.0.push((term, losses.detach()));
     }
 
-    /// Waits for the values. A term that was not kept is 0.
+    /// The losses that were kept, in the order of [`UnreadLosses::named`].
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter().map(|(_, losses)| losses)
+    }
+
+    /// Gives `values`, the numbers of [`UnreadLosses::tensors`], their names. A term that was not kept is 0.
     ///
     /// # Errors
     /// When a value is not finite: the first, by domain, in the order in which the terms were kept.
-    pub fn read(&self, domains: &[usize], images: usize) -> Result<Vec<DomainLosses>> {
-        let values = numbers(&self.0.iter().map(|(_, losses)| losses).collect::<Vec<_>>())?;
+    pub fn named(&self, values: &[f64], domains: &[usize], images: usize) -> Result<Vec<DomainLosses>> {
         let mut read = Vec::with_capacity(domains.len());
         for (at, domain) in domains.iter().enumerate() {
             let mut losses = DomainLosses {
@@ -77,14 +81,18 @@ impl UnreadLosses {
     }
 }
 
-/// The numbers in tensors of one shape, one tensor after the other, in one wait.
-pub(super) fn numbers(tensors: &[&Tensor]) -> Result<Vec<f64>> {
-    if tensors.is_empty() {
+/// The numbers in tensors, one tensor after the other, in one wait.
+pub(super) fn numbers<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
+    let flat = tensors.map(|tensor| tensor.f_view([-1]));
+    let flat = flat.collect::<Result<Vec<_>, _>>()?;
+    // A device joins tensors of one kind in one launch, and others one by one.
+    let same_kind = flat.chunk_by(|a, b| a.kind() == b.kind());
+    let joined = same_kind.map(|tensors| Tensor::f_cat(tensors, 0)?.f_to_kind(Kind::Double));
+    let joined = joined.collect::<Result<Vec<_>, _>>()?;
+    if joined.is_empty() {
         return Ok(Vec::new());
     }
-    let all = Tensor::f_stack(tensors, 0)?
-        .f_to_kind(Kind::Double)?
-        .f_flatten(0, -1)?;
+    let all = Tensor::f_cat(&joined, 0)?;
     let mut values = vec![0.0; all.numel()];
     let count = values.len();
     all.f_to_device(Device::Cpu)?.f_copy_data(&mut values, count)?;
@@ -95,22 +103,26 @@ pub(super) fn numbers(tensors: &[&Tensor]) -> Result<Vec<f64>> {
 mod tests {
     use super::*;
 
+    fn read(unread: &UnreadLosses) -> Result<Vec<DomainLosses>> {
+        unread.named(&numbers(unread.tensors())?, &[4, 7], 2)
+    }
+
     #[test]
     fn values_find_their_place_and_the_first_that_is_no_number_is_named() {
         let mut unread = UnreadLosses::default();
         unread.keep(Term::Scene, &Tensor::from_slice(&[1.0f32, 2.0]));
         unread.keep(Term::Pixel(1), &Tensor::from_slice(&[3.0f32, 4.0]));
-        let read = unread.read(&[4, 7], 2).unwrap();
-        let told: Vec<_> = read
+        let first = read(&unread).unwrap();
+        let told: Vec<_> = first
             .iter()
             .map(|one| (one.domain, one.scene, one.pixel[1]))
             .collect();
         assert_eq!(told, [(4, 1.0, 3.0), (7, 2.0, 4.0)]);
-        assert_eq!((read[0].seg, read[1].pixel[0]), (0.0, 0.0));
+        assert_eq!((first[0].seg, first[1].pixel[0]), (0.0, 0.0));
 
         unread.keep(Term::Region(0), &Tensor::from_slice(&[f32::INFINITY, 1.0]));
         unread.keep(Term::Segmentation, &Tensor::from_slice(&[f32::NAN, f32::NAN]));
-        let message = unread.read(&[4, 7], 2).unwrap_err().to_string();
+        let message = read(&unread).unwrap_err().to_string();
         assert!(
             message.starts_with("the loss became inf at the region term of domain 4"),
             "{message}"

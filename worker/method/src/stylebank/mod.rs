@@ -285,7 +285,7 @@ impl StyleBank {
         let tensor = |values: &[f32]| {
             Tensor::f_from_slice(values)
                 .and_then(|flat| flat.f_view(shape))
-                .and_then(|tensor| tensor.f_to_device(device))
+                .and_then(|tensor| ulda_torch::upload(&tensor, device))
                 .map_err(|error| StyleBankError::Unreadable {
                     origin: "drawn styles".into(),
                     reason: error.to_string(),
