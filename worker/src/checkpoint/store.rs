@@ -151,8 +151,10 @@ impl CheckpointStore {
         files: &BTreeMap<String, Vec<u8>>,
         style_bank: Option<FileEntry>,
     ) -> Result<(), CheckpointError> {
-        self.write_folder(name, cursor, digest, style_bank, |folder| write_files(folder, files))
-            .map(drop)
+        self.write_folder(name, cursor, digest, style_bank, |folder| {
+            write_files(folder, files)
+        })
+        .map(drop)
     }
 
     fn former(&self) -> MutexGuard<'_, Option<Arc<FormerParts>>> {
