@@ -12,7 +12,7 @@ const DECLARED_TWICE: [(&str, &str); 0] = [];
 
 /// Folders of crates, and the folders whose crates they may depend on.
 const MAY_KNOW: [(&str, &[&str]); 4] = [
-    ("proto", &["proto"]),
+    ("proto", &["proto", "common"]),
     ("common", &["common", "proto"]),
     ("coordinator", &["coordinator", "common", "proto"]),
     ("worker", &["worker", "common", "proto"]),

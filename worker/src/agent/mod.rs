@@ -4,13 +4,17 @@
 //! an RPC. Orders come out of one channel in the order the coordinator gave them, facts go into another.
 
 mod connect;
+mod error;
 mod facts;
+mod introduction;
 mod lines;
 mod orders;
 mod rejoin;
 mod reports;
 mod session;
 
-pub use facts::{Fact, HeldState, Progress, Report};
+pub use error::AgentError;
+pub use facts::{Fact, Progress, Report};
+pub use introduction::Introduction;
 pub use orders::{Form, Order};
-pub use session::{Agent, AgentError, Introduction, Joined, Reporter};
+pub use session::{Agent, Joined, Reporter};

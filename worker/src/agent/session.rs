@@ -1,9 +1,7 @@
 //! The connection to the coordinator.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ulda_run::Exit;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,17 +9,17 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use ulda_credentials::WorkerCredentials as Credentials;
-use ulda_credentials::channel::Distrust;
 use ulda_proto::v1;
-use ulda_run::ids::Generation;
+use ulda_run::Exit;
+use ulda_run::ids::{Generation, WorkerId};
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 use super::connect::{Backoff, CoordinatorLink, RPC_DEADLINE, Switchboard, is_passing, join, way};
+use super::error::AgentError;
 use super::facts::{Fact, Report, heartbeat};
+use super::introduction::Introduction;
 use super::lines;
 use super::orders::Order;
-use super::rejoin::Again;
 use super::reports;
 
 /// Longest wait for the last facts to leave when the worker ends.
@@ -32,58 +30,15 @@ const HEARTBEATS: (Duration, Duration) = (Duration::from_millis(50), Duration::f
 /// Terms and generations beyond it are no run's.
 const MOST_NUMBER: u64 = 1 << 53;
 
-/// How a worker presents itself.
-#[derive(Clone, Debug)]
-pub struct Introduction {
-    /// `https://host:port` of the coordinator; `http://` only within this host.
-    pub coordinator: String,
-    pub run: String,
-    pub slot: u32,
-    pub data_address: String,
-    pub device: String,
-    /// What this worker is recognised by.
-    pub credentials: Arc<Credentials>,
-    /// How long the coordinator is looked for.
-    pub search: Duration,
-    /// host:port where this worker serves its metrics.
-    pub metrics_address: Option<String>,
-}
-
 /// What a worker learns on joining.
 #[derive(Clone, Debug)]
 pub struct Joined {
-    pub worker: u64,
+    pub worker: WorkerId,
     pub spec: RunSpec,
     pub run_directory: PathBuf,
     pub secret: [u8; 32],
     /// W3C traceparent of the run's span; empty where the run is not traced.
     pub trace_parent: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    #[error("`{0}` is not a coordinator's address")]
-    Address(String),
-    #[error("`{0}` would send the run's token in the clear to another host")]
-    InTheClear(String),
-    #[error("with the credentials in `{}`: {why}", folder.display())]
-    Distrust { folder: PathBuf, why: Distrust },
-    #[error("the coordinator does not take the token in `{}`: {reason}", folder.display())]
-    WrongToken { folder: PathBuf, reason: String },
-    #[error("no coordinator answered at {address} within {} s: {last}", waited.as_secs())]
-    Unreachable {
-        address: String,
-        waited: Duration,
-        last: String,
-    },
-    #[error("the coordinator refused this worker: {0}")]
-    Refused(String),
-    #[error("nothing is left to do: {why}")]
-    Over { why: String, exit: Exit },
-    #[error("the coordinator's answer is unusable: {0}")]
-    BadReply(String),
-    #[error("the agent's runtime cannot start")]
-    Runtime(#[source] std::io::Error),
 }
 
 /// The trainer's end of the control plane. Dropping it says farewell and waits, within a deadline, until all was delivered.
@@ -96,40 +51,6 @@ pub struct Agent {
     log: Option<tokio::task::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl AgentError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Address(_) => "it looks like https://10.0.0.1:7070",
-            Self::InTheClear(_) => "dial it by https://",
-            Self::Distrust { why, .. } => return why.hint(),
-            Self::WrongToken { .. }
-            | Self::Unreachable { .. }
-            | Self::Refused(_)
-            | Self::Over { .. }
-            | Self::BadReply(_)
-            | Self::Runtime(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-
-    /// What the worker's process ends with.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Over { exit, .. } => *exit,
-            // A person must mend something before a worker like this one can join.
-            Self::Address(_) | Self::InTheClear(_) | Self::Distrust { .. } | Self::WrongToken { .. } => {
-                Exit::BadInput
-            }
-            Self::Unreachable { .. } | Self::Refused(_) | Self::BadReply(_) | Self::Runtime(_) => {
-                Exit::Unavailable
-            }
-        }
-    }
 }
 
 impl Agent {
@@ -184,12 +105,12 @@ impl Agent {
             heartbeat_every,
             orders: order_sender,
             facts: fact_inbox,
-            generation: 0,
+            generation: Generation::NONE,
             ready: None,
             standing: None,
         };
         let (span, ending) = (tracing::Span::current(), CancellationToken::new());
-        span.record("worker", joined.worker);
+        span.record("worker", joined.worker.0);
         let tasks = vec![
             runtime.spawn(session.attend(terminate).instrument(span.clone())),
             runtime.spawn(reports::deliver(line.clone(), report_inbox).instrument(span)),
@@ -304,7 +225,7 @@ impl Joined {
             ))
         })?;
         Ok(Self {
-            worker: reply.worker,
+            worker: WorkerId(reply.worker),
             spec,
             run_directory: reply.run_directory.into(),
             trace_parent: reply.trace_parent,
@@ -338,7 +259,7 @@ pub(super) struct AttendSession {
     pub(super) alone: Duration,
     /// Longest wait for the trainer to leave its generation.
     pub(super) fencing: Duration,
-    pub(super) worker: u64,
+    pub(super) worker: WorkerId,
     /// Of the run.
     pub(super) shards: u32,
     pub(super) secret: [u8; 32],
@@ -347,10 +268,16 @@ pub(super) struct AttendSession {
     pub(super) heartbeat_every: Duration,
     pub(super) orders: Sender<Order>,
     pub(super) facts: mpsc::UnboundedReceiver<Fact>,
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// Repeated on every further stream, in this order.
     pub(super) ready: Option<Fact>,
     pub(super) standing: Option<Fact>,
+}
+
+/// What came of joining again.
+pub(super) enum Again {
+    Joined,
+    TrainerEnded,
 }
 
 enum Ended {
@@ -515,15 +442,16 @@ impl AttendSession {
 
     fn directive(&mut self, directive: v1::Directive) {
         let stops = matches!(directive.order, Some(v1::directive::Order::Stop(_)));
-        if directive.generation < self.generation && !stops {
+        let generation = Generation(directive.generation);
+        if generation < self.generation && !stops {
             tracing::warn!(
-                got = directive.generation,
-                current = self.generation,
+                got = generation.0,
+                current = self.generation.0,
                 "directive of an older generation refused"
             );
             return;
         }
-        self.generation = self.generation.max(directive.generation);
+        self.generation = self.generation.max(generation);
         match Order::from_wire(directive, self.worker, self.shards) {
             Ok(Order::Stop { drain, why, exit }) => {
                 self.leave_if_loading(&why, exit);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Tensor;
-use ulda_collective::{Shard, ShardGroup};
+use ulda_collective::ShardGroup;
 use ulda_method::Phases;
 use ulda_method::losses::segmentation::valid_pixels;
 use ulda_method::optim::PolyDecay;
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, Weights, WeightsKind};
+use ulda_run::ids::Shard;
 use ulda_run::plan::Purpose;
 use ulda_run::stage::Stage;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::RunSpec;
+use ulda_run::{Digest, StateClaim};
 use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 
 use super::TrainerError;
-use crate::agent::{Agent, Fact, HeldState, Report, Reporter};
+use crate::agent::{Agent, Fact, Report, Reporter};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
 };
@@ -73,9 +74,9 @@ impl UploadObserver for ToCoordinator {
         tracing::debug!(path = %checkpoint.path.display(), "checkpoint brought to the storage");
         self.0.report(Report::Checkpoint {
             path: checkpoint.path,
-            state: HeldState {
+            state: StateClaim {
                 cursor: checkpoint.cursor,
-                digest: checkpoint.digest,
+                digest: Digest(checkpoint.digest),
             },
             size_bytes: checkpoint.size_bytes,
         });

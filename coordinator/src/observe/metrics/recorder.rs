@@ -333,7 +333,7 @@ impl MetricsRecorder {
                 .set(signed(shards as u64));
         }
         let counters = snapshot.counters;
-        let ignored = [counters.stale, counters.strangers, counters.out_of_turn];
+        let ignored = [counters.stale, counters.unknown_sender, counters.out_of_turn];
         for ((reason, total), known) in IGNORED.into_iter().zip(ignored).zip(&mut self.ignored) {
             let family = &self.metrics.messages_ignored;
             family

@@ -133,7 +133,6 @@ mod tests {
                 members: Vec::new(),
                 shard_owner: Vec::new(),
                 state: None,
-                holder: None,
             },
         };
         let started = |number| Record::GenerationStarted {
