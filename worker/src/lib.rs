@@ -17,6 +17,7 @@ pub mod predict;
 pub mod resources;
 pub mod stages;
 pub mod state;
+pub mod style_sources;
 pub mod trainer;
 
 pub use ulda_run::with_causes;

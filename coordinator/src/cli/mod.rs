@@ -23,6 +23,8 @@ mod report;
 mod schema;
 mod security;
 mod serve;
+mod shared_arguments;
+mod since;
 mod status;
 mod stop;
 mod submission;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use ulda_run::stage::Cursor;
 
+use super::error::CheckpointError;
 use super::remote::RemoteStore;
-use super::store::{CheckpointError, CheckpointStore};
+use super::store::CheckpointStore;
 use super::uploads::{Upload, Uploads};
 use crate::state::RunState;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
-use super::store::{CheckpointError, CheckpointMismatch};
+use super::error::{CheckpointError, CheckpointMismatch};
 use crate::state::RunState;
 
 pub(super) const STATE_FILE: &str = "state.safetensors";

@@ -8,6 +8,7 @@
 
 mod beside;
 mod checkpoints;
+mod error;
 mod manifest;
 mod remote;
 mod store;
@@ -15,8 +16,9 @@ mod uploads;
 mod writer;
 
 pub use checkpoints::{Checkpoints, Found};
+pub use error::CheckpointError;
 pub use manifest::{CheckpointManifest, FileEntry};
 pub use remote::RemoteStore;
-pub use store::{CheckpointError, CheckpointStore, read_manifest};
+pub use store::{CheckpointStore, read_manifest};
 pub use uploads::{Upload, UploadObserver, Uploaded, Uploads};
 pub use writer::{CheckpointWriter, Written};

@@ -11,8 +11,9 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 use ulda_storage::Storage;
 
+use super::error::CheckpointError;
 use super::manifest::{CheckpointManifest, MANIFEST_FILE, STATE_FILE};
-use super::store::{CheckpointError, parse_name, read_manifest};
+use super::store::{parse_name, read_manifest};
 use crate::state::RunState;
 
 /// As in the run directory.

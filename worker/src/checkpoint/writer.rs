@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use ulda_run::stage::Cursor;
 
 use super::checkpoints::Checkpoints;
-use super::store::CheckpointError;
+use super::error::CheckpointError;
 use crate::state::RunState;
 
 /// A checkpoint that is on disk.

@@ -14,9 +14,9 @@ use super::simulate::load_bank;
 use super::styles::Styles;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
 use super::validation::SourceValidation;
-use super::{Extent, StageError, StageRun, names, texts};
+use super::{Extent, StageError, StageRun, texts};
 use crate::agent::Progress;
-use crate::state::RunState;
+use crate::state::{RunState, names};
 
 pub struct Adapt<'a> {
     context: &'a Context,

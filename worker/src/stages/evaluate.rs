@@ -15,10 +15,10 @@ use super::context::{Context, ShardEvent};
 use super::feed::{next_of, read_ahead};
 use super::predict::Predictor;
 use super::supervised::head_from;
-use super::{Extent, StageError, StageRun, names};
+use super::{Extent, StageError, StageRun};
 use crate::agent::{Progress, Report};
 use crate::link::{At, Op};
-use crate::state::RunState;
+use crate::state::{RunState, names};
 
 /// Pixels between the panels of an example strip.
 const STRIP_GAP: u32 = 4;

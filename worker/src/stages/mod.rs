@@ -11,7 +11,6 @@ mod error;
 mod evaluate;
 mod feed;
 mod memory;
-pub mod names;
 mod predict;
 mod pretrain;
 mod simulate;
@@ -25,7 +24,7 @@ pub use drive::run;
 pub use error::StageError;
 pub use memory::OutOfMemory;
 pub use predict::Predictor;
-pub use simulate::{StyleImage, bank_bytes, given_bank, leave_bank};
+pub use simulate::{bank_bytes, leave_bank};
 pub use texts::templates;
 
 use crate::agent::Progress;

@@ -12,9 +12,9 @@ use super::context::Context;
 use super::feed::Augmentation;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
 use super::validation::SourceValidation;
-use super::{Extent, StageError, StageRun, names};
+use super::{Extent, StageError, StageRun};
 use crate::agent::Progress;
-use crate::state::RunState;
+use crate::state::{RunState, names};
 
 pub struct Pretrain<'a> {
     context: &'a Context,

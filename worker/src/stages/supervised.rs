@@ -22,7 +22,7 @@ use super::feed::{Augmentation, Batch, Feed, Portion};
 use crate::agent::Progress;
 use crate::link::{At, GradientReduction, NormSync, Op};
 use crate::resources::Resources;
-use crate::state::{RunState, StateError, read_tensors, write_tensors};
+use crate::state::{RunState, StateError, names, read_tensors, write_tensors};
 
 /// Settings that differ between the two stages.
 pub struct SupervisedSettings {
@@ -262,7 +262,7 @@ pub fn placed(head: &Head, resources: &Resources) -> Head {
 /// # Errors
 /// When a state has momentum that does not fit.
 pub fn load_momentum(set: &mut TrainableSet, state: &RunState) -> Result<(), StageError> {
-    let saved = state.section(super::names::MOMENTUM);
+    let saved = state.section(names::MOMENTUM);
     if !saved.is_empty() {
         set.load_velocity(|name| saved.get(name).map(Tensor::shallow_clone))?;
     }

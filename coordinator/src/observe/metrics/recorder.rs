@@ -16,7 +16,8 @@ use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
 };
-use super::opening::{IGNORED, begin, seat, set_state, signed, wall_seconds};
+use super::listing::signed;
+use super::opening::{IGNORED, begin, seat, set_state, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
 use super::time_account::TimeAccount;

@@ -3,13 +3,12 @@
 use std::fs;
 
 use tch::Tensor;
-use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank, StyleBankError};
-use ulda_model::Backbone;
-use ulda_run::spec::RunConfig;
+use ulda_method::stylebank::{BankHeader, StyleBank};
 
 use crate::stages::context::Context;
-use crate::stages::{Extent, StageError, names};
-use crate::state::RunState;
+use crate::stages::{Extent, StageError};
+use crate::state::{RunState, names};
+use crate::style_sources::bank_header;
 
 /// The bank a state carries, checked against this run's weights and domains.
 ///
@@ -87,37 +86,4 @@ pub(super) fn empty_bank(context: &Context) -> StyleBank {
 
 fn header_of(context: &Context) -> BankHeader {
     bank_header(context.spec.config(), &context.resources.clip)
-}
-
-/// The styles of this run's domains in the bank that `simulate.bank` names; none where the run names no bank.
-///
-/// # Errors
-/// When the file is unreadable, or was made with other weights or without one of the domains.
-pub fn given_bank(config: &RunConfig, clip: &Backbone) -> Result<Option<StyleBank>, StyleBankError> {
-    let Some(path) = config.simulate.bank.as_ref().filter(|_| config.needs_styles()) else {
-        return Ok(None);
-    };
-    let origin = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| StyleBankError::Unreadable {
-        origin: origin.clone(),
-        reason: error.to_string(),
-    })?;
-    let bank = StyleBank::from_bytes(&bytes, &origin)?;
-    bank.select(&bank_header(config, clip), &origin).map(Some)
-}
-
-/// What the bank of a run is made with.
-fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {
-    BankHeader {
-        backbone: clip.digest().to_owned(),
-        channels: clip.config().low_channels() as usize,
-        domains: config
-            .domains
-            .iter()
-            .map(|domain| BankDomain {
-                name: domain.name.to_string(),
-                prompt: domain.prompt.to_string(),
-            })
-            .collect(),
-    }
 }

@@ -25,13 +25,13 @@ use self::sharing::projector_from;
 use super::context::Context;
 use super::feed::{Augmentation, Feed, Portion};
 use super::supervised::{head_from, phase_seconds};
-use super::{Extent, StageError, StageRun, names, texts};
+use super::{Extent, StageError, StageRun, texts};
 use crate::agent::Progress;
 use crate::link::At;
-use crate::state::RunState;
+use crate::state::{RunState, names};
 
-pub use bank::{bank_bytes, given_bank, leave_bank, load_bank};
-pub use measure::{Measure, StyleImage};
+pub use bank::{bank_bytes, leave_bank, load_bank};
+pub use measure::Measure;
 
 pub struct Simulate<'a> {
     context: &'a Context,
