@@ -267,6 +267,24 @@ fn modules_do_not_import_each_other_in_circles() {
     assert_eq!(found, known.into(), "found, and listed in CIRCLES");
 }
 
+#[test]
+fn the_stages_know_nothing_of_the_agent() {
+    let modules = modules(&root().join("worker/src"));
+    let stages = modules
+        .iter()
+        .filter(|(module, _)| module.first().is_some_and(|first| first == "stages"));
+    let knows = |(here, code): (&Vec<String>, &String)| {
+        let targets = paths(code)
+            .into_iter()
+            .filter_map(|path| target(here, &path, &modules));
+        let mut agents = targets.filter(|module| module[0] == "agent");
+        agents.next().map(|_| here.join("/"))
+    };
+    assert!(stages.clone().count() > 15);
+    let wrong: Vec<String> = stages.filter_map(knows).collect();
+    assert!(wrong.is_empty(), "the trainer stands between them: {wrong:?}");
+}
+
 /// The name of a type that a line declares and other files can see.
 fn declared(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;

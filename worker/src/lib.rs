@@ -14,6 +14,7 @@ pub mod link;
 pub mod logs;
 pub mod observe;
 pub mod predict;
+pub mod progress;
 pub mod resources;
 pub mod stages;
 pub mod state;

@@ -1,26 +1,12 @@
 //! What a worker tells the coordinator.
 
-use std::path::PathBuf;
-
 use ulda_proto::v1;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::ids::{Generation, Shard, WorkerId};
-use ulda_run::stage::{Cursor, Stage};
-use ulda_run::style_health::StyleHealth;
 use ulda_run::{Digest, Exit, StateClaim};
 use ulda_storage::{Operation, StorageCount};
 
-/// Progress since the last message.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    pub losses: Vec<(&'static str, f64)>,
-    pub learning_rates: Vec<(&'static str, f64)>,
-    pub phase_seconds: Vec<(&'static str, f64)>,
-    pub images: u64,
-    pub activity: String,
-    /// Health of the styles of a round, by domain.
-    pub styles: Vec<(String, StyleHealth)>,
-}
+use crate::progress::{Progress, Report};
 
 /// Goes up the attend stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,29 +42,6 @@ pub enum Fact {
     },
     /// What this process asked of storages so far.
     Storage(StorageCount),
-}
-
-/// Goes by an RPC of its own, and is repeated until the coordinator has it in its journal.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Report {
-    Checkpoint {
-        path: PathBuf,
-        state: StateClaim,
-        size_bytes: u64,
-    },
-    Evaluation {
-        model: &'static str,
-        set: String,
-        confusion: Vec<u64>,
-        images: u64,
-        at: Cursor,
-        seconds: f64,
-    },
-    StageDone {
-        stage: Stage,
-        seconds: f64,
-        digest: String,
-    },
 }
 
 fn values(named: impl IntoIterator<Item = (&'static str, f64)>) -> Vec<v1::Value> {

@@ -14,7 +14,7 @@ mod reports;
 mod session;
 
 pub use error::AgentError;
-pub use facts::{Fact, Progress, Report};
+pub use facts::Fact;
 pub use introduction::Introduction;
 pub use orders::{Form, Order};
 pub use session::{Agent, Joined, Reporter};

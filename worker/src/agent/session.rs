@@ -16,11 +16,12 @@ use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 use super::connect::{Backoff, CoordinatorLink, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::error::AgentError;
-use super::facts::{Fact, Report, heartbeat};
+use super::facts::{Fact, heartbeat};
 use super::introduction::Introduction;
 use super::lines;
 use super::orders::Order;
 use super::reports;
+use crate::progress::Report;
 
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);

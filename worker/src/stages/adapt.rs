@@ -15,7 +15,7 @@ use super::styles::Styles;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum};
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, texts};
-use crate::agent::Progress;
+use crate::progress::Progress;
 use crate::state::{RunState, names};
 
 pub struct Adapt<'a> {

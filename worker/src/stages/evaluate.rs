@@ -16,8 +16,8 @@ use super::feed::{next_of, read_ahead};
 use super::predict::Predictor;
 use super::supervised::head_from;
 use super::{Extent, StageError, StageRun};
-use crate::agent::{Progress, Report};
 use crate::link::{At, Op};
+use crate::progress::{Progress, Report};
 use crate::state::{RunState, names};
 
 /// Pixels between the panels of an example strip.

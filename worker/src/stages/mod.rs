@@ -27,7 +27,7 @@ pub use predict::Predictor;
 pub use simulate::{bank_bytes, leave_bank};
 pub use texts::templates;
 
-use crate::agent::Progress;
+use crate::progress::Progress;
 use crate::state::RunState;
 
 /// How much of its stage a state is written for.

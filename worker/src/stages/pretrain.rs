@@ -13,7 +13,7 @@ use super::feed::Augmentation;
 use super::supervised::{Supervised, SupervisedSettings, head_from, load_momentum, placed};
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun};
-use crate::agent::Progress;
+use crate::progress::Progress;
 use crate::state::{RunState, names};
 
 pub struct Pretrain<'a> {

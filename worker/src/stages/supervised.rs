@@ -19,8 +19,8 @@ use ulda_run::stage::Stage;
 use super::StageError;
 use super::context::Context;
 use super::feed::{Augmentation, Batch, Feed, Portion};
-use crate::agent::Progress;
 use crate::link::{At, GradientReduction, NormSync, Op};
+use crate::progress::Progress;
 use crate::resources::Resources;
 use crate::state::{RunState, StateError, names, read_tensors, write_tensors};
 

@@ -12,7 +12,7 @@ use super::StageError;
 use super::context::{Context, ShardEvent};
 use super::evaluate::{Images, score};
 use super::supervised::head_from;
-use crate::agent::{Progress, Report};
+use crate::progress::{Progress, Report};
 use crate::state::{RunState, names};
 
 pub struct SourceValidation<'a> {

@@ -9,10 +9,11 @@ use ulda_run::{Digest, StateClaim};
 use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 
 use super::TrainerError;
-use crate::agent::{Agent, Fact, Report, Reporter};
+use crate::agent::{Agent, Fact, Reporter};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
 };
+use crate::progress::Report;
 
 /// The run's checkpoints, with uploads that tell the coordinator of what they brought.
 pub(super) fn checkpoints(

@@ -11,10 +11,11 @@ use ulda_run::{Digest, Exit, StateClaim};
 use super::form::{FormError, Formed};
 use super::shards::{GenerationFailure, Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Fact, Form, Order, Report};
+use crate::agent::{Fact, Form, Order};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
 use crate::exit::with_hint;
 use crate::link::GpuSums;
+use crate::progress::Report;
 use crate::stages::{Interrupt, ShardEvent};
 
 /// How a generation ended for this worker.

@@ -12,8 +12,8 @@ use ulda_run::stage::{Cursor, Stage};
 
 use super::bank::{empty_bank, keep_bank, load_bank};
 use super::{batches, feed, image_names, lanes};
-use crate::agent::Progress;
 use crate::link::{At, Op};
+use crate::progress::Progress;
 use crate::stages::context::Context;
 use crate::stages::feed::Feed;
 use crate::stages::{Extent, StageError, StageRun};

@@ -26,8 +26,8 @@ use super::context::Context;
 use super::feed::{Augmentation, Feed, Portion};
 use super::supervised::{head_from, phase_seconds};
 use super::{Extent, StageError, StageRun, texts};
-use crate::agent::Progress;
 use crate::link::At;
+use crate::progress::Progress;
 use crate::state::{RunState, names};
 
 pub use bank::{bank_bytes, leave_bank, load_bank};
