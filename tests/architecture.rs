@@ -1,8 +1,9 @@
-//! The borders that ARCHITECTURE.md draws: which crate may know which, and one declaration for each type name.
+//! The borders that ARCHITECTURE.md draws: which crate may know which, no circles between modules, and one declaration for
+//! each type name.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +13,34 @@ const DECLARED_TWICE: [(&str, &str); 0] = [];
 
 /// Folders of crates, and the folders whose crates they may depend on.
 const MAY_KNOW: [(&str, &[&str]); 4] = [
-    ("proto", &["proto"]),
+    ("proto", &["proto", "common"]),
     ("common", &["common", "proto"]),
     ("coordinator", &["coordinator", "common", "proto"]),
     ("worker", &["worker", "common", "proto"]),
+];
+
+/// Modules of one folder that import each other, each with the reason.
+const CIRCLES: [(&str, &[&str], &str); 4] = [
+    (
+        "worker/src/trainer",
+        &["carrier", "form"],
+        "one step of the trainer in two files: forming decides on NCCL, whose refusals are errors of forming",
+    ),
+    (
+        "coordinator/src/http",
+        &["site", "stop"],
+        "the site owns the stopper, and the handler of a request to stop gets the site, as all handlers do",
+    ),
+    (
+        "coordinator/src/rpc",
+        &["attend", "service"],
+        "`attend` is a method of the service that fills a file of its own",
+    ),
+    (
+        "coordinator/src/rpc",
+        &["guard", "incoming"],
+        "a connection is let in by the guard, and the guard asks a call for the connection's caller",
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -98,6 +123,166 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// What a crate's program is, without comments and tests, by the path of each module.
+fn modules(sources_of: &Path) -> BTreeMap<Vec<String>, String> {
+    let mut files = Vec::new();
+    sources(sources_of, &mut files);
+    let module = |file: &PathBuf| {
+        let path = file.strip_prefix(sources_of).unwrap().with_extension("");
+        let mut names: Vec<String> = path
+            .iter()
+            .map(|name| name.to_str().unwrap().to_owned())
+            .collect();
+        names.pop_if(|last| ["mod", "lib", "main"].contains(&last.as_str()));
+        let text = fs::read_to_string(file).unwrap();
+        let program = text.split("#[cfg(test)]\nmod ").next().unwrap().lines();
+        let code = program.map(|line| line.split("//").next().unwrap());
+        (names, code.collect::<Vec<_>>().join("\n"))
+    };
+    files.iter().map(module).collect()
+}
+
+/// The paths that begin with `crate`, `super` or `self`, with the braces of imports resolved.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut words: Vec<String> = Vec::new();
+    let mut prefixes: Vec<Vec<String>> = Vec::new();
+    let mut word = String::new();
+    for c in code.chars().chain([';']) {
+        match c {
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            ':' => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            '{' if !words.is_empty() => {
+                let mut prefix = prefixes.last().cloned().unwrap_or_default();
+                prefix.append(&mut words);
+                prefixes.push(prefix);
+            }
+            c if c.is_whitespace() && !prefixes.is_empty() && word.is_empty() => {}
+            c => {
+                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+                let mut path = prefixes.last().cloned().unwrap_or_default();
+                path.append(&mut words);
+                if path.len() > 1 && ["crate", "super", "self"].contains(&path[0].as_str()) {
+                    found.push(path);
+                }
+                if c == '}' {
+                    prefixes.pop();
+                }
+                if c == ';' {
+                    prefixes.clear();
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The module that `path` names inside `here`.
+fn target(here: &[String], path: &[String], known: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
+    let ups = path.iter().take_while(|word| *word == "super").count();
+    let (from, rest) = match path[0].as_str() {
+        "crate" => (0, &path[1..]),
+        "self" => (here.len(), &path[1..]),
+        _ => (here.len().checked_sub(ups)?, &path[ups..]),
+    };
+    let full = [&here[..from], rest].concat();
+    (1..=full.len())
+        .rev()
+        .map(|length| full[..length].to_vec())
+        .find(|module| known.contains_key(module))
+}
+
+/// Modules beside each other, by folder, that reach each other over imports.
+fn circles(modules: &BTreeMap<Vec<String>, String>) -> BTreeSet<(Vec<String>, Vec<String>)> {
+    let mut imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for (here, code) in modules {
+        for path in paths(code) {
+            let Some(there) = target(here, &path, modules) else {
+                continue;
+            };
+            let common = here.iter().zip(&there).take_while(|(a, b)| a == b).count();
+            if common < here.len() && common < there.len() {
+                let entry = imports.entry(here[..=common].to_vec()).or_default();
+                entry.insert(there[..=common].to_vec());
+            }
+        }
+    }
+    let reached = |from: &Vec<String>| {
+        let mut seen: BTreeSet<Vec<String>> = BTreeSet::new();
+        let mut left = vec![from.clone()];
+        while let Some(module) = left.pop() {
+            let next = imports.get(&module).into_iter().flatten();
+            left.extend(next.filter(|next| seen.insert((*next).clone())).cloned());
+        }
+        seen
+    };
+    let all: BTreeMap<_, _> = imports.keys().map(|from| (from, reached(from))).collect();
+    let circle = |from: &Vec<String>| {
+        let back = |to: &&Vec<String>| all.get(to).is_some_and(|reach| reach.contains(from));
+        let names = all[from].iter().filter(back);
+        let names: Vec<String> = names.filter_map(|module| module.last().cloned()).collect();
+        (from[..from.len() - 1].to_vec(), names)
+    };
+    let circles = imports.keys().map(circle);
+    circles.filter(|(_, names)| names.len() > 1).collect()
+}
+
+#[test]
+fn modules_do_not_import_each_other_in_circles() {
+    let code = "use super::{a::{B, c}, d}; fn f() -> crate::e::F { (g, h) } use std::{i, j};";
+    let read: Vec<String> = paths(code).iter().map(|path| path.join("::")).collect();
+    assert_eq!(read, ["super::a::B", "super::a::c", "super::d", "crate::e::F"]);
+    let program = |files: [(&str, &str); 3]| {
+        let split = |(name, code): (&str, &str)| {
+            let names = name.split('/').map(str::to_owned).collect::<Vec<_>>();
+            (names, code.to_owned())
+        };
+        circles(&files.map(split).into_iter().collect())
+    };
+    let one_way = program([("a", "use crate::b;"), ("b", "use crate::c;"), ("c", "")]);
+    assert!(one_way.is_empty(), "{one_way:?}");
+    let round = program([
+        ("x/a", "use super::b::B;"),
+        ("x/b", "fn f(c: crate::x::c::C)"),
+        ("x/c", "use super::a;"),
+    ]);
+    let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+    assert_eq!(round, BTreeSet::from([(vec!["x".to_owned()], names)]));
+
+    let mut found = BTreeSet::new();
+    for folder in ["worker/src", "coordinator/src"] {
+        let modules = modules(&root().join(folder));
+        assert!(modules.len() > 40, "only {} modules were found", modules.len());
+        for (path, names) in circles(&modules) {
+            let place = [folder.to_owned()].into_iter().chain(path);
+            found.insert((place.collect::<Vec<_>>().join("/"), names));
+        }
+    }
+    let known = CIRCLES.map(|(place, names, _)| {
+        let names = names.iter().map(|name| (*name).to_owned());
+        (place.to_owned(), names.collect::<Vec<_>>())
+    });
+    assert_eq!(found, known.into(), "found, and listed in CIRCLES");
+}
+
+#[test]
+fn the_stages_know_nothing_of_the_agent() {
+    let modules = modules(&root().join("worker/src"));
+    let stages = modules
+        .iter()
+        .filter(|(module, _)| module.first().is_some_and(|first| first == "stages"));
+    let knows = |(here, code): (&Vec<String>, &String)| {
+        let targets = paths(code)
+            .into_iter()
+            .filter_map(|path| target(here, &path, &modules));
+        let mut agents = targets.filter(|module| module[0] == "agent");
+        agents.next().map(|_| here.join("/"))
+    };
+    assert!(stages.clone().count() > 15);
+    let wrong: Vec<String> = stages.filter_map(knows).collect();
+    assert!(wrong.is_empty(), "the trainer stands between them: {wrong:?}");
 }
 
 /// The name of a type that a line declares and other files can see.

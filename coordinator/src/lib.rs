@@ -9,6 +9,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod disk_space;
+pub mod durations;
 pub mod exit;
 pub mod history;
 pub mod host_names;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod rpc;
 pub mod run;
 pub mod run_directory;
+pub mod score_table;
 pub mod status;
 
 pub use ulda_run::with_causes;

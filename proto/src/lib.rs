@@ -1,4 +1,6 @@
-//! The wire types of the control plane, generated from `proto/`. Nothing here but wire types.
+//! The wire types of the control plane, generated from `proto/`, and the conversion of what both sides send.
+
+mod state_claim;
 
 #[allow(clippy::all, rust_2018_idioms)]
 pub mod v1 {

@@ -13,7 +13,8 @@ use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use crate::resources::{ResourceError, backbone_tensors, enough_styles, same_backbone};
-use crate::stages::{given_bank, templates};
+use crate::stages::templates;
+use crate::style_sources::given_bank;
 
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
 fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {

@@ -14,9 +14,11 @@ pub mod link;
 pub mod logs;
 pub mod observe;
 pub mod predict;
+pub mod progress;
 pub mod resources;
 pub mod stages;
 pub mod state;
+pub mod style_sources;
 pub mod trainer;
 
 pub use ulda_run::with_causes;

@@ -12,8 +12,8 @@ use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
-use crate::stages::{StyleImage, given_bank, names};
-use crate::state::{RunState, StateError};
+use crate::state::{RunState, StateError, names};
+use crate::style_sources::{StyleImage, given_bank};
 
 /// Keys that name whole models.
 const PRETRAIN: &str = "pretrain.checkpoint";

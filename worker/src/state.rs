@@ -3,6 +3,8 @@
 //! It is what workers hand to each other, what checkpoints hold, and what the run's digest is taken of.
 //! Invariant: equal states have equal digests on any worker; nothing in it depends on who computed it.
 
+pub mod names;
+
 use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::{Dtype, SafeTensors, View};

@@ -21,7 +21,8 @@ use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::ids::Generation;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
-use ulda_worker::agent::{Agent, Fact, HeldState, Introduction, Order};
+use ulda_run::{Digest, StateClaim};
+use ulda_worker::agent::{Agent, Fact, Introduction, Order};
 
 const TERM: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -177,13 +178,13 @@ impl Bench {
     }
 }
 
-fn state(step: u64) -> HeldState {
-    HeldState {
+fn state(step: u64) -> StateClaim {
+    StateClaim {
         cursor: Cursor {
             stage: Stage::Adapt,
             step,
         },
-        digest: format!("digest {step}"),
+        digest: Digest(format!("digest {step}")),
     }
 }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use simulated::{SimulatedTime, nccl, planes};
 use tch::{Device, Kind, Tensor};
-use ulda_collective::{AbortCause, DataPlane, Shard};
+use ulda_collective::{AbortCause, DataPlane};
 use ulda_method::optim::SgdSettings;
 use ulda_method::trainable::{ParameterGroup, TrainableSet};
 use ulda_nccl::{Communicator, NcclDeadlines, RankSeat};
+use ulda_run::ids::Shard;
 use ulda_run::stage::Stage;
 use ulda_worker::link::{At, BucketSums, GpuSums, GradientReduction, Link, ShardPlacement};
 

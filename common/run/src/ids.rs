@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $shown:literal) => {
+    ($(#[$doc:meta])* pub struct $name:ident($inner:ty), $shown:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -21,22 +21,22 @@ macro_rules! number {
 
 number!(
     /// One process that joined a run. Never used twice within a run.
-    WorkerId(u64),
+    pub struct WorkerId(u64),
     "worker"
 );
 number!(
     /// The place a worker was started for (local slot, job completion index); outlives the process.
-    Slot(u32),
+    pub struct Slot(u32),
     "slot"
 );
 number!(
     /// A logical rank: one slice of every batch, with its own random streams and gradient.
-    Shard(u32),
+    pub struct Shard(u32),
     "shard"
 );
 number!(
     /// One membership of the data plane. Grows with every forming.
-    Generation(u64),
+    pub struct Generation(u64),
     "generation"
 );
 

@@ -9,6 +9,7 @@ mod exit;
 mod export;
 mod finding;
 mod run_end;
+mod state_claim;
 
 pub mod clip;
 pub mod ids;
@@ -23,3 +24,4 @@ pub use exit::Exit;
 pub use export::ExportFormat;
 pub use finding::Finding;
 pub use run_end::RunEnd;
+pub use state_claim::{Digest, StateClaim};

@@ -154,8 +154,9 @@ fn trains(record: usize, got: Generation, last: Generation) -> Result<(), Flaw> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, Formation, StateClaim};
+    use crate::Formation;
     use ulda_run::stage::Stage;
+    use ulda_run::{Digest, StateClaim};
 
     fn formed(generation: u64) -> Record {
         Record::GenerationFormed {
@@ -164,7 +165,6 @@ mod tests {
                 members: Vec::new(),
                 shard_owner: Vec::new(),
                 state: None,
-                holder: None,
             },
         }
     }

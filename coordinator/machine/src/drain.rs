@@ -1,69 +1,57 @@
 //! Stopping on request.
 
+use super::context::RunContext;
 use super::effect::{Directive, Effect, RunOutcome};
 use super::event::Stopping;
-use super::phase::{Draining, RunPhase};
+use super::phase::{Draining, Next, RunPhase};
 use super::reason::StopReason;
 use super::record::Record;
 use super::roster::{SlotProcess, WorkerStream};
-use super::run::Machine;
 use ulda_run::ids::{Slot, WorkerId};
 
-impl Machine {
-    /// All workers are told to leave; those that have not by the deadline are killed.
-    pub(super) fn stop(&mut self, stopping: Stopping, why: String) {
+impl Draining {
+    /// A worker attached while the run stops.
+    pub fn attached(&self, run: &mut RunContext, worker: WorkerId) {
+        if let Some(entry) = run.roster.workers.get_mut(&worker) {
+            entry.stream = WorkerStream::Open;
+        }
+        let order = Directive::Stop {
+            stopping: Stopping::Drain,
+            why: StopReason::Asked(self.why.clone()),
+        };
+        run.direct(worker, run.generation, order);
+    }
+}
+
+impl RunContext {
+    /// Orders all workers to leave; those that have not by the deadline are killed.
+    pub fn drain(&mut self, stopping: Stopping, why: String) -> RunPhase {
         let deadline = self.now + self.rules.deadlines.drain;
-        self.phase = RunPhase::Draining(Draining {
-            why: why.clone(),
-            deadline,
-        });
-        self.stop_all(stopping, &StopReason::Asked(why));
-        for (slot, seating) in &mut self.roster.slots {
-            match seating.place {
+        self.stop_all(stopping, &StopReason::Asked(why.clone()));
+        for (slot, state) in &mut self.roster.slots {
+            match state.process {
                 SlotProcess::Starting { .. } => {
-                    seating.place = SlotProcess::Leaving { until: deadline };
+                    state.process = SlotProcess::Leaving { until: deadline };
                     self.effects.push(Effect::Kill { slot: *slot });
                 }
-                SlotProcess::Leaving { .. } => seating.place = SlotProcess::Leaving { until: deadline },
-                SlotProcess::Resting { .. } => seating.place = SlotProcess::Vacant,
+                SlotProcess::Leaving { .. } => state.process = SlotProcess::Leaving { until: deadline },
+                SlotProcess::BackingOff { .. } => state.process = SlotProcess::Vacant,
                 SlotProcess::Vacant | SlotProcess::Serving { .. } => {}
             }
         }
-    }
-
-    /// A worker attached while the run stops.
-    pub(super) fn stop_attached(&mut self, worker: WorkerId) {
-        let RunPhase::Draining(draining) = &self.phase else {
-            return;
-        };
-        let why = StopReason::Asked(draining.why.clone());
-        if let Some(entry) = self.roster.workers.get_mut(&worker) {
-            entry.line = WorkerStream::Open;
-        }
-        self.direct(
-            worker,
-            self.generation,
-            Directive::Stop {
-                stopping: Stopping::Drain,
-                why,
-            },
-        );
+        RunPhase::Draining(Draining { why, deadline })
     }
 
     /// Slots whose worker or process is still there.
-    pub(super) fn left_to_leave(&self) -> Vec<Slot> {
+    pub fn left_to_leave(&self) -> Vec<Slot> {
         let mut slots = self.roster.slots_of(self.roster.workers.keys().copied());
         if self.launches() {
-            let occupied = self
-                .roster
-                .slots
-                .iter()
-                .filter(|(_, seating)| match seating.place {
-                    SlotProcess::Starting { .. }
-                    | SlotProcess::Serving { .. }
-                    | SlotProcess::Leaving { .. } => true,
-                    SlotProcess::Vacant | SlotProcess::Resting { .. } => false,
-                });
+            let occupied = self.roster.slots.iter().filter(|(_, state)| match state.process {
+                SlotProcess::Starting { .. } | SlotProcess::Serving { .. } | SlotProcess::Leaving { .. } => {
+                    true
+                }
+                SlotProcess::Vacant | SlotProcess::BackingOff { .. } => false,
+            });
             slots.extend(occupied.map(|(slot, _)| *slot));
         }
         slots.sort_unstable();
@@ -71,25 +59,26 @@ impl Machine {
         slots
     }
 
-    pub(super) fn leave_if_empty(&mut self) {
+    pub fn stop_if_empty(&mut self) -> Next {
         if self.left_to_leave().is_empty() {
-            self.stopped();
+            Next::Enter(self.stopped())
+        } else {
+            Next::Stay
         }
     }
 
-    /// Whoever is left is killed.
-    pub(super) fn stop_now(&mut self) {
+    /// Ends the run; whoever is left is killed.
+    pub fn kill_rest(&mut self) -> RunPhase {
         if self.launches() {
             for slot in self.left_to_leave() {
                 self.effects.push(Effect::Kill { slot });
             }
         }
-        self.stopped();
+        self.stopped()
     }
 
-    fn stopped(&mut self) {
+    fn stopped(&mut self) -> RunPhase {
         self.record(Record::Stopped);
-        self.effects.push(Effect::End(RunOutcome::Stopped));
-        self.phase = RunPhase::Stopped;
+        self.end(RunOutcome::Stopped)
     }
 }

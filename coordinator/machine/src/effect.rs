@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Digest, StateClaim};
 use super::event::{Stopping, Ticket};
 use super::reason::{FailReason, FenceReason, FirstCause, RefuseReason, StopReason};
 use super::record::Record;
 use ulda_run::ids::{Generation, Slot, WorkerId};
+use ulda_run::{Digest, StateClaim};
 
 /// One worker of a generation and where its data plane listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,6 @@ pub struct Formation {
     pub shard_owner: Vec<WorkerId>,
     /// `None`: the run's beginning, or the newest checkpoint the workers find.
     pub state: Option<StateClaim>,
-    /// A member that holds `state`.
-    pub holder: Option<WorkerId>,
 }
 
 impl Formation {
@@ -38,12 +36,6 @@ impl Formation {
             .iter()
             .filter_map(|owner| self.index(*owner))
             .collect()
-    }
-
-    /// Index into `members` of the holder, as the wire has it.
-    #[must_use]
-    pub fn holder_index(&self) -> Option<u32> {
-        self.holder.and_then(|holder| self.index(holder))
     }
 
     #[must_use]

@@ -13,8 +13,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Digest, StateClaim};
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
+use ulda_run::{Digest, StateClaim};
 
 /// Names one join request, so that the answer finds it. Chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +162,27 @@ impl MachineEvent {
             Self::JoinAsked { .. }
             | Self::WorkerDetached { .. }
             | Self::WorkerLeft { .. }
+            | Self::WorkerFailed { .. }
+            | Self::ProcessEnded { .. }
+            | Self::StopAsked { .. }
+            | Self::Woke => None,
+        }
+    }
+
+    /// The state this event names.
+    pub(super) fn state_mut(&mut self) -> Option<&mut StateClaim> {
+        match self {
+            Self::ProgressMade { state, .. } => Some(state),
+            Self::WorkerReady { state, .. }
+            | Self::WorkerFormed { state, .. }
+            | Self::GenerationBroke { state, .. } => state.as_mut(),
+            Self::JoinAsked { .. }
+            | Self::WorkerAttached { .. }
+            | Self::WorkerDetached { .. }
+            | Self::WorkerLeft { .. }
+            | Self::HeartbeatHeard { .. }
+            | Self::WorkAdvanced { .. }
+            | Self::WorkerFinished { .. }
             | Self::WorkerFailed { .. }
             | Self::ProcessEnded { .. }
             | Self::StopAsked { .. }

@@ -4,32 +4,33 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assign::{Seat, assign};
-use super::claim::{Digest, Divergence, StateClaim, lead};
+use super::claim::{Divergence, most_advanced};
+use super::context::RunContext;
 use super::effect::{Directive, Formation, Member};
-use super::phase::{Forming, MemberTraining, RunPhase, Training};
+use super::phase::{Forming, Next, RunPhase, Training};
 use super::reason::{BreakReason, FailReason, LostReason};
 use super::record::Record;
 use super::roster::WorkerStanding;
-use super::run::Machine;
-use ulda_run::ids::WorkerId;
+use ulda_run::StateClaim;
+use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 
-impl Machine {
+impl RunContext {
     /// Forms the next generation of those that are available.
-    pub(super) fn form(&mut self) {
-        if self.replace_most_blamed() {
-            return;
+    pub fn form(&mut self) -> Next {
+        if let Some((worker, times)) = self.take_most_blamed() {
+            return Next::Lose(vec![(worker, LostReason::Blamed { times })]);
         }
         let claims = self
             .roster
             .available()
             .filter_map(|(seat, claim)| Some((seat.worker, claim?)));
-        if let Err(divergence) = lead(claims) {
-            return self.fail(FailReason::Diverged(divergence));
+        if let Err(divergence) = most_advanced(claims) {
+            return Next::Enter(self.fail(FailReason::Diverged(divergence)));
         }
         let (seats, claims) = self.pick();
-        let lead = match lead(claims.iter().map(|(worker, claim)| (*worker, claim))) {
-            Ok(lead) => lead,
-            Err(divergence) => return self.fail(FailReason::Diverged(divergence)),
+        let state = match most_advanced(claims.iter().map(|(worker, claim)| (*worker, claim))) {
+            Ok(state) => state,
+            Err(divergence) => return Next::Enter(self.fail(FailReason::Diverged(divergence))),
         };
 
         self.generation = self.generation.max(self.floor).next();
@@ -47,8 +48,7 @@ impl Machine {
         let formation = Formation {
             members: members.collect(),
             shard_owner: assign(self.rules.shards, &seats, &self.last_owners),
-            holder: lead.as_ref().map(|lead| lead.holder),
-            state: lead.map(|lead| lead.state),
+            state,
         };
         self.last_owners.clone_from(&formation.shard_owner);
         let generation = self.generation;
@@ -59,13 +59,12 @@ impl Machine {
         for member in &formation.members {
             self.direct(member.worker, generation, Directive::Form(formation.clone()));
         }
-        let (since, deadline) = (self.now, self.now + self.rules.deadlines.form);
-        self.phase = RunPhase::Forming(Forming {
+        Next::Enter(RunPhase::Forming(Forming {
             formation,
             formed: BTreeMap::new(),
-            since,
-            deadline,
-        });
+            since: self.now,
+            deadline: self.now + self.rules.deadlines.form,
+        }))
     }
 
     /// At most as many as there are shards: the most advanced first, then those that served before.
@@ -82,38 +81,48 @@ impl Machine {
             .collect();
         (candidates.iter().map(|(seat, _)| *seat).collect(), claims)
     }
+}
 
-    /// A member says that its data plane stands and its state is in place.
-    pub(super) fn formed(&mut self, worker: WorkerId, state: Option<StateClaim>) {
-        let state = state.map(|state| self.settled(state));
-        let RunPhase::Forming(forming) = &mut self.phase else {
-            return;
-        };
-        if let Some(expected) = forming.formation.state.clone() {
+impl Forming {
+    /// A member that attached again gets the order again.
+    pub fn attached(&self, run: &mut RunContext, worker: WorkerId, generation: Generation) {
+        run.attach(worker, generation);
+        if run.is_member(worker) {
+            run.direct(worker, run.generation, Directive::Form(self.formation.clone()));
+        }
+    }
+
+    /// A member reports that its data plane stands and its state is in place.
+    pub fn formed(&mut self, run: &mut RunContext, worker: WorkerId, state: Option<StateClaim>) -> Next {
+        if let Some(expected) = self.formation.state.clone() {
             let right = state
                 .as_ref()
                 .is_some_and(|got| got.cursor == expected.cursor && got.digest.agrees_with(&expected.digest));
             if !right {
-                return self.lose(worker, LostReason::WrongState { expected, got: state });
+                let why = LostReason::WrongState { expected, got: state };
+                return Next::Lose(vec![(worker, why)]);
             }
         }
-        forming.formed.insert(worker, state);
-        if forming
-            .formation
+        self.formed.insert(worker, state);
+        if self.missing().next().is_some() {
+            return Next::Stay;
+        }
+        self.start(run)
+    }
+
+    /// Members that have yet to form.
+    pub fn missing(&self) -> impl Iterator<Item = &Member> {
+        self.formation
             .members
             .iter()
-            .all(|member| forming.formed.contains_key(&member.worker))
-        {
-            let forming = forming.clone();
-            self.start(forming);
-        }
+            .filter(|member| !self.formed.contains_key(&member.worker))
     }
 
     /// All have formed: the generation trains, if all start from the same state.
-    fn start(&mut self, forming: Forming) {
-        let mut states = forming.formed.iter();
+    fn start(&self, run: &mut RunContext) -> Next {
+        let mut states = self.formed.iter();
         let Some((one, one_state)) = states.next() else {
-            return;
+            return Next::Stay;
         };
         let mut start = one_state.clone();
         let mut reporter = *one;
@@ -122,13 +131,13 @@ impl Machine {
                 (None, None) => {}
                 (Some(here), Some(there)) if here.cursor == there.cursor => {
                     if !here.digest.agrees_with(&there.digest) {
-                        return self.fail(FailReason::Diverged(Divergence {
+                        return Next::Enter(run.fail(FailReason::Diverged(Divergence {
                             cursor: here.cursor,
                             one: reporter,
                             one_digest: here.digest.clone(),
                             other: *other,
                             other_digest: there.digest.clone(),
-                        }));
+                        })));
                     }
                     if there.digest.is_known() && !here.digest.is_known() {
                         here.digest = there.digest.clone();
@@ -136,72 +145,84 @@ impl Machine {
                     }
                 }
                 (None | Some(_), None | Some(_)) => {
-                    return self.abandon(BreakReason::StatesDiffer {
+                    let why = BreakReason::StatesDiffer {
                         one: *one,
                         one_state: one_state.clone(),
                         other: *other,
                         other_state: other_state.clone(),
-                    });
+                    };
+                    return Next::Enter(run.abandon(&self.formation, why));
                 }
             }
         }
-        if let Some(start) = &mut start {
-            let told = forming
-                .formation
-                .state
-                .as_ref()
-                .map_or_else(Digest::default, |state| state.digest.clone());
-            if !start.digest.is_known() {
-                start.digest = told;
-            }
+        if let (Some(start), Some(ordered)) = (&mut start, &self.formation.state)
+            && !start.digest.is_known()
+        {
+            start.digest = ordered.digest.clone();
         }
 
-        let generation = self.generation;
-        self.record(Record::GenerationStarted {
+        let generation = run.generation;
+        run.record(Record::GenerationStarted {
             generation,
             state: start.clone(),
         });
-        for member in &forming.formation.members {
-            self.direct(member.worker, generation, Directive::Go);
+        for member in &self.formation.members {
+            run.direct(member.worker, generation, Directive::Go);
         }
-        if self.committed.as_ref().map(|state| state.cursor) < start.as_ref().map(|state| state.cursor) {
-            self.committed.clone_from(&start);
+        if run.committed.as_ref().map(|state| state.cursor) < start.as_ref().map(|state| state.cursor) {
+            run.committed.clone_from(&start);
         }
-        let rank = MemberTraining {
-            cursor: start.as_ref().map(|state| state.cursor),
-            last_progress: self.now,
-            finished: None,
-        };
-        self.phase = RunPhase::Training(Training {
-            ranks: forming
-                .formation
-                .members
-                .iter()
-                .map(|member| (member.worker, rank.clone()))
-                .collect(),
-            formation: forming.formation,
-            since: self.now,
-            state: start,
-            reporter: Some(reporter),
-            last_advance: self.now,
-            advanced: false,
-        });
+        let formation = self.formation.clone();
+        Next::Enter(RunPhase::Training(Training::new(
+            formation,
+            start,
+            Some(reporter),
+            run.now,
+        )))
     }
 
-    pub(super) fn form_deadline_passed(&mut self) {
-        let RunPhase::Forming(forming) = &self.phase else {
-            return;
-        };
-        let waited = self.now.since(forming.since);
-        let late = forming
-            .formation
-            .members
-            .iter()
-            .filter(|member| !forming.formed.contains_key(&member.worker));
-        let missing = self.roster.slots_of(late.map(|member| member.worker));
-        for slot in &missing {
-            self.blame_slot(*slot);
+    /// A worker's collective is unusable.
+    pub fn broke(
+        &self,
+        run: &mut RunContext,
+        worker: WorkerId,
+        generation: Generation,
+        cause: String,
+        waiting_for: Vec<Shard>,
+        state: Option<StateClaim>,
+    ) -> Next {
+        let member = run.is_member(worker) && generation == run.generation;
+        if member && let Some(state) = &state {
+            run.commit_if_further(generation, state.clone());
         }
-        self.abandon(BreakReason::FormDeadline { waited, missing });
+        run.set_idle(worker, state);
+        if !member {
+            return Next::Stay;
+        }
+        run.blame(worker, &waiting_for);
+        let why = BreakReason::Broke {
+            worker,
+            cause,
+            waiting_for,
+        };
+        Next::Enter(run.abandon(&self.formation, why))
+    }
+
+    /// A worker is lost; without a member the generation cannot form.
+    pub fn lost(&self, run: &mut RunContext, worker: WorkerId, slot: Slot, why: LostReason) -> Next {
+        if !self.formation.contains(worker) {
+            return Next::Stay;
+        }
+        Next::Enter(run.abandon(&self.formation, BreakReason::WorkerLost { worker, slot, why }))
+    }
+
+    pub fn deadline_passed(&self, run: &mut RunContext) -> Next {
+        let waited = run.now.since(self.since);
+        let missing = run.roster.slots_of(self.missing().map(|member| member.worker));
+        for slot in &missing {
+            run.blame_slot(*slot);
+        }
+        let why = BreakReason::FormDeadline { waited, missing };
+        Next::Enter(run.abandon(&self.formation, why))
     }
 }

@@ -1,20 +1,13 @@
 //! From a set of workers to the decision to form a generation, to wait, or to give up.
 
-use std::time::Duration;
-
-use super::claim::StateClaim;
-use super::effect::Directive;
-use super::phase::{Gathering, RunPhase};
-use super::reason::{BreakReason, FailReason, FenceReason, FirstCause, LostReason, WaitReason};
-use super::record::Record;
+use super::context::RunContext;
+use super::phase::{Gathering, Next};
+use super::reason::{FailReason, FirstCause, WaitReason};
 use super::roster::WorkerStanding;
-use super::run::Machine;
-use super::staff::doubled;
 use super::tick::Tick;
+use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Generations that waited in vain for the same worker before it is replaced.
 const PATIENCE: u32 = 2;
 
@@ -26,64 +19,49 @@ pub(super) enum Decision {
     Fail(FailReason),
 }
 
-impl Machine {
-    /// Does what the present situation allows; called after each event.
-    pub(super) fn reconsider(&mut self) {
-        loop {
-            match &self.phase {
-                RunPhase::Gathering(gathering) => match self.decide(gathering) {
-                    Decision::Wait(_) => return,
-                    Decision::Fail(reason) => return self.fail(reason),
-                    Decision::Form => self.form(),
-                },
-                RunPhase::Training(training) => {
-                    if training.all_finished() {
-                        return self.finish();
-                    }
-                    let Some(slots) = self.admissible() else { return };
-                    self.abandon(BreakReason::Newcomers { slots });
-                }
-                RunPhase::Draining(_) => return self.leave_if_empty(),
-                RunPhase::Forming(_) | RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => return,
-            }
+impl Gathering {
+    pub fn reconsider(&self, run: &mut RunContext) -> Next {
+        match self.decide(run) {
+            Decision::Wait(_) => Next::Stay,
+            Decision::Fail(reason) => Next::Enter(run.fail(reason)),
+            Decision::Form => run.form(),
         }
     }
 
-    pub(super) fn decide(&self, gathering: &Gathering) -> Decision {
-        let rules = &self.rules;
+    pub fn decide(&self, run: &RunContext) -> Decision {
+        let rules = &run.rules;
         let need = rules.min_workers.max(1);
-        let present: Vec<Slot> = self.roster.available().map(|(seat, _)| seat.slot).collect();
+        let present: Vec<Slot> = run.roster.available().map(|(seat, _)| seat.slot).collect();
         let have = u32::try_from(present.len()).unwrap_or(u32::MAX);
-        let retired = |slot: &Slot| self.roster.slots.get(slot).is_some_and(|seating| seating.retired);
         let missing: Vec<Slot> = (0..rules.wanted_workers)
             .map(Slot)
-            .filter(|slot| !retired(slot) && !present.contains(slot))
+            .filter(|slot| !run.roster.is_retired(*slot) && !present.contains(slot))
             .collect();
 
-        if let Some(reason) = self.hopeless(need) {
+        if let Some(reason) = run.too_few_slots_left(need) {
             return Decision::Fail(reason);
         }
-        let owing = self.roster.owing();
-        if !owing.is_empty() {
-            return Decision::Wait(WaitReason::Reports { workers: owing });
+        let fenced = run.roster.fenced();
+        if !fenced.is_empty() {
+            return Decision::Wait(WaitReason::Reports { workers: fenced });
         }
         let complete = missing.is_empty() || have >= rules.wanted_workers;
-        if have >= need && (complete || self.now >= gathering.grace.min(gathering.deadline)) {
-            if self.now < gathering.not_before {
-                return Decision::Wait(WaitReason::Pacing { breaks: self.breaks });
+        if have >= need && (complete || run.now >= self.grace.min(self.deadline)) {
+            if run.now < self.not_before {
+                return Decision::Wait(WaitReason::Pacing { breaks: run.breaks });
             }
             return Decision::Form;
         }
-        let loading = self.roster.slots_of(self.roster.loading());
-        if have < need && !loading.is_empty() && self.now < self.loading_deadline(gathering) {
+        let loading = run.roster.slots_of(run.roster.loading());
+        if have < need && !loading.is_empty() && run.now < self.loading_deadline(run) {
             return Decision::Wait(WaitReason::Loading { slots: loading });
         }
-        if have < need && self.now < self.queue_deadline(gathering) {
+        if have < need && run.now < self.queue_deadline(run) {
             return Decision::Wait(WaitReason::TooFew { have, need });
         }
-        if self.now >= gathering.deadline {
-            let waited = self.now.since(gathering.since);
-            let first = self.roster.first_cause();
+        if run.now >= self.deadline {
+            let waited = run.now.since(self.since);
+            let first = run.roster.first_cause();
             return Decision::Fail(FailReason::TooFew {
                 have,
                 need,
@@ -100,160 +78,90 @@ impl Machine {
     }
 
     /// Loading takes as long as a step may take, on top of joining.
-    pub(super) fn loading_deadline(&self, gathering: &Gathering) -> Tick {
-        gathering.deadline + self.rules.deadlines.progress
+    pub fn loading_deadline(&self, run: &RunContext) -> Tick {
+        self.deadline + run.rules.deadlines.progress
     }
 
-    /// Workers that somebody else starts may wait for a place themselves; nothing is lost by waiting for them.
-    pub(super) fn queue_deadline(&self, gathering: &Gathering) -> Tick {
-        if self.launches() {
-            return gathering.deadline;
+    /// Workers that somebody else starts may queue for a place themselves; nothing is lost by waiting for them.
+    pub fn queue_deadline(&self, run: &RunContext) -> Tick {
+        if run.launches() {
+            return self.deadline;
         }
-        gathering
-            .deadline
-            .max(gathering.since + self.rules.deadlines.queue)
+        self.deadline.max(self.since + run.rules.deadlines.queue)
     }
 
+    /// A worker was lost while gathering: its successor gets time to come.
+    pub fn extend(&mut self, run: &RunContext) {
+        self.grace = self.grace.max(run.now + run.rules.relaunch_grace);
+        self.deadline = self.deadline.max(run.now + run.rules.deadlines.gather);
+    }
+}
+
+impl RunContext {
     /// Too many slots are retired to ever have enough workers.
-    fn hopeless(&self, need: u32) -> Option<FailReason> {
-        let retired = |slot: Slot| self.roster.slots.get(&slot).filter(|seating| seating.retired);
+    fn too_few_slots_left(&self, need: u32) -> Option<FailReason> {
         let hoped = (0..self.rules.wanted_workers)
-            .filter(|slot| retired(Slot(*slot)).is_none())
+            .filter(|slot| !self.roster.is_retired(Slot(*slot)))
             .count();
         let extra = self
             .roster
             .workers
             .values()
-            .filter(|entry| !self.rules.wants(entry.slot) || retired(entry.slot).is_some())
+            .filter(|entry| !self.rules.wants(entry.slot) || self.roster.is_retired(entry.slot))
             .count();
         if hoped + extra >= need as usize {
             return None;
         }
-        let slot = self
-            .roster
-            .slots
-            .iter()
-            .find(|(_, seating)| seating.retired)
-            .map(|(slot, _)| *slot)?;
-        let spent = self.roster.slots.get(&slot)?;
+        let (slot, spent) = self.roster.slots.iter().find(|(_, state)| state.retired)?;
         let first = spent
             .first_cause()
             .map(|loss| loss.cause.clone())
             .unwrap_or(FirstCause {
-                slot: Some(slot),
+                slot: Some(*slot),
                 worker: None,
                 text: "restarts are spent".to_owned(),
             });
         let have = u32::try_from(self.roster.workers.len()).unwrap_or(u32::MAX);
         Some(FailReason::BudgetSpent {
-            slot,
+            slot: *slot,
             have,
             need,
             first,
         })
     }
 
-    /// A worker was lost while gathering: its successor gets time to come.
-    pub(super) fn extend_gathering(&mut self) {
-        let grace = self.now + self.rules.relaunch_grace;
-        let deadline = self.now + self.rules.deadlines.gather;
-        if let RunPhase::Gathering(gathering) = &mut self.phase {
-            gathering.grace = gathering.grace.max(grace);
-            gathering.deadline = gathering.deadline.max(deadline);
-        }
-    }
-
-    /// Gives up the current generation: all its members leave it and say what state they keep.
-    pub(super) fn abandon(&mut self, why: BreakReason) {
-        let formation = match &self.phase {
-            RunPhase::Forming(forming) => forming.formation.clone(),
-            RunPhase::Training(training) => training.formation.clone(),
-            RunPhase::Gathering(_)
-            | RunPhase::Draining(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => return,
-        };
-        let generation = self.generation;
-        let gentle = matches!(why, BreakReason::Newcomers { .. });
-        self.counters.abandoned += 1;
-        self.record(Record::GenerationAbandoned {
-            generation,
-            why: why.clone(),
-        });
-
-        let until = self.now + self.rules.deadlines.form;
-        for member in &formation.members {
-            let Some(entry) = self.roster.workers.get_mut(&member.worker) else {
-                continue;
-            };
-            if entry.standing != WorkerStanding::Member {
-                continue;
-            }
-            entry.standing = WorkerStanding::Owing { generation, until };
-            if entry.attached() {
-                let why = FenceReason::Abandoned {
-                    generation,
-                    why: why.clone(),
-                };
-                self.direct(member.worker, generation, Directive::Fence { why });
-            }
-        }
-
-        let pause = if gentle {
-            Duration::ZERO
-        } else {
-            self.breaks += 1;
-            if self.breaks < 2 {
-                Duration::ZERO
-            } else {
-                doubled(FIRST_PAUSE, self.breaks - 2, LONGEST_PAUSE)
-            }
-        };
-        self.phase = RunPhase::Gathering(Gathering {
-            since: self.now,
-            grace: if gentle {
-                self.now
-            } else {
-                self.now + self.rules.relaunch_grace
-            },
-            not_before: self.now + pause,
-            deadline: self.now + self.rules.deadlines.gather,
-        });
-        self.staff();
-    }
-
-    /// A fenced worker says what state it keeps.
-    pub(super) fn reported(
+    /// A fenced worker reports the state it keeps.
+    pub fn reported(
         &mut self,
         worker: WorkerId,
         generation: Generation,
         waiting_for: &[Shard],
         state: Option<StateClaim>,
     ) {
-        let claim = state.map(|state| self.settled(state));
         let Some(entry) = self.roster.workers.get_mut(&worker) else {
             return;
         };
         match &entry.standing {
-            WorkerStanding::Owing { generation: owed, .. } if *owed > generation => {
+            WorkerStanding::Fenced {
+                generation: asked_of, ..
+            } if *asked_of > generation => {
                 self.counters.stale += 1;
                 return;
             }
-            WorkerStanding::Owing { .. } => {}
-            // Said twice; the first one may be known to be out of date by now.
+            WorkerStanding::Fenced { .. } => {}
+            // Reported twice; the first report may be known to be out of date by now.
             WorkerStanding::Idle { .. } => return,
             WorkerStanding::Loading | WorkerStanding::Member => return,
         }
-        entry.standing = WorkerStanding::Idle { claim: claim.clone() };
+        entry.standing = WorkerStanding::Idle { claim: state.clone() };
         self.blame(worker, waiting_for);
-        if let Some(claim) = claim {
-            self.commit(generation, claim, worker);
+        if let Some(state) = state {
+            self.commit_if_further(generation, state);
         }
     }
 
     /// Remembers who was waited for in vain; once per generation and slot.
-    pub(super) fn blame(&mut self, by: WorkerId, waiting_for: &[Shard]) {
+    pub fn blame(&mut self, by: WorkerId, waiting_for: &[Shard]) {
         for shard in waiting_for {
             let owner = usize::try_from(shard.0)
                 .ok()
@@ -268,35 +176,22 @@ impl Machine {
         }
     }
 
-    pub(super) fn blame_slot(&mut self, slot: Slot) {
+    pub fn blame_slot(&mut self, slot: Slot) {
         if self.blamed.insert(slot) {
-            self.roster.seating(slot).blame += 1;
+            self.roster.slot_mut(slot).blame += 1;
         }
     }
 
-    /// Replaces the worker that one generation after the other waited for. True if there was one.
-    pub(super) fn replace_most_blamed(&mut self) -> bool {
-        let worst = self
-            .roster
-            .workers
-            .iter()
-            .map(|(worker, entry)| {
-                (
-                    self.roster
-                        .slots
-                        .get(&entry.slot)
-                        .map_or(0, |seating| seating.blame),
-                    *worker,
-                )
-            })
-            .max();
-        let Some((times, worker)) = worst.filter(|(times, _)| *times >= PATIENCE) else {
-            return false;
-        };
-        for seating in self.roster.slots.values_mut() {
-            seating.blame = 0;
-        }
-        self.lose(worker, LostReason::Blamed { times });
-        true
+    /// The worker that one generation after the other waited for in vain, and how many did; then all blame is
+    /// forgotten.
+    pub fn take_most_blamed(&mut self) -> Option<(WorkerId, u32)> {
+        let blame = |slot: &Slot| self.roster.slots.get(slot).map_or(0, |state| state.blame);
+        let workers = self.roster.workers.iter();
+        let (times, worker) = workers
+            .map(|(worker, entry)| (blame(&entry.slot), *worker))
+            .max()
+            .filter(|(times, _)| *times >= PATIENCE)?;
+        self.roster.forget_blame();
+        Some((worker, times))
     }
 }

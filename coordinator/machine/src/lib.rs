@@ -1,9 +1,14 @@
 //! The run's state machine: who is in, who serves which shard, what is committed, and how a run goes on
-//! when somebody is not.
+//! when workers are lost.
 //!
 //! Pure. The shell hands over events with the time they were seen at (`Machine::handle`), carries out the
 //! orders it drains (`Machine::drain_effects`) in their order, writing `Effect::Journal` to disk before
 //! anything that follows it, and wakes the machine when `Machine::poll_timeout` says.
+//!
+//! Start with `machine.rs`: its table says what each event means in each phase. A phase owns its data
+//! (`phase.rs`) and handles its events in the file of its name (`gather.rs`, `form.rs`, `train.rs`, `drain.rs`);
+//! what all phases share is the `RunContext` (`context.rs`). Joining, losing and waiting concern several phases
+//! and have files of their own (`slots.rs`, `loss.rs`, `timers.rs`).
 //!
 //! What holds whatever happens, in whatever order:
 //! - one generation trains at a time, and its number is above every number before it;
@@ -16,6 +21,7 @@
 mod assign;
 mod audit;
 mod claim;
+mod context;
 mod drain;
 mod effect;
 mod event;
@@ -23,31 +29,31 @@ mod form;
 mod gather;
 pub mod ledger;
 mod loss;
+mod machine;
 mod phase;
 mod reason;
 mod record;
 mod resume;
 mod roster;
 mod rules;
-mod run;
+mod slots;
 mod snapshot;
-mod staff;
 mod tick;
 mod timers;
 mod train;
 
 pub use assign::{Seat, assign};
 pub use audit::{Flaw, TakenUp, audit};
-pub use claim::{Digest, Divergence, Lead, StateClaim, lead};
+pub use claim::Divergence;
 pub use effect::{Asker, Directive, Effect, Formation, Member, RunOutcome};
 pub use event::{ExitKind, MachineEvent, Stopping, Ticket};
+pub use machine::Machine;
 pub use phase::PhaseName;
 pub use reason::{
     BreakReason, FailReason, FenceReason, FirstCause, LostReason, RefuseReason, StopReason, Verdict,
-    WaitReason, Why,
+    WaitReason, WakeReason,
 };
 pub use record::{KnownWorker, Record, Resume, RunningGeneration, fold};
 pub use rules::{Launching, MachineDeadlines, MachineRules, RestartBudget};
-pub use run::Machine;
 pub use snapshot::{MachineCounters, SlotView, Snapshot, WorkerView};
 pub use tick::Tick;

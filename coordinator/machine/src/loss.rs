@@ -1,32 +1,31 @@
 //! Workers that are gone, and what follows from it.
 
+use super::context::RunContext;
 use super::event::ExitKind;
-use super::phase::RunPhase;
-use super::reason::{BreakReason, FailReason, FirstCause, LostReason};
+use super::machine::Machine;
+use super::phase::{Next, RunPhase};
+use super::reason::{FailReason, FirstCause, LostReason};
 use super::record::Record;
 use super::roster::{JoinedWorker, Loss, SlotProcess, WorkerStream};
-use super::run::Machine;
 use ulda_run::Exit;
 use ulda_run::ids::{Slot, WorkerId};
 
-/// What is left to do about the process of a lost worker.
-enum Remains {
-    /// It is known to be gone.
-    Nothing,
+/// What is known of the process of a lost worker.
+enum ProcessAfterLoss {
+    Gone,
     /// It is expected to end by itself.
-    Expected,
-    /// It may hang.
-    Process,
+    Ending,
+    MayHang,
     /// Another worker has the slot.
-    Successor,
+    Replaced,
 }
 
 impl LostReason {
-    fn remains(&self) -> Remains {
+    fn process_after(&self) -> ProcessAfterLoss {
         match self {
-            Self::ProcessEnded { .. } => Remains::Nothing,
-            Self::Left | Self::Failed { .. } => Remains::Expected,
-            Self::Replaced { .. } => Remains::Successor,
+            Self::ProcessEnded { .. } => ProcessAfterLoss::Gone,
+            Self::Left | Self::Failed { .. } => ProcessAfterLoss::Ending,
+            Self::Replaced { .. } => ProcessAfterLoss::Replaced,
             Self::Detached { .. }
             | Self::Silent { .. }
             | Self::NeverAttached { .. }
@@ -34,11 +33,11 @@ impl LostReason {
             | Self::Stuck { .. }
             | Self::Blamed { .. }
             | Self::NoReport { .. }
-            | Self::WrongState { .. } => Remains::Process,
+            | Self::WrongState { .. } => ProcessAfterLoss::MayHang,
         }
     }
 
-    /// Says what went wrong inside the worker, not only that it is gone.
+    /// Whether it names what went wrong inside the worker, not only that it is gone.
     fn explains(&self) -> bool {
         match self {
             Self::Failed { .. } | Self::WrongState { .. } => true,
@@ -59,81 +58,69 @@ impl LostReason {
 }
 
 impl Machine {
-    /// A worker's stream broke. Its collective knows nothing of that, so a generation that trains goes on.
+    /// A worker's stream broke. Its collective does not notice, so a generation that trains goes on.
     pub(super) fn detached(&mut self, worker: WorkerId, why: String) {
-        let since = self.now;
-        let Some(entry) = self.roster.workers.get_mut(&worker) else {
+        let run = &mut self.run;
+        let since = run.now;
+        let Some(entry) = run.roster.workers.get_mut(&worker) else {
             return;
         };
-        entry.line = WorkerStream::Broken { since, why };
+        entry.stream = WorkerStream::Broken { since, why };
         let slot = entry.slot;
-        let process_gone = self.roster.seating(slot).ended.is_some();
-        if process_gone || self.is_draining() || self.left_after_finishing(worker) {
+        let process_gone = run.roster.slot_mut(slot).ended.is_some();
+        if process_gone || self.phase.is_draining() || self.phase.has_finished(worker) {
             self.lose(worker, LostReason::Left);
         }
     }
 
-    /// The worker is out, whatever it still says.
+    /// The worker is out; nothing it sends counts any more.
     pub(super) fn lose(&mut self, worker: WorkerId, why: LostReason) {
-        let Some(entry) = self.roster.workers.remove(&worker) else {
+        let run = &mut self.run;
+        let Some(entry) = run.roster.workers.remove(&worker) else {
             return;
         };
         let slot = entry.slot;
-        let why = self.roster.seating(slot).ended.take().unwrap_or(why);
-        if self.left_after_finishing(worker) {
-            self.vacate(slot, &why);
-            return;
+        let why = run.roster.slot_mut(slot).ended.take().unwrap_or(why);
+        if self.phase.has_finished(worker) {
+            return self.free_slot(slot, &why);
         }
-        self.record(Record::WorkerLost {
+        run.record(Record::WorkerLost {
             worker,
             slot,
             why: why.clone(),
         });
-        match why.remains() {
-            Remains::Successor | Remains::Process => {
-                self.put_down(worker, entry.attached(), slot, why.clone())
+        match why.process_after() {
+            ProcessAfterLoss::Replaced | ProcessAfterLoss::MayHang => {
+                run.end_worker(worker, entry.attached(), slot, why.clone());
             }
-            Remains::Nothing | Remains::Expected => {}
+            ProcessAfterLoss::Gone | ProcessAfterLoss::Ending => {}
         }
-        self.note_loss(slot, Some(worker), &why);
-        self.vacate(slot, &why);
+        run.note_loss(slot, Some(worker), &why);
+        self.free_slot(slot, &why);
 
-        match &mut self.phase {
-            RunPhase::Gathering(_) => self.extend_gathering(),
-            RunPhase::Forming(forming) if forming.formation.contains(worker) => {
-                self.abandon(BreakReason::WorkerLost { worker, slot, why });
+        let run = &mut self.run;
+        let next = match &mut self.phase {
+            RunPhase::Gathering(gathering) => {
+                gathering.extend(run);
+                Next::Stay
             }
-            RunPhase::Training(training) if training.formation.contains(worker) => {
-                training.ranks.remove(&worker);
-                if !(training.any_finished() && training.all_finished()) {
-                    self.abandon(BreakReason::WorkerLost { worker, slot, why });
-                }
-            }
-            RunPhase::Forming(_)
-            | RunPhase::Training(_)
-            | RunPhase::Draining(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => {}
-        }
+            RunPhase::Forming(forming) => forming.lost(run, worker, slot, why),
+            RunPhase::Training(training) => training.lost(run, worker, slot, why),
+            RunPhase::Draining(_) | RunPhase::Over(_) => Next::Stay,
+        };
+        self.follow(next);
     }
 
     pub(super) fn worker_failed(&mut self, worker: WorkerId, cause: String, exit_code: i32) {
-        let slot = self.roster.slot_of(worker);
-        self.lose(
-            worker,
-            LostReason::Failed {
-                cause: cause.clone(),
-                exit_code,
-            },
-        );
-        if Exit::from(exit_code) == Exit::BadInput && !self.is_draining() && !self.phase.name().is_over() {
-            let cause = FirstCause {
+        let slot = self.run.roster.slot_of(worker);
+        let text = cause.clone();
+        self.lose(worker, LostReason::Failed { cause, exit_code });
+        if Exit::from(exit_code) == Exit::BadInput {
+            self.fail_on_bad_input(FirstCause {
                 slot,
                 worker: Some(worker),
-                text: cause,
-            };
-            self.fail(FailReason::BadInput { cause });
+                text,
+            });
         }
     }
 
@@ -144,59 +131,80 @@ impl Machine {
         exit: ExitKind,
         last_words: Option<String>,
     ) {
-        let Some(seating) = self.roster.slots.get_mut(&slot) else {
+        let run = &mut self.run;
+        let Some(state) = run.roster.slots.get_mut(&slot) else {
             return;
         };
-        if seating.attempt != Some(attempt) {
+        if state.attempt != Some(attempt) {
             return;
         }
-        let place = seating.place;
         let bad_input = exit == ExitKind::Code(Exit::BadInput.into());
         let why = LostReason::ProcessEnded { exit, last_words };
-        match place {
+        match state.process {
             SlotProcess::Serving { worker } => {
-                let attached = self
-                    .roster
-                    .workers
-                    .get(&worker)
-                    .is_some_and(JoinedWorker::attached);
-                self.roster.seating(slot).ended = Some(why.clone());
+                state.ended = Some(why.clone());
+                let entry = run.roster.workers.get(&worker);
                 // Its stream tells when the worker is gone; it may be of another process than this one.
-                if !attached {
+                if !entry.is_some_and(JoinedWorker::attached) {
                     self.lose(worker, why.clone());
                 }
             }
             SlotProcess::Starting { .. } => {
-                self.note_loss(slot, None, &why);
-                self.rest(slot);
-                self.extend_gathering();
+                run.note_loss(slot, None, &why);
+                self.restart_slot(slot);
+                if let RunPhase::Gathering(gathering) = &mut self.phase {
+                    gathering.extend(&self.run);
+                }
             }
             SlotProcess::Leaving { .. } => {
-                if let Some(loss) = seating.losses.last_mut().filter(|loss| !loss.explained) {
+                if let Some(loss) = state.losses.last_mut().filter(|loss| !loss.explained) {
                     loss.cause.text = why.to_string();
                     loss.explained = why.explains();
                 }
-                self.rest(slot);
+                self.restart_slot(slot);
             }
-            SlotProcess::Vacant | SlotProcess::Resting { .. } => return,
+            SlotProcess::Vacant | SlotProcess::BackingOff { .. } => return,
         }
-        if bad_input && !self.is_draining() && !self.phase.name().is_over() {
-            let told = self
-                .roster
-                .seating(slot)
-                .losses
-                .last()
-                .map(|loss| loss.cause.clone());
-            let cause = told.unwrap_or_else(|| FirstCause {
-                slot: Some(slot),
-                worker: None,
-                text: why.to_string(),
-            });
-            self.fail(FailReason::BadInput { cause });
+        if bad_input {
+            let last_loss = self.run.roster.slot_mut(slot).losses.last();
+            let cause = last_loss.map_or_else(
+                || FirstCause {
+                    slot: Some(slot),
+                    worker: None,
+                    text: why.to_string(),
+                },
+                |loss| loss.cause.clone(),
+            );
+            self.fail_on_bad_input(cause);
         }
     }
 
-    pub(super) fn note_loss(&mut self, slot: Slot, worker: Option<WorkerId>, why: &LostReason) {
+    /// No restart helps against a bad configuration or input; a run that stops anyway stops as it was asked to.
+    fn fail_on_bad_input(&mut self, cause: FirstCause) {
+        if !self.phase.is_draining() && !self.phase.is_over() {
+            self.phase = self.run.fail(FailReason::BadInput { cause });
+        }
+    }
+
+    fn free_slot(&mut self, slot: Slot, why: &LostReason) {
+        let run = &mut self.run;
+        match why.process_after() {
+            ProcessAfterLoss::Replaced => {}
+            // Nobody reports the end of a process that was not started for a slot of ours.
+            ProcessAfterLoss::Ending if run.launches() && run.rules.wants(slot) => {
+                let soon = run.now + run.rules.exit_grace;
+                let until = self.phase.drain_deadline().unwrap_or(soon);
+                run.roster.slot_mut(slot).process = SlotProcess::Leaving { until };
+            }
+            ProcessAfterLoss::Gone | ProcessAfterLoss::Ending | ProcessAfterLoss::MayHang => {
+                self.restart_slot(slot);
+            }
+        }
+    }
+}
+
+impl RunContext {
+    pub fn note_loss(&mut self, slot: Slot, worker: Option<WorkerId>, why: &LostReason) {
         if matches!(why, LostReason::Replaced { .. }) {
             return;
         }
@@ -210,42 +218,6 @@ impl Machine {
             cause,
             explained: why.explains(),
         };
-        self.roster.seating(slot).losses.push(loss);
-    }
-
-    fn vacate(&mut self, slot: Slot, why: &LostReason) {
-        let wait = match &self.phase {
-            RunPhase::Draining(draining) => draining.deadline,
-            RunPhase::Gathering(_)
-            | RunPhase::Forming(_)
-            | RunPhase::Training(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => self.now + self.rules.exit_grace,
-        };
-        match why.remains() {
-            Remains::Successor => {}
-            // Nobody tells of the end of a process that was not started for a slot of ours.
-            Remains::Expected if self.launches() && self.rules.wants(slot) => {
-                self.roster.seating(slot).place = SlotProcess::Leaving { until: wait };
-            }
-            Remains::Nothing | Remains::Expected | Remains::Process => self.rest(slot),
-        }
-    }
-
-    /// A member that said it is through may go.
-    fn left_after_finishing(&self, worker: WorkerId) -> bool {
-        match &self.phase {
-            RunPhase::Training(training) => training
-                .ranks
-                .get(&worker)
-                .is_some_and(|rank| rank.finished.is_some()),
-            RunPhase::Gathering(_)
-            | RunPhase::Forming(_)
-            | RunPhase::Draining(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => false,
-        }
+        self.roster.slot_mut(slot).losses.push(loss);
     }
 }

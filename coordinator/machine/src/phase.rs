@@ -1,13 +1,14 @@
-//! The phases of a run. Each owns what only it needs.
+//! The phases of a run. Each owns what only it needs. Its handlers are in the file of its name; they get the
+//! rest of the run as a [`RunContext`](super::context::RunContext) and return where the run goes next.
 
 use std::collections::BTreeMap;
 
-use super::claim::{Digest, StateClaim};
-use super::effect::Formation;
-use super::reason::FailReason;
+use super::effect::{Formation, RunOutcome};
+use super::reason::LostReason;
 use super::tick::Tick;
 use ulda_run::ids::WorkerId;
 use ulda_run::stage::Cursor;
+use ulda_run::{Digest, StateClaim};
 
 /// Waiting for the workers of the next generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub(super) struct MemberTraining {
     pub finished: Option<Digest>,
 }
 
+/// A generation at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Training {
     pub formation: Formation,
@@ -49,9 +51,10 @@ pub(super) struct Training {
     /// At least one step was committed in this generation.
     pub advanced: bool,
     /// Members that are alive, and those that left after they finished.
-    pub ranks: BTreeMap<WorkerId, MemberTraining>,
+    pub members: BTreeMap<WorkerId, MemberTraining>,
 }
 
+/// Workers were asked to leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Draining {
     pub why: String,
@@ -64,9 +67,17 @@ pub(super) enum RunPhase {
     Forming(Forming),
     Training(Training),
     Draining(Draining),
-    Finished,
-    Stopped,
-    Failed(FailReason),
+    Over(RunOutcome),
+}
+
+/// Where a handler leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The phase goes on.
+    Stay,
+    Enter(RunPhase),
+    /// These workers are lost, one after the other, which may end the phase.
+    Lose(Vec<(WorkerId, LostReason)>),
 }
 
 /// The phases by name.
@@ -102,6 +113,7 @@ impl PhaseName {
     }
 }
 
+/// What the handlers that serve every phase ask of it.
 impl RunPhase {
     pub fn name(&self) -> PhaseName {
         match self {
@@ -109,9 +121,47 @@ impl RunPhase {
             Self::Forming(_) => PhaseName::Forming,
             Self::Training(_) => PhaseName::Training,
             Self::Draining(_) => PhaseName::Draining,
-            Self::Finished => PhaseName::Finished,
-            Self::Stopped => PhaseName::Stopped,
-            Self::Failed(_) => PhaseName::Failed,
+            Self::Over(RunOutcome::Finished { .. }) => PhaseName::Finished,
+            Self::Over(RunOutcome::Stopped) => PhaseName::Stopped,
+            Self::Over(RunOutcome::Failed { .. }) => PhaseName::Failed,
         }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.name().is_over()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.name() == PhaseName::Draining
+    }
+
+    /// Whether lost workers are replaced: not while the run ends.
+    pub fn replaces_workers(&self) -> bool {
+        match self {
+            Self::Gathering(_) | Self::Forming(_) => true,
+            Self::Training(training) => !training.any_finished(),
+            Self::Draining(_) | Self::Over(_) => false,
+        }
+    }
+
+    /// When processes that were asked to leave are killed, if the run stops.
+    pub fn drain_deadline(&self) -> Option<Tick> {
+        match self {
+            Self::Draining(draining) => Some(draining.deadline),
+            Self::Gathering(_) | Self::Forming(_) | Self::Training(_) | Self::Over(_) => None,
+        }
+    }
+
+    pub fn training(&self) -> Option<&Training> {
+        match self {
+            Self::Training(training) => Some(training),
+            Self::Gathering(_) | Self::Forming(_) | Self::Draining(_) | Self::Over(_) => None,
+        }
+    }
+
+    /// Whether the worker has reported the end of its training, so that it may leave.
+    pub fn has_finished(&self, worker: WorkerId) -> bool {
+        self.training()
+            .is_some_and(|training| training.has_finished(worker))
     }
 }

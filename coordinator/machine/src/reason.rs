@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Divergence, StateClaim};
+use super::claim::Divergence;
 use super::event::ExitKind;
-use ulda_run::Exit;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::Cursor;
+use ulda_run::{Exit, StateClaim};
 
 /// Where a chain of failures began, as far as the machine was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,7 +282,7 @@ pub enum Verdict {
 
 /// What the machine wants to be woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Why {
+pub enum WakeReason {
     #[error("gather deadline")]
     Gather,
     #[error("deadline for workers to load weights and data")]

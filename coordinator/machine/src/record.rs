@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Digest, StateClaim};
 use super::effect::Formation;
 use super::reason::{BreakReason, FailReason, FirstCause, LostReason};
-use ulda_run::Exit;
 use ulda_run::ids::{Generation, Slot, WorkerId};
+use ulda_run::{Digest, Exit, StateClaim};
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

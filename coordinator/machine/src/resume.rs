@@ -1,38 +1,34 @@
 //! A coordinator takes up a run where its journal ends.
 
-use super::effect::{Effect, RunOutcome};
-use super::phase::{Gathering, MemberTraining, RunPhase, Training};
+use super::context::RunContext;
+use super::effect::RunOutcome;
+use super::phase::{Gathering, RunPhase, Training};
 use super::record::Resume;
 use super::roster::{JoinedWorker, SlotProcess, WorkerStanding, WorkerStream};
-use super::run::Machine;
 
-impl Machine {
+impl RunContext {
     /// Workers that may be alive are waited for; a generation that may be training is left alone.
-    pub(super) fn take_up(&mut self, resume: Resume) {
+    pub fn take_up(&mut self, resume: Resume) -> RunPhase {
         if let Some(digest) = resume.finished {
-            self.effects.push(Effect::End(RunOutcome::Finished { digest }));
-            return;
+            return self.end(RunOutcome::Finished { digest });
         }
         for (slot, attempt) in resume.attempts {
-            self.roster.seating(slot).attempt = Some(attempt);
+            self.roster.slot_mut(slot).attempt = Some(attempt);
         }
         let running = resume.running.filter(|running| {
-            running
-                .formation
-                .members
-                .iter()
-                .all(|member| resume.workers.contains_key(&member.worker))
+            let mut members = running.formation.members.iter();
+            members.all(|member| resume.workers.contains_key(&member.worker))
         });
         let until = self.now + self.rules.deadlines.form;
         for (worker, known) in resume.workers {
-            self.roster.seating(known.slot).place = SlotProcess::Serving { worker };
+            self.roster.slot_mut(known.slot).process = SlotProcess::Serving { worker };
             let member = running
                 .as_ref()
                 .is_some_and(|running| running.formation.contains(worker));
             let standing = if member {
                 WorkerStanding::Member
             } else {
-                WorkerStanding::Owing {
+                WorkerStanding::Fenced {
                     generation: self.generation,
                     until,
                 }
@@ -41,38 +37,22 @@ impl Machine {
                 slot: known.slot,
                 data_address: known.data_address,
                 device: known.device,
-                line: WorkerStream::Awaited,
+                stream: WorkerStream::Awaited,
                 last_heard: self.now,
                 standing,
             };
             self.roster.workers.insert(worker, entry);
         }
-        self.phase = match running {
-            Some(running) => {
-                let cursor = running.state.as_ref().map(|state| state.cursor);
-                let rank = MemberTraining {
-                    cursor,
-                    last_progress: self.now,
-                    finished: None,
-                };
-                let members = running.formation.members.iter();
-                RunPhase::Training(Training {
-                    ranks: members.map(|member| (member.worker, rank.clone())).collect(),
-                    formation: running.formation,
-                    since: self.now,
-                    state: running.state,
-                    reporter: None,
-                    last_advance: self.now,
-                    advanced: false,
-                })
-            }
+        self.fill_slots();
+        let now = self.now;
+        match running {
+            Some(running) => RunPhase::Training(Training::new(running.formation, running.state, None, now)),
             None => RunPhase::Gathering(Gathering {
-                since: self.now,
-                grace: self.now + self.rules.deadlines.gather,
-                not_before: self.now,
-                deadline: self.now + self.rules.deadlines.gather,
+                since: now,
+                grace: now + self.rules.deadlines.gather,
+                not_before: now,
+                deadline: now + self.rules.deadlines.gather,
             }),
-        };
-        self.staff();
+        }
     }
 }

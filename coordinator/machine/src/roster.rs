@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::assign::Seat;
-use super::claim::StateClaim;
 use super::reason::{FirstCause, LostReason};
 use super::rules::RestartBudget;
 use super::tick::Tick;
+use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Slot, WorkerId};
 
 /// What a worker is to the run right now.
@@ -17,13 +17,13 @@ pub(super) enum WorkerStanding {
     Loading,
     /// In no generation; holds this state.
     Idle { claim: Option<StateClaim> },
-    /// Fenced off `generation`; has not said yet which state it keeps.
-    Owing { generation: Generation, until: Tick },
+    /// Fenced off `generation`; has not reported yet which state it keeps.
+    Fenced { generation: Generation, until: Tick },
     /// In the current generation.
     Member,
 }
 
-/// The way to a worker.
+/// The attend stream of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WorkerStream {
     /// It joined, and has yet to open its attend stream.
@@ -44,14 +44,14 @@ pub(super) struct JoinedWorker {
     pub slot: Slot,
     pub data_address: String,
     pub device: String,
-    pub line: WorkerStream,
+    pub stream: WorkerStream,
     pub last_heard: Tick,
     pub standing: WorkerStanding,
 }
 
 impl JoinedWorker {
     pub fn attached(&self) -> bool {
-        self.line == WorkerStream::Open
+        self.stream == WorkerStream::Open
     }
 
     /// Attached, ready, and with a known state: can be put into a generation.
@@ -60,7 +60,7 @@ impl JoinedWorker {
             WorkerStanding::Idle { claim } if self.attached() => Some(claim),
             WorkerStanding::Loading
             | WorkerStanding::Idle { .. }
-            | WorkerStanding::Owing { .. }
+            | WorkerStanding::Fenced { .. }
             | WorkerStanding::Member => None,
         }
     }
@@ -83,7 +83,7 @@ pub(super) enum SlotProcess {
         until: Tick,
     },
     /// Waits for its next start.
-    Resting {
+    BackingOff {
         until: Tick,
     },
 }
@@ -93,14 +93,14 @@ pub(super) enum SlotProcess {
 pub(super) struct Loss {
     pub at: Tick,
     pub cause: FirstCause,
-    /// The worker said itself what went wrong, or the exit code is known.
+    /// The cause names what went wrong inside the worker.
     pub explained: bool,
 }
 
-/// A slot's history.
+/// A slot's process now, and what became of those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seating {
-    pub place: SlotProcess,
+pub(super) struct SlotState {
+    pub process: SlotProcess,
     /// How the process of the last start ended, while a worker still serves the slot.
     pub ended: Option<LostReason>,
     /// Number of the last start; `None` before the first.
@@ -113,10 +113,10 @@ pub(super) struct Seating {
     pub blame: u32,
 }
 
-impl Seating {
+impl SlotState {
     pub fn new(attempt: Option<u32>) -> Self {
         Self {
-            place: SlotProcess::Vacant,
+            process: SlotProcess::Vacant,
             ended: None,
             attempt,
             losses: Vec::new(),
@@ -126,8 +126,8 @@ impl Seating {
         }
     }
 
-    /// Drops what lies outside the window.
-    pub fn forget(&mut self, now: Tick, window: Duration) {
+    /// Drops losses and restarts from before the window that ends `now`.
+    pub fn forget_before(&mut self, now: Tick, window: Duration) {
         self.losses.retain(|loss| now.since(loss.at) < window);
         self.restarts.retain(|at| now.since(*at) < window);
     }
@@ -148,12 +148,12 @@ impl Seating {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
     pub workers: BTreeMap<WorkerId, JoinedWorker>,
-    pub slots: BTreeMap<Slot, Seating>,
+    pub slots: BTreeMap<Slot, SlotState>,
 }
 
 impl Roster {
-    pub fn seating(&mut self, slot: Slot) -> &mut Seating {
-        self.slots.entry(slot).or_insert_with(|| Seating::new(None))
+    pub fn slot_mut(&mut self, slot: Slot) -> &mut SlotState {
+        self.slots.entry(slot).or_insert_with(|| SlotState::new(None))
     }
 
     /// Workers that can be put into a generation, with the state each holds.
@@ -170,16 +170,17 @@ impl Roster {
         })
     }
 
-    pub fn owing(&self) -> Vec<WorkerId> {
-        let owes = |entry: &JoinedWorker| matches!(entry.standing, WorkerStanding::Owing { .. });
+    /// Workers that have yet to report which state they keep.
+    pub fn fenced(&self) -> Vec<WorkerId> {
+        let is_fenced = |entry: &JoinedWorker| matches!(entry.standing, WorkerStanding::Fenced { .. });
         self.workers
             .iter()
-            .filter(|(_, entry)| owes(entry))
+            .filter(|(_, entry)| is_fenced(entry))
             .map(|(worker, _)| *worker)
             .collect()
     }
 
-    /// Workers that have yet to say that they are ready.
+    /// Workers that have yet to report that they are ready.
     pub fn loading(&self) -> Vec<WorkerId> {
         let loads = |entry: &JoinedWorker| entry.attached() && entry.standing == WorkerStanding::Loading;
         self.workers
@@ -202,9 +203,26 @@ impl Roster {
         slots
     }
 
+    pub fn is_retired(&self, slot: Slot) -> bool {
+        self.slots.get(&slot).is_some_and(|state| state.retired)
+    }
+
+    /// Whether a generation waited for this worker's slot in vain since the last committed step.
+    pub fn is_blamed(&self, worker: WorkerId) -> bool {
+        self.slot_of(worker)
+            .and_then(|slot| self.slots.get(&slot))
+            .is_some_and(|state| state.blame > 0)
+    }
+
+    pub fn forget_blame(&mut self) {
+        for state in self.slots.values_mut() {
+            state.blame = 0;
+        }
+    }
+
     /// The earliest explained loss that is still remembered, else the earliest of all.
     pub fn first_cause(&self) -> Option<FirstCause> {
-        let losses = || self.slots.values().filter_map(Seating::first_cause);
+        let losses = || self.slots.values().filter_map(SlotState::first_cause);
         let explained = losses().filter(|loss| loss.explained).min_by_key(|loss| loss.at);
         explained
             .or_else(|| losses().min_by_key(|loss| loss.at))

@@ -40,14 +40,14 @@ pub enum Launching {
     Elsewhere,
 }
 
-/// What the machine goes by.
+/// What the machine goes by: numbers and waits from the run's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MachineRules {
     pub shards: u32,
     pub course: Course,
     /// Fewer than this cannot go on.
     pub min_workers: u32,
-    /// Slots `0..wanted_workers` are kept staffed.
+    /// Slots `0..wanted_workers` are kept filled.
     pub wanted_workers: u32,
     /// More than this are refused.
     pub max_workers: u32,
@@ -101,7 +101,7 @@ impl MachineRules {
         }
     }
 
-    /// Whether the machine keeps this slot staffed.
+    /// Whether the machine keeps a worker in this slot.
     #[must_use]
     pub fn wants(&self, slot: Slot) -> bool {
         slot.0 < self.wanted_workers

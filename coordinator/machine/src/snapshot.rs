@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::claim::StateClaim;
+use super::effect::RunOutcome;
 use super::gather::Decision;
+use super::machine::Machine;
 use super::phase::{PhaseName, RunPhase};
 use super::reason::{Verdict, WaitReason};
-use super::run::Machine;
 use super::tick::Tick;
+use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::Cursor;
 
@@ -17,7 +18,7 @@ pub struct MachineCounters {
     /// Messages of an older generation.
     pub stale: u64,
     /// Messages of workers that are not part of the run.
-    pub strangers: u64,
+    pub unknown_sender: u64,
     /// Messages that mean nothing in the phase they came in.
     pub out_of_turn: u64,
     /// Generations given up.
@@ -74,51 +75,29 @@ pub struct Snapshot {
 }
 
 impl Machine {
-    #[must_use]
-    pub fn phase(&self) -> PhaseName {
-        self.phase.name()
-    }
-
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    #[must_use]
-    pub fn term(&self) -> u64 {
-        self.term
-    }
-
     /// What the run does now, and why.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let generation = self.generation;
+        let run = &self.run;
+        let generation = run.generation;
         match &self.phase {
-            RunPhase::Gathering(gathering) => match self.decide(gathering) {
+            RunPhase::Gathering(gathering) => match gathering.decide(run) {
                 Decision::Wait(reason) => Verdict::Waiting(reason),
                 Decision::Fail(reason) => Verdict::Failed(reason),
                 Decision::Form => Verdict::Waiting(WaitReason::Missing { slots: Vec::new() }),
             },
-            RunPhase::Forming(forming) => {
-                let members = forming.formation.members.iter();
-                let late = members.filter(|member| !forming.formed.contains_key(&member.worker));
-                Verdict::Forming {
-                    generation,
-                    missing: late.map(|member| member.slot).collect(),
-                }
-            }
+            RunPhase::Forming(forming) => Verdict::Forming {
+                generation,
+                missing: forming.missing().map(|member| member.slot).collect(),
+            },
             RunPhase::Training(training) => {
-                let away = |worker: &WorkerId| {
-                    self.roster
-                        .workers
-                        .get(worker)
-                        .is_some_and(|entry| !entry.attached())
-                };
-                let missing = self
-                    .roster
-                    .slots_of(training.ranks.keys().copied().filter(|worker| away(worker)));
+                let detached = training.members.keys().copied().filter(|worker| {
+                    let entry = run.roster.workers.get(worker);
+                    entry.is_some_and(|entry| !entry.attached())
+                });
+                let missing = run.roster.slots_of(detached);
                 if missing.is_empty() {
-                    let workers = u32::try_from(training.ranks.len()).unwrap_or(u32::MAX);
+                    let workers = u32::try_from(training.members.len()).unwrap_or(u32::MAX);
                     Verdict::Training { generation, workers }
                 } else {
                     Verdict::Reattaching { generation, missing }
@@ -126,29 +105,27 @@ impl Machine {
             }
             RunPhase::Draining(draining) => Verdict::Draining {
                 why: draining.why.clone(),
-                left: self.left_to_leave(),
+                left: run.left_to_leave(),
             },
-            RunPhase::Finished => Verdict::Finished,
-            RunPhase::Stopped => Verdict::Stopped,
-            RunPhase::Failed(reason) => Verdict::Failed(reason.clone()),
+            RunPhase::Over(RunOutcome::Finished { .. }) => Verdict::Finished,
+            RunPhase::Over(RunOutcome::Stopped) => Verdict::Stopped,
+            RunPhase::Over(RunOutcome::Failed { reason, .. }) => Verdict::Failed(reason.clone()),
         }
     }
 
     /// The machine at `now`.
     #[must_use]
     pub fn snapshot(&self, now: Tick) -> Snapshot {
-        let mut shards = self.shards_of();
-        let at = match &self.phase {
-            RunPhase::Training(training) => training.state.as_ref().map(|state| state.cursor),
-            RunPhase::Forming(forming) => forming.formation.state.as_ref().map(|state| state.cursor),
-            RunPhase::Gathering(_)
-            | RunPhase::Draining(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => self.committed.as_ref().map(|state| state.cursor),
+        let run = &self.run;
+        let mut shards = run.shards_of();
+        let state = match &self.phase {
+            RunPhase::Training(training) => &training.state,
+            RunPhase::Forming(forming) => &forming.formation.state,
+            RunPhase::Gathering(_) | RunPhase::Draining(_) | RunPhase::Over(_) => &run.committed,
         };
-        let workers = self.roster.workers.iter().map(|(worker, entry)| {
-            let member = self.is_member(*worker);
+        let workers = run.roster.workers.iter().map(|(worker, entry)| {
+            let member = run.is_member(*worker);
+            let training = self.phase.training();
             WorkerView {
                 worker: *worker,
                 slot: entry.slot,
@@ -161,56 +138,31 @@ impl Machine {
                 } else {
                     Vec::new()
                 },
-                cursor: self.cursor_of(*worker),
+                cursor: match training.and_then(|training| training.members.get(worker)) {
+                    Some(member) => member.cursor,
+                    None => entry.claim().and_then(Option::as_ref).map(|claim| claim.cursor),
+                },
                 silent_for: now.since(entry.last_heard),
-                straggler: self.is_straggler(now, *worker),
+                straggler: training.is_some_and(|training| training.is_straggler(run, now, *worker)),
             }
         });
         let workers = workers.collect();
-        let slots = self.roster.slots.iter().map(|(slot, seating)| SlotView {
+        let slots = run.roster.slots.iter().map(|(slot, state)| SlotView {
             slot: *slot,
-            attempt: seating.attempt,
-            losses: u32::try_from(seating.losses.len()).unwrap_or(u32::MAX),
-            retired: seating.retired,
+            attempt: state.attempt,
+            losses: u32::try_from(state.losses.len()).unwrap_or(u32::MAX),
+            retired: state.retired,
         });
         Snapshot {
-            term: self.term,
+            term: run.term,
             phase: self.phase.name(),
             verdict: self.verdict(),
-            generation: self.generation,
-            committed: self.committed.clone(),
-            at,
+            generation: run.generation,
+            committed: run.committed.clone(),
+            at: state.as_ref().map(|state| state.cursor),
             workers,
             slots: slots.collect(),
-            counters: self.counters,
+            counters: run.counters,
         }
-    }
-
-    fn cursor_of(&self, worker: WorkerId) -> Option<Cursor> {
-        if let RunPhase::Training(training) = &self.phase
-            && let Some(rank) = training.ranks.get(&worker)
-        {
-            return rank.cursor;
-        }
-        let entry = self.roster.workers.get(&worker)?;
-        entry.claim().and_then(Option::as_ref).map(|claim| claim.cursor)
-    }
-
-    /// Blamed since the last committed step, or behind while the others went on.
-    fn is_straggler(&self, now: Tick, worker: WorkerId) -> bool {
-        let RunPhase::Training(training) = &self.phase else {
-            return false;
-        };
-        let Some(rank) = training.ranks.get(&worker).filter(|rank| rank.finished.is_none()) else {
-            return false;
-        };
-        let slot = self.roster.slot_of(worker);
-        let blamed = slot
-            .and_then(|slot| self.roster.slots.get(&slot))
-            .is_some_and(|seating| seating.blame > 0);
-        let furthest = training.state.as_ref().map(|state| state.cursor);
-        blamed
-            || (rank.cursor < furthest
-                && now.since(training.last_advance) >= self.rules.deadlines.progress / 4)
     }
 }

@@ -1,65 +1,70 @@
 //! What the machine waits for, and what follows when the wait is over.
 
+use super::context::RunContext;
 use super::effect::Effect;
-use super::phase::RunPhase;
-use super::reason::{LostReason, Why};
+use super::machine::Machine;
+use super::phase::{Next, RunPhase};
+use super::reason::{LostReason, WakeReason};
 use super::roster::{SlotProcess, WorkerStanding, WorkerStream};
-use super::run::Machine;
 use super::tick::Tick;
 use ulda_run::ids::{Slot, WorkerId};
 
 impl Machine {
     /// When to send `MachineEvent::Woke`, and what for. `None`: only an event can change anything.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<(Tick, Why)> {
-        if self.phase.name().is_over() {
+    pub fn poll_timeout(&self) -> Option<(Tick, WakeReason)> {
+        if self.phase.is_over() {
             return None;
         }
-        let rules = &self.rules;
-        let mut due: Vec<(Tick, Why)> = Vec::new();
+        let run = &self.run;
+        let rules = &run.rules;
+        let mut due: Vec<(Tick, WakeReason)> = Vec::new();
         match &self.phase {
             // These are looked at after every event, so that those passed have had their effect.
             RunPhase::Gathering(gathering) => due.extend(
                 [
-                    (gathering.grace, Why::Grace),
-                    (gathering.not_before, Why::Pacing),
-                    (gathering.deadline, Why::Gather),
-                    (self.queue_deadline(gathering), Why::Gather),
-                    (self.loading_deadline(gathering), Why::Loading),
+                    (gathering.grace, WakeReason::Grace),
+                    (gathering.not_before, WakeReason::Pacing),
+                    (gathering.deadline, WakeReason::Gather),
+                    (gathering.queue_deadline(run), WakeReason::Gather),
+                    (gathering.loading_deadline(run), WakeReason::Loading),
                 ]
                 .into_iter()
-                .filter(|(at, _)| *at > self.now),
+                .filter(|(at, _)| *at > run.now),
             ),
-            RunPhase::Forming(forming) => due.push((forming.deadline, Why::Form)),
+            RunPhase::Forming(forming) => due.push((forming.deadline, WakeReason::Form)),
             RunPhase::Training(training) => {
-                due.push((training.last_advance + rules.deadlines.progress, Why::Progress));
+                due.push((
+                    training.last_advance + rules.deadlines.progress,
+                    WakeReason::Progress,
+                ));
                 let ripe = training.since + rules.admit_every;
-                if ripe > self.now && training.advanced && !self.spares().is_empty() {
-                    due.push((ripe, Why::Admit));
+                if ripe > run.now && training.advanced && !training.spares(run).is_empty() {
+                    due.push((ripe, WakeReason::Admit));
                 }
             }
-            RunPhase::Draining(draining) => due.push((draining.deadline, Why::Drain)),
-            RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed(_) => {}
+            RunPhase::Draining(draining) => due.push((draining.deadline, WakeReason::Drain)),
+            RunPhase::Over(_) => {}
         }
-        for (worker, entry) in &self.roster.workers {
+        for (worker, entry) in &run.roster.workers {
             due.push((
                 entry.last_heard + rules.deadlines.heartbeat,
-                Why::Heartbeat(*worker),
+                WakeReason::Heartbeat(*worker),
             ));
-            if let WorkerStream::Broken { since, .. } = entry.line {
-                due.push((since + rules.reattach, Why::Attach(*worker)));
+            if let WorkerStream::Broken { since, .. } = entry.stream {
+                due.push((since + rules.reattach, WakeReason::Attach(*worker)));
             }
-            if let WorkerStanding::Owing { until, .. } = entry.standing
+            if let WorkerStanding::Fenced { until, .. } = entry.standing
                 && entry.attached()
             {
-                due.push((until, Why::Report(*worker)));
+                due.push((until, WakeReason::Report(*worker)));
             }
         }
-        for (slot, seating) in &self.roster.slots {
-            match seating.place {
-                SlotProcess::Starting { until } => due.push((until, Why::Join(*slot))),
-                SlotProcess::Leaving { until } => due.push((until, Why::Exit(*slot))),
-                SlotProcess::Resting { until } => due.push((until, Why::Relaunch(*slot))),
+        for (slot, state) in &run.roster.slots {
+            match state.process {
+                SlotProcess::Starting { until } => due.push((until, WakeReason::Join(*slot))),
+                SlotProcess::Leaving { until } => due.push((until, WakeReason::Exit(*slot))),
+                SlotProcess::BackingOff { until } => due.push((until, WakeReason::Relaunch(*slot))),
                 SlotProcess::Vacant | SlotProcess::Serving { .. } => {}
             }
         }
@@ -67,41 +72,68 @@ impl Machine {
     }
 
     /// Carries out all that is due.
-    pub(super) fn woke(&mut self, due: Option<(Tick, Why)>) {
-        self.forgive_own_pause(due);
-        let slots: Vec<Slot> = self.roster.slots.keys().copied().collect();
+    pub(super) fn woke(&mut self, due: Option<(Tick, WakeReason)>) {
+        self.run.forgive_own_pause(due);
+        let slots: Vec<Slot> = self.run.roster.slots.keys().copied().collect();
         for slot in slots {
             self.slot_due(slot);
         }
-        let workers: Vec<WorkerId> = self.roster.workers.keys().copied().collect();
+        let workers: Vec<WorkerId> = self.run.roster.workers.keys().copied().collect();
         for worker in workers {
-            self.worker_due(worker);
+            if let Some(why) = self.run.worker_due(worker) {
+                self.lose(worker, why);
+            }
         }
-        match &self.phase {
-            RunPhase::Forming(forming) if forming.deadline <= self.now => self.form_deadline_passed(),
+        let run = &mut self.run;
+        let next = match &self.phase {
+            RunPhase::Forming(forming) if forming.deadline <= run.now => forming.deadline_passed(run),
             RunPhase::Training(training)
                 if !training.all_finished()
-                    && training.last_advance + self.rules.deadlines.progress <= self.now =>
+                    && training.last_advance + run.rules.deadlines.progress <= run.now =>
             {
-                self.progress_deadline_passed();
+                training.progress_deadline_passed(run)
             }
-            RunPhase::Draining(draining) if draining.deadline <= self.now => {
-                if !self.left_to_leave().is_empty() {
-                    self.stop_now();
-                }
-            }
+            RunPhase::Draining(draining) if draining.deadline <= run.now => Next::Enter(run.kill_rest()),
             RunPhase::Gathering(_)
             | RunPhase::Forming(_)
             | RunPhase::Training(_)
             | RunPhase::Draining(_)
-            | RunPhase::Finished
-            | RunPhase::Stopped
-            | RunPhase::Failed(_) => {}
-        }
+            | RunPhase::Over(_) => Next::Stay,
+        };
+        self.follow(next);
     }
 
-    /// A coordinator that was itself paused cannot tell whose silence is whose.
-    fn forgive_own_pause(&mut self, due: Option<(Tick, Why)>) {
+    fn slot_due(&mut self, slot: Slot) {
+        let run = &mut self.run;
+        let Some(state) = run.roster.slots.get(&slot) else {
+            return;
+        };
+        match state.process {
+            SlotProcess::Starting { until } if until <= run.now => {
+                let why = LostReason::NeverJoined {
+                    waited: run.rules.deadlines.gather,
+                };
+                run.note_loss(slot, None, &why);
+                run.effects.push(Effect::Kill { slot });
+                self.restart_slot(slot);
+            }
+            SlotProcess::Leaving { until } if until <= run.now => {
+                run.effects.push(Effect::Kill { slot });
+                self.restart_slot(slot);
+            }
+            SlotProcess::BackingOff { until } if until <= run.now => run.launch(slot),
+            SlotProcess::Vacant
+            | SlotProcess::Starting { .. }
+            | SlotProcess::Serving { .. }
+            | SlotProcess::Leaving { .. }
+            | SlotProcess::BackingOff { .. } => {}
+        }
+    }
+}
+
+impl RunContext {
+    /// A coordinator that was itself paused cannot tell which workers were silent.
+    fn forgive_own_pause(&mut self, due: Option<(Tick, WakeReason)>) {
         let Some((at, _)) = due else { return };
         let (now, heartbeat) = (self.now, self.rules.deadlines.heartbeat);
         if now.since(at) <= heartbeat / 2 {
@@ -109,71 +141,44 @@ impl Machine {
         }
         for entry in self.roster.workers.values_mut() {
             entry.last_heard = now;
-            if let WorkerStream::Broken { since, .. } = &mut entry.line {
+            if let WorkerStream::Broken { since, .. } = &mut entry.stream {
                 *since = now;
             }
         }
     }
 
-    fn slot_due(&mut self, slot: Slot) {
-        let Some(seating) = self.roster.slots.get(&slot) else {
-            return;
-        };
-        match seating.place {
-            SlotProcess::Starting { until } if until <= self.now => {
-                let why = LostReason::NeverJoined {
-                    waited: self.rules.deadlines.gather,
-                };
-                self.note_loss(slot, None, &why);
-                self.effects.push(Effect::Kill { slot });
-                self.rest(slot);
-            }
-            SlotProcess::Leaving { until } if until <= self.now => {
-                self.effects.push(Effect::Kill { slot });
-                self.rest(slot);
-            }
-            SlotProcess::Resting { until } if until <= self.now => self.launch(slot),
-            SlotProcess::Vacant
-            | SlotProcess::Starting { .. }
-            | SlotProcess::Serving { .. }
-            | SlotProcess::Leaving { .. }
-            | SlotProcess::Resting { .. } => {}
-        }
-    }
-
-    fn worker_due(&mut self, worker: WorkerId) {
-        let now = self.now;
-        let deadlines = self.rules.deadlines;
-        let Some(entry) = self.roster.workers.get(&worker) else {
-            return;
-        };
+    /// Why the worker is to be given up, if it was waited for long enough.
+    fn worker_due(&self, worker: WorkerId) -> Option<LostReason> {
+        let (now, deadlines) = (self.now, &self.rules.deadlines);
+        let entry = self.roster.workers.get(&worker)?;
         if entry.last_heard + deadlines.heartbeat <= now {
             let silence = now.since(entry.last_heard);
-            let why = match entry.line {
+            return Some(match entry.stream {
                 WorkerStream::Unopened => LostReason::NeverAttached { waited: silence },
                 WorkerStream::Open | WorkerStream::Broken { .. } | WorkerStream::Awaited => {
                     LostReason::Silent { silence }
                 }
-            };
-            return self.lose(worker, why);
+            });
         }
-        if let WorkerStream::Broken { since, why } = &entry.line
+        if let WorkerStream::Broken { since, why } = &entry.stream
             && *since + self.rules.reattach <= now
         {
-            let (why, waited) = (why.clone(), now.since(*since));
-            return self.lose(worker, LostReason::Detached { why, waited });
+            return Some(LostReason::Detached {
+                why: why.clone(),
+                waited: now.since(*since),
+            });
         }
-        if let WorkerStanding::Owing { generation, until } = entry.standing
-            && entry.attached()
-            && until <= now
-        {
-            self.lose(
-                worker,
-                LostReason::NoReport {
+        match entry.standing {
+            WorkerStanding::Fenced { generation, until } if entry.attached() && until <= now => {
+                Some(LostReason::NoReport {
                     generation,
                     waited: deadlines.form,
-                },
-            );
+                })
+            }
+            WorkerStanding::Fenced { .. }
+            | WorkerStanding::Loading
+            | WorkerStanding::Idle { .. }
+            | WorkerStanding::Member => None,
         }
     }
 }

@@ -2,25 +2,230 @@
 
 use std::collections::BTreeSet;
 
-use super::claim::{Digest, Divergence, StateClaim};
-use super::effect::{Effect, RunOutcome};
+use super::claim::Divergence;
+use super::context::RunContext;
+use super::effect::{Directive, Formation, RunOutcome};
 use super::event::Stopping;
-use super::phase::{RunPhase, Training};
+use super::phase::{MemberTraining, Next, Training};
 use super::reason::{BreakReason, FailReason, LostReason, StopReason};
 use super::record::Record;
-use super::roster::WorkerStanding;
-use super::run::Machine;
 use super::tick::Tick;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
+use ulda_run::stage::Cursor;
+use ulda_run::{Digest, StateClaim};
 
 impl Training {
-    /// Takes in a member's state. True if it is beyond all that was reported before.
-    pub fn advance(&mut self, now: Tick, state: &StateClaim, by: WorkerId) -> bool {
-        if let Some(rank) = self.ranks.get_mut(&by)
-            && rank.cursor < Some(state.cursor)
+    /// A generation that begins to train, or one that trained on while its coordinator was away: then no
+    /// reporter is known.
+    pub fn new(
+        formation: Formation,
+        state: Option<StateClaim>,
+        reporter: Option<WorkerId>,
+        now: Tick,
+    ) -> Self {
+        let member = MemberTraining {
+            cursor: state.as_ref().map(|state| state.cursor),
+            last_progress: now,
+            finished: None,
+        };
+        let members = formation.members.iter();
+        Self {
+            members: members.map(|each| (each.worker, member.clone())).collect(),
+            formation,
+            since: now,
+            state,
+            reporter,
+            last_advance: now,
+            advanced: false,
+        }
+    }
+
+    /// A member that attached again is told to train, unless it is in another generation.
+    pub fn attached(&self, run: &mut RunContext, worker: WorkerId, generation: Generation) -> Next {
+        run.attach(worker, generation);
+        let current = run.generation;
+        if !run.is_member(worker) {
+            return Next::Stay;
+        }
+        if generation == current {
+            run.direct(worker, current, Directive::Go);
+            return Next::Stay;
+        }
+        let why = BreakReason::Broke {
+            worker,
+            cause: format!("attached in {generation}, not in {current}"),
+            waiting_for: Vec::new(),
+        };
+        Next::Enter(run.abandon(&self.formation, why))
+    }
+
+    /// A member says so again when it attaches again, and then its state is progress.
+    pub fn ready(
+        &mut self,
+        run: &mut RunContext,
+        worker: WorkerId,
+        generation: Generation,
+        state: Option<StateClaim>,
+    ) -> Next {
+        if !run.is_member(worker) {
+            run.ready(worker, state);
+            return Next::Stay;
+        }
+        match state {
+            Some(state) if generation == run.generation => self.progressed(run, worker, state),
+            Some(_) | None => Next::Stay,
+        }
+    }
+
+    pub fn progressed(&mut self, run: &mut RunContext, worker: WorkerId, state: StateClaim) -> Next {
+        if let Some(divergence) = self.divergence(&state, worker) {
+            return Next::Enter(run.fail(FailReason::Diverged(divergence)));
+        }
+        self.commit(run, state, worker);
+        Next::Stay
+    }
+
+    /// A long step is not a stuck one: its parts count against the progress deadline too.
+    pub fn worked(&mut self, now: Tick, worker: WorkerId) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.last_progress = now;
+            self.last_advance = now;
+        }
+    }
+
+    pub fn finished(&mut self, now: Tick, worker: WorkerId, digest: Digest) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.finished = Some(digest);
+            member.last_progress = now;
+        }
+    }
+
+    /// A worker's collective is unusable.
+    pub fn broke(
+        &mut self,
+        run: &mut RunContext,
+        worker: WorkerId,
+        generation: Generation,
+        cause: String,
+        waiting_for: Vec<Shard>,
+        state: Option<StateClaim>,
+    ) -> Next {
+        if self.has_finished(worker) {
+            run.counters.out_of_turn += 1;
+            return Next::Stay;
+        }
+        let member = run.is_member(worker) && generation == run.generation;
+        if member && let Some(state) = &state {
+            if let Some(divergence) = self.divergence(state, worker) {
+                return Next::Enter(run.fail(FailReason::Diverged(divergence)));
+            }
+            self.commit(run, state.clone(), worker);
+        }
+        run.set_idle(worker, state);
+        if !member {
+            return Next::Stay;
+        }
+        run.blame(worker, &waiting_for);
+        let why = BreakReason::Broke {
+            worker,
+            cause,
+            waiting_for,
+        };
+        Next::Enter(run.abandon(&self.formation, why))
+    }
+
+    /// A worker is lost; a generation of which all others have finished needs it no more.
+    pub fn lost(&mut self, run: &mut RunContext, worker: WorkerId, slot: Slot, why: LostReason) -> Next {
+        if !self.formation.contains(worker) {
+            return Next::Stay;
+        }
+        self.members.remove(&worker);
+        if self.all_finished() {
+            return Next::Stay;
+        }
+        Next::Enter(run.abandon(&self.formation, BreakReason::WorkerLost { worker, slot, why }))
+    }
+
+    pub fn reconsider(&self, run: &mut RunContext) -> Next {
+        if self.all_finished() {
+            return self.finish(run);
+        }
+        match self.admissible(run) {
+            Some(slots) => Next::Enter(run.abandon(&self.formation, BreakReason::Newcomers { slots })),
+            None => Next::Stay,
+        }
+    }
+
+    /// All that are left have finished: the run is over, if they agree.
+    fn finish(&self, run: &mut RunContext) -> Next {
+        let mut digests = self
+            .members
+            .iter()
+            .filter_map(|(worker, member)| Some((*worker, member.finished.clone()?)));
+        let Some((one, one_digest)) = digests.next() else {
+            return Next::Stay;
+        };
+        let differing = digests.find(|(_, digest)| !digest.agrees_with(&one_digest));
+        if let Some((other, other_digest)) = differing {
+            let Some(last) = run.rules.course.stages().last() else {
+                return Next::Stay;
+            };
+            let cursor = Cursor {
+                stage: last.stage,
+                step: last.steps,
+            };
+            return Next::Enter(run.fail(FailReason::Diverged(Divergence {
+                cursor,
+                one,
+                one_digest,
+                other,
+                other_digest,
+            })));
+        }
+        run.record(Record::Finished {
+            digest: one_digest.clone(),
+        });
+        run.stop_all(Stopping::Drain, &StopReason::Finished);
+        Next::Enter(run.end(RunOutcome::Finished { digest: one_digest }))
+    }
+
+    /// All members are alive, but no step was committed for too long.
+    pub fn progress_deadline_passed(&self, run: &mut RunContext) -> Next {
+        let stalled = run.now.since(self.last_advance);
+        let blamed = self.members.keys().copied();
+        let blamed: BTreeSet<WorkerId> = blamed.filter(|worker| run.roster.is_blamed(*worker)).collect();
+        let stragglers = self.stragglers(&blamed);
+        run.stalls += 1;
+        if run.stalls > run.rules.stalls_allowed {
+            let slots = run.roster.slots_of(stragglers);
+            let names: Vec<String> = slots.iter().map(ToString::to_string).collect();
+            let reason = FailReason::Stalled {
+                at: self.cursor(),
+                times: run.stalls,
+                last: format!("{} held the others up", names.join(", ")),
+            };
+            return Next::Enter(run.fail(reason));
+        }
+        let stuck = stragglers.into_iter().map(|worker| {
+            let at = self.members.get(&worker).and_then(|member| member.cursor);
+            (worker, LostReason::Stuck { stalled, at })
+        });
+        Next::Lose(stuck.collect())
+    }
+
+    /// Notes a member's state, and commits it if it is beyond all that this generation reported before.
+    fn commit(&mut self, run: &mut RunContext, state: StateClaim, by: WorkerId) {
+        if self.advance(run.now, &state, by) {
+            run.commit(run.generation, state);
+        }
+    }
+
+    fn advance(&mut self, now: Tick, state: &StateClaim, by: WorkerId) -> bool {
+        if let Some(member) = self.members.get_mut(&by)
+            && member.cursor < Some(state.cursor)
         {
-            rank.cursor = Some(state.cursor);
-            rank.last_progress = now;
+            member.cursor = Some(state.cursor);
+            member.last_progress = now;
         }
         if self
             .state
@@ -36,13 +241,24 @@ impl Training {
         true
     }
 
+    /// The furthest position that was reported.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.state.as_ref().map(|state| state.cursor)
+    }
+
+    pub fn has_finished(&self, worker: WorkerId) -> bool {
+        self.members
+            .get(&worker)
+            .is_some_and(|member| member.finished.is_some())
+    }
+
     pub fn any_finished(&self) -> bool {
-        self.ranks.values().any(|rank| rank.finished.is_some())
+        self.members.values().any(|member| member.finished.is_some())
     }
 
     /// All that are left have finished.
     pub fn all_finished(&self) -> bool {
-        !self.ranks.is_empty() && self.ranks.values().all(|rank| rank.finished.is_some())
+        !self.members.is_empty() && self.members.values().all(|member| member.finished.is_some())
     }
 
     fn divergence(&self, state: &StateClaim, by: WorkerId) -> Option<Divergence> {
@@ -63,8 +279,12 @@ impl Training {
     }
 
     /// Who holds the others up: those that lie behind, else the one not heard of for longest.
-    fn laggards(&self, blamed: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
-        let busy = || self.ranks.iter().filter(|(_, rank)| rank.finished.is_none());
+    fn stragglers(&self, blamed: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
+        let busy = || {
+            self.members
+                .iter()
+                .filter(|(_, member)| member.finished.is_none())
+        };
         let accused: Vec<WorkerId> = busy()
             .map(|(worker, _)| *worker)
             .filter(|worker| blamed.contains(worker))
@@ -72,202 +292,48 @@ impl Training {
         if !accused.is_empty() {
             return accused;
         }
-        let lowest = busy().map(|(_, rank)| rank.cursor).min();
+        let lowest = busy().map(|(_, member)| member.cursor).min();
         let behind: Vec<WorkerId> = busy()
-            .filter(|(_, rank)| Some(rank.cursor) == lowest)
+            .filter(|(_, member)| Some(member.cursor) == lowest)
             .map(|(worker, _)| *worker)
             .collect();
-        if behind.len() < self.ranks.len() {
+        if behind.len() < self.members.len() {
             return behind;
         }
         busy()
-            .min_by_key(|(worker, rank)| (rank.last_progress, **worker))
+            .min_by_key(|(worker, member)| (member.last_progress, **worker))
             .map(|(worker, _)| *worker)
             .into_iter()
             .collect()
     }
-}
 
-impl Machine {
-    pub(super) fn progressed(&mut self, worker: WorkerId, state: StateClaim) {
-        let state = self.settled(state);
-        if self.diverged(worker, &state) {
-            return;
-        }
-        self.commit(self.generation, state, worker);
-    }
-
-    /// A long step is not a stuck one: its parts count against the progress deadline too.
-    pub(super) fn worked(&mut self, worker: WorkerId) {
-        let now = self.now;
-        if let RunPhase::Training(training) = &mut self.phase
-            && let Some(rank) = training.ranks.get_mut(&worker)
-        {
-            rank.last_progress = now;
-            training.last_advance = now;
-        }
-    }
-
-    fn diverged(&mut self, worker: WorkerId, state: &StateClaim) -> bool {
-        let RunPhase::Training(training) = &self.phase else {
+    /// Whether the others wait for this member: blamed since the last committed step, or behind while they went on.
+    pub fn is_straggler(&self, run: &RunContext, now: Tick, worker: WorkerId) -> bool {
+        let member = self.members.get(&worker);
+        let Some(member) = member.filter(|member| member.finished.is_none()) else {
             return false;
         };
-        let Some(divergence) = training.divergence(state, worker) else {
-            return false;
-        };
-        self.fail(FailReason::Diverged(divergence));
-        true
-    }
-
-    /// A worker's collective is unusable, in forming or in training.
-    pub(super) fn broke(
-        &mut self,
-        worker: WorkerId,
-        generation: Generation,
-        cause: String,
-        waiting_for: Vec<Shard>,
-        state: Option<StateClaim>,
-    ) {
-        let claim = state.map(|state| self.settled(state));
-        let left = |training: &Training| {
-            training
-                .ranks
-                .get(&worker)
-                .is_some_and(|rank| rank.finished.is_some())
-        };
-        if matches!(&self.phase, RunPhase::Training(training) if left(training)) {
-            self.counters.out_of_turn += 1;
-            return;
-        }
-        let member = self.is_member(worker) && generation == self.generation;
-        if member && let Some(claim) = &claim {
-            if self.diverged(worker, claim) {
-                return;
-            }
-            self.commit(generation, claim.clone(), worker);
-        }
-        if let Some(entry) = self.roster.workers.get_mut(&worker)
-            && entry.standing != WorkerStanding::Loading
-        {
-            entry.standing = WorkerStanding::Idle { claim };
-        }
-        if member {
-            self.blame(worker, &waiting_for);
-            self.abandon(BreakReason::Broke {
-                worker,
-                cause,
-                waiting_for,
-            });
-        }
-    }
-
-    pub(super) fn finished(&mut self, worker: WorkerId, digest: Digest) {
-        let now = self.now;
-        let RunPhase::Training(training) = &mut self.phase else {
-            return;
-        };
-        if let Some(rank) = training.ranks.get_mut(&worker) {
-            rank.finished = Some(digest);
-            rank.last_progress = now;
-        }
-    }
-
-    /// All that are left have finished: the run is over, if they agree.
-    pub(super) fn finish(&mut self) {
-        let RunPhase::Training(training) = &self.phase else {
-            return;
-        };
-        let mut digests = training
-            .ranks
-            .iter()
-            .filter_map(|(worker, rank)| Some((*worker, rank.finished.clone()?)));
-        let Some((one, one_digest)) = digests.next() else {
-            return;
-        };
-        let differing = digests.find(|(_, digest)| !digest.agrees_with(&one_digest));
-        if let Some((other, other_digest)) = differing {
-            let end = self.rules.course.stages().last();
-            let cursor = end.map(|last| ulda_run::stage::Cursor {
-                stage: last.stage,
-                step: last.steps,
-            });
-            let Some(cursor) = cursor else { return };
-            let divergence = Divergence {
-                cursor,
-                one,
-                one_digest,
-                other,
-                other_digest,
-            };
-            return self.fail(FailReason::Diverged(divergence));
-        }
-        self.record(Record::Finished {
-            digest: one_digest.clone(),
-        });
-        self.stop_all(Stopping::Drain, &StopReason::Finished);
-        self.effects
-            .push(Effect::End(RunOutcome::Finished { digest: one_digest }));
-        self.phase = RunPhase::Finished;
+        run.roster.is_blamed(worker)
+            || (member.cursor < self.cursor()
+                && now.since(self.last_advance) >= run.rules.deadlines.progress / 4)
     }
 
     /// Workers beside the generation that could take over shards.
-    pub(super) fn spares(&self) -> Vec<Slot> {
-        let RunPhase::Training(training) = &self.phase else {
-            return Vec::new();
-        };
-        let members = training.formation.members.len();
-        let room = (self.rules.shards as usize).saturating_sub(members);
-        if room == 0 || training.any_finished() {
+    pub fn spares(&self, run: &RunContext) -> Vec<Slot> {
+        let room = (run.rules.shards as usize).saturating_sub(self.formation.members.len());
+        if room == 0 || self.any_finished() {
             return Vec::new();
         }
-        let mut slots: Vec<Slot> = self.roster.available().map(|(seat, _)| seat.slot).collect();
+        let mut slots: Vec<Slot> = run.roster.available().map(|(seat, _)| seat.slot).collect();
         slots.sort_unstable();
         slots.truncate(room);
         slots
     }
 
     /// Newcomers to be taken in now: at a step boundary, and not too often.
-    pub(super) fn admissible(&self) -> Option<Vec<Slot>> {
-        let RunPhase::Training(training) = &self.phase else {
-            return None;
-        };
-        let ripe = training.advanced && self.now.since(training.since) >= self.rules.admit_every;
-        let slots = self.spares();
+    fn admissible(&self, run: &RunContext) -> Option<Vec<Slot>> {
+        let ripe = self.advanced && run.now.since(self.since) >= run.rules.admit_every;
+        let slots = self.spares(run);
         (ripe && !slots.is_empty()).then_some(slots)
-    }
-
-    /// All members are alive, but no step was committed for too long.
-    pub(super) fn progress_deadline_passed(&mut self) {
-        let RunPhase::Training(training) = &self.phase else {
-            return;
-        };
-        let at = training.state.as_ref().map(|state| state.cursor);
-        let stalled = self.now.since(training.last_advance);
-        let blamed = |entry: &WorkerId| {
-            let slot = self.roster.slot_of(*entry)?;
-            self.roster
-                .slots
-                .get(&slot)
-                .filter(|seating| seating.blame > 0)
-                .map(|_| *entry)
-        };
-        let blamed: BTreeSet<WorkerId> = training.ranks.keys().filter_map(blamed).collect();
-        let laggards = training.laggards(&blamed);
-        let ranks = training.ranks.clone();
-        self.stalls += 1;
-        if self.stalls > self.rules.stalls_allowed {
-            let slots = self.roster.slots_of(laggards);
-            let names: Vec<String> = slots.iter().map(ToString::to_string).collect();
-            let last = format!("{} held the others up", names.join(", "));
-            return self.fail(FailReason::Stalled {
-                at,
-                times: self.stalls,
-                last,
-            });
-        }
-        for worker in laggards {
-            let at = ranks.get(&worker).and_then(|rank| rank.cursor);
-            self.lose(worker, LostReason::Stuck { stalled, at });
-        }
     }
 }

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use ulda_machine::ledger::{Ledger, LedgerLine, SampleCounts, Violation, ledger};
-use ulda_machine::{Digest, Formation, Member, Record, StateClaim};
+use ulda_machine::{Formation, Member, Record};
 use ulda_run::ids::{Generation, Slot, WorkerId};
 use ulda_run::spec::{DomainConfig, Host, RunConfig, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
+use ulda_run::{Digest, StateClaim};
 
 fn spec() -> RunSpec {
     let mut config = RunConfig::default();
@@ -51,7 +52,6 @@ fn generation(number: u64, workers: [u64; 2], start: StateClaim) -> Vec<Record> 
         members: workers.iter().enumerate().map(member).collect(),
         shard_owner: workers.map(WorkerId).to_vec(),
         state: None,
-        holder: None,
     };
     let generation = Generation(number);
     let state = Some(start);

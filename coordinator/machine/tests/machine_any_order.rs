@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ulda_machine::{
-    Digest, Effect, ExitKind, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules, Record,
-    RestartBudget, StateClaim, Stopping, Tick, Ticket, fold,
+    Effect, ExitKind, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules, Record,
+    RestartBudget, Stopping, Tick, Ticket, fold,
 };
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
+use ulda_run::{Digest, StateClaim};
 
 fn rules(launching: Launching) -> MachineRules {
     let seconds = Duration::from_secs;

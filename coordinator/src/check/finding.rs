@@ -7,7 +7,7 @@ use serde::Serialize;
 use ulda_net::Shortage;
 use ulda_run::{Finding, with_causes};
 
-use crate::exit::Exit;
+use ulda_run::Exit;
 
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
 pub(super) fn finding(

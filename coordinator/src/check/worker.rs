@@ -10,7 +10,7 @@ use ulda_run::Finding;
 use ulda_run::spec::RunSpec;
 
 use super::finding::finding;
-use crate::exit::Exit;
+use ulda_run::Exit;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 

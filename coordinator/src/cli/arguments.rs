@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::logs::Since;
 use super::stages::ChosenStages;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ulda_run::ExportFormat;
 
 use super::cluster_arguments::{ClusterVerb, SubmitArguments};
 use super::compare_arguments::CompareArguments;
+pub use super::shared_arguments::{ConfigArguments, OutputFormat};
+use super::since::Since;
 use crate::compare::ScoredModel;
-use crate::config::{Edit, Preset};
+use crate::config::Preset;
 use crate::exit;
 use crate::http::HttpAddress;
 use crate::logs::LogLevel;
@@ -110,15 +111,6 @@ pub enum Switch {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ConfigArguments {
-    /// The run's configuration [default: run.toml, if there is one]
-    #[arg(long, short, value_name = "FILE", env = "ULDA_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Change one key, such as adapt.steps=500 or domain.0.prompt="driving at dusk"; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Edit::parse)]
-    pub sets: Vec<Edit>,
-}
-
 /// Which stages a new run goes through, and whose results it starts from.
 #[derive(Clone, Debug, Args)]
 pub struct StagesArguments {
@@ -248,13 +240,6 @@ pub enum SchemaFormat {
     #[default]
     Json,
     Markdown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
-pub enum OutputFormat {
-    #[default]
-    Table,
-    Json,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -87,7 +87,7 @@ fn line(run: &RunView) -> Vec<String> {
         progress.map_or_else(none, |progress| progress.stage.clone()),
         progress.map_or_else(none, |progress| format!("{}/{}", progress.step, progress.steps)),
         left.map_or_else(none, |seconds| {
-            crate::observe::duration_text(std::time::Duration::from_secs(seconds))
+            crate::durations::duration_text(std::time::Duration::from_secs(seconds))
         }),
     ]
 }

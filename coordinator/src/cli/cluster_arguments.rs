@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand, ValueEnum};
 use ulda_kubernetes::{DataClaim, Label, OutputKind, ResourceAmount, RunName, Subdomain};
 
-use super::arguments::{ConfigArguments, OutputFormat};
+use super::shared_arguments::{ConfigArguments, OutputFormat};
 
 /// Which cluster, and where in it.
 #[derive(Clone, Debug, Args)]

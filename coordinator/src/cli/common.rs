@@ -11,6 +11,7 @@ use super::arguments::ConfigArguments;
 use crate::config::{Layers, load};
 use crate::exit::Stop;
 use crate::printable::printable;
+use crate::remote::RemoteError;
 use crate::run_directory::{RunDirectory, RunDirectoryError};
 
 /// The configuration that the arguments, the environment and the file make together.
@@ -134,4 +135,23 @@ pub fn columns(rows: &[Vec<String>]) -> String {
             format!("{}\n", cells.join("  ").trim_end())
         })
         .collect()
+}
+
+/// What is wrong with a run directory, with the exit code that belongs to it.
+pub fn directory_refused(cause: RunDirectoryError) -> Stop {
+    match cause {
+        RunDirectoryError::Served { .. } => Stop::unavailable(cause),
+        RunDirectoryError::NoSpace { .. } => Stop::disk_refuses(cause),
+        RunDirectoryError::Io { .. } => cause.into(),
+        _ => Stop::bad_input(cause),
+    }
+}
+
+/// Why a run has no place in its storage, with the exit code that belongs to it.
+pub fn remote_refused(cause: RemoteError) -> Stop {
+    if cause.is_passing() {
+        Stop::unavailable(cause)
+    } else {
+        Stop::bad_input(cause)
+    }
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 use ulda_run::spec::RunConfig;
 use ulda_storage::StorageCounters;
 
+use super::common::remote_refused;
 use super::common::{run_directory, say, worker_binary};
-use super::train::remote_refused;
 use crate::compare::ScoredModel;
 use crate::exit::{Stop, StopCause};
 use crate::remote::{RemoteError, RemoteRun, STYLE_BANK};

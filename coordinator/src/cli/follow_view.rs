@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ulda_kubernetes::cluster::{ClusterLogLine, Happening, LoggedProgress};
 
 use super::common::losses_text;
-use crate::observe::duration_text;
+use crate::durations::duration_text;
 use crate::printable::printable;
 
 /// Without a terminal, progress is a line when a tenth more is done.

@@ -23,6 +23,8 @@ mod report;
 mod schema;
 mod security;
 mod serve;
+mod shared_arguments;
+mod since;
 mod stages;
 mod status;
 mod stop;

@@ -10,12 +10,11 @@ use ulda_storage::StorageCounters;
 use ulda_telemetry::{Sender, TraceContext};
 
 use super::arguments::{ServeArguments, Switch};
-use super::common::worker_binary;
+use super::common::{directory_refused, remote_refused, worker_binary};
 use super::conclusion::{Served, conclude, concluded_late};
 use super::ledger;
 use super::security::{Security, refuse_early, settle};
 use super::supervised::{self, TerminationSignals};
-use super::train::{refused, remote_refused};
 use super::view::refused as page_refused;
 use crate::check::{Depth, Extent, examine};
 use crate::exit::{Exit, Stop};
@@ -63,9 +62,9 @@ pub(super) async fn prepare_and_serve(
             });
         }
         claim(spec, remote.clone()).await?;
-        directory.create(spec).map_err(refused)?;
+        directory.create(spec).map_err(directory_refused)?;
     }
-    let mut lock = directory.lock().map_err(refused)?;
+    let mut lock = directory.lock().map_err(directory_refused)?;
     let Security {
         folder: credentials,
         guard,
@@ -81,7 +80,7 @@ pub(super) async fn prepare_and_serve(
         tls,
         page: page.map(|page| format!("http://{page}/")),
     })
-    .map_err(refused)?;
+    .map_err(directory_refused)?;
     let mut audience: Vec<Box<dyn Audience>> = vec![match bars {
         Some(bars) => Box::new(Bars::new(spec.course(), bars)),
         None => Box::new(LogReporter::new(spec.course())),

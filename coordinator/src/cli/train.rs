@@ -8,7 +8,7 @@ use ulda_run::spec::{RecoveryConfig, RunConfig, RunSpec};
 use ulda_storage::StorageCounters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
-use super::common::{block_on, host, run_directory, say};
+use super::common::{block_on, configuration, directory_refused, host, remote_refused, run_directory, say};
 use super::conclusion::shown;
 use super::serve::prepare_and_serve;
 use super::stages::chosen_configuration;
@@ -17,9 +17,9 @@ use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::journal::JournalReader;
 use crate::observe::{LogTarget, start_logging};
-use crate::remote::{RemoteError, RemoteRun};
+use crate::remote::RemoteRun;
 use crate::run::Supervision;
-use crate::run_directory::{RunDirectory, RunDirectoryError};
+use crate::run_directory::RunDirectory;
 
 pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
     let mut config = chosen_configuration(&arguments.config, &arguments.stages)?;
@@ -40,18 +40,18 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         None
     };
     if continues {
-        keep_resolved(&mut config, &directory.config().map_err(refused)?);
+        keep_resolved(&mut config, &directory.config().map_err(directory_refused)?);
     } else if let Some((_, there)) = &elsewhere {
         keep_resolved(&mut config, there);
     }
     let spec = RunSpec::resolve(config, host(arguments.workers))
         .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
-    if let Some(refusal) = directory.conflict(&spec, continues).map_err(refused)? {
-        return Err(refused(refusal));
+    if let Some(refusal) = directory.conflict(&spec, continues).map_err(directory_refused)? {
+        return Err(directory_refused(refusal));
     }
     if let Some((remote, there)) = &elsewhere {
         remote.compare(there, &spec).map_err(remote_refused)?;
-        directory.create(&spec).map_err(refused)?;
+        directory.create(&spec).map_err(directory_refused)?;
         say(format_args!(
             "run `{}` is taken up from its storage",
             spec.config().run.name
@@ -81,20 +81,12 @@ fn in_storage(config: &RunConfig) -> Result<Option<(RemoteRun, RunConfig)>, Stop
     Ok(there.map(|there| (remote, there)))
 }
 
-pub(super) fn remote_refused(cause: RemoteError) -> Stop {
-    if cause.is_passing() {
-        Stop::unavailable(cause)
-    } else {
-        Stop::bad_input(cause)
-    }
-}
-
 pub fn resume(arguments: &ResumeArguments) -> Result<Exit, Stop> {
     let directory = run_directory(&arguments.run)?;
     let workers = arguments
         .workers
         .unwrap_or_else(|| workers_of_last_time(&directory));
-    let spec = directory.spec(host(workers)).map_err(refused)?;
+    let spec = directory.spec(host(workers)).map_err(directory_refused)?;
     go(&spec, &directory, workers, &arguments.serve, None, None)
 }
 
@@ -118,16 +110,6 @@ fn is_finished(directory: &RunDirectory) -> bool {
     let history =
         JournalReader::open(&directory.journal_file()).and_then(|journal| History::read(directory, &journal));
     history.is_ok_and(|history| history.standing.is_finished())
-}
-
-/// What is wrong with a run directory, with the exit code that belongs to it.
-pub(super) fn refused(cause: RunDirectoryError) -> Stop {
-    match cause {
-        RunDirectoryError::Served { .. } => Stop::unavailable(cause),
-        RunDirectoryError::NoSpace { .. } => Stop::disk_refuses(cause),
-        RunDirectoryError::Io { .. } => cause.into(),
-        _ => Stop::bad_input(cause),
-    }
 }
 
 fn go(

@@ -4,8 +4,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::text::cell;
 use super::{Comparison, Estimate};
-use crate::observe;
 use crate::report::{STYLE, clip_banner, percent};
+use crate::score_table;
 
 /// Renders the whole page.
 #[must_use]
@@ -62,7 +62,7 @@ fn scores(comparison: &Comparison) -> Markup {
                 @for method in &comparison.methods {
                     tr {
                         td { (method.label) } td { (method.model) }
-                        @for estimate in &method.estimates { td { (cell(*estimate, observe::percent, method.seeds.len())) } }
+                        @for estimate in &method.estimates { td { (cell(*estimate, score_table::percent, method.seeds.len())) } }
                         td { (method.seeds.len()) }
                     }
                 }
@@ -99,7 +99,7 @@ fn gain(estimate: Option<Estimate>, seeds: usize) -> Markup {
         Some(_) => "down",
         None => "none",
     };
-    html! { span class=(kind) { (cell(estimate, observe::difference, seeds)) } }
+    html! { span class=(kind) { (cell(estimate, score_table::difference, seeds)) } }
 }
 
 fn seeds(comparison: &Comparison) -> Markup {

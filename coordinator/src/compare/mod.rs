@@ -9,6 +9,7 @@ mod error;
 mod html;
 mod methods;
 mod run;
+mod sets;
 mod statistics;
 mod text;
 mod warnings;

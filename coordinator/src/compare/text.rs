@@ -1,8 +1,8 @@
 //! A comparison for a terminal: percent with two decimals.
 
 use super::{Comparison, Estimate};
-use crate::observe::{difference, frame, percent};
 use crate::report::clip_note;
+use crate::score_table::{difference, frame, percent};
 
 /// Whether scores of single seeds are shown as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

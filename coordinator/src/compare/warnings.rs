@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Table;
 
-use super::comparison::ComparedSets;
+use super::sets::ComparedSets;
 use super::{ComparedMethod, ComparedRun, MethodDifferences, MethodScores};
 use crate::config::{KeyDifference, differences};
 

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use ulda_machine::Verdict;
 use ulda_run::stage::{Course, Stage};
 
-use super::progress::{RunProgress, duration_text};
-use super::score_table::percent;
+use super::progress::RunProgress;
+use crate::durations::duration_text;
 use crate::printable::printable;
 use crate::run::{Audience, News};
+use crate::score_table::percent;
 
 const REDRAW: Duration = Duration::from_millis(200);
 

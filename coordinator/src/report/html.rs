@@ -10,7 +10,7 @@ use super::gather::{ReportData, SOURCE_ONLY};
 use super::sections::{curves, details, examples, times};
 use super::styles::styles;
 use super::tables::MEAN_OF_TARGETS;
-use crate::observe::duration_text;
+use crate::durations::duration_text;
 
 /// Style sheet of the report; the status page builds on it.
 pub(crate) const STYLE: &str = include_str!("style.css");

@@ -10,8 +10,8 @@ use ulda_run::stage::Stage;
 
 use super::chart::{Chart, Drawing, Series};
 use super::gather::{ReportData, StageTime};
+use crate::durations::duration_text;
 use crate::journal::MetricPoint;
-use crate::observe::duration_text;
 
 pub(super) fn examples(data: &ReportData) -> Markup {
     let pictures: Vec<(&str, String, String)> = data

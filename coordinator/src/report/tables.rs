@@ -5,7 +5,7 @@ use ulda_dataset::labels::CLASSES;
 use super::ReportError;
 use super::clip_note::clip_note;
 use super::gather::ReportData;
-use crate::observe::{overview_table, score_table};
+use crate::score_table::{overview_table, score_table};
 
 /// What the row or column of the mean over the target sets is called.
 pub(crate) const MEAN_OF_TARGETS: &str = "mean of targets";

@@ -2,16 +2,15 @@
 //! computed with it or written down; beyond the bounds nothing fits a journal row, a duration or a sum.
 
 use ulda_dataset::ConfusionMatrix;
-use ulda_machine::{Digest, StateClaim};
 use ulda_proto::v1;
 use ulda_run::clip::{ClipOrigin, NotAClipTraining};
 use ulda_run::ids::{Generation, Shard, Slot};
 use ulda_run::spec::{PathName, PathNameError, RunSpec};
-use ulda_run::stage::{Course, Cursor, NotAStage, Stage};
+use ulda_run::stage::{Course, NotAStage, Stage};
 use ulda_run::style_health::StyleHealth;
+use ulda_run::{Digest, StateClaim};
 
 use super::refusal::Refusal;
-use super::wire::Measured;
 
 /// Longest text that names something: a device, a loss, a model, a digest, an address.
 const NAME_BYTES: usize = 256;
@@ -30,6 +29,13 @@ const MOST_SLOTS: u32 = 1 << 16;
 /// Named values of one kind in one message.
 const MOST_VALUES: usize = 256;
 
+/// One named value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    pub name: String,
+    pub value: f64,
+}
+
 /// Bounds that differ from run to run.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
@@ -45,29 +51,24 @@ impl Bounds {
         }
     }
 
-    /// A position within the run.
-    pub fn cursor(&self, claim: &v1::StateClaim) -> Result<Cursor, Refusal> {
-        let stage = stage("state.stage", &claim.stage)?;
-        let steps = self.course.steps(stage);
-        if claim.step > steps {
-            let told = format!("is {}, and {stage} has {steps} steps in this run", claim.step);
-            return Err(malformed("state.step", told));
-        }
-        Ok(Cursor {
-            stage,
-            step: claim.step,
-        })
+    pub fn state(&self, claim: Option<v1::StateClaim>) -> Result<Option<StateClaim>, Refusal> {
+        claim.map(|claim| self.claim(claim)).transpose()
     }
 
-    pub fn state(&self, claim: Option<v1::StateClaim>) -> Result<Option<StateClaim>, Refusal> {
-        claim
-            .map(|claim| {
-                Ok(StateClaim {
-                    cursor: self.cursor(&claim)?,
-                    digest: digest("state.digest", claim.digest)?,
-                })
-            })
-            .transpose()
+    /// A state at a position within the run.
+    fn claim(&self, claim: v1::StateClaim) -> Result<StateClaim, Refusal> {
+        // Errors repeat the stage's name, so its length is checked first.
+        check_line("state.stage", &claim.stage, NAME_BYTES)?;
+        let claim = StateClaim::try_from(claim)
+            .map_err(|cause: NotAStage| malformed("state.stage", cause.to_string()))?;
+        let (stage, step) = (claim.cursor.stage, claim.cursor.step);
+        let steps = self.course.steps(stage);
+        if step > steps {
+            let reason = format!("is {step}, and {stage} has {steps} steps in this run");
+            return Err(malformed("state.step", reason));
+        }
+        check_line("state.digest", &claim.digest.0, NAME_BYTES)?;
+        Ok(claim)
     }
 
     /// A position that has to be there, and the state's digest.
@@ -149,13 +150,18 @@ pub(super) fn name(field: &'static str, name: String) -> Result<String, Refusal>
 }
 
 fn one_line(field: &'static str, text: String, most: usize) -> Result<String, Refusal> {
+    check_line(field, &text, most)?;
+    Ok(text)
+}
+
+fn check_line(field: &'static str, text: &str, most: usize) -> Result<(), Refusal> {
     if text.len() > most {
-        let told = format!("has {} bytes, and {most} are allowed", text.len());
-        return Err(malformed(field, told));
+        let reason = format!("has {} bytes, and {most} are allowed", text.len());
+        return Err(malformed(field, reason));
     }
     match text.chars().find(|c| c.is_control()) {
         Some(found) => Err(malformed(field, format!("holds `{}`", found.escape_debug()))),
-        None => Ok(text),
+        None => Ok(()),
     }
 }
 

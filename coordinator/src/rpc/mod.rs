@@ -16,13 +16,13 @@ mod refusal;
 mod service;
 mod wire;
 
+pub use bounds::Measured;
 pub use guard::Guard;
 pub use late::{bind_again, turn_away};
 pub use refusal::Refusal;
 pub use service::{CLOSE_DEADLINE, ServeError, WorkerService, bind, serve};
 pub use wire::{
-    Ask, Attachment, JoiningWorker, Measured, Measures, Notice, ReceivedFact, StreamEnd, Welcome,
-    directive_to_wire,
+    Ask, Attachment, JoiningWorker, Measures, Notice, ReceivedFact, StreamEnd, Welcome, directive_to_wire,
 };
 
 /// What a worker of another build is refused for.

@@ -2,16 +2,17 @@
 
 use tokio::sync::{mpsc, oneshot};
 use ulda_dataset::ConfusionMatrix;
-use ulda_machine::{Digest, Directive, StateClaim, Stopping};
+use ulda_machine::{Directive, Stopping};
 use ulda_proto::v1;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
 use ulda_run::style_health::StyleHealth;
+use ulda_run::{Digest, StateClaim};
 use ulda_storage::{Operation, OperationCount, StorageCount};
 
-use super::bounds::{self, Bounds};
+use super::bounds::{self, Bounds, Measured};
 use super::refusal::Refusal;
 
 /// One attend stream; a worker that reconnects has a new one.
@@ -52,13 +53,6 @@ pub struct Measures {
     pub activity: String,
     /// Health of the styles of a round, by domain.
     pub styles: Vec<(String, StyleHealth)>,
-}
-
-/// One named value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
-    pub name: String,
-    pub value: f64,
 }
 
 /// What an attend stream said.
@@ -304,14 +298,6 @@ impl From<Welcome> for v1::JoinReply {
     }
 }
 
-fn claim_to_wire(claim: &StateClaim) -> v1::StateClaim {
-    v1::StateClaim {
-        stage: claim.cursor.stage.name().into(),
-        step: claim.cursor.step,
-        digest: claim.digest.0.clone(),
-    }
-}
-
 /// The wire form of an order. `data_tls`: whether the members of a generation encrypt what they tell each other.
 #[must_use]
 pub fn directive_to_wire(
@@ -332,8 +318,7 @@ pub fn directive_to_wire(
                 })
                 .collect(),
             shard_owner: formation.shard_owner_indices(),
-            state: formation.state.as_ref().map(claim_to_wire),
-            holder: formation.holder_index(),
+            state: formation.state.clone().map(Into::into),
             data_tls,
         }),
         Directive::Go => Order::Go(v1::Go {}),

@@ -65,9 +65,9 @@ pub fn recoveries(inflicted: &[Inflicted], records: &[Dated]) -> Vec<Recovery> {
 
 #[cfg(test)]
 mod tests {
-    use ulda_machine::{Digest, StateClaim};
     use ulda_run::ids::Generation;
     use ulda_run::stage::{Cursor, Stage};
+    use ulda_run::{Digest, StateClaim};
 
     use super::*;
 

@@ -51,7 +51,7 @@ impl Default for Sharing {
 
 /// A slot of a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(pub u16);
+pub(crate) struct SegmentSlot(pub u16);
 
 /// Sizes of a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,15 +66,15 @@ impl Layout {
     }
 
     fn bytes(self) -> usize {
-        self.slot(Slot(self.slots))
+        self.slot(SegmentSlot(self.slots))
     }
 
-    fn slot(self, slot: Slot) -> usize {
+    fn slot(self, slot: SegmentSlot) -> usize {
         self.first_slot() + usize::from(slot.0) * PIECE_BYTES
     }
 
     /// The count of how often `peer`'s slot was given back.
-    fn returns(self, peer: WorkerIndex, slot: Slot) -> usize {
+    fn returns(self, peer: WorkerIndex, slot: SegmentSlot) -> usize {
         RETURNS + (peer.0 as usize * usize::from(SLOTS) + usize::from(slot.0)) * size_of::<u32>()
     }
 }
@@ -139,7 +139,7 @@ impl SharedSegment {
         lock(&self.file).take();
     }
 
-    fn give_back(&self, owner: WorkerIndex, slot: Slot) {
+    fn give_back(&self, owner: WorkerIndex, slot: SegmentSlot) {
         let returns = self.memory.number(self.layout.returns(owner, slot));
         // Whatever was read of the slot was read before.
         returns.fetch_add(1, Ordering::Release);
@@ -175,12 +175,12 @@ impl PeerBoard {
     }
 
     /// Whether it has such a slot.
-    pub fn has(&self, slot: Slot) -> bool {
+    pub fn has(&self, slot: SegmentSlot) -> bool {
         slot.0 < self.layout.slots
     }
 
     /// How often this peer has given back `slot` of `owner`.
-    fn returned(&self, owner: WorkerIndex, slot: Slot) -> u32 {
+    fn returned(&self, owner: WorkerIndex, slot: SegmentSlot) -> u32 {
         let returns = self.memory.number(self.layout.returns(owner, slot));
         let count = returns.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -201,7 +201,7 @@ pub(crate) struct Boards {
 #[derive(Debug)]
 struct Slots {
     /// The latest one given back comes first, as it may still be in the cache.
-    free: Vec<Slot>,
+    free: Vec<SegmentSlot>,
     lent: Vec<Lent>,
     /// How often each slot was given to each peer: by peer, then slot.
     given: Vec<[u32; SLOTS as usize]>,
@@ -211,14 +211,14 @@ struct Slots {
 
 #[derive(Debug)]
 struct Lent {
-    slot: Slot,
+    slot: SegmentSlot,
     to: Vec<WorkerIndex>,
 }
 
 impl Boards {
     pub fn new(me: WorkerIndex, mine: Arc<SharedSegment>, peers: Vec<Option<Arc<PeerBoard>>>) -> Boards {
         let slots = Slots {
-            free: (0..mine.layout.slots).rev().map(Slot).collect(),
+            free: (0..mine.layout.slots).rev().map(SegmentSlot).collect(),
             lent: Vec::new(),
             given: vec![[0; SLOTS as usize]; peers.len()],
             has_memory: [false; SLOTS as usize],
@@ -238,7 +238,7 @@ impl Boards {
 
     /// Lays `payload` where those of `receivers` that share a board with this worker can read it; each of them must then
     /// be told of the slot. None when it is too short, when nobody shares, or when there is no room.
-    pub fn lend(&self, payload: &[u8], receivers: &[WorkerIndex]) -> Option<Slot> {
+    pub fn lend(&self, payload: &[u8], receivers: &[WorkerIndex]) -> Option<SegmentSlot> {
         if !(INLINE_BYTES + 1..=PIECE_BYTES).contains(&payload.len()) {
             return None;
         }
@@ -272,7 +272,7 @@ impl Boards {
     }
 
     /// Whether `slot`, a free one, has memory and no peer counts a return that it does not owe.
-    fn is_usable(&self, slots: &mut Slots, slot: Slot, to: &[WorkerIndex]) -> bool {
+    fn is_usable(&self, slots: &mut Slots, slot: SegmentSlot, to: &[WorkerIndex]) -> bool {
         let at = usize::from(slot.0);
         let settled = |worker: &WorkerIndex| {
             let peer = self.peers[worker.0 as usize].as_ref();
@@ -309,7 +309,7 @@ impl Boards {
     }
 
     /// The payload that `owner` says is in `slot`; none where it has no such slot. `length` is at most [`PIECE_BYTES`].
-    pub fn borrow(&self, owner: WorkerIndex, slot: Slot, length: usize) -> Option<Loan> {
+    pub fn borrow(&self, owner: WorkerIndex, slot: SegmentSlot, length: usize) -> Option<Loan> {
         let board = self.peers[owner.0 as usize].as_ref()?;
         if !board.has(slot) || length > PIECE_BYTES {
             return None;
@@ -332,7 +332,7 @@ pub(crate) struct Loan {
     board: Arc<PeerBoard>,
     reader: Arc<SharedSegment>,
     owner: WorkerIndex,
-    slot: Slot,
+    slot: SegmentSlot,
     length: usize,
 }
 
@@ -392,11 +392,11 @@ mod tests {
     #[test]
     fn slots_and_lengths_beyond_the_board_are_not_borrowed() {
         let [_, reader] = pair(2);
-        assert!(reader.borrow(ME, Slot(1), PIECE_BYTES).is_some());
-        assert!(reader.borrow(ME, Slot(2), 1).is_none());
-        assert!(reader.borrow(ME, Slot(u16::MAX), 1).is_none());
-        assert!(reader.borrow(ME, Slot(0), PIECE_BYTES + 1).is_none());
-        assert!(reader.borrow(PEER, Slot(0), 1).is_none());
+        assert!(reader.borrow(ME, SegmentSlot(1), PIECE_BYTES).is_some());
+        assert!(reader.borrow(ME, SegmentSlot(2), 1).is_none());
+        assert!(reader.borrow(ME, SegmentSlot(u16::MAX), 1).is_none());
+        assert!(reader.borrow(ME, SegmentSlot(0), PIECE_BYTES + 1).is_none());
+        assert!(reader.borrow(PEER, SegmentSlot(0), 1).is_none());
     }
 
     #[test]

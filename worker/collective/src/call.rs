@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ulda_run::ids::Shard;
+
 use crate::core::Core;
 use crate::error::CollectiveError;
 use crate::frame::{FrameHeader, FrameKind, OperationId};
-use crate::group::{Shard, ShardGroup};
+use crate::group::ShardGroup;
 use crate::mailbox::{Exchange, FramePlace, Missing, OperationShape, Piece};
 use crate::membership::WorkerIndex;
 use crate::pool::Payload;

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ulda_run::ids::Shard;
+
 use crate::board::Boards;
 use crate::error::CollectiveError;
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
-use crate::group::Shard;
 use crate::link::{LAST_WORDS, PeerLink, abort_frame};
 use crate::mailbox::Mailbox;
 use crate::membership::{Membership, PlaneDeadlines, WorkerIndex};

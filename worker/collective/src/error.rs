@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use ulda_run::ids::{Generation, Shard};
 
 use crate::frame::FrameError;
-use crate::group::Shard;
-use crate::membership::{Generation, RUN_BYTES, RunId, WorkerIndex};
+use crate::membership::{RUN_BYTES, RunId, WorkerIndex};
 use crate::tag::{Tag, TagKey};
 
 /// Why a worker gave up a generation, as its peers are told.

@@ -26,10 +26,9 @@
 //! allocated before.
 
 use thiserror::Error;
+use ulda_run::ids::{Generation, Shard};
 
-use crate::board::Slot;
-use crate::group::Shard;
-use crate::membership::Generation;
+use crate::board::SegmentSlot;
 use crate::tag::TagKey;
 
 /// Bytes of a header.
@@ -106,7 +105,7 @@ pub(crate) struct FrameHeader {
     pub piece: u32,
     pub length: u32,
     /// Where the payload lies on the sender's board, if it does not follow the header.
-    pub slot: Option<Slot>,
+    pub slot: Option<SegmentSlot>,
     pub total: u64,
     pub group: u32,
 }
@@ -227,7 +226,7 @@ impl FrameHeader {
             from: u32_at(36),
             piece: u32_at(40),
             length,
-            slot: slot.checked_sub(1).map(Slot),
+            slot: slot.checked_sub(1).map(SegmentSlot),
             total: u64_at(48),
             group: u32_at(56),
         })
@@ -274,7 +273,7 @@ mod tests {
             from: 7,
             piece: 8,
             length: PIECE_BYTES as u32,
-            slot: Some(Slot(77)),
+            slot: Some(SegmentSlot(77)),
             total: 1 << 33,
             group: 0xdead_beef,
         }

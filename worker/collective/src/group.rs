@@ -1,17 +1,8 @@
 //! Who takes part in an operation.
 
-use std::fmt;
 use std::ops::Range;
 
-/// A logical rank of a run, counted from 0; served by some worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Shard(pub u32);
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {}", self.0)
-    }
-}
+use ulda_run::ids::Shard;
 
 /// The shards that give and the shards that get in one operation.
 ///

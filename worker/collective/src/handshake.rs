@@ -27,9 +27,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ulda_run::ids::Generation;
+
 use crate::board::{PeerBoard, SharedSegment};
 use crate::error::HandshakeError;
-use crate::membership::{Generation, Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
+use crate::membership::{Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
 use crate::offer::{OFFER_BYTES, encode_offer, find_board};
 use crate::refusal::{Fields, decode_refusal, encode_refusal};
 use crate::seal::{TLS_HANDSHAKE, Tls, TlsSession};

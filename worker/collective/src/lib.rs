@@ -49,9 +49,9 @@ pub use error::{AbortCause, CollectiveError, HandshakeError, MembershipError};
 pub use frame::FrameError;
 #[doc(hidden)]
 pub use frame::is_header;
-pub use group::{Shard, ShardGroup};
+pub use group::ShardGroup;
 pub use listener::{DataPlaneListener, RefusedPeer};
-pub use membership::{Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
+pub use membership::{Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
 pub use plane::DataPlane;
 pub use rank::{Collective, PendingSum, Rank};
 #[doc(hidden)]

@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
-use crate::board::{Loan, Slot};
+use ulda_run::ids::{Generation, Shard};
+
+use crate::board::{Loan, SegmentSlot};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
 use crate::frame::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, OperationId, PIECE_BYTES};
-use crate::group::Shard;
 use crate::handshake::PeerStream;
 use crate::mailbox::{FramePlace, OperationShape, Piece};
-use crate::membership::{Generation, WorkerIndex};
+use crate::membership::WorkerIndex;
 use crate::pool::Payload;
 use crate::seal::{Reader, TlsSession};
 use crate::wait::{Gate, lock};
@@ -238,7 +239,7 @@ enum Trouble {
 }
 
 /// The payload that `worker` says is in `slot` of its board.
-fn borrow(core: &Core, worker: WorkerIndex, slot: Slot, got_bytes: u32) -> Result<Loan, Trouble> {
+fn borrow(core: &Core, worker: WorkerIndex, slot: SegmentSlot, got_bytes: u32) -> Result<Loan, Trouble> {
     let boards = core.boards.as_ref();
     let loan = boards.and_then(|boards| boards.borrow(worker, slot, got_bytes as usize));
     let loan = loan.ok_or_else(|| {

@@ -14,11 +14,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ulda_net::{Admission, AdmissionCaps, AdmittedConnection};
+use ulda_run::ids::Generation;
 
 use crate::board::{SharedSegment, Sharing};
 use crate::error::{CollectiveError, HandshakeError};
 use crate::handshake::{HandshakeConnection, Hello, PeerStream};
-use crate::membership::{Generation, Membership, WorkerIndex};
+use crate::membership::{Membership, WorkerIndex};
 use crate::seal::Tls;
 use crate::wait::Gate;
 

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ulda_run::ids::Shard;
+
 use crate::error::CollectiveError;
 use crate::frame::{FrameKind, OperationId};
-use crate::group::Shard;
 use crate::membership::WorkerIndex;
 use crate::pool::Payload;
 use crate::tag::{Tag, TagKey};

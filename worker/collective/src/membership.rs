@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use ulda_run::ids::{Generation, Shard};
+
 use crate::error::MembershipError;
-use crate::group::Shard;
 
 /// Longest run name the handshake carries.
 pub(crate) const RUN_BYTES: usize = 256;
@@ -16,16 +17,6 @@ pub struct RunId(pub String);
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Number of a membership; a later one has a greater number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(pub u64);
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {}", self.0)
     }
 }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ulda_run::ids::{Generation, Shard};
+
 use crate::board::{Boards, PeerBoard, SharedSegment};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
-use crate::group::Shard;
 use crate::handshake::{HandshakeConnection, Heard, PeerStream, nonce};
 use crate::link::{LAST_WORDS, PeerLink, read_frames};
 use crate::listener::{DataPlaneListener, FormingPhase, ListenerState};
-use crate::membership::{Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
+use crate::membership::{Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
 use crate::seal::Tls;
 use crate::stats::{Meter, PlaneStats};

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use ulda_run::ids::Shard;
+
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
-use crate::group::{Shard, ShardGroup};
+use crate::group::ShardGroup;
 use crate::tag::Tag;
 use crate::{reduce, spread};
 

@@ -7,12 +7,14 @@
 //! pieces, owners and the order of additions follow from the group and the length alone, never from workers
 //! or time. (Which payload a NaN carries is the processor's choice.)
 
+use ulda_run::ids::Shard;
+
 use crate::bytes::Summand;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::CollectiveError;
 use crate::frame::{FrameKind, PIECE_BYTES};
-use crate::group::{Shard, ShardGroup};
+use crate::group::ShardGroup;
 use crate::mailbox::{FramePlace, Piece};
 use crate::tag::Tag;
 

@@ -5,11 +5,13 @@
 //! that no state of hundreds of megabytes piles up at one that is not. Invariant: what is allocated grows
 //! with what has arrived, not with what a frame promises.
 
+use ulda_run::ids::Shard;
+
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::CollectiveError;
 use crate::frame::{FrameKind, OperationId, PIECE_BYTES};
-use crate::group::{Shard, ShardGroup};
+use crate::group::ShardGroup;
 use crate::mailbox::{FramePlace, Piece};
 use crate::tag::Tag;
 

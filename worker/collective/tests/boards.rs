@@ -6,7 +6,8 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{PATIENT, encrypted_mesh, everywhere, mesh, sharing_mesh, tag};
-use ulda_collective::{Collective, DataPlane, Shard, ShardGroup, Sharing};
+use ulda_collective::{Collective, DataPlane, ShardGroup, Sharing};
+use ulda_run::ids::Shard;
 
 /// Tests here count this process's descriptors and mappings, so one runs at a time.
 fn alone() -> MutexGuard<'static, ()> {

@@ -65,7 +65,7 @@ fn an_abort_wakes_everybody_and_tells_why() {
     let begun = Instant::now();
     let told = thread::scope(|scope| {
         let waits = [1, 2].map(|index: usize| {
-            let rank = planes[index].rank(ulda_collective::Shard(index as u32)).unwrap();
+            let rank = planes[index].rank(ulda_run::ids::Shard(index as u32)).unwrap();
             scope.spawn(move || rank.barrier(tag(0, 0), &ShardGroup::all(3)).unwrap_err())
         });
         planes[0].abort(AbortCause::new("the disk is on fire"));
@@ -82,7 +82,7 @@ fn a_worker_that_goes_is_noticed_at_once() {
     let mut planes = encrypted_mesh(2, 2, PATIENT);
     let begun = Instant::now();
     let left = planes.pop().unwrap();
-    let rank = planes[0].rank(ulda_collective::Shard(0)).unwrap();
+    let rank = planes[0].rank(ulda_run::ids::Shard(0)).unwrap();
     let told = thread::scope(|scope| {
         let waits = scope.spawn(|| rank.all_reduce(tag(0, 0), &ShardGroup::all(2), &mut vec![1.0; 500_000]));
         drop(left);

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, chain, everywhere, mesh, ranks, tag};
 use ulda_collective::{
-    AbortCause, Collective, CollectiveError, DataPlane, PlaneDeadlines, Shard, ShardGroup, Tag, WorkerIndex,
+    AbortCause, Collective, CollectiveError, DataPlane, PlaneDeadlines, ShardGroup, Tag, WorkerIndex,
 };
+use ulda_run::ids::Shard;
 
 const LONG: usize = 500_000;
 /// Far below any deadline in use, far above what a loaded machine needs.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENT, everywhere, listener, membership, tag};
 use ulda_collective::{
-    Collective, CollectiveError, DataPlane, DataPlaneListener, Generation, HandshakeError, Membership,
-    PlaneDeadlines, RunId, Secret, ShardGroup, WorkerIndex,
+    Collective, CollectiveError, DataPlane, DataPlaneListener, HandshakeError, Membership, PlaneDeadlines,
+    RunId, Secret, ShardGroup, WorkerIndex,
 };
+use ulda_run::ids::Generation;
 
 /// An outsider dials the last of three workers as if it were worker 0, while the true three form their mesh.
 fn intrude(change: impl FnOnce(&mut Membership)) -> (CollectiveError, Vec<HandshakeError>) {

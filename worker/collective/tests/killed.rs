@@ -48,7 +48,7 @@ fn the_one_that_is_killed() {
     println!("\nhere {}", listener.local_addr());
     let members = between(1, [other, listener.local_addr().to_string()]);
     let plane = DataPlane::connect(&listener, members, PATIENT).unwrap();
-    sum_on(&plane.rank(ulda_collective::Shard(1)).unwrap(), |_| {});
+    sum_on(&plane.rank(ulda_run::ids::Shard(1)).unwrap(), |_| {});
 }
 
 fn start(other: &str) -> (Child, String) {
@@ -73,7 +73,7 @@ fn a_killed_process_is_named_and_its_memory_stays_readable() {
         let here = listener.local_addr().to_string();
         let (mut child, there) = start(&here);
         let plane = DataPlane::connect(&listener, between(0, [here, there]), PATIENT).unwrap();
-        let rank = plane.rank(ulda_collective::Shard(0)).unwrap();
+        let rank = plane.rank(ulda_run::ids::Shard(0)).unwrap();
         let (told, steps) = std::sync::mpsc::channel();
         let error = thread::scope(|scope| {
             let summing = scope.spawn(|| sum_on(&rank, move |step| told.send(step).unwrap()));

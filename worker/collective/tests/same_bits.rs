@@ -5,7 +5,8 @@ mod common;
 
 use common::{PATIENT, everywhere, mesh, tag};
 use proptest::prelude::*;
-use ulda_collective::{Collective, DataPlane, OperationName, Shard, ShardGroup, Tag};
+use ulda_collective::{Collective, DataPlane, OperationName, ShardGroup, Tag};
+use ulda_run::ids::Shard;
 
 /// Numbers of very different sizes, so that another order of additions gives other bits.
 fn contribution(seed: u64, shard: u32, length: usize) -> Vec<f32> {

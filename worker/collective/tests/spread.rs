@@ -4,7 +4,8 @@
 mod common;
 
 use common::{PATIENT, everywhere, mesh, tag};
-use ulda_collective::{Collective, DataPlane, Shard, ShardGroup};
+use ulda_collective::{Collective, DataPlane, ShardGroup};
+use ulda_run::ids::Shard;
 
 fn bytes(shard: u32, length: usize) -> Vec<u8> {
     (0..length)

@@ -3,16 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use ulda_run::Exit;
 
 use serde::Deserialize;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
 use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess, Distrust, host_of, is_loopback};
 use ulda_proto::v1;
+use ulda_run::Exit;
+use ulda_run::ids::WorkerId;
 
 use super::error::AgentError;
-use super::joined::Introduction;
+use super::introduction::Introduction;
 
 /// Longest wait for one connection attempt or one answer.
 pub(super) const RPC_DEADLINE: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ pub(super) struct CoordinatorLink {
 #[derive(Clone, Debug)]
 struct End {
     client: AuthenticatedClient,
-    worker: u64,
+    worker: WorkerId,
 }
 
 impl CoordinatorLink {
@@ -63,7 +64,7 @@ impl CoordinatorLink {
         self.end.borrow().client.clone()
     }
 
-    pub fn worker(&self) -> u64 {
+    pub fn worker(&self) -> WorkerId {
         self.end.borrow().worker
     }
 }
@@ -91,7 +92,7 @@ impl Switchboard {
         run_directory: &Path,
         way: CoordinatorAccess,
         client: AuthenticatedClient,
-        worker: u64,
+        worker: WorkerId,
     ) -> (Self, CoordinatorLink) {
         let (end, line) = watch::channel(End { client, worker });
         let board = Self {
@@ -114,7 +115,7 @@ impl Switchboard {
     }
 
     /// The worker joined anew.
-    pub fn joined(&mut self, client: AuthenticatedClient, worker: u64) {
+    pub fn joined(&mut self, client: AuthenticatedClient, worker: WorkerId) {
         self.end.send_replace(End { client, worker });
     }
 
@@ -317,7 +318,7 @@ mod tests {
         let token = ulda_credentials::Token::draw().unwrap();
         let way = CoordinatorAccess::new(&token, None, "run `small`, slot 0");
         let client = way.client(&endpoint(here).unwrap());
-        Switchboard::new(here, run_directory, way, client, 0)
+        Switchboard::new(here, run_directory, way, client, WorkerId(0))
     }
 
     fn announce(folder: &Path, address: &str, tls: bool) {

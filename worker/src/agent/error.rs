@@ -1,4 +1,4 @@
-//! Why a worker cannot serve a run.
+//! Why a worker has no part in the run.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,60 +1,39 @@
 //! What a worker tells the coordinator.
 
-use std::path::PathBuf;
-use ulda_run::Exit;
-
 use ulda_proto::v1;
 use ulda_run::clip::ClipOrigin;
-use ulda_run::ids::Generation;
-use ulda_run::stage::{Cursor, Stage};
-use ulda_run::style_health::StyleHealth;
+use ulda_run::ids::{Generation, Shard, WorkerId};
+use ulda_run::{Digest, Exit, StateClaim};
 use ulda_storage::{Operation, StorageCount};
 
-/// A complete state, named by position and digest. The digest is empty where taking it would cost a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldState {
-    pub cursor: Cursor,
-    pub digest: String,
-}
-
-/// Progress since the last message.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    pub losses: Vec<(&'static str, f64)>,
-    pub learning_rates: Vec<(&'static str, f64)>,
-    pub phase_seconds: Vec<(&'static str, f64)>,
-    pub images: u64,
-    pub activity: String,
-    /// Health of the styles of a round, by domain.
-    pub styles: Vec<(String, StyleHealth)>,
-}
+use crate::progress::{Progress, Report};
 
 /// Goes up the attend stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     Ready {
-        state: Option<HeldState>,
+        state: Option<StateClaim>,
         clip: ClipOrigin,
     },
     Formed {
         generation: Generation,
-        state: HeldState,
+        state: StateClaim,
     },
     Progress {
         generation: Generation,
-        state: HeldState,
+        state: StateClaim,
         progress: Progress,
     },
     Broke {
         generation: Generation,
         cause: String,
-        waiting_for: Vec<u32>,
+        waiting_for: Vec<Shard>,
         /// `None`: it holds nothing but the run's beginning.
-        state: Option<HeldState>,
+        state: Option<StateClaim>,
     },
     Finished {
         generation: Generation,
-        digest: String,
+        digest: Digest,
     },
     Failed {
         generation: Generation,
@@ -63,50 +42,6 @@ pub enum Fact {
     },
     /// What this process asked of storages so far.
     Storage(StorageCount),
-}
-
-/// Goes by an RPC of its own, and is repeated until the coordinator has it in its journal.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Report {
-    Checkpoint {
-        path: PathBuf,
-        state: HeldState,
-        size_bytes: u64,
-    },
-    Evaluation {
-        model: &'static str,
-        set: String,
-        confusion: Vec<u64>,
-        images: u64,
-        at: Cursor,
-        seconds: f64,
-    },
-    StageDone {
-        stage: Stage,
-        seconds: f64,
-        digest: String,
-    },
-}
-
-impl HeldState {
-    pub(super) fn from_wire(claim: &v1::StateClaim) -> Option<Self> {
-        let cursor = Cursor {
-            stage: claim.stage.parse().ok()?,
-            step: claim.step,
-        };
-        Some(Self {
-            cursor,
-            digest: claim.digest.clone(),
-        })
-    }
-
-    fn into_wire(self) -> v1::StateClaim {
-        v1::StateClaim {
-            stage: self.cursor.stage.to_string(),
-            step: self.cursor.step,
-            digest: self.digest,
-        }
-    }
 }
 
 fn values(named: impl IntoIterator<Item = (&'static str, f64)>) -> Vec<v1::Value> {
@@ -128,13 +63,13 @@ impl Fact {
         }
     }
 
-    pub(super) fn into_wire(self, worker: u64) -> v1::Attendance {
+    pub(super) fn into_wire(self, worker: WorkerId) -> v1::Attendance {
         use v1::attendance::Fact as Wire;
         let (generation, fact) = match self {
             Self::Ready { state, clip } => (
                 Generation::NONE,
                 Wire::Ready(v1::Ready {
-                    state: state.map(HeldState::into_wire),
+                    state: state.map(Into::into),
                     clip: Some(v1::ClipWeights {
                         digest: clip.digest,
                         training: clip.training.to_string(),
@@ -144,7 +79,7 @@ impl Fact {
             Self::Formed { generation, state } => (
                 generation,
                 Wire::Formed(v1::Formed {
-                    state: Some(state.into_wire()),
+                    state: Some(state.into()),
                 }),
             ),
             Self::Progress {
@@ -153,7 +88,7 @@ impl Fact {
                 progress,
             } => {
                 let progress = v1::Progress {
-                    state: Some(state.into_wire()),
+                    state: Some(state.into()),
                     losses: values(progress.losses),
                     learning_rates: values(progress.learning_rates),
                     phase_seconds: values(progress.phase_seconds),
@@ -179,11 +114,13 @@ impl Fact {
                 generation,
                 Wire::Broke(v1::Broke {
                     cause,
-                    waiting_for,
-                    state: state.map(HeldState::into_wire),
+                    waiting_for: waiting_for.into_iter().map(|shard| shard.0).collect(),
+                    state: state.map(Into::into),
                 }),
             ),
-            Self::Finished { generation, digest } => (generation, Wire::Finished(v1::Finished { digest })),
+            Self::Finished { generation, digest } => {
+                (generation, Wire::Finished(v1::Finished { digest: digest.0 }))
+            }
             Self::Failed {
                 generation,
                 cause,
@@ -198,7 +135,7 @@ impl Fact {
             Self::Storage(count) => (Generation::NONE, Wire::Storage(storage(&count))),
         };
         v1::Attendance {
-            worker,
+            worker: worker.0,
             generation: generation.0,
             fact: Some(fact),
             // Said with the heartbeat that opens each stream.
@@ -226,17 +163,17 @@ fn storage(count: &StorageCount) -> v1::Storage {
     }
 }
 
-pub(super) fn heartbeat(worker: u64, generation: u64, coordinator_term: u64) -> v1::Attendance {
+pub(super) fn heartbeat(worker: WorkerId, generation: Generation, coordinator_term: u64) -> v1::Attendance {
     v1::Attendance {
-        worker,
-        generation,
+        worker: worker.0,
+        generation: generation.0,
         fact: Some(v1::attendance::Fact::Heartbeat(v1::Heartbeat {})),
         coordinator_term,
     }
 }
 
 impl Report {
-    pub(super) fn into_wire(self, worker: u64, generation: Generation) -> v1::ReportRequest {
+    pub(super) fn into_wire(self, worker: WorkerId, generation: Generation) -> v1::ReportRequest {
         use v1::report_request::Fact as Wire;
         let fact = match self {
             Self::Checkpoint {
@@ -245,7 +182,7 @@ impl Report {
                 size_bytes,
             } => Wire::Checkpoint(v1::CheckpointWritten {
                 path: path.display().to_string(),
-                state: Some(state.into_wire()),
+                state: Some(state.into()),
                 size_bytes,
             }),
             Self::Evaluation {
@@ -256,16 +193,16 @@ impl Report {
                 at,
                 seconds,
             } => {
-                let state = HeldState {
+                let state = StateClaim {
                     cursor: at,
-                    digest: String::new(),
+                    digest: Digest::default(),
                 };
                 Wire::Evaluation(v1::EvaluationDone {
                     model: model.to_owned(),
                     set,
                     confusion,
                     images,
-                    state: Some(state.into_wire()),
+                    state: Some(state.into()),
                     seconds,
                 })
             }
@@ -280,7 +217,7 @@ impl Report {
             }),
         };
         v1::ReportRequest {
-            worker,
+            worker: worker.0,
             generation: generation.0,
             fact: Some(fact),
         }

@@ -50,7 +50,7 @@ async fn deliver(
 ) -> bool {
     let mut backoff = Backoff::new();
     let mut request = v1::LogRequest {
-        worker: line.worker(),
+        worker: line.worker().0,
         number,
         lines: lines.lines,
         dropped: lines.dropped,
@@ -58,7 +58,7 @@ async fn deliver(
     loop {
         let last = ending.is_cancelled();
         // It may have joined anew meanwhile.
-        request.worker = line.worker();
+        request.worker = line.worker().0;
         let mut client = line.client();
         let answer = tokio::time::timeout(BATCH_DEADLINE, client.log(request.clone())).await;
         match answer {

@@ -6,7 +6,7 @@
 mod connect;
 mod error;
 mod facts;
-mod joined;
+mod introduction;
 mod lines;
 mod orders;
 mod rejoin;
@@ -14,7 +14,7 @@ mod reports;
 mod session;
 
 pub use error::AgentError;
-pub use facts::{Fact, HeldState, Progress, Report};
-pub use joined::{Introduction, Joined};
+pub use facts::Fact;
+pub use introduction::Introduction;
 pub use orders::{Form, Order};
-pub use session::{Agent, Reporter};
+pub use session::{Agent, Joined, Reporter};

@@ -1,10 +1,10 @@
 //! What the coordinator asks of a worker.
 
+use ulda_collective::WorkerIndex;
 use ulda_proto::v1;
-use ulda_run::Exit;
-use ulda_run::ids::Generation;
-
-use super::facts::HeldState;
+use ulda_run::ids::{Generation, WorkerId};
+use ulda_run::stage::NotAStage;
+use ulda_run::{Exit, StateClaim};
 
 /// An order to the trainer.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,15 +34,13 @@ pub enum Order {
 pub struct Form {
     pub generation: Generation,
     /// Place of this worker in `addresses`.
-    pub me: usize,
+    pub me: WorkerIndex,
     /// Data-plane address of every member.
     pub addresses: Vec<String>,
     /// Member that serves each shard.
-    pub shard_owner: Vec<usize>,
+    pub shard_owner: Vec<WorkerIndex>,
     /// Where the generation starts; `None` for the run's beginning.
-    pub state: Option<HeldState>,
-    /// Member that holds `state`.
-    pub holder: Option<usize>,
+    pub state: Option<StateClaim>,
     /// Whether members encrypt what they tell each other.
     pub data_tls: bool,
 }
@@ -54,8 +52,11 @@ pub enum BadDirective {
     Empty(Generation),
     #[error("{0} does not list this worker as a member")]
     NotAMember(Generation),
-    #[error("{0} names a state that is not a position in a run")]
-    BadState(Generation),
+    #[error("{generation} starts from a state of no run: {cause}")]
+    BadState {
+        generation: Generation,
+        cause: NotAStage,
+    },
     #[error("{generation} has owners for {have} shards, and the run has {want}")]
     Shards {
         generation: Generation,
@@ -73,7 +74,7 @@ pub enum BadDirective {
 impl Order {
     /// # Errors
     /// When the directive is incomplete, not meant for `worker`, or not of a run of `shards` shards.
-    pub fn from_wire(directive: v1::Directive, worker: u64, shards: u32) -> Result<Self, BadDirective> {
+    pub fn from_wire(directive: v1::Directive, worker: WorkerId, shards: u32) -> Result<Self, BadDirective> {
         let generation = Generation(directive.generation);
         Ok(match directive.order.ok_or(BadDirective::Empty(generation))? {
             v1::directive::Order::Form(form) => {
@@ -97,13 +98,15 @@ impl Form {
     fn from_wire(
         form: v1::Form,
         generation: Generation,
-        worker: u64,
+        worker: WorkerId,
         shards: u32,
     ) -> Result<Self, BadDirective> {
-        let me = form.members.iter().position(|member| member.worker == worker);
+        let is_me = |(_, member): &(u32, &v1::Member)| member.worker == worker.0;
+        let me = (0..).zip(&form.members).find(is_me);
+        let me = me.map(|(place, _)| WorkerIndex(place));
         let members = form.members.len();
-        let place = |member: u32| match member as usize {
-            place if place < members => Ok(place),
+        let place = |member: u32| match member {
+            place if (place as usize) < members => Ok(WorkerIndex(place)),
             _ => Err(BadDirective::NoSuchMember {
                 generation,
                 member,
@@ -117,9 +120,7 @@ impl Form {
                 want: shards,
             });
         }
-        let state = form
-            .state
-            .map(|claim| HeldState::from_wire(&claim).ok_or(BadDirective::BadState(generation)));
+        let state = form.state.map(StateClaim::try_from).transpose();
         Ok(Self {
             generation,
             me: me.ok_or(BadDirective::NotAMember(generation))?,
@@ -128,13 +129,12 @@ impl Form {
                 .into_iter()
                 .map(place)
                 .collect::<Result<_, _>>()?,
-            holder: form.holder.map(place).transpose()?,
             addresses: form
                 .members
                 .into_iter()
                 .map(|member| member.data_address)
                 .collect(),
-            state: state.transpose()?,
+            state: state.map_err(|cause| BadDirective::BadState { generation, cause })?,
             data_tls: form.data_tls,
         })
     }
@@ -155,7 +155,6 @@ mod tests {
             members: vec![member(5), member(6)],
             shard_owner: vec![0, 1],
             state: None,
-            holder: Some(1),
             data_tls: false,
         }
     }
@@ -166,7 +165,7 @@ mod tests {
             order: Some(v1::directive::Order::Form(form)),
             coordinator_term: 1,
         };
-        let order = Order::from_wire(directive, 5, SHARDS);
+        let order = Order::from_wire(directive, WorkerId(5), SHARDS);
         order.map_or_else(|error| error.to_string(), |_| String::new())
     }
 
@@ -178,9 +177,6 @@ mod tests {
             let mut owner = form();
             owner.shard_owner[1] = absurd;
             assert_eq!(refused(owner), told);
-            let mut holder = form();
-            holder.holder = Some(absurd);
-            assert_eq!(refused(holder), told);
         }
         for owners in [vec![], vec![0; 1 << 20]] {
             let mut many = form();

@@ -3,19 +3,14 @@
 
 use std::time::Duration;
 
-use ulda_run::ids::Generation;
+use ulda_run::StateClaim;
+use ulda_run::ids::{Generation, WorkerId};
 
 use super::connect::join;
-use super::facts::{Fact, HeldState};
-use super::joined::Introduction;
+use super::facts::Fact;
+use super::introduction::Introduction;
 use super::orders::Order;
-use super::session::AttendSession;
-
-/// What came of joining again.
-pub(super) enum Again {
-    Joined,
-    TrainerEnded,
-}
+use super::session::{Again, AttendSession};
 
 impl AttendSession {
     /// Leaves the old generation and joins under a new id. The error says why that cannot be.
@@ -47,17 +42,18 @@ impl AttendSession {
                 introduction.coordinator
             ));
         }
-        (self.worker, self.term, self.generation) = (reply.worker, reply.coordinator_term, 0);
+        self.worker = WorkerId(reply.worker);
+        (self.term, self.generation) = (reply.coordinator_term, Generation::NONE);
         self.standing = None;
-        self.switchboard.joined(client, reply.worker);
+        self.switchboard.joined(client, self.worker);
         tracing::info!(worker = reply.worker, "joined again");
         Ok(Again::Joined)
     }
 
     /// Fences the trainer and takes the state that it keeps. `None` if it ended.
-    async fn leave_generation(&mut self, why: &str) -> Result<Option<Option<HeldState>>, String> {
+    async fn leave_generation(&mut self, why: &str) -> Result<Option<Option<StateClaim>>, String> {
         self.order(Order::Fence {
-            generation: Generation(self.generation),
+            generation: self.generation,
             why: why.to_owned(),
         });
         let fencing = self.fencing;

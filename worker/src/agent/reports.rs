@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use ulda_run::ids::Generation;
 
 use super::connect::CoordinatorLink;
-use super::facts::Report;
+use crate::progress::Report;
 
 /// Longest wait for the coordinator to take one report.
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);

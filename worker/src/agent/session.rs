@@ -1,5 +1,6 @@
 //! The connection to the coordinator.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -10,16 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use ulda_proto::v1;
 use ulda_run::Exit;
-use ulda_run::ids::Generation;
+use ulda_run::ids::{Generation, WorkerId};
+use ulda_run::spec::{Host, RunConfig, RunSpec};
 
 use super::connect::{Backoff, CoordinatorLink, RPC_DEADLINE, Switchboard, is_passing, join, way};
 use super::error::AgentError;
-use super::facts::{Fact, Report, heartbeat};
-use super::joined::{Introduction, Joined};
+use super::facts::{Fact, heartbeat};
+use super::introduction::Introduction;
 use super::lines;
 use super::orders::Order;
-use super::rejoin::Again;
 use super::reports;
+use crate::progress::Report;
 
 /// Longest wait for the last facts to leave when the worker ends.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
@@ -28,6 +30,17 @@ const OUTBOX: usize = 64;
 const HEARTBEATS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 /// Terms and generations beyond it are no run's.
 const MOST_NUMBER: u64 = 1 << 53;
+
+/// What a worker learns on joining.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    pub worker: WorkerId,
+    pub spec: RunSpec,
+    pub run_directory: PathBuf,
+    pub secret: [u8; 32],
+    /// W3C traceparent of the run's span; empty where the run is not traced.
+    pub trace_parent: String,
+}
 
 /// The trainer's end of the control plane. Dropping it says farewell and waits, within a deadline, until all was delivered.
 pub struct Agent {
@@ -93,12 +106,12 @@ impl Agent {
             heartbeat_every,
             orders: order_sender,
             facts: fact_inbox,
-            generation: 0,
+            generation: Generation::NONE,
             ready: None,
             standing: None,
         };
         let (span, ending) = (tracing::Span::current(), CancellationToken::new());
-        span.record("worker", joined.worker);
+        span.record("worker", joined.worker.0);
         let tasks = vec![
             runtime.spawn(session.attend(terminate).instrument(span.clone())),
             runtime.spawn(reports::deliver(line.clone(), report_inbox).instrument(span)),
@@ -199,6 +212,29 @@ impl Drop for Agent {
     }
 }
 
+impl Joined {
+    fn from_wire(reply: v1::JoinReply) -> Result<Self, AgentError> {
+        let bad = |what: String| AgentError::BadReply(what);
+        let config: RunConfig = toml::from_str(&reply.spec_toml).map_err(|error| bad(error.to_string()))?;
+        // Nothing is left open in a resolved run.toml, so the host given here decides nothing.
+        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 })
+            .map_err(|error| bad(error.to_string()))?;
+        let secret = <[u8; 32]>::try_from(reply.data_secret.as_slice()).map_err(|_| {
+            bad(format!(
+                "data secret of {} bytes, expected 32",
+                reply.data_secret.len()
+            ))
+        })?;
+        Ok(Self {
+            worker: WorkerId(reply.worker),
+            spec,
+            run_directory: reply.run_directory.into(),
+            trace_parent: reply.trace_parent,
+            secret,
+        })
+    }
+}
+
 /// The first process of a container gets no signal that it does not listen to, and a coordinator may be looked
 /// for, and weights loaded, for minutes.
 fn leave_before_joining() -> ! {
@@ -224,7 +260,7 @@ pub(super) struct AttendSession {
     pub(super) alone: Duration,
     /// Longest wait for the trainer to leave its generation.
     pub(super) fencing: Duration,
-    pub(super) worker: u64,
+    pub(super) worker: WorkerId,
     /// Of the run.
     pub(super) shards: u32,
     pub(super) secret: [u8; 32],
@@ -233,10 +269,16 @@ pub(super) struct AttendSession {
     pub(super) heartbeat_every: Duration,
     pub(super) orders: Sender<Order>,
     pub(super) facts: mpsc::UnboundedReceiver<Fact>,
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// Repeated on every further stream, in this order.
     pub(super) ready: Option<Fact>,
     pub(super) standing: Option<Fact>,
+}
+
+/// What came of joining again.
+pub(super) enum Again {
+    Joined,
+    TrainerEnded,
 }
 
 enum Ended {
@@ -401,15 +443,16 @@ impl AttendSession {
 
     fn directive(&mut self, directive: v1::Directive) {
         let stops = matches!(directive.order, Some(v1::directive::Order::Stop(_)));
-        if directive.generation < self.generation && !stops {
+        let generation = Generation(directive.generation);
+        if generation < self.generation && !stops {
             tracing::warn!(
-                got = directive.generation,
-                current = self.generation,
+                got = generation.0,
+                current = self.generation.0,
                 "directive of an older generation refused"
             );
             return;
         }
-        self.generation = self.generation.max(directive.generation);
+        self.generation = self.generation.max(generation);
         match Order::from_wire(directive, self.worker, self.shards) {
             Ok(Order::Stop { drain, why, exit }) => {
                 self.leave_if_loading(&why, exit);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use ulda_run::stage::Cursor;
 
+use super::error::CheckpointError;
 use super::manifest::FileEntry;
 use super::remote::RemoteStore;
-use super::store::{CheckpointError, CheckpointStore, Written};
+use super::store::{CheckpointStore, Written};
 use super::uploads::{Upload, Uploads};
 use crate::state::RunState;
 

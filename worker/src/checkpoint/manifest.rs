@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
+use super::error::{CheckpointError, CheckpointMismatch};
 use super::parts::is_part_name;
-use super::store::{CheckpointError, CheckpointMismatch};
 use crate::state::{RunState, read_tensors};
 
 pub(super) const STATE_FILE: &str = "state.safetensors";

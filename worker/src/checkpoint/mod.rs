@@ -10,6 +10,7 @@
 mod beside;
 mod checkpoints;
 mod clock;
+mod error;
 mod manifest;
 mod parts;
 mod remote;
@@ -19,8 +20,9 @@ mod writer;
 
 pub use checkpoints::{Checkpoints, Found};
 pub use clock::CheckpointClock;
+pub use error::CheckpointError;
 pub use manifest::{CheckpointManifest, FileEntry};
 pub use remote::RemoteStore;
-pub use store::{CheckpointError, CheckpointStore, Written, read_manifest};
+pub use store::{CheckpointStore, Written, read_manifest};
 pub use uploads::{Upload, UploadObserver, Uploaded, Uploads};
 pub use writer::CheckpointWriter;

@@ -11,9 +11,10 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 use ulda_storage::Storage;
 
+use super::error::CheckpointError;
 use super::manifest::{CheckpointManifest, FileEntry, MANIFEST_FILE};
 use super::parts::read_file;
-use super::store::{CheckpointError, parse_name, read_manifest};
+use super::store::{parse_name, read_manifest};
 use crate::state::RunState;
 
 /// As in the run directory.

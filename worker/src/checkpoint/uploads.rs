@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use ulda_run::stage::Cursor;
 use ulda_storage::{Storage, StorageCount};
 
+use super::error::CheckpointError;
 use super::remote::RemoteStore;
-use super::store::CheckpointError;
 use crate::exit::with_hint;
 
 /// After a parcel that could not be brought.

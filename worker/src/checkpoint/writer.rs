@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::checkpoints::Checkpoints;
-use super::store::{CheckpointError, Written};
+use super::error::CheckpointError;
+use super::store::Written;
 use crate::state::RunState;
 
 /// One thread that writes, one checkpoint at a time; a second one waits its turn, a third is left out.

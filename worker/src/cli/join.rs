@@ -150,7 +150,7 @@ impl Join {
             }
         };
         tracing::info!(
-            worker = joined.worker,
+            worker = joined.worker.0,
             address = introduction.data_address,
             metrics = introduction.metrics_address,
             "joined"

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tch::{Device, Kind, Tensor};
-use ulda_collective::{Collective, CollectiveError, PendingSum, Shard, ShardGroup};
+use ulda_collective::{Collective, CollectiveError, PendingSum, ShardGroup};
 use ulda_method::trainable::{BucketSpan, TrainableSet};
 use ulda_method::{MethodError, Result};
+use ulda_run::ids::Shard;
 
 use super::gpu_sums::{self, BucketSums, Part};
 use super::{At, Link, Op};

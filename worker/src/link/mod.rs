@@ -12,7 +12,8 @@ mod prototypes;
 
 use std::sync::Arc;
 
-use ulda_collective::{Collective, CollectiveError, Rank, Shard, ShardGroup, Tag};
+use ulda_collective::{Collective, CollectiveError, Rank, ShardGroup, Tag};
+use ulda_run::ids::Shard;
 use ulda_run::stage::Stage;
 
 pub use gpu_sums::{BucketSums, GpuSums, ShardPlacement};

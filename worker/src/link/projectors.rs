@@ -1,9 +1,10 @@
 //! Projector gradients, averaged over the data shards that train the same domains.
 
 use tch::Tensor;
-use ulda_collective::{Collective, Shard, ShardGroup};
+use ulda_collective::{Collective, ShardGroup};
 use ulda_method::simulate::ProjectorReduce;
 use ulda_method::{MethodError, Result};
+use ulda_run::ids::Shard;
 use ulda_run::plan::{Lane, Lanes};
 
 use super::{At, Link, Op};

@@ -17,9 +17,9 @@ use super::supervised::{
     Supervised, SupervisedSettings, head_from, load_momentum, rate_schedule, supervised_loss,
 };
 use super::validation::SourceValidation;
-use super::{Extent, StageError, StageRun, names, texts};
-use crate::agent::Progress;
-use crate::state::RunState;
+use super::{Extent, StageError, StageRun, texts};
+use crate::progress::Progress;
+use crate::state::{RunState, names};
 
 pub struct Adapt<'a> {
     context: &'a Context,

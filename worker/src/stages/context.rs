@@ -9,10 +9,10 @@ use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::StageError;
-use crate::agent::{Progress, Report};
 use crate::checkpoint::{CheckpointClock, Upload, Uploads};
 use crate::link::Link;
 use crate::observe::Meters;
+use crate::progress::{Progress, Report};
 use crate::resources::Resources;
 use crate::state::RunState;
 

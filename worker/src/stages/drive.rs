@@ -12,8 +12,8 @@ use super::memory::within_memory;
 use super::pretrain::Pretrain;
 use super::simulate::{Measure, Simulate};
 use super::{Extent, StageError, StageRun};
-use crate::agent::Report;
 use crate::observe::StepDone;
+use crate::progress::Report;
 use crate::state::RunState;
 
 /// Works from `state` to the end of the run. Always gives back the last complete state, also beside an error.

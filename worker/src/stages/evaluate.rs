@@ -17,10 +17,10 @@ use super::pixels::{Normaliser, format_for};
 use super::predict::Predictor;
 use super::supervised::head_from;
 use super::tally::Tally;
-use super::{Extent, StageError, StageRun, names};
-use crate::agent::{Progress, Report};
+use super::{Extent, StageError, StageRun};
 use crate::link::{At, Op};
-use crate::state::RunState;
+use crate::progress::{Progress, Report};
+use crate::state::{RunState, names};
 
 /// Pixels between the panels of an example strip.
 const STRIP_GAP: u32 = 4;

@@ -11,7 +11,6 @@ mod error;
 mod evaluate;
 mod feed;
 mod memory;
-pub mod names;
 mod pixels;
 mod predict;
 mod pretrain;
@@ -28,10 +27,10 @@ pub use error::StageError;
 pub use memory::OutOfMemory;
 pub use pixels::Normaliser;
 pub use predict::Predictor;
-pub use simulate::{StyleImage, bank_bytes, given_bank, leave_bank};
+pub use simulate::{bank_bytes, leave_bank};
 pub use texts::templates;
 
-use crate::agent::Progress;
+use crate::progress::Progress;
 use crate::state::RunState;
 
 /// How much of its stage a state is written for.

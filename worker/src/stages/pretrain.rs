@@ -14,9 +14,9 @@ use super::supervised::{
     Supervised, SupervisedSettings, head_from, load_momentum, placed, rate_schedule, supervised_loss,
 };
 use super::validation::SourceValidation;
-use super::{Extent, StageError, StageRun, names};
-use crate::agent::Progress;
-use crate::state::RunState;
+use super::{Extent, StageError, StageRun};
+use crate::progress::Progress;
+use crate::state::{RunState, names};
 
 pub struct Pretrain<'a> {
     context: &'a Context,

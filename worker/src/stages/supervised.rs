@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Tensor;
-use ulda_collective::{Shard, ShardGroup};
+use ulda_collective::ShardGroup;
 use ulda_method::Phases;
 use ulda_method::losses::Focal;
 use ulda_method::optim::{PolyDecay, RateSchedule, StepDecay};
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, Weights, WeightsKind};
+use ulda_run::ids::Shard;
 use ulda_run::plan::Purpose;
 use ulda_run::spec::{LossConfig, LossKind, LrPolicy};
 use ulda_run::stage::Stage;
@@ -19,10 +20,10 @@ use ulda_run::stage::Stage;
 use super::StageError;
 use super::context::Context;
 use super::feed::{Augmentation, Batch, Feed, Portion};
-use crate::agent::Progress;
 use crate::link::{At, GradientReduction, NormSync, Op};
+use crate::progress::Progress;
 use crate::resources::Resources;
-use crate::state::{RunState, StateError, read_tensors, write_tensors};
+use crate::state::{RunState, StateError, names, read_tensors, write_tensors};
 
 /// Settings that differ between the two stages.
 pub struct SupervisedSettings {
@@ -282,7 +283,7 @@ pub fn placed(head: &Head, resources: &Resources) -> Head {
 /// # Errors
 /// When a state has momentum that does not fit.
 pub fn load_momentum(set: &mut TrainableSet, state: &RunState) -> Result<(), StageError> {
-    let saved = state.section(super::names::MOMENTUM);
+    let saved = state.section(names::MOMENTUM);
     if !saved.is_empty() {
         set.load_velocity(|name| saved.get(name).map(Tensor::shallow_clone))?;
     }

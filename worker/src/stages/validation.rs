@@ -8,12 +8,12 @@ use ulda_method::trainable::TrainableSet;
 use ulda_model::Head;
 use ulda_run::stage::{Cursor, Stage};
 
+use super::StageError;
 use super::context::{Context, ShardEvent};
 use super::evaluate::{Images, score};
 use super::supervised::head_from;
-use super::{StageError, names};
-use crate::agent::{Progress, Report};
-use crate::state::RunState;
+use crate::progress::{Progress, Report};
+use crate::state::{RunState, names};
 
 pub struct SourceValidation<'a> {
     context: &'a Context,

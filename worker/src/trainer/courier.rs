@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::RunSpec;
+use ulda_run::{Digest, StateClaim};
 use ulda_storage::{Settings, Storage, StorageCount, StorageCounters};
 
 use super::TrainerError;
-use crate::agent::{Agent, Fact, HeldState, Report, Reporter};
+use crate::agent::{Agent, Fact, Reporter};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Checkpoints, RemoteStore, Upload, UploadObserver, Uploaded, Uploads,
 };
+use crate::progress::Report;
 
 /// The run's checkpoints, with uploads that tell the coordinator of what they brought.
 pub(super) fn checkpoints(
@@ -73,9 +75,9 @@ impl UploadObserver for ToCoordinator {
         tracing::debug!(path = %checkpoint.path.display(), "checkpoint brought to the storage");
         self.0.report(Report::Checkpoint {
             path: checkpoint.path,
-            state: HeldState {
+            state: StateClaim {
                 cursor: checkpoint.cursor,
-                digest: checkpoint.digest,
+                digest: Digest(checkpoint.digest),
             },
             size_bytes: checkpoint.size_bytes,
         });

@@ -9,8 +9,8 @@ use ulda_run::stage::Stage;
 use crate::checkpoint::{CheckpointError, Checkpoints, FileEntry, Upload};
 use crate::link::{At, Op};
 use crate::resources::Resources;
-use crate::stages::{Context, StageError, bank_bytes, leave_bank, names};
-use crate::state::{RunState, write_tensors};
+use crate::stages::{Context, StageError, bank_bytes, leave_bank};
+use crate::state::{RunState, names, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
 const FOLDER: &str = "final";

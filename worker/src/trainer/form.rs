@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use ulda_collective::{
-    AbortCause, CollectiveError, DataPlane, DataPlaneListener, Membership, Shard, ShardGroup, WorkerIndex,
+    AbortCause, CollectiveError, DataPlane, DataPlaneListener, Membership, ShardGroup, WorkerIndex,
     WorkerPeer,
 };
-use ulda_run::ids::Generation;
+use ulda_run::StateClaim;
+use ulda_run::ids::{Generation, Shard};
 use ulda_run::stage::Stage;
 
 use super::carrier::{CarrierRefused, NcclRefusal};
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Form, HeldState, Order};
+use crate::agent::{Form, Order};
 use crate::link::{At, GpuSums, Link, Op};
 use crate::state::{RunState, StateError};
 
@@ -25,7 +26,7 @@ pub enum FormError {
     #[error(transparent)]
     Collective(#[from] CollectiveError),
     #[error("{0} gives this worker no shard")]
-    NoShard(ulda_run::ids::Generation),
+    NoShard(Generation),
     #[error("state received from another worker")]
     Received(#[source] StateError),
     #[error("no member holds the state at {0}, from which the generation was to start")]
@@ -176,8 +177,8 @@ impl Trainer {
     fn membership(&self, form: &Form) -> Membership {
         Membership {
             run: self.run.clone(),
-            generation: ulda_collective::Generation(form.generation.0),
-            me: WorkerIndex(form.me as u32),
+            generation: form.generation,
+            me: form.me,
             workers: form
                 .addresses
                 .iter()
@@ -185,11 +186,7 @@ impl Trainer {
                     address: address.clone(),
                 })
                 .collect(),
-            shards: form
-                .shard_owner
-                .iter()
-                .map(|&owner| WorkerIndex(owner as u32))
-                .collect(),
+            shards: form.shard_owner.clone(),
             secret: self.secret.clone(),
             encrypted: form.data_tls,
         }
@@ -246,8 +243,8 @@ fn speakers(membership: &Membership) -> ShardGroup {
     ShardGroup::reduce_to(lowest.clone(), lowest)
 }
 
-fn matches(state: &RunState, wanted: &HeldState) -> bool {
-    state.cursor == wanted.cursor && (wanted.digest.is_empty() || state.digest() == wanted.digest)
+fn matches(state: &RunState, wanted: &StateClaim) -> bool {
+    state.cursor == wanted.cursor && (!wanted.digest.is_known() || state.digest() == wanted.digest.0)
 }
 
 fn check_digests(link: &Link, speakers: &ShardGroup, state: &RunState) -> Result<(), FormError> {

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ulda_run::Exit;
 
 use crossbeam_channel::{Receiver, at, never, select, unbounded};
 use ulda_collective::{AbortCause, CollectiveError};
-use ulda_run::ids::Generation;
+use ulda_run::ids::{Generation, Shard};
+use ulda_run::{Digest, Exit, StateClaim};
 
 use super::form::{FormError, Formed};
-use super::shards::{Shards, ShardsOutcome};
+use super::shards::{GenerationFailure, Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
-use crate::agent::{Fact, Form, HeldState, Order, Report};
+use crate::agent::{Fact, Form, Order};
 use crate::checkpoint::{CheckpointError, CheckpointWriter, Written};
 use crate::exit::with_hint;
 use crate::link::GpuSums;
-use crate::stages::{Interrupt, ShardEvent, StageError};
+use crate::progress::Report;
+use crate::stages::{Interrupt, ShardEvent};
 
 /// How a generation ended for this worker.
 #[derive(Debug, PartialEq, Eq)]
@@ -248,9 +249,9 @@ impl Trainer {
     fn pass_on(&self, generation: Generation, event: ShardEvent, writer: &CheckpointWriter) {
         match event {
             ShardEvent::Progress { cursor, progress } => {
-                let state = HeldState {
+                let state = StateClaim {
                     cursor,
-                    digest: String::new(),
+                    digest: Digest::default(),
                 };
                 self.agent.tell(Fact::Progress {
                     generation,
@@ -276,9 +277,9 @@ impl Trainer {
                     // It counts once it is in the storage: `courier` tells of it then.
                     return;
                 }
-                let state = HeldState {
+                let state = StateClaim {
                     cursor: written.cursor,
-                    digest: written.digest,
+                    digest: Digest(written.digest),
                 };
                 self.agent.report(
                     generation,
@@ -318,7 +319,7 @@ impl Trainer {
         match outcome.failure {
             None => {
                 let state = self.state.as_ref().expect("set above");
-                let digest = state.digest();
+                let digest = Digest(state.digest());
                 self.agent.tell(Fact::Finished { generation, digest });
                 Ok(Left::Finished)
             }
@@ -326,7 +327,7 @@ impl Trainer {
                 tracing::warn!(%generation, %error, "generation broke");
                 let waiting_for = match &error {
                     CollectiveError::Timeout { waiting_for, .. } => {
-                        waiting_for.iter().map(|(shard, _)| shard.0).collect()
+                        waiting_for.iter().map(|(shard, _)| *shard).collect()
                     }
                     _ => Vec::new(),
                 };
@@ -337,7 +338,7 @@ impl Trainer {
         }
     }
 
-    pub(super) fn tell_broke(&self, generation: Generation, cause: String, waiting_for: Vec<u32>) {
+    pub(super) fn tell_broke(&self, generation: Generation, cause: String, waiting_for: Vec<Shard>) {
         self.agent.tell(Fact::Broke {
             generation,
             cause,
@@ -353,14 +354,6 @@ fn close(sums: Option<Arc<GpuSums>>) -> Result<(), TrainerError> {
         Some(sums) => sums.close().map_err(TrainerError::Nccl),
         None => Ok(()),
     }
-}
-
-/// Why the shards of a generation stopped before the run's end.
-pub enum GenerationFailure {
-    /// The collective broke, through whoever's fault.
-    Collective(CollectiveError),
-    /// This worker cannot go on.
-    Own(StageError),
 }
 
 fn why_of(left: &Left) -> String {

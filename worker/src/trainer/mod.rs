@@ -15,16 +15,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use ulda_run::Exit;
 
 use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{DataPlaneListener, PlaneDeadlines};
 use ulda_run::ids::Generation;
 use ulda_run::spec::RunSpec;
+use ulda_run::{Digest, Exit, StateClaim};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
 
-use crate::agent::{Agent, Fact, HeldState, Order};
+use crate::agent::{Agent, Fact, Order};
 use crate::checkpoint::{CheckpointClock, CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
 use crate::exit::{exit_of, with_hint};
@@ -338,10 +338,10 @@ impl Parts {
     }
 }
 
-fn claim(state: &RunState) -> HeldState {
-    HeldState {
+fn claim(state: &RunState) -> StateClaim {
+    StateClaim {
         cursor: state.cursor,
-        digest: state.digest(),
+        digest: Digest(state.digest()),
     }
 }
 

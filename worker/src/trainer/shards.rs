@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
-use ulda_collective::{AbortCause, DataPlane, Shard};
+use ulda_collective::{AbortCause, CollectiveError, DataPlane};
 use ulda_method::MethodError;
+use ulda_run::ids::Shard;
 
 use super::finish::leave_models;
-use super::generation::GenerationFailure;
 use super::{Trainer, TrainerError};
 use crate::checkpoint::Checkpoints;
 use crate::device::Chosen;
@@ -26,6 +26,14 @@ pub struct ShardsOutcome {
     pub failure: Option<GenerationFailure>,
 }
 
+/// Why the shards of a generation stopped before the run's end.
+pub enum GenerationFailure {
+    /// The collective broke, through whoever's fault.
+    Collective(CollectiveError),
+    /// This worker cannot go on.
+    Own(StageError),
+}
+
 /// A shard's thread came to no end of its own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{shard}: its thread panicked: {message}")]
@@ -38,7 +46,7 @@ struct Ended {
     state: RunState,
     error: Option<StageError>,
     /// The plane's fault at the moment the shard failed; none if the shard failed first.
-    fault: Option<ulda_collective::CollectiveError>,
+    fault: Option<CollectiveError>,
 }
 
 pub struct Shards {
@@ -197,8 +205,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use ulda_collective::{
-        DataPlaneListener, Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer,
+        DataPlaneListener, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer,
     };
+    use ulda_run::ids::Generation;
     use ulda_run::stage::{Cursor, Stage};
 
     use super::*;

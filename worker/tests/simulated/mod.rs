@@ -9,10 +9,10 @@ use libloading::os::unix::Library as Shared;
 use tch::Tensor;
 
 use ulda_collective::{
-    DataPlane, DataPlaneListener, Generation, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex,
-    WorkerPeer,
+    DataPlane, DataPlaneListener, Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer,
 };
 use ulda_nccl::{Library, Timeline};
+use ulda_run::ids::Generation;
 use ulda_worker::link::Clock;
 
 /// The simulated library, which sums host memory between ranks of this process.

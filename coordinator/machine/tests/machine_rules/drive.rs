@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ulda_machine::{
-    Digest, Directive, Effect, Formation, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules,
-    Record, RestartBudget, Resume, RunOutcome, StateClaim, Tick, Ticket,
+    Directive, Effect, Formation, Launching, Machine, MachineDeadlines, MachineEvent, MachineRules, Record,
+    RestartBudget, Resume, RunOutcome, Tick, Ticket,
 };
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
+use ulda_run::{Digest, StateClaim};
 
 pub fn rules(wanted: u32, shards: u32) -> MachineRules {
     let seconds = Duration::from_secs;

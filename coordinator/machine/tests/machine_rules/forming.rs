@@ -30,7 +30,7 @@ fn all_wanted_slots_are_launched_and_the_generation_forms_when_all_are_ready() {
         "neighbouring shards, in slot order"
     );
     assert_eq!(formation.shard_owner_indices(), [0, 0, 1, 1]);
-    assert_eq!((formation.state, formation.holder), (None, None));
+    assert_eq!(formation.state, None);
 }
 
 #[test]
@@ -75,15 +75,14 @@ fn at_the_gather_deadline_too_few_workers_fail_the_run_and_the_missing_slots_are
 }
 
 #[test]
-fn the_most_advanced_state_wins_and_its_lowest_holder_hands_it_over() {
+fn the_most_advanced_state_wins() {
     let mut drive = Drive::new(rules(3, 3));
     drive.drain();
     drive.come(0, Some(adapt(3, "a")));
-    let (holder, _) = drive.come(1, Some(adapt(5, "b")));
+    drive.come(1, Some(adapt(5, "b")));
     let (_, orders) = drive.come(2, Some(adapt(5, "b")));
     let formation = formation(&orders).unwrap();
     assert_eq!(formation.state, Some(adapt(5, "b")));
-    assert_eq!(formation.holder, Some(holder));
 }
 
 #[test]

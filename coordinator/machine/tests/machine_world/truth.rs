@@ -1,7 +1,7 @@
 //! What an undisturbed run computes, and the only source of rng.
 
-use ulda_machine::{Digest, StateClaim};
 use ulda_run::stage::{Course, Cursor, Stage, StageLength};
+use ulda_run::{Digest, StateClaim};
 
 /// Steps of the first of the two stages.
 const PRETRAIN: u64 = 7;

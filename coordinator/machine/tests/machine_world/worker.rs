@@ -1,6 +1,7 @@
 //! What the simulated workers do.
 
-use ulda_machine::{Directive, ExitKind, MachineEvent, StateClaim, Ticket};
+use ulda_machine::{Directive, ExitKind, MachineEvent, Ticket};
+use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard, WorkerId};
 
 use super::invariants::Seen;
@@ -171,10 +172,10 @@ impl World {
             Some(state) => {
                 let wanted = self.truth.steps_before(state.cursor);
                 let holds = |process: &Process| process.at == Some(wanted) && process.takes_part(generation);
-                let holder = formation.holder.and_then(|holder| self.processes.of(holder));
-                let given = holder.is_some_and(|holder| {
-                    let holder = &self.processes.all[&holder];
-                    holds(holder) && holder.is_reachable(self.now)
+                let mut others = self.members(pid).into_iter().filter_map(|(_, member)| member);
+                let given = others.any(|other| {
+                    let other = &self.processes.all[&other];
+                    holds(other) && other.is_reachable(self.now)
                 });
                 if !holds(process) && !given {
                     return self.soon(40, 60, Happening::FormDone(pid, generation));
@@ -271,7 +272,7 @@ impl World {
         }
         if let Some(mut state) = self.claim(pid) {
             if !self.life.digests {
-                state.digest = ulda_machine::Digest::default();
+                state.digest = ulda_run::Digest::default();
             }
             self.say(pid, |worker, generation| MachineEvent::ProgressMade {
                 worker,

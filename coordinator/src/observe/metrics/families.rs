@@ -1,22 +1,18 @@
 //! The metrics themselves. Everything but build and label names is decided by the recorder.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{
     Build, OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfState, OfStyle, OfTerm,
     RunFacts,
 };
+use super::listing::{FloatCounter, Listing, Real};
 use super::storage::StorageMetrics;
-
-pub(super) type Real = Gauge<f64, AtomicU64>;
-pub(super) type FloatCounter = Counter<f64, AtomicU64>;
 
 /// Seconds from a broken generation to the next that trains.
 const RECOVERY_BUCKETS: [f64; 12] = [
@@ -73,29 +69,6 @@ pub struct RunMetrics {
     pub(super) disk_size: Gauge,
     pub(super) goodput: FloatCounter,
     pub(super) badput: Family<OfCause, FloatCounter>,
-}
-
-/// Registers under a name; HELP ends with a full stop that the registry adds.
-pub(super) struct Listing<'a> {
-    pub registry: &'a mut Registry,
-}
-
-impl Listing<'_> {
-    pub fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
-        let metric = M::default();
-        self.registry.register(name, help, metric.clone());
-        metric
-    }
-
-    /// The unit is appended to the name.
-    pub fn unit<M: Metric + Clone + Default>(&mut self, name: &str, unit: Unit, help: &str) -> M {
-        self.given(name, unit, help, M::default())
-    }
-
-    pub fn given<M: Metric + Clone>(&mut self, name: &str, unit: Unit, help: &str, metric: M) -> M {
-        self.registry.register_with_unit(name, help, unit, metric.clone());
-        metric
-    }
 }
 
 impl RunMetrics {

@@ -6,6 +6,7 @@
 
 mod families;
 mod labels;
+mod listing;
 mod opening;
 mod recorder;
 mod samples;

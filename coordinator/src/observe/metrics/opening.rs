@@ -5,6 +5,7 @@ use ulda_run::stage::{Course, Cursor};
 
 use super::families::RunMetrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};
+use super::listing::signed;
 use super::time_account::Cause;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
 
@@ -92,9 +93,4 @@ where
 /// Seconds since 1970.
 pub(super) fn wall_seconds() -> f64 {
     wall_millis() as f64 / 1e3
-}
-
-/// Gauges are signed; no count here comes near their end.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -16,7 +16,8 @@ use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
 };
-use super::opening::{IGNORED, Past, begin, seat, set_state, signed, wall_seconds};
+use super::listing::signed;
+use super::opening::{IGNORED, Past, begin, seat, set_state, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
@@ -323,7 +324,7 @@ impl MetricsRecorder {
                 .set(signed(shards as u64));
         }
         let counters = snapshot.counters;
-        let ignored = [counters.stale, counters.strangers, counters.out_of_turn];
+        let ignored = [counters.stale, counters.unknown_sender, counters.out_of_turn];
         for ((reason, total), known) in IGNORED.into_iter().zip(ignored).zip(&mut self.ignored) {
             let family = &self.metrics.messages_ignored;
             family

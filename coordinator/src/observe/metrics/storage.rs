@@ -9,9 +9,8 @@ use prometheus_client::registry::{Registry, Unit};
 use ulda_run::ids::Slot;
 use ulda_storage::{Operation, StorageCount};
 
-use super::families::{FloatCounter, Listing, Real};
 use super::labels::{OfClient, OfOperation};
-use super::opening::signed;
+use super::listing::{FloatCounter, Listing, Real, signed};
 use crate::run::StorageClient;
 
 #[derive(Clone, Debug)]

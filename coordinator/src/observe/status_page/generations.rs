@@ -7,8 +7,8 @@ use ulda_machine::Record;
 
 use super::View;
 use super::parts::ago;
+use crate::durations::duration_text;
 use crate::journal::{JournalError, JournalReader};
-use crate::observe::duration_text;
 
 /// Newest generations shown.
 const SHOWN: usize = 8;
@@ -133,7 +133,6 @@ mod tests {
                 members: Vec::new(),
                 shard_owner: Vec::new(),
                 state: None,
-                holder: None,
             },
         };
         let started = |number| Record::GenerationStarted {

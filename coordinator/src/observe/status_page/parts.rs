@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use ulda_run::stage::Stage;
 
 use super::View;
+use crate::durations::duration_text;
 use crate::history::RunStanding;
-use crate::observe::duration_text;
 use crate::report::{StageTime, clip_banner, date_text, panel_heads};
 
 /// Newest pictures shown.

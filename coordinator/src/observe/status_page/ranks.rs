@@ -7,8 +7,9 @@ use maud::{Markup, html};
 
 use super::View;
 use super::parts::is_running;
+use crate::durations::duration_text;
 use crate::journal::PhaseRow;
-use crate::observe::{Live, RankLive, duration_text};
+use crate::observe::{Live, RankLive};
 
 /// A worker that was not heard of for longer than this is told to be silent.
 const QUIET: Duration = Duration::from_secs(3);

@@ -5,9 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use ulda_collective::{
-    CollectiveError, DataPlane, DataPlaneListener, Generation, Membership, OperationName, PlaneDeadlines,
-    Rank, RunId, Secret, Shard, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
+    CollectiveError, DataPlane, DataPlaneListener, Membership, OperationName, PlaneDeadlines, Rank, RunId,
+    Secret, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
 };
+use ulda_run::ids::{Generation, Shard};
 
 /// Long enough for a loaded machine; no test that passes waits for it.
 pub const PATIENT: PlaneDeadlines = PlaneDeadlines {

@@ -3,14 +3,13 @@
 use std::fs;
 
 use tch::Tensor;
-use ulda_method::stylebank::{BankDomain, BankHeader, StyleBank};
-use ulda_model::Backbone;
-use ulda_run::spec::RunConfig;
+use ulda_method::stylebank::{BankHeader, StyleBank};
 
 use super::pieces::BankPieces;
 use crate::stages::context::Context;
-use crate::stages::{Extent, StageError, names};
-use crate::state::RunState;
+use crate::stages::{Extent, StageError};
+use crate::state::{RunState, names};
+use crate::style_sources::bank_header;
 
 /// The bank a state carries, checked against this run's weights and domains.
 ///
@@ -95,20 +94,4 @@ pub(super) fn empty_bank(context: &Context) -> StyleBank {
 
 pub(super) fn header_of(context: &Context) -> BankHeader {
     bank_header(context.spec.config(), &context.resources.clip)
-}
-
-/// What the bank of a run is made with.
-pub(super) fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {
-    BankHeader {
-        backbone: clip.digest().to_owned(),
-        channels: clip.config().low_channels() as usize,
-        domains: config
-            .domains
-            .iter()
-            .map(|domain| BankDomain {
-                name: domain.name.to_string(),
-                prompt: domain.prompt.to_string(),
-            })
-            .collect(),
-    }
 }

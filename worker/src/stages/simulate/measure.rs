@@ -1,66 +1,28 @@
 //! Styles that are not learned: the statistics of source crops (a control), or of images that the domains name.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tch::{Tensor, no_grad};
-use ulda_dataset::{LEAST_SIDE, PicturesError, check_least, list_pictures, normalise, read_image};
+use ulda_dataset::{LEAST_SIDE, check_least, normalise, read_image};
 use ulda_method::stats::Stats;
 use ulda_method::stylebank::{BankStyle, StyleBank};
 use ulda_run::plan::{Batches, Lane, Lanes};
-use ulda_run::spec::{RunConfig, StyleSource};
+use ulda_run::spec::StyleSource;
 use ulda_run::stage::{Cursor, Stage};
 
 use super::bank::{empty_bank, keep_styles};
 use super::pieces::BankPieces;
 use super::{batches, feed, image_names, lanes};
-use crate::agent::Progress;
 use crate::link::{At, Op};
+use crate::progress::Progress;
 use crate::stages::context::Context;
 use crate::stages::feed::Feed;
 use crate::stages::{Extent, StageError, StageRun};
 use crate::state::RunState;
+use crate::style_sources::StyleImage;
 
 /// Least time between two notes on how far a shard has come.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-
-/// An image whose statistics are a style.
-#[derive(Clone, Debug)]
-pub struct StyleImage {
-    /// Index of the domain that names it.
-    pub domain: usize,
-    /// Its name in the style bank: the index of the entry of `images`, and its place below that entry.
-    pub name: String,
-    pub path: PathBuf,
-}
-
-impl StyleImage {
-    /// Lists the images of every domain, in order of domain and entry.
-    ///
-    /// # Errors
-    /// When an entry does not exist or cannot be read, with its key.
-    pub fn list(config: &RunConfig) -> Result<Vec<Self>, (String, PicturesError)> {
-        let mut images = Vec::new();
-        if !config.needs_styles() {
-            return Ok(images);
-        }
-        for (domain, named) in config.domains.iter().enumerate() {
-            for (index, entry) in named.images.iter().enumerate() {
-                let refused = |error| (format!("domain[{domain}].images[{index}]"), error);
-                let pictures = list_pictures(entry).map_err(refused)?;
-                if pictures.is_empty() {
-                    return Err(refused(PicturesError::Empty(entry.clone())));
-                }
-                images.extend(pictures.into_iter().map(|picture| Self {
-                    domain,
-                    name: format!("{index}/{}", picture.name),
-                    path: picture.path,
-                }));
-            }
-        }
-        Ok(images)
-    }
-}
 
 /// Statistics of the low-level feature of `images` [B, 3, H, W].
 fn stats_of(context: &Context, images: &Tensor) -> Result<Stats, StageError> {

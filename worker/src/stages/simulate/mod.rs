@@ -1,7 +1,6 @@
 //! Stage 1: learning styles, spread over data shards × prompt groups (METHOD.md; DESIGN "The run").
 
 mod bank;
-mod given;
 mod health;
 mod losses;
 mod measure;
@@ -27,14 +26,13 @@ use self::sharing::projector_from;
 use super::context::Context;
 use super::feed::{Augmentation, Feed, Portion};
 use super::supervised::{head_from, phase_seconds};
-use super::{Extent, StageError, StageRun, names, texts};
-use crate::agent::Progress;
+use super::{Extent, StageError, StageRun, texts};
 use crate::link::At;
-use crate::state::RunState;
+use crate::progress::Progress;
+use crate::state::{RunState, names};
 
 pub use bank::{bank_bytes, leave_bank, load_bank};
-pub use given::given_bank;
-pub use measure::{Measure, StyleImage};
+pub use measure::Measure;
 
 pub struct Simulate<'a> {
     context: &'a Context,

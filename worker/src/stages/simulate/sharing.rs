@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tch::{Device, Tensor};
-use ulda_collective::{Shard, ShardGroup};
+use ulda_collective::ShardGroup;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
+use ulda_run::ids::Shard;
 use ulda_run::style_health::StyleHealth;
 
 use super::bank::empty_bank;

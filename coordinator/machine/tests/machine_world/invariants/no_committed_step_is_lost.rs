@@ -1,5 +1,4 @@
-//! A generation starts from the furthest state that any ready worker of the run holds, its holder holds
-//! it, all that is said to be committed is what an undisturbed run computes, and so is the end.
+//! A generation starts from the furthest state that any ready worker of the run holds, a member holds it, all that is said to be committed is what an undisturbed run computes, and so is the end.
 
 use ulda_machine::{Effect, Record, RunOutcome};
 use ulda_run::stage::Cursor;
@@ -50,13 +49,13 @@ impl Promise for Kept {
                         view.worker
                     );
                 }
-                if let (Some(holder), Some(start)) = (formation.holder, start) {
-                    let holder = processes.of(holder).map(|pid| &processes.all[&pid]);
-                    assert!(
-                        holder.is_none_or(|holder| holder.at == Some(start)),
-                        "the holder holds something else"
-                    );
-                }
+                let mut members = formation.members.iter();
+                let has_start = |pid| processes.all[&pid].at == start;
+                assert!(
+                    start.is_none()
+                        || members.any(|member| processes.of(member.worker).is_none_or(has_start)),
+                    "no member holds {start:?}"
+                );
                 self.last = None;
             }
             Record::Committed { state, .. } => {

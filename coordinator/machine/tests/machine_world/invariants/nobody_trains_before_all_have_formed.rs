@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ulda_machine::{Effect, Formation, MachineEvent, Record, StateClaim};
+use ulda_machine::{Effect, Formation, MachineEvent, Record};
+use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, WorkerId};
 
 use super::{Promise, Seen};

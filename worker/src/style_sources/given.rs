@@ -7,7 +7,7 @@ use ulda_method::stylebank::{BankHeader, BankStyle, StyleBank, StyleBankError, i
 use ulda_model::Backbone;
 use ulda_run::spec::{DOMAIN_IN_BANK, RunConfig, names_each_domain};
 
-use super::bank::bank_header;
+use super::bank_header;
 
 /// Largest file of a style that is read; one of RN50 has about 3 KiB.
 const MOST_BYTES: u64 = 1 << 20;

@@ -1,0 +1,74 @@
+//! Why a checkpoint cannot be written, read or used.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::state::StateError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("{action} `{}`", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("`{}` {difference}", path.display())]
+    OtherRun {
+        path: PathBuf,
+        difference: CheckpointMismatch,
+    },
+    #[error("`{}` cannot be read as a run state", path.display())]
+    State {
+        path: PathBuf,
+        #[source]
+        source: StateError,
+    },
+    #[error("state could not be written as safetensors")]
+    Encode(#[source] StateError),
+    #[error(transparent)]
+    Storage(#[from] ulda_storage::StorageError),
+    #[error("the storage did not take them within {} s", waited.as_secs())]
+    NotBrought { waited: std::time::Duration },
+}
+
+impl CheckpointError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotBrought { .. } => {
+                "they lie in the run directory of this worker; mend the storage and continue with \
+                 `coordinator resume`"
+            }
+            Self::OtherRun { difference, .. } => return difference.hint(),
+            Self::Storage(error) => return error.hint(),
+            Self::Io { .. } | Self::Damaged { .. } | Self::State { .. } | Self::Encode(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// By what a checkpoint shows that it is not this run's.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointMismatch {
+    #[error("belongs to run `{found}`, not `{expected}`")]
+    Name { found: String, expected: String },
+    #[error("was made with other CLIP weights ({found}) than clip.checkpoint now holds ({expected})")]
+    Clip { found: String, expected: String },
+}
+
+impl CheckpointMismatch {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Name { .. } => "give this run another directory",
+            Self::Clip { .. } => "put the former file back, or start a new run under another run.name",
+        };
+        Some(hint.to_owned())
+    }
+}
