@@ -1,7 +1,9 @@
 //! A refusal of the handshake as bytes. Integers are little-endian.
 
+use ulda_run::ids::Generation;
+
 use crate::error::HandshakeError;
-use crate::membership::{Generation, RunId, WorkerIndex};
+use crate::membership::{RunId, WorkerIndex};
 
 /// The body of a refusal: its code, then its fields.
 pub(crate) fn encode_refusal(refusal: &HandshakeError) -> Vec<u8> {
