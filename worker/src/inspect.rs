@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::path::Path;
 
-use ulda_model::text::{CLASSES, fill, region_prompt};
+use ulda_model::text::{fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
-use ulda_run::Finding;
 use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_run::stage::Stage;
+use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
-use crate::resources::enough_styles;
+use crate::resources::{OTHER_CLASSES_HINT, enough_styles, other_classes};
 use crate::stages::{given_bank, templates};
 
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
@@ -80,7 +80,7 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         inspect_bank(&mut findings, &here, backbone);
     }
     if let Some(path) = &source {
-        inspect_source(&mut findings, path, backbone.as_ref());
+        inspect_source(&mut findings, path, backbone.as_ref(), &spec.classes());
     }
     findings
 }
@@ -107,12 +107,12 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
     ) else {
         return;
     };
-    let templates = templates(spec.config());
+    let (templates, classes) = (templates(spec.config()), spec.classes());
     for (index, domain) in spec.config().domains.iter().enumerate() {
         let scene = domain.prompt.all();
-        let regions = CLASSES
+        let regions = classes
             .iter()
-            .flat_map(|class| scene.iter().map(|prompt| region_prompt(class, prompt)));
+            .flat_map(|class| scene.iter().map(|prompt| region_prompt(&class.name, prompt)));
         let texts: Vec<String> = scene
             .iter()
             .map(|prompt| (*prompt).to_owned())
@@ -161,13 +161,15 @@ fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Back
     }
 }
 
-fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>) {
+fn inspect_source(findings: &mut Vec<Finding>, path: &Path, clip: Option<&Backbone>, classes: &Classes) {
     const KEY: &str = "pretrain.checkpoint";
     let Some(weights) = note(findings, KEY, Weights::read(path)) else {
         return;
     };
     let backbone = note(findings, KEY, Backbone::load(&weights));
-    note(findings, KEY, Head::load(&weights));
+    let head = note(findings, KEY, Head::load(&weights));
+    let other = head.and_then(|head| other_classes(&weights, &head, classes));
+    findings.extend(other.map(|what| Finding::new(KEY, what, OTHER_CLASSES_HINT)));
     if let (Some(source), Some(clip)) = (backbone, clip)
         && source.config().low_channels() != clip.config().low_channels()
     {

@@ -12,6 +12,7 @@ pub mod export;
 pub mod inspect;
 pub mod link;
 pub mod logs;
+mod model_classes;
 pub mod observe;
 pub mod predict;
 pub mod resources;

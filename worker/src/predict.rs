@@ -6,7 +6,9 @@ use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
 use ulda_dataset::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
 use ulda_model::{Backbone, Head, Weights, WeightsError};
+use ulda_run::Classes;
 
+use crate::model_classes::{ModelClassesError, classes_of};
 use crate::stages::{Predictor, StageError};
 
 /// Share of the class colour in an overlay.
@@ -16,6 +18,8 @@ const OVERLAY_OPACITY: f32 = 0.5;
 pub enum PredictError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Classes(#[from] ModelClassesError),
     #[error(transparent)]
     Pictures(#[from] PicturesError),
     #[error("no PNG or JPEG image below {0}")]
@@ -52,6 +56,7 @@ impl PredictError {
             Self::NoImages(_) => "give PNG or JPEG images, or folders that hold some",
             Self::SameName { .. } => "predict them into different folders",
             Self::Weights(error) => return error.hint(),
+            Self::Classes(error) => return error.hint(),
             Self::Pictures(error) => return error.hint(),
             Self::Sample(error) => return error.hint(),
             Self::Device(error) => return error.hint(),
@@ -66,6 +71,7 @@ impl PredictError {
 pub struct Model {
     backbone: Backbone,
     head: Head,
+    classes: Classes,
     device: Device,
 }
 
@@ -76,11 +82,26 @@ impl Model {
         let weights = Weights::read(path)?;
         let backbone = Backbone::load(&weights)?.to_device(device);
         let head = Head::load(&weights)?.to_device(device);
+        let classes = classes_of(&weights, &head)?;
         Ok(Self {
             backbone,
             head,
+            classes,
             device,
         })
+    }
+
+    /// Writes `classes.json`, the names and colours of the classes, into `out`; nothing for those of Cityscapes.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_classes(&self, out: &Path) -> Result<(), PredictError> {
+        if self.classes.is_cityscapes() {
+            return Ok(());
+        }
+        let path = out.join("classes.json");
+        let text = serde_json::to_string_pretty(&self.classes).expect("texts have a JSON form");
+        std::fs::write(&path, text + "\n").map_err(|source| PredictError::Create { path, source })
     }
 
     /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`.
@@ -90,13 +111,13 @@ impl Model {
     pub fn predict(&self, image: &Path, out: &Path) -> Result<(), PredictError> {
         let picture = read_image(image)?;
         let predictor = Predictor::new(&self.backbone, &normalise(&picture), picture.size, self.device)?;
-        let classes = predictor.classes(&self.head)?;
-        let name = stem(image);
-        write_coloured(&out.join(format!("{name}_color.png")), &classes)?;
-        write_label_ids(&out.join(format!("{name}_labelIds.png")), &classes)?;
+        let predicted = predictor.classes(&self.head)?;
+        let (name, classes) = (stem(image), &self.classes);
+        write_coloured(&out.join(format!("{name}_color.png")), &predicted, classes)?;
+        write_label_ids(&out.join(format!("{name}_labelIds.png")), &predicted, classes)?;
         write_rgb(
             &out.join(format!("{name}_overlay.png")),
-            &overlay(&picture, &classes, OVERLAY_OPACITY)?,
+            &overlay(&picture, &predicted, classes, OVERLAY_OPACITY)?,
         )?;
         Ok(())
     }

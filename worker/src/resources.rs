@@ -9,9 +9,11 @@ use ulda_dataset::{Dataset, DatasetError, PicturesError};
 use ulda_method::stylebank::StyleBankError;
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
+use ulda_run::Classes;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
+use crate::model_classes::classes_of;
 use crate::stages::{StyleImage, given_bank, names};
 use crate::state::{RunState, StateError};
 
@@ -33,6 +35,8 @@ pub enum ResourceError {
         found: i64,
         expected: i64,
     },
+    #[error("pretrain.checkpoint `{}` {what}", path.display())]
+    OtherClasses { path: PathBuf, what: String },
     #[error("{key}")]
     Dataset {
         key: String,
@@ -65,6 +69,7 @@ impl ResourceError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::OtherBackbone { .. } => "use a source checkpoint trained on the same CLIP model",
+            Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
             Self::FewStyles { .. } => "lower adapt.batch or give more styles",
             Self::NothingToDo => {
                 "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
@@ -80,6 +85,36 @@ impl ResourceError {
     }
 }
 
+/// What to do about a source checkpoint of other classes.
+pub const OTHER_CLASSES_HINT: &str =
+    "use a source checkpoint of this run's classes, or leave pretrain.checkpoint out to train one";
+
+/// How the classes of the source checkpoint `source` differ from those of the run, if they do.
+#[must_use]
+pub fn other_classes(source: &Weights, head: &Head, classes: &Classes) -> Option<String> {
+    let found = match classes_of(source, head) {
+        Ok(found) => found,
+        Err(error) => return Some(error.what),
+    };
+    if found.len() != classes.len() {
+        return Some(format!(
+            "tells {} classes apart, this run {}",
+            found.len(),
+            classes.len()
+        ));
+    }
+    // Files of others do not name theirs.
+    source.shape(marks::CLASSES)?;
+    let (theirs, ours) = found
+        .iter()
+        .zip(classes)
+        .find(|(theirs, ours)| theirs.name != ours.name)?;
+    Some(format!(
+        "names a class `{}` where this run has `{}`",
+        theirs.name, ours.name
+    ))
+}
+
 /// Loaded weights and listed data sets. Networks are shallow: every clone looks at the same frozen tensors.
 pub struct Resources {
     pub run_directory: PathBuf,
@@ -87,6 +122,8 @@ pub struct Resources {
     pub device: Device,
     /// What the networks' convolutions and matrix products work in, if not in float32.
     pub reduced: Option<Kind>,
+    /// What the run tells apart.
+    pub classes: Classes,
     pub clip_origin: ClipOrigin,
     /// CLIP's image tower, for low-level features and the scene loss.
     pub clip: Backbone,
@@ -107,11 +144,16 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// `config` is the run's with all inputs on this host.
+    /// `config` is the run's with all inputs on this host, `classes` are its classes.
     ///
     /// # Errors
     /// When a checkpoint or a data set cannot be used; the error begins with its key in run.toml.
-    pub fn load(config: &RunConfig, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
+    pub fn load(
+        config: &RunConfig,
+        classes: &Classes,
+        run_directory: &Path,
+        device: Device,
+    ) -> Result<Self, ResourceError> {
         let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
         let reduced = match config.compute.precision {
             Precision::Fp32 | Precision::Tf32 => None,
@@ -136,6 +178,10 @@ impl Resources {
                     });
                 }
                 let head = Head::load(&source).map_err(ResourceError::Source)?;
+                if let Some(what) = other_classes(&source, &head, classes) {
+                    let path = path.clone();
+                    return Err(ResourceError::OtherClasses { path, what });
+                }
                 (backbone, Some(head), backbone_tensors(&source))
             }
         };
@@ -147,7 +193,7 @@ impl Resources {
         for set in &config.evaluate.sets {
             sets.push((
                 set.name.clone(),
-                open(&format!("evaluate.set `{}`", set.name), &set.dataset())?,
+                open(&format!("evaluate.set `{}`", set.name), &set.dataset(classes))?,
             ));
         }
         let style_images =
@@ -166,11 +212,12 @@ impl Resources {
             text_cache: parent.join(TEXT_CACHE),
             device,
             reduced,
+            classes: classes.clone(),
             clip_origin: origin,
             clip,
             segmentation,
-            train: open("source.train", &config.source.training_set())?,
-            validation: open("source.validation", &config.source.validation_set())?,
+            train: open("source.train", &config.source.training_set(classes))?,
+            validation: open("source.validation", &config.source.validation_set(classes))?,
             sets,
             style_images: Arc::new(style_images),
             bank: bank.map(Arc::new),
@@ -188,6 +235,7 @@ impl Resources {
             text_cache: self.text_cache.clone(),
             device: self.device,
             reduced: self.reduced,
+            classes: self.classes.clone(),
             clip_origin: self.clip_origin.clone(),
             clip: self.clip.clone(),
             segmentation: self.segmentation.clone(),

@@ -37,5 +37,5 @@ pub use jitter::{Adjustment, Jitter};
 pub use pictures::{LEAST_SIDE, Picture, PicturesError, check_least, list_pictures};
 pub use png_io::{PngHeader, WriteError, write_rgb};
 pub use prefetch::Prefetcher;
-pub use scores::{CLASSES, ConfusionMatrix, Scores, ScoresError};
+pub use scores::{ConfusionMatrix, Scores, ScoresError};
 pub use transform::{CLIP_MEAN, CLIP_STD, Framing, normalise};

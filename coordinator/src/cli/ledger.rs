@@ -134,17 +134,18 @@ fn names(spec: &RunSpec) -> Result<Names, Stop> {
     let config = spec.config();
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
     let config = &Inputs::new(config, cache, StorageCounters::default()).already_here(config);
+    let classes = &spec.classes();
     let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
         let dataset = Dataset::list(set).map_err(Stop::bad_input)?;
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
     };
     Ok(Names {
-        train: list(&config.source.training_set())?,
+        train: list(&config.source.training_set(classes))?,
         sets: config
             .evaluate
             .sets
             .iter()
-            .map(|set| list(&set.dataset()))
+            .map(|set| list(&set.dataset(classes)))
             .collect::<Result<_, _>>()?,
     })
 }

@@ -218,6 +218,7 @@ fn show(
     let recorder = MetricsRecorder::new(
         metrics.clone(),
         spec.course(),
+        spec.classes(),
         SamplesPerStep::of(spec),
         workers,
         &past,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use ulda_run::RunEnd;
+use ulda_run::{Classes, RunEnd};
 
 use serde::Serialize;
 use ulda_dataset::Scores;
@@ -40,6 +40,9 @@ pub struct ReportData {
     /// The last stage in which the run trains; before adapt there is no adapted model.
     pub end_after: EndAfter,
     pub styles: StyleSource,
+    /// What the scores are of.
+    #[serde(skip_serializing_if = "Classes::is_cityscapes")]
+    pub classes: Classes,
     pub sets: Vec<SetScores>,
     /// Each model's mean over the target sets; empty where there is none.
     pub target_means: Vec<TargetMean>,
@@ -200,6 +203,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         domains: config.domains.clone(),
         end_after: config.run.end_after,
         styles: config.simulate.styles,
+        classes: spec.classes(),
         target_means: target_means(&sets),
         sets,
         validation: validation(&evaluations),

@@ -1,7 +1,6 @@
 //! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use ulda_dataset::labels::CLASSES;
 use ulda_run::spec::{EndAfter, StyleSource};
 
 use super::civil::date_text;
@@ -193,11 +192,11 @@ fn classes(data: &ReportData) -> Markup {
             table {
                 tr { th {} @for set in &data.sets { th.set.edge colspan=(if adapts { "3" } else { "1" }) { (set.set) } } }
                 tr { th { "Class" } @for _ in &data.sets { th.edge { "Source" } @if adapts { th { "Adapted" } th { "Gain" } } } }
-                @for (index, class) in CLASSES.iter().enumerate() {
+                @for (index, class) in data.classes.iter().enumerate() {
                     tr {
                         td { span.swatch style=(format!("background:rgb({},{},{})", class.colour[0], class.colour[1], class.colour[2])) {} (class.name) }
                         @for set in &data.sets {
-                            @let of = |name: &str| set.model(name).and_then(|model| model.scores.class_iou[index]);
+                            @let of = |name: &str| set.model(name).and_then(|model| model.scores.iou(index));
                             (cells(of(SOURCE_ONLY), of("adapted")))
                         }
                     }

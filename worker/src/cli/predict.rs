@@ -64,6 +64,7 @@ impl Predict {
             path: self.out.clone(),
             source,
         })?;
+        model.write_classes(&self.out)?;
         for (index, image) in images.iter().enumerate() {
             model.predict(image, &self.out)?;
             eprintln!("{}/{} {}", index + 1, images.len(), image.display());

@@ -48,7 +48,7 @@ pub fn score(
 ) -> Result<Vec<ConfusionMatrix>, StageError> {
     let resources = &context.resources;
     let (shard, shards) = (context.link.shard() as usize, context.link.shards() as usize);
-    let mut matrices = vec![ConfusionMatrix::new(); heads.len()];
+    let mut matrices = vec![ConfusionMatrix::new(images.dataset.classes().len()); heads.len()];
     let mut noted = Instant::now();
     let own = (shard..images.dataset.len()).step_by(shards);
     let whole = own.clone().map(|sample| Job {
@@ -141,11 +141,14 @@ impl<'a> Evaluate<'a> {
             return Ok(());
         };
         let picture = picture_of(example);
-        let truth = coloured(&LabelMap {
+        let truth = LabelMap {
             size: example.size,
             ids: example.label.clone(),
-        });
-        let panels: Vec<Image> = predicted.iter().take(2).map(coloured).collect();
+        };
+        let classes = &self.context.resources.classes;
+        let truth = coloured(&truth, classes);
+        let predicted = predicted.iter().take(2);
+        let panels: Vec<Image> = predicted.map(|map| coloured(map, classes)).collect();
         let mut row = vec![&picture, &truth];
         row.extend(&panels);
         let folder: PathBuf = self.context.resources.run_directory.join("examples").join(set);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use ulda_run::RunEnd;
+use ulda_run::{Classes, RunEnd};
 
 use tokio::time::Instant;
 use ulda_dataset::ConfusionMatrix;
-use ulda_dataset::labels::CLASSES;
 use ulda_machine::{Formation, Snapshot, Verdict};
 use ulda_run::ids::Slot;
 use ulda_run::stage::{Course, Cursor, Stage};
@@ -40,6 +39,7 @@ pub struct Past {
 pub struct MetricsRecorder {
     metrics: RunMetrics,
     course: Course,
+    classes: Classes,
     progress: RunProgress,
     time: TimeAccount,
     /// Steps known to be committed, by stage.
@@ -61,6 +61,7 @@ impl MetricsRecorder {
     pub fn new(
         metrics: RunMetrics,
         course: Course,
+        classes: Classes,
         samples: SamplesPerStep,
         workers: u32,
         past: &Past,
@@ -69,6 +70,7 @@ impl MetricsRecorder {
             progress: RunProgress::new(course.clone()),
             metrics,
             course,
+            classes,
             time: TimeAccount::new(Instant::now()),
             done: BTreeMap::new(),
             furthest: past.committed,
@@ -228,11 +230,11 @@ impl MetricsRecorder {
             };
             self.metrics.mean_iou.get_or_create(&of).set(mean);
         }
-        for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
+        for (class, score) in self.classes.iter().zip(&scores.class_iou) {
             let of = OfClass {
                 set: set.to_owned(),
                 model: model.to_owned(),
-                class: class.name,
+                class: class.name.to_string(),
             };
             match score {
                 Some(score) => {
@@ -446,6 +448,7 @@ mod tests {
             MetricsRecorder::new(
                 metrics.clone(),
                 course,
+                Classes::default(),
                 SamplesPerStep::default(),
                 2,
                 &Past::default(),
