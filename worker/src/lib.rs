@@ -18,6 +18,8 @@ pub mod predict;
 pub mod resources;
 pub mod stages;
 pub mod state;
+mod tiles;
 pub mod trainer;
+mod video;
 
 pub use ulda_run::with_causes;

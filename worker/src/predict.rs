@@ -1,15 +1,20 @@
-//! Segments images with a finished model and paints the result.
+//! Segments images and frames of videos with a finished model and paints the result.
 
 use std::path::{Path, PathBuf};
 
 use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
-use ulda_dataset::{PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb};
+use ulda_dataset::{
+    Image, LabelMap, PicturesError, SampleError, WriteError, list_pictures, normalise, read_image,
+    write_grey, write_rgb,
+};
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 use ulda_run::Classes;
 
 use crate::model_classes::{ModelClassesError, classes_of};
 use crate::stages::{Predictor, StageError};
+use crate::tiles::{cut, paste, tiles};
+use crate::video::{VideoError, VideoFrames, is_video_name};
 
 /// Share of the class colour in an overlay.
 const OVERLAY_OPACITY: f32 = 0.5;
@@ -39,6 +44,8 @@ pub enum PredictError {
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error(transparent)]
+    Video(#[from] VideoError),
+    #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
     Device(#[from] crate::device::DeviceRefusal),
@@ -53,18 +60,26 @@ impl PredictError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoImages(_) => "give PNG or JPEG images, or folders that hold some",
+            Self::NoImages(_) => "give PNG or JPEG images, folders that hold some, or videos",
             Self::SameName { .. } => "predict them into different folders",
             Self::Weights(error) => return error.hint(),
             Self::Classes(error) => return error.hint(),
             Self::Pictures(error) => return error.hint(),
             Self::Sample(error) => return error.hint(),
+            Self::Video(error) => return error.hint(),
             Self::Device(error) => return error.hint(),
             Self::Stage(error) => return error.hint(),
             Self::Create { .. } | Self::Picture(_) | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())
     }
+}
+
+/// Whether predictions have a confidence map: the probability of the predicted class in each pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    LeftOut,
+    Written,
 }
 
 /// A whole segmentation model, as finished runs and published source checkpoints hold it.
@@ -104,22 +119,69 @@ impl Model {
         std::fs::write(&path, text + "\n").map_err(|source| PredictError::Create { path, source })
     }
 
-    /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`.
+    /// Writes `<name>_color.png`, `<name>_labelIds.png`, `<name>_overlay.png` and, if wanted, `<name>_confidence.png` into
+    /// `out`. Of a video, those of each frame go into the folder `<name>`, named by their number from 1.
     ///
     /// # Errors
-    /// When the image is unreadable or the disk refuses.
-    pub fn predict(&self, image: &Path, out: &Path) -> Result<(), PredictError> {
-        let picture = read_image(image)?;
-        let predictor = Predictor::new(&self.backbone, &normalise(&picture), picture.size, self.device)?;
-        let predicted = predictor.classes(&self.head)?;
-        let (name, classes) = (stem(image), &self.classes);
-        write_coloured(&out.join(format!("{name}_color.png")), &predicted, classes)?;
-        write_label_ids(&out.join(format!("{name}_labelIds.png")), &predicted, classes)?;
+    /// When the image is unreadable or the disk refuses; for a video, also when there is no ffmpeg.
+    pub fn predict(&self, input: &Path, out: &Path, confidence: Confidence) -> Result<(), PredictError> {
+        let name = stem(input);
+        if !is_video_name(input) {
+            return self.write(&read_image(input)?, out, &name, confidence);
+        }
+        let mut frames = VideoFrames::open(input)?;
+        let folder = out.join(name);
+        std::fs::create_dir_all(&folder).map_err(|source| PredictError::Create {
+            path: folder.clone(),
+            source,
+        })?;
+        for number in 1.. {
+            let Some(frame) = frames.next_frame()? else { break };
+            self.write(&frame, &folder, &format!("{number:06}"), confidence)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        picture: &Image,
+        out: &Path,
+        name: &str,
+        confidence: Confidence,
+    ) -> Result<(), PredictError> {
+        let (predicted, confidences) = self.segment(picture, confidence)?;
+        let (classes, file) = (&self.classes, |what: &str| out.join(format!("{name}_{what}.png")));
+        write_coloured(&file("color"), &predicted, classes)?;
+        write_label_ids(&file("labelIds"), &predicted, classes)?;
+        if confidence == Confidence::Written {
+            write_grey(&file("confidence"), picture.size, &confidences)?;
+        }
         write_rgb(
-            &out.join(format!("{name}_overlay.png")),
-            &overlay(&picture, &predicted, classes, OVERLAY_OPACITY)?,
+            &file("overlay"),
+            &overlay(picture, &predicted, classes, OVERLAY_OPACITY)?,
         )?;
         Ok(())
+    }
+
+    /// The classes of all pixels, tile by tile; and their confidence if it is wanted, else nothing.
+    fn segment(&self, picture: &Image, confidence: Confidence) -> Result<(LabelMap, Vec<u8>), PredictError> {
+        let (size, pixels) = (picture.size, picture.size.pixels());
+        let mut ids = vec![0; pixels];
+        let wanted = confidence == Confidence::Written;
+        let mut confidences = vec![0; if wanted { pixels } else { 0 }];
+        for tile in tiles(size) {
+            let part = cut(picture, tile.seen);
+            let predictor = Predictor::new(&self.backbone, &normalise(&part), part.size, self.device)?;
+            let seen = if wanted {
+                let (seen, of_part) = predictor.classes_and_confidence(&self.head)?;
+                paste(&mut confidences, size, tile, &of_part, part.size);
+                seen
+            } else {
+                predictor.classes(&self.head)?
+            };
+            paste(&mut ids, size, tile, &seen.ids, part.size);
+        }
+        Ok((LabelMap { size, ids }, confidences))
     }
 }
 
@@ -128,7 +190,7 @@ fn stem(path: &Path) -> String {
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The PNG and JPEG files that `inputs` name: files as they are, folders with all below them, in order.
+/// The files that `inputs` name: files as they are, folders with all PNG and JPEG files below them, in order.
 ///
 /// # Errors
 /// When an input does not exist, nothing is found, or two images would have the same output names.

@@ -35,7 +35,7 @@ pub use geometry::{Size, Window};
 pub use header::{ImageHeader, read_header};
 pub use jitter::{Adjustment, Jitter};
 pub use pictures::{LEAST_SIDE, Picture, PicturesError, check_least, list_pictures};
-pub use png_io::{PngHeader, WriteError, write_rgb};
+pub use png_io::{PngHeader, WriteError, write_grey, write_rgb};
 pub use prefetch::Prefetcher;
 pub use scores::{ConfusionMatrix, Scores, ScoresError};
 pub use transform::{CLIP_MEAN, CLIP_STD, Framing, normalise};

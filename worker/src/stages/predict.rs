@@ -39,18 +39,35 @@ impl Predictor {
     /// # Errors
     /// When libtorch runs out of memory.
     pub fn classes(&self, head: &Head) -> Result<LabelMap, StageError> {
-        let ids = no_grad(|| -> Result<Vec<u8>, StageError> {
-            let logits = head.forward_eval(&self.deep, &self.low);
-            let logits = upsample(&logits, [i64::from(self.size.height), i64::from(self.size.width)]);
-            let classes = logits
-                .f_argmax(1, false)?
-                .f_to_kind(Kind::Uint8)?
-                .f_flatten(0, -1)?
-                .f_contiguous()?;
-            let mut ids = vec![0u8; self.size.pixels()];
-            classes.f_copy_data(&mut ids, self.size.pixels())?;
-            Ok(ids)
-        })?;
+        let ids = no_grad(|| self.bytes(&self.logits(head).f_argmax(1, false)?))?;
         Ok(LabelMap { size: self.size, ids })
+    }
+
+    /// The same, and the probability of that class, by softmax: 0 to 255 for 0 to 1.
+    ///
+    /// # Errors
+    /// When libtorch runs out of memory.
+    pub fn classes_and_confidence(&self, head: &Head) -> Result<(LabelMap, Vec<u8>), StageError> {
+        no_grad(|| {
+            let logits = self.logits(head);
+            let ids = self.bytes(&logits.f_argmax(1, false)?)?;
+            let largest = logits.f_softmax(1, Kind::Float)?.f_amax([1], false)?;
+            let confidence = self.bytes(&largest.f_mul_scalar(255.0)?.f_round()?)?;
+            Ok((LabelMap { size: self.size, ids }, confidence))
+        })
+    }
+
+    /// `[1, classes, height, width]`.
+    fn logits(&self, head: &Head) -> Tensor {
+        let logits = head.forward_eval(&self.deep, &self.low);
+        upsample(&logits, [i64::from(self.size.height), i64::from(self.size.width)])
+    }
+
+    /// Whole numbers of 0 to 255, one for each pixel.
+    fn bytes(&self, numbers: &Tensor) -> Result<Vec<u8>, StageError> {
+        let numbers = numbers.f_to_kind(Kind::Uint8)?.f_flatten(0, -1)?.f_contiguous()?;
+        let mut bytes = vec![0u8; self.size.pixels()];
+        numbers.f_copy_data(&mut bytes, self.size.pixels())?;
+        Ok(bytes)
     }
 }
