@@ -2,26 +2,27 @@
 
 use std::fmt::Write as _;
 
-use ulda_dataset::{Scores, labels::CLASSES};
+use ulda_dataset::Scores;
+use ulda_run::Classes;
 
 /// Per-class IoU and accuracy of one set for one or two models, then aAcc, mIoU, mAcc, in percent.
 ///
-/// `models` are (name, scores), the reference first.
+/// `models` are (name, scores of the classes), the reference first.
 #[must_use]
-pub fn score_table(set: &str, models: &[(&str, &Scores)]) -> String {
+pub fn score_table(set: &str, classes: &Classes, models: &[(&str, &Scores)]) -> String {
     let mut header = vec!["Class".to_owned()];
     for (name, _) in models {
         header.push(format!("IoU {name}"));
         header.push(format!("Acc {name}"));
     }
-    let rows: Vec<Vec<String>> = CLASSES
+    let rows: Vec<Vec<String>> = classes
         .iter()
         .enumerate()
         .map(|(class, of)| {
-            let mut row = vec![of.name.to_owned()];
+            let mut row = vec![of.name.to_string()];
             for (_, scores) in models {
-                row.push(percent(scores.class_iou[class]));
-                row.push(percent(scores.class_accuracy[class]));
+                row.push(percent(scores.iou(class)));
+                row.push(percent(scores.accuracy(class)));
             }
             row
         })

@@ -2,7 +2,7 @@
 
 Usage: predict.py MODEL.safetensors PICTURE OUT.png
 
-OUT has a train id (0 to 18) in each pixel. Needs torch, safetensors, numpy and pillow; nothing of this repository.
+OUT has a train id (0 to 18 for the classes of Cityscapes) in each pixel. Needs torch, safetensors, numpy and pillow; nothing of this repository.
 """
 
 import sys
@@ -45,7 +45,7 @@ def stage(x, number, stride=1):
 
 
 def logits(image):
-    """[1, 3, H, W], normalised as CLIP's, to [1, 19, H, W]."""
+    """[1, 3, H, W], normalised as CLIP's, to [1, classes, H, W]."""
     x = layer(image, "backbone.conv1", "backbone.bn1", stride=2, padding=1)
     x = layer(x, "backbone.conv2", "backbone.bn2", padding=1)
     x = layer(x, "backbone.conv3", "backbone.bn3", padding=1)

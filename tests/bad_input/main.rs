@@ -11,6 +11,7 @@ mod arrangements;
 mod breaking;
 mod case;
 mod checkpoints;
+mod classes;
 mod configuration;
 mod credentials;
 mod data;

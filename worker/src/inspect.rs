@@ -3,16 +3,18 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use ulda_model::text::{CLASSES, fill, region_prompt};
+use ulda_model::text::{fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
-use ulda_run::Finding;
 use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
 use ulda_run::stage::Stage;
+use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
-use crate::resources::{ResourceError, backbone_tensors, enough_styles, same_backbone};
+use crate::resources::{
+    OTHER_CLASSES_HINT, ResourceError, backbone_tensors, enough_styles, other_classes, same_backbone,
+};
 use crate::stages::templates;
 use crate::style_sources::given_bank;
 
@@ -82,8 +84,9 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         here.simulate.bank = Some(path);
         inspect_bank(&mut findings, &here, backbone);
     }
+    let classes = spec.classes();
     let mut model = |key: &str, path: Option<PathBuf>| {
-        path.and_then(|path| inspect_model(&mut findings, key, &path, backbone.as_ref()))
+        path.and_then(|path| inspect_model(&mut findings, key, &path, backbone.as_ref(), &classes))
     };
     let source = model("pretrain.checkpoint", source);
     let adapted = model("adapt.checkpoint", adapted);
@@ -118,12 +121,12 @@ fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weight
     ) else {
         return;
     };
-    let templates = templates(spec.config());
+    let (templates, classes) = (templates(spec.config()), spec.classes());
     for (index, domain) in spec.config().domains.iter().enumerate() {
         let scene = domain.prompt.all();
-        let regions = CLASSES
+        let regions = classes
             .iter()
-            .flat_map(|class| scene.iter().map(|prompt| region_prompt(class, prompt)));
+            .flat_map(|class| scene.iter().map(|prompt| region_prompt(&class.name, prompt)));
         let texts: Vec<String> = scene
             .iter()
             .map(|prompt| (*prompt).to_owned())
@@ -193,10 +196,13 @@ fn inspect_model(
     key: &str,
     path: &Path,
     clip: Option<&Backbone>,
+    classes: &Classes,
 ) -> Option<Weights> {
     let weights = note(findings, key, Weights::read(path))?;
     let backbone = note(findings, key, Backbone::load(&weights));
-    note(findings, key, Head::load(&weights));
+    let head = note(findings, key, Head::load(&weights));
+    let other = head.and_then(|head| other_classes(&weights, &head, classes));
+    findings.extend(other.map(|what| Finding::new(key, what, OTHER_CLASSES_HINT)));
     if let (Some(model), Some(clip)) = (backbone, clip)
         && model.config().low_channels() != clip.config().low_channels()
     {

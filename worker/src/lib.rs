@@ -12,6 +12,7 @@ pub mod export;
 pub mod inspect;
 pub mod link;
 pub mod logs;
+mod model_classes;
 pub mod observe;
 pub mod predict;
 pub mod progress;
@@ -19,6 +20,8 @@ pub mod resources;
 pub mod stages;
 pub mod state;
 pub mod style_sources;
+mod tiles;
 pub mod trainer;
+mod video;
 
 pub use ulda_run::with_causes;

@@ -1,15 +1,20 @@
-//! Segments images with a finished model and paints the result.
+//! Segments images and frames of videos with a finished model and paints the result.
 
 use std::path::{Path, PathBuf};
 
 use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
 use ulda_dataset::{
-    PicturesError, Pixels, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb,
+    Image, LabelMap, PicturesError, Pixels, SampleError, WriteError, list_pictures, normalise, read_image,
+    write_grey, write_rgb,
 };
 use ulda_model::{Backbone, Head, Weights, WeightsError};
+use ulda_run::Classes;
 
+use crate::model_classes::{ModelClassesError, classes_of};
 use crate::stages::{Normaliser, Predictor, StageError};
+use crate::tiles::{cut, paste, tiles};
+use crate::video::{VideoError, VideoFrames, is_video_name};
 
 /// Share of the class colour in an overlay.
 const OVERLAY_OPACITY: f32 = 0.5;
@@ -18,6 +23,8 @@ const OVERLAY_OPACITY: f32 = 0.5;
 pub enum PredictError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Classes(#[from] ModelClassesError),
     #[error(transparent)]
     Pictures(#[from] PicturesError),
     #[error("no PNG or JPEG image below {0}")]
@@ -37,6 +44,8 @@ pub enum PredictError {
     #[error(transparent)]
     Sample(#[from] SampleError),
     #[error(transparent)]
+    Video(#[from] VideoError),
+    #[error(transparent)]
     Picture(#[from] WriteError),
     #[error(transparent)]
     Device(#[from] crate::device::DeviceRefusal),
@@ -51,11 +60,13 @@ impl PredictError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoImages(_) => "give PNG or JPEG images, or folders that hold some",
+            Self::NoImages(_) => "give PNG or JPEG images, folders that hold some, or videos",
             Self::SameName { .. } => "predict them into different folders",
             Self::Weights(error) => return error.hint(),
+            Self::Classes(error) => return error.hint(),
             Self::Pictures(error) => return error.hint(),
             Self::Sample(error) => return error.hint(),
+            Self::Video(error) => return error.hint(),
             Self::Device(error) => return error.hint(),
             Self::Stage(error) => return error.hint(),
             Self::Create { .. } | Self::Picture(_) | Self::Torch(_) => return None,
@@ -64,11 +75,19 @@ impl PredictError {
     }
 }
 
+/// Whether predictions have a confidence map: the probability of the predicted class in each pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    LeftOut,
+    Written,
+}
+
 /// A whole segmentation model, as finished runs and published source checkpoints hold it.
 pub struct Model {
     backbone: Backbone,
     head: Head,
     normaliser: Normaliser,
+    classes: Classes,
 }
 
 impl Model {
@@ -78,34 +97,103 @@ impl Model {
         let weights = Weights::read(path)?;
         let backbone = Backbone::load(&weights)?.to_device(device);
         let head = Head::load(&weights)?.to_device(device);
+        let classes = classes_of(&weights, &head)?;
         Ok(Self {
             backbone,
             head,
+            classes,
             normaliser: Normaliser::new(device)?,
         })
     }
 
-    /// Writes `<name>_color.png`, `<name>_labelIds.png` and `<name>_overlay.png` into `out`: of the whole image, or of the
-    /// square of `crop` pixels that it is resized and cropped to (`--crop_val` of the published `predict.py`).
+    /// Writes `classes.json`, the names and colours of the classes, into `out`; nothing for those of Cityscapes.
     ///
     /// # Errors
-    /// When the image is unreadable or the disk refuses.
-    pub fn predict(&self, image: &Path, out: &Path, crop: Option<u32>) -> Result<(), PredictError> {
-        let mut picture = read_image(image)?;
-        if let Some(side) = crop {
-            picture = picture.resized_and_cropped(side);
+    /// When the disk refuses.
+    pub fn write_classes(&self, out: &Path) -> Result<(), PredictError> {
+        if self.classes.is_cityscapes() {
+            return Ok(());
         }
-        let pixels = Pixels::Normalised(normalise(&picture));
-        let predictor = Predictor::new(&self.backbone, &pixels, picture.size, &self.normaliser)?;
-        let classes = predictor.label_map(&predictor.classes(&self.head)?)?;
-        let name = stem(image);
-        write_coloured(&out.join(format!("{name}_color.png")), &classes)?;
-        write_label_ids(&out.join(format!("{name}_labelIds.png")), &classes)?;
+        let path = out.join("classes.json");
+        let text = serde_json::to_string_pretty(&self.classes).expect("texts have a JSON form");
+        std::fs::write(&path, text + "\n").map_err(|source| PredictError::Create { path, source })
+    }
+
+    /// Writes `<name>_color.png`, `<name>_labelIds.png`, `<name>_overlay.png` and, if wanted, `<name>_confidence.png` into
+    /// `out`. Of a video, those of each frame go into the folder `<name>`, named by their number from 1. With `crop`, of
+    /// the square of so many pixels that each image is resized and cropped to (`--crop_val` of the published `predict.py`).
+    ///
+    /// # Errors
+    /// When the image is unreadable or the disk refuses; for a video, also when there is no ffmpeg.
+    pub fn predict(
+        &self,
+        input: &Path,
+        out: &Path,
+        crop: Option<u32>,
+        confidence: Confidence,
+    ) -> Result<(), PredictError> {
+        let name = stem(input);
+        let cropped = |picture: Image| match crop {
+            Some(side) => picture.resized_and_cropped(side),
+            None => picture,
+        };
+        if !is_video_name(input) {
+            return self.write(&cropped(read_image(input)?), out, &name, confidence);
+        }
+        let mut frames = VideoFrames::open(input)?;
+        let folder = out.join(name);
+        std::fs::create_dir_all(&folder).map_err(|source| PredictError::Create {
+            path: folder.clone(),
+            source,
+        })?;
+        for number in 1.. {
+            let Some(frame) = frames.next_frame()? else { break };
+            self.write(&cropped(frame), &folder, &format!("{number:06}"), confidence)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        picture: &Image,
+        out: &Path,
+        name: &str,
+        confidence: Confidence,
+    ) -> Result<(), PredictError> {
+        let (predicted, confidences) = self.segment(picture, confidence)?;
+        let (classes, file) = (&self.classes, |what: &str| out.join(format!("{name}_{what}.png")));
+        write_coloured(&file("color"), &predicted, classes)?;
+        write_label_ids(&file("labelIds"), &predicted, classes)?;
+        if confidence == Confidence::Written {
+            write_grey(&file("confidence"), picture.size, &confidences)?;
+        }
         write_rgb(
-            &out.join(format!("{name}_overlay.png")),
-            &overlay(&picture, &classes, OVERLAY_OPACITY)?,
+            &file("overlay"),
+            &overlay(picture, &predicted, classes, OVERLAY_OPACITY)?,
         )?;
         Ok(())
+    }
+
+    /// The classes of all pixels, tile by tile; and their confidence if it is wanted, else nothing.
+    fn segment(&self, picture: &Image, confidence: Confidence) -> Result<(LabelMap, Vec<u8>), PredictError> {
+        let (size, pixels) = (picture.size, picture.size.pixels());
+        let mut ids = vec![0; pixels];
+        let wanted = confidence == Confidence::Written;
+        let mut confidences = vec![0; if wanted { pixels } else { 0 }];
+        for tile in tiles(size) {
+            let part = cut(picture, tile.seen);
+            let pixels = Pixels::Normalised(normalise(&part));
+            let predictor = Predictor::new(&self.backbone, &pixels, part.size, &self.normaliser)?;
+            let seen = if wanted {
+                let (seen, of_part) = predictor.classes_and_confidence(&self.head)?;
+                paste(&mut confidences, size, tile, &of_part, part.size);
+                seen
+            } else {
+                predictor.label_map(&predictor.classes(&self.head)?)?
+            };
+            paste(&mut ids, size, tile, &seen.ids, part.size);
+        }
+        Ok((LabelMap { size, ids }, confidences))
     }
 }
 
@@ -114,7 +202,7 @@ fn stem(path: &Path) -> String {
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
-/// The PNG and JPEG files that `inputs` name: files as they are, folders with all below them, in order.
+/// The files that `inputs` name: files as they are, folders with all PNG and JPEG files below them, in order.
 ///
 /// # Errors
 /// When an input does not exist, nothing is found, or two images would have the same output names.

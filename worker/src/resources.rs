@@ -9,9 +9,11 @@ use ulda_dataset::{Dataset, DatasetError, PicturesError};
 use ulda_method::stylebank::StyleBankError;
 use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
+use ulda_run::Classes;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
+use crate::model_classes::classes_of;
 use crate::state::{RunState, StateError, names};
 use crate::style_sources::{StyleImage, given_bank};
 
@@ -46,6 +48,12 @@ pub enum ResourceError {
         "adapt.checkpoint and pretrain.checkpoint have different backbones, and a run scores all its models on one"
     )]
     TwoBackbones,
+    #[error("{key} `{}` {what}", path.display())]
+    OtherClasses {
+        key: &'static str,
+        path: PathBuf,
+        what: String,
+    },
     #[error("{key}")]
     Dataset {
         key: String,
@@ -79,6 +87,7 @@ impl ResourceError {
         let hint = match self {
             Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
             Self::TwoBackbones => "score them in two runs, each with one of the keys",
+            Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
             Self::FewStyles { .. } => "lower adapt.batch or give more styles",
             Self::NothingToDo => {
                 "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
@@ -94,6 +103,36 @@ impl ResourceError {
     }
 }
 
+/// What to do about a checkpoint of other classes.
+pub const OTHER_CLASSES_HINT: &str =
+    "use a checkpoint of this run's classes, or leave the key out to train one";
+
+/// How the classes of the checkpoint `source` differ from those of the run, if they do.
+#[must_use]
+pub fn other_classes(source: &Weights, head: &Head, classes: &Classes) -> Option<String> {
+    let found = match classes_of(source, head) {
+        Ok(found) => found,
+        Err(error) => return Some(error.what),
+    };
+    if found.len() != classes.len() {
+        return Some(format!(
+            "tells {} classes apart, this run {}",
+            found.len(),
+            classes.len()
+        ));
+    }
+    // Files of others do not name theirs.
+    source.shape(marks::CLASSES)?;
+    let (theirs, ours) = found
+        .iter()
+        .zip(classes)
+        .find(|(theirs, ours)| theirs.name != ours.name)?;
+    Some(format!(
+        "names a class `{}` where this run has `{}`",
+        theirs.name, ours.name
+    ))
+}
+
 /// Loaded weights and listed data sets. Networks are shallow: every clone looks at the same frozen tensors.
 pub struct Resources {
     pub run_directory: PathBuf,
@@ -101,6 +140,8 @@ pub struct Resources {
     pub device: Device,
     /// What the networks' convolutions and matrix products work in, if not in float32.
     pub reduced: Option<Kind>,
+    /// What the run tells apart.
+    pub classes: Classes,
     pub clip_origin: ClipOrigin,
     /// CLIP's image tower, for low-level features and the scene loss.
     pub clip: Backbone,
@@ -124,11 +165,16 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// `config` is the run's with all inputs on this host.
+    /// `config` is the run's with all inputs on this host, `classes` are its classes.
     ///
     /// # Errors
     /// When a checkpoint or a data set cannot be used; the error begins with its key in run.toml.
-    pub fn load(config: &RunConfig, run_directory: &Path, device: Device) -> Result<Self, ResourceError> {
+    pub fn load(
+        config: &RunConfig,
+        classes: &Classes,
+        run_directory: &Path,
+        device: Device,
+    ) -> Result<Self, ResourceError> {
         let weights = Weights::read(&config.clip.checkpoint).map_err(ResourceError::Clip)?;
         let reduced = match config.compute.precision {
             Precision::Fp32 | Precision::Tf32 => None,
@@ -139,8 +185,10 @@ impl Resources {
             reduced.map_or_else(|| backbone.clone(), |kind| backbone.to_kind(kind))
         };
         let clip = placed(Backbone::load(&weights).map_err(ResourceError::Clip)?);
-        let given =
-            |key, path: Option<&Path>| path.map(|path| GivenModel::read(key, path, &clip)).transpose();
+        let given = |key, path: Option<&Path>| {
+            path.map(|path| GivenModel::read(key, path, &clip, classes))
+                .transpose()
+        };
         let source = given(PRETRAIN, config.pretrain.checkpoint.as_deref())?;
         let adapted = given(ADAPT, config.given_model())?;
         if let (Some(source), Some(adapted)) = (&source, &adapted)
@@ -160,7 +208,7 @@ impl Resources {
         for set in &config.evaluate.sets {
             sets.push((
                 set.name.clone(),
-                open(&format!("evaluate.set `{}`", set.name), &set.dataset())?,
+                open(&format!("evaluate.set `{}`", set.name), &set.dataset(classes))?,
             ));
         }
         let style_images =
@@ -183,11 +231,12 @@ impl Resources {
             text_cache: parent.join(TEXT_CACHE),
             device,
             reduced,
+            classes: classes.clone(),
             clip_origin: origin,
             clip,
             segmentation,
-            train: source_images("source.train", &config.source.training_set())?,
-            validation: source_images("source.validation", &config.source.validation_set())?,
+            train: source_images("source.train", &config.source.training_set(classes))?,
+            validation: source_images("source.validation", &config.source.validation_set(classes))?,
             sets,
             style_images: Arc::new(style_images),
             bank: bank.map(Arc::new),
@@ -206,6 +255,7 @@ impl Resources {
             text_cache: self.text_cache.clone(),
             device: self.device,
             reduced: self.reduced,
+            classes: self.classes.clone(),
             clip_origin: self.clip_origin.clone(),
             clip: self.clip.clone(),
             segmentation: self.segmentation.clone(),
@@ -268,7 +318,12 @@ struct GivenModel {
 }
 
 impl GivenModel {
-    fn read(key: &'static str, path: &Path, clip: &Backbone) -> Result<Self, ResourceError> {
+    fn read(
+        key: &'static str,
+        path: &Path,
+        clip: &Backbone,
+        classes: &Classes,
+    ) -> Result<Self, ResourceError> {
         let unfit = |source| ResourceError::Model { key, source };
         let weights = Weights::read(path).map_err(unfit)?;
         let backbone = Backbone::load(&weights).map_err(unfit)?;
@@ -281,9 +336,14 @@ impl GivenModel {
                 expected,
             });
         }
+        let head = Head::load(&weights).map_err(unfit)?;
+        if let Some(what) = other_classes(&weights, &head, classes) {
+            let path = path.to_owned();
+            return Err(ResourceError::OtherClasses { key, path, what });
+        }
         Ok(Self {
             backbone,
-            head: Head::load(&weights).map_err(unfit)?,
+            head,
             backbone_state: backbone_tensors(&weights),
         })
     }

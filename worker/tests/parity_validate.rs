@@ -7,6 +7,7 @@ use tch::{Device, Tensor};
 use ulda_dataset::{ConfusionMatrix, Dataset, Example, Sampling, load};
 use ulda_golden::{Fixture, Report, Tolerance};
 use ulda_model::{Backbone, Head, SegmentationModel, Weights};
+use ulda_run::Classes;
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 use ulda_worker::stages::{Normaliser, Predictor};
 
@@ -30,6 +31,7 @@ fn dataset(facts: &Value, key: &str) -> Dataset {
         only_size: (acdc && parts[1] == "fog").then_some([width, height]),
         centre_crop: None,
         files: FilesConfig::default(),
+        classes: Classes::default(),
     };
     Dataset::open(&spec).unwrap()
 }
@@ -48,7 +50,7 @@ fn confusion_matrices_are_the_published_ones() {
     let mut report = Report::new("data");
     for key in facts["validate"].as_object().unwrap().keys() {
         let dataset = dataset(&facts, key);
-        let mut matrix = ConfusionMatrix::new();
+        let mut matrix = ConfusionMatrix::new(19);
         for index in 0..dataset.len() {
             let example = load(&dataset, index, &Sampling::default()).unwrap();
             let predictor = Predictor::new(&backbone, &example.image, example.size, &normaliser).unwrap();

@@ -19,6 +19,7 @@ use ulda_dataset::palette::write_label_ids;
 use ulda_dataset::{
     Adjustment, Crop, Dataset, Image, Jitter, LabelMap, Sampling, Size, load, read_image, read_label_ids,
 };
+use ulda_run::Classes;
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 const SIZE: Size = Size::new(2048, 1024);
@@ -42,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         only_size: None,
         centre_crop: None,
         files: FilesConfig::default(),
+        classes: Classes::default(),
     };
     let dataset = Dataset::open(&spec)?;
     let samples = &dataset.samples[..dataset.len().min(FILES)];
@@ -225,7 +227,7 @@ fn make_pictures(root: &Path) -> Result<(), Box<dyn Error>> {
         encoder.write_header()?.write_image_data(&image.rgb)?;
         let ids = (0..SIZE.pixels()).map(|at| shape(at, number) % 19).collect();
         let path = labels.join(format!("made_{number:06}_gtFine_labelIds.png"));
-        write_label_ids(&path, &LabelMap { size: SIZE, ids })?;
+        write_label_ids(&path, &LabelMap { size: SIZE, ids }, &Classes::default())?;
     }
     Ok(())
 }

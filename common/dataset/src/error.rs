@@ -1,5 +1,6 @@
 //! What can be wrong with one sample. Every variant names the file.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -148,8 +149,8 @@ impl SampleError {
 }
 
 /// What the values of a label file have to be, and what to do if they are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedValues {
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     pub hint: &'static str,
 }

@@ -1,16 +1,18 @@
 //! What the values of label files mean: a train id for each id or colour that a data set may hold.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use ulda_run::spec::{DatasetConfig, FilesProblem, LabelEncoding, LabelValue, Layout};
+use ulda_run::Classes;
+use ulda_run::spec::{DatasetConfig, FilesProblem, LabelEncoding, LabelValue, Layout, train_id_rule};
 
 use crate::decode::{
     LabelMap, check_image_header, check_label_header, read_file, read_image_bytes, read_label_ids,
 };
 use crate::error::{ExpectedValues, SampleError};
 use crate::header::{ImageHeader, read_png_header};
-use crate::labels::{CLASS_COUNT, CLASSES, IGNORE, IGNORED_COLOURS, LAST_LABEL_ID, to_train_id};
+use crate::labels::{BLACK, IGNORE, IGNORED_COLOURS, LAST_LABEL_ID, to_train_id};
 use crate::png_io::PngHeader;
 use crate::transform::Framing;
 
@@ -31,42 +33,66 @@ enum Values {
     },
 }
 
-const OF_CITYSCAPES: ExpectedValues = ExpectedValues {
-    rule: "the largest known id is 34",
-    hint: "expected a `labelIds` file, not train ids or colours",
-};
-const OF_LABEL_IDS: ExpectedValues = ExpectedValues {
-    rule: OF_CITYSCAPES.rule,
-    hint: "expected label ids of Cityscapes; set `files.label_encoding` or `files.label_values` if it holds others",
-};
-const OF_TRAIN_IDS: ExpectedValues = ExpectedValues {
-    rule: "train ids are 0 to 18, and 255 for ignored pixels",
-    hint: "leave out `files.label_encoding` for label ids, or list the ids in `files.label_values`",
-};
-const OF_COLOURS: ExpectedValues = ExpectedValues {
-    rule: "the Cityscapes palette does not have it",
-    hint: "list the colours of this data set in `files.label_values`",
-};
-const OF_VALUES: ExpectedValues = ExpectedValues {
-    rule: "`files.label_values` does not list it",
-    hint: "list it with its train id, 255 for ignored pixels, or `other = 255` for all that are not listed",
-};
+const LARGEST_ID: &str = "the largest known id is 34";
+
+fn expected(rule: impl Into<Cow<'static, str>>, hint: &'static str) -> ExpectedValues {
+    ExpectedValues {
+        rule: rule.into(),
+        hint,
+    }
+}
 
 impl LabelTable {
     /// # Errors
     /// When the values that `files` lists are none.
     pub(crate) fn of(spec: &DatasetConfig) -> Result<Self, FilesProblem> {
-        let table = |values, expected| Ok(Self { values, expected });
-        match (spec.layout, spec.files.label_encoding) {
-            (Layout::Cityscapes | Layout::Acdc, _) => table(label_ids(LAST_LABEL_ID), OF_CITYSCAPES),
-            (Layout::Gta5, _) => table(label_ids(u8::MAX), OF_CITYSCAPES),
-            (Layout::Files, _) if !spec.files.label_values.is_empty() => {
-                table(listed(&spec.files.values()?), OF_VALUES)
-            }
-            (Layout::Files, LabelEncoding::LabelIds) => table(label_ids(LAST_LABEL_ID), OF_LABEL_IDS),
-            (Layout::Files, LabelEncoding::TrainIds) => table(train_ids(), OF_TRAIN_IDS),
-            (Layout::Files, LabelEncoding::Colours) => table(palette(), OF_COLOURS),
-        }
+        let (values, expected) = match (spec.layout, spec.files.label_encoding) {
+            (Layout::Cityscapes | Layout::Acdc | Layout::Gta5, _) => (
+                label_ids(if spec.layout == Layout::Gta5 {
+                    u8::MAX
+                } else {
+                    LAST_LABEL_ID
+                }),
+                expected(LARGEST_ID, "expected a `labelIds` file, not train ids or colours"),
+            ),
+            (Layout::Files, _) if !spec.files.label_values.is_empty() => (
+                listed(&spec.files.values(&spec.classes)?),
+                expected(
+                    "`files.label_values` does not list it",
+                    "list it with its train id, 255 for ignored pixels, or `other = 255` for all that are not listed",
+                ),
+            ),
+            (Layout::Files, LabelEncoding::LabelIds) => (
+                label_ids(LAST_LABEL_ID),
+                expected(
+                    LARGEST_ID,
+                    "expected label ids of Cityscapes; set `files.label_encoding` or `files.label_values` if it holds others",
+                ),
+            ),
+            (Layout::Files, LabelEncoding::TrainIds) => (
+                train_ids(&spec.classes),
+                expected(
+                    train_id_rule(&spec.classes),
+                    match spec.classes.has_label_ids() {
+                        true => {
+                            "leave out `files.label_encoding` for label ids, or list the ids in `files.label_values`"
+                        }
+                        false => "list the ids in `files.label_values` if the labels hold others",
+                    },
+                ),
+            ),
+            (Layout::Files, LabelEncoding::Colours) => (
+                palette(&spec.classes),
+                expected(
+                    match spec.classes.is_cityscapes() {
+                        true => "the Cityscapes palette does not have it",
+                        false => "no class has it",
+                    },
+                    "list the colours of this data set in `files.label_values`",
+                ),
+            ),
+        };
+        Ok(Self { values, expected })
     }
 
     /// Whether the header is one of a label file that can hold such values.
@@ -107,7 +133,7 @@ impl LabelTable {
                     colour,
                     x,
                     y,
-                    expected: self.expected,
+                    expected: self.expected.clone(),
                 });
             };
             last = Some((colour, id));
@@ -139,7 +165,7 @@ impl LabelTable {
                     value: map.ids[at],
                     x,
                     y,
-                    expected: self.expected,
+                    expected: self.expected.clone(),
                 })
             }
         }
@@ -185,19 +211,24 @@ fn label_ids(last: u8) -> Values {
     }))
 }
 
-fn train_ids() -> Values {
+fn train_ids(classes: &Classes) -> Values {
     Values::Ids(std::array::from_fn(|id| {
-        (id < CLASS_COUNT || id == usize::from(IGNORE)).then_some(id as u8)
+        (id < classes.len() || id == usize::from(IGNORE)).then_some(id as u8)
     }))
 }
 
-fn palette() -> Values {
-    let ignored = IGNORED_COLOURS.map(|colour| (colour, IGNORE));
+/// The colours of the classes. All other labels of Cityscapes have theirs too; the others of own classes are black.
+fn palette(classes: &Classes) -> Values {
+    let ignored: &[[u8; 3]] = match classes.is_cityscapes() {
+        true => &IGNORED_COLOURS,
+        false => &[BLACK],
+    };
+    let ignored = ignored.iter().map(|colour| (*colour, IGNORE));
     let classes = (0..)
-        .zip(CLASSES)
+        .zip(classes)
         .map(|(train_id, class)| (class.colour, train_id));
     Values::Colours {
-        train_ids: ignored.into_iter().chain(classes).collect(),
+        train_ids: ignored.chain(classes).collect(),
         other: None,
     }
 }

@@ -1,17 +1,19 @@
-//! Pictures of predictions, in the Cityscapes colours.
+//! Pictures of predictions, in the colours of the classes.
 
 use std::path::Path;
 
+use ulda_run::Classes;
+
 use crate::decode::{Image, LabelMap};
 use crate::geometry::Size;
-use crate::labels::{colour_of, to_label_id};
+use crate::labels::BLACK;
 use crate::png_io::{Pixels, WriteError, write_png};
 
 const GAP_COLOUR: u8 = 255;
 
-/// Writes train ids as a palette PNG: the index is the train id, the palette the Cityscapes colours, 255 black.
-pub fn write_coloured(path: &Path, train_ids: &LabelMap) -> Result<(), WriteError> {
-    let palette = (0..=255).flat_map(colour_of).collect();
+/// Writes train ids as a palette PNG: the index is the train id, the palette the colours of the classes, all others black.
+pub fn write_coloured(path: &Path, train_ids: &LabelMap, classes: &Classes) -> Result<(), WriteError> {
+    let palette = (0..=255).flat_map(|id| colour_of(id, classes)).collect();
     write_png(
         path,
         train_ids.size,
@@ -22,22 +24,39 @@ pub fn write_coloured(path: &Path, train_ids: &LabelMap) -> Result<(), WriteErro
     )
 }
 
-/// Writes train ids as an 8-bit grey PNG of *label* ids, which is what the test servers and evaluators take.
-pub fn write_label_ids(path: &Path, train_ids: &LabelMap) -> Result<(), WriteError> {
-    let ids: Vec<u8> = train_ids.ids.iter().map(|&id| to_label_id(id)).collect();
+/// Writes train ids as an 8-bit grey PNG of *label* ids, which is what the test servers and evaluators take; 0 without a
+/// class.
+pub fn write_label_ids(path: &Path, train_ids: &LabelMap, classes: &Classes) -> Result<(), WriteError> {
+    let label_id: [u8; 256] =
+        std::array::from_fn(|id| classes.get(id as u8).map_or(0, |class| class.label_id));
+    let ids: Vec<u8> = train_ids
+        .ids
+        .iter()
+        .map(|&id| label_id[usize::from(id)])
+        .collect();
     write_png(path, train_ids.size, Pixels::Grey(&ids))
 }
 
-/// Train ids painted in their colours.
-pub fn coloured(train_ids: &LabelMap) -> Image {
+/// Train ids painted in their colours, black without a class.
+pub fn coloured(train_ids: &LabelMap, classes: &Classes) -> Image {
+    let colours = train_ids.ids.iter().flat_map(|&id| colour_of(id, classes));
     Image {
         size: train_ids.size,
-        rgb: train_ids.ids.iter().flat_map(|&id| colour_of(id)).collect(),
+        rgb: colours.collect(),
     }
 }
 
+fn colour_of(train_id: u8, classes: &Classes) -> [u8; 3] {
+    classes.get(train_id).map_or(BLACK, |class| class.colour)
+}
+
 /// The image with the colours of its classes laid over it; `opacity` in 0..1. Ignored pixels show the bare image.
-pub fn overlay(image: &Image, train_ids: &LabelMap, opacity: f32) -> Result<Image, WriteError> {
+pub fn overlay(
+    image: &Image,
+    train_ids: &LabelMap,
+    classes: &Classes,
+    opacity: f32,
+) -> Result<Image, WriteError> {
     if image.size != train_ids.size {
         return Err(WriteError::Sizes {
             first: image.size,
@@ -46,10 +65,8 @@ pub fn overlay(image: &Image, train_ids: &LabelMap, opacity: f32) -> Result<Imag
     }
     let mut blended = image.clone();
     for (pixel, &id) in blended.rgb.chunks_exact_mut(3).zip(&train_ids.ids) {
-        if usize::from(id) >= crate::labels::CLASS_COUNT {
-            continue;
-        }
-        for (value, colour) in pixel.iter_mut().zip(colour_of(id)) {
+        let Some(class) = classes.get(id) else { continue };
+        for (value, colour) in pixel.iter_mut().zip(class.colour) {
             *value = (f32::from(*value) * (1.0 - opacity) + f32::from(colour) * opacity).round() as u8;
         }
     }

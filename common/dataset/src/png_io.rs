@@ -69,6 +69,11 @@ pub fn write_rgb(path: &Path, image: &Image) -> Result<(), WriteError> {
     write_png(path, image.size, Pixels::Rgb(&image.rgb))
 }
 
+/// Writes one value per pixel as an 8-bit grey PNG.
+pub fn write_grey(path: &Path, size: Size, values: &[u8]) -> Result<(), WriteError> {
+    write_png(path, size, Pixels::Grey(values))
+}
+
 pub(crate) fn write_png(path: &Path, size: Size, pixels: Pixels<'_>) -> Result<(), WriteError> {
     let failed = |source| WriteError::File {
         path: path.to_owned(),

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use common::{fixture, spec, write_filled, write_grey};
 use ulda_dataset::{Dataset, Depth, Image, Sampling, Size, load, write_rgb};
-use ulda_run::spec::{DatasetConfig, FilesConfig, LabelEncoding, Layout};
+use ulda_run::Classes;
+use ulda_run::spec::{ClassesConfig, DatasetConfig, FilesConfig, LabelEncoding, Layout};
 
 const SIZE: Size = Size::new(4, 2);
 
@@ -62,7 +63,16 @@ fn findings(spec: &DatasetConfig) -> Vec<String> {
 
 /// The train ids of a data set whose only label holds `pixels`, or why it is refused.
 fn train_ids(pixels: &Pixels, change: impl Fn(&mut FilesConfig)) -> Result<Vec<u8>, String> {
+    train_ids_of(&Classes::default(), pixels, change)
+}
+
+fn train_ids_of(
+    classes: &Classes,
+    pixels: &Pixels,
+    change: impl Fn(&mut FilesConfig),
+) -> Result<Vec<u8>, String> {
     let (folder, mut spec) = folder(1);
+    spec.classes = classes.clone();
     let path = label(folder.path(), 0);
     match pixels {
         Pixels::Ids(ids) => write_grey(&path, SIZE, ids),
@@ -173,6 +183,46 @@ fn values_that_an_encoding_lacks() {
             &[("#804080", 0)]
         )),
         format!("{label} colour #0102ff first at column 3, row 1; {lists}")
+    );
+}
+
+#[test]
+fn own_classes_have_labels_of_their_own() {
+    let texts = |texts: [&str; 3]| Some(texts.map(str::to_owned).to_vec());
+    let section = ClassesConfig {
+        names: texts(["sky", "water", "shore"]),
+        colours: texts(["#0102ff", "#030405", "#804080"]),
+    };
+    let classes = Classes::of(&section).unwrap();
+    let read = |pixels: &Pixels, change: &dyn Fn(&mut FilesConfig)| train_ids_of(&classes, pixels, change);
+
+    let as_train_ids = |files: &mut FilesConfig| files.label_encoding = LabelEncoding::TrainIds;
+    let mut ids = [0, 1, 2, 255, 0, 0, 0, 0];
+    assert_eq!(read(&Pixels::Ids(ids), &as_train_ids).unwrap(), ids);
+    ids[6] = 3;
+    let refused = read(&Pixels::Ids(ids), &as_train_ids).unwrap_err();
+    let rule = "id 3 first at column 2, row 1; train ids are 0 to 2, and 255 for ignored pixels";
+    assert!(refused.contains(rule), "{refused}");
+    assert!(!refused.contains("leave out"), "{refused}");
+    let listed = |files: &mut FilesConfig| values(files, &[("0", 2), ("other", 255)]);
+    assert_eq!(
+        read(&Pixels::Ids(ids), &listed).unwrap(),
+        [2, 255, 255, 255, 2, 2, 255, 2]
+    );
+
+    let as_colours = |files: &mut FilesConfig| files.label_encoding = LabelEncoding::Colours;
+    let mut painted = [[1, 2, 255]; 8];
+    painted[1] = [128, 64, 128];
+    painted[2] = [0; 3];
+    assert_eq!(
+        read(&Pixels::Colours(painted), &as_colours).unwrap(),
+        [0, 2, 255, 0, 0, 0, 0, 0]
+    );
+    painted[3] = [244, 35, 232];
+    let refused = read(&Pixels::Colours(painted), &as_colours).unwrap_err();
+    assert!(
+        refused.contains("#f423e8 first at column 3, row 0; no class has it"),
+        "{refused}"
     );
 }
 

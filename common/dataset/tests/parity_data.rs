@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use ulda_dataset::{ConfusionMatrix, Dataset, Sampling, Scores, load};
+use ulda_run::Classes;
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 fn golden() -> PathBuf {
@@ -76,6 +77,7 @@ fn spec(facts: &Value, key: &str) -> DatasetConfig {
         only_size: None,
         centre_crop: None,
         files: FilesConfig::default(),
+        classes: Classes::default(),
     };
     match parts[0] {
         "cityscapes" => spec.layout = Layout::Cityscapes,
@@ -230,6 +232,12 @@ fn matrix(values: &[f64]) -> ConfusionMatrix {
 }
 
 #[test]
+fn class_names_are_the_published_ones() {
+    let names = json("text.json")["class_names"].clone();
+    assert_eq!(names, serde_json::json!(Classes::default().names()));
+}
+
+#[test]
 fn scores_are_the_published_ones() {
     let facts = json("metrics.json");
     let bytes = fs::read(golden().join("metrics.safetensors")).unwrap();
@@ -237,9 +245,9 @@ fn scores_are_the_published_ones() {
     let (labels, predictions) = (small_ints(&tensors, "labels"), small_ints(&tensors, "preds"));
     let shape = tensors.tensor("labels").unwrap().shape().to_vec();
     let image = shape[1] * shape[2];
-    let mut counted = ConfusionMatrix::new();
+    let mut counted = ConfusionMatrix::new(19);
     for call in facts["update_calls"].as_array().unwrap() {
-        let mut update = ConfusionMatrix::new();
+        let mut update = ConfusionMatrix::new(19);
         for index in call.as_array().unwrap() {
             let at = index.as_u64().unwrap() as usize * image;
             update
@@ -257,7 +265,7 @@ fn scores_are_the_published_ones() {
         1e-12,
     );
 
-    let mut ignored = ConfusionMatrix::new();
+    let mut ignored = ConfusionMatrix::new(19);
     ignored.add(&vec![255; image], &predictions[..image]).unwrap();
     assert_eq!(ignored, matrix(&f64s(&tensors, "all_ignored.confusion_matrix")));
     report(
@@ -289,7 +297,7 @@ fn scores_of_the_validation_runs_are_the_published_ones() {
         &Sampling::default(),
     )
     .unwrap();
-    let mut counts = ConfusionMatrix::new();
+    let mut counts = ConfusionMatrix::new(19);
     counts
         .add(
             &example.label,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::{fixture, write_filled, write_grey, write_indexed};
 use ulda_dataset::{Dataset, Depth, Sampling, Size, load};
+use ulda_run::Classes;
 use ulda_run::spec::{EndAfter, EvaluationSetConfig, Host, RunConfig, RunSpec};
 
 /// That of the JPEG files among the fixtures.
@@ -265,8 +266,8 @@ fn published_sets_are_read_with_the_sections_of_the_page() {
         assert_eq!(configs.len(), set.sets.len(), "{heading}");
         for (mut config, files) in configs.into_iter().zip(set.sets) {
             config.root = folder.path().to_owned();
-            let dataset =
-                Dataset::open(&config.dataset()).unwrap_or_else(|error| panic!("{heading}: {error}"));
+            let dataset = Dataset::open(&config.dataset(&Classes::default()))
+                .unwrap_or_else(|error| panic!("{heading}: {error}"));
             let pairs: Vec<(PathBuf, PathBuf)> = dataset
                 .samples
                 .iter()
@@ -300,8 +301,13 @@ fn the_source_section_of_the_page_has_two_splits() {
     build(folder.path(), bdd);
     let mut config: RunConfig = toml::from_str(&documented("Images and labels")).unwrap();
     config.source.root = folder.path().to_owned();
-    assert_eq!(Dataset::open(&config.source.validation_set()).unwrap().len(), 2);
-    let missing = Dataset::open(&config.source.training_set()).unwrap_err();
+    assert_eq!(
+        Dataset::open(&config.source.validation_set(&Classes::default()))
+            .unwrap()
+            .len(),
+        2
+    );
+    let missing = Dataset::open(&config.source.training_set(&Classes::default())).unwrap_err();
     assert!(
         missing.to_string().contains("images/10k/train` does not exist"),
         "{missing}"

@@ -5,6 +5,7 @@
 //! this crate's manifest keeps it so.
 
 mod causes;
+mod classes;
 mod exit;
 mod export;
 mod finding;
@@ -20,6 +21,7 @@ pub mod stage;
 pub mod style_health;
 
 pub use causes::{hinted, with_causes};
+pub use classes::{CITYSCAPES, Class, Classes, ClassesProblem, MOST_CLASSES};
 pub use exit::Exit;
 pub use export::ExportFormat;
 pub use finding::Finding;

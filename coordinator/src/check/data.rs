@@ -48,15 +48,16 @@ fn too_few_styles(spec: &RunSpec, images: usize) -> Option<Finding> {
 /// Audits the source's training and validation images and every evaluation set. `config` is the spec's with those
 /// inputs on this host that are there; others are left to who fetches them.
 pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<Finding> {
+    let classes = &spec.classes();
     let mut looks = vec![
         Look {
             key: "source.train".into(),
-            set: config.source.training_set(),
+            set: config.source.training_set(classes),
             crops: crops(spec),
         },
         Look {
             key: "source.validation".into(),
-            set: config.source.validation_set(),
+            set: config.source.validation_set(classes),
             crops: Vec::new(),
         },
     ];
@@ -66,7 +67,7 @@ pub(super) fn findings(spec: &RunSpec, config: &RunConfig, depth: Depth) -> Vec<
     for (index, set) in config.evaluate.sets.iter().enumerate() {
         looks.push(Look {
             key: format!("evaluate.set[{index}]"),
-            set: set.dataset(),
+            set: set.dataset(classes),
             crops: Vec::new(),
         });
     }

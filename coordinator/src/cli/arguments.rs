@@ -65,7 +65,7 @@ pub enum Verb {
     Compare(CompareArguments),
     /// Write TensorBoard event files of a run from its journal
     ExportTensorboard(ExportTensorBoardArguments),
-    /// Segment images or folders of images: palette PNG, label-id PNG and overlay for each
+    /// Segment images, folders of images or videos: palette PNG, label-id PNG and overlay for each
     Predict(PredictArguments),
     /// Write a run's model or styles in a format of other programs
     Export(ExportArguments),
@@ -378,7 +378,10 @@ pub struct PredictArguments {
     /// The worker's binary [default: `worker` beside this one]
     #[arg(long, value_name = "FILE", env = "ULDA_WORKER")]
     pub worker_binary: Option<PathBuf>,
-    /// Images, or folders of images
+    /// Write the probability of each pixel's class as well, as grey pictures
+    #[arg(long)]
+    pub confidence: bool,
+    /// Images, folders of images, or videos, which need ffmpeg
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
 }

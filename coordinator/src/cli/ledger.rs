@@ -134,20 +134,21 @@ fn names(spec: &RunSpec) -> Result<Names, Stop> {
     let config = spec.config();
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
     let config = &Inputs::new(config, cache, StorageCounters::default()).already_here(config);
+    let classes = &spec.classes();
     let list = |set: &DatasetConfig| -> Result<Vec<String>, Stop> {
         let dataset = Dataset::list(set).map_err(Stop::bad_input)?;
         Ok(dataset.samples.into_iter().map(|sample| sample.name).collect())
     };
     Ok(Names {
         train: match config.trains() {
-            true => list(&config.source.training_set())?,
+            true => list(&config.source.training_set(classes))?,
             false => Vec::new(),
         },
         sets: config
             .evaluate
             .sets
             .iter()
-            .map(|set| list(&set.dataset()))
+            .map(|set| list(&set.dataset(classes)))
             .collect::<Result<_, _>>()?,
     })
 }

@@ -14,7 +14,7 @@ struct NoInput {
 
 impl StopCause for NoInput {
     fn hint(&self) -> Option<String> {
-        Some("give PNG or JPEG images, or folders that hold some".into())
+        Some("give PNG or JPEG images, folders that hold some, or videos".into())
     }
 }
 
@@ -31,10 +31,12 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
     }
     Err(become_worker(arguments.worker_binary.as_deref(), |command| {
         command.arg("predict").arg("--model").arg(model);
-        command.arg("--out").arg(&arguments.out);
         if let Some(side) = arguments.crop {
             command.arg("--crop").arg(side.to_string());
         }
-        command.args(&arguments.inputs);
+        if arguments.confidence {
+            command.arg("--confidence");
+        }
+        command.arg("--out").arg(&arguments.out).args(&arguments.inputs);
     }))
 }

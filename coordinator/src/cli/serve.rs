@@ -217,6 +217,7 @@ fn show(
     let recorder = MetricsRecorder::new(
         metrics.clone(),
         spec.course(),
+        spec.classes(),
         SamplesPerStep::of(spec),
         workers,
         &past,

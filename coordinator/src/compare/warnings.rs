@@ -32,6 +32,7 @@ pub(super) fn of_runs(methods: &[ComparedMethod], sets: &ComparedSets) -> Vec<St
     let mut warnings: Vec<String> = sets.names.iter().filter_map(|set| images(&runs, set)).collect();
     warnings.extend(sets.names.iter().filter_map(|set| domains(&runs, set)));
     warnings.extend(weights(&runs));
+    warnings.extend(classes(&runs));
     warnings.extend(methods.iter().flat_map(configurations));
     warnings
 }
@@ -111,6 +112,19 @@ fn weights(runs: &[&ComparedRun]) -> Option<String> {
             "the runs stand on different CLIP weights: {}",
             digests.collect::<Vec<_>>().join("; ")
         )
+    })
+}
+
+/// Means over other classes are other measures.
+fn classes(runs: &[&ComparedRun]) -> Option<String> {
+    let counts = by(runs, |run| Some(run.config.classes.names.clone()));
+    (counts.len() > 1).then(|| {
+        let counts = counts.iter().map(|(names, runs)| match names {
+            Some(names) => format!("{} of their own in {runs}", names.len()),
+            None => format!("those of Cityscapes in {runs}"),
+        });
+        let counts = counts.collect::<Vec<_>>().join("; ");
+        format!("the runs score other classes, so that their mIoU are not comparable: {counts}")
     })
 }
 

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(
             told(&["adapt.stpes=7", "zebra=1", "adapt.zebra=2"]),
             "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
-             --set: `zebra` is not a key of a run.toml\n  hint: the sections are run, clip, source, domain, text, pretrain, simulate, \
+             --set: `zebra` is not a key of a run.toml\n  hint: the sections are run, clip, source, classes, domain, text, pretrain, simulate, \
              adapt, evaluate, checkpoint, deadline, recovery, compute, storage\n\
              --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has checkpoint, steps, batch, draw, crop, lr_head, lr_rectifier, \
              lr_scale, momentum, weight_decay, poly_power, lr_floor, dropout, rectifier, scale_init, validate_every"

@@ -52,7 +52,7 @@ pub enum JournalEntry {
         digest: String,
         size_bytes: u64,
     },
-    /// `confusion` is 19 × 19, rows truth, columns prediction.
+    /// `confusion` has a row and a column for each class, rows truth, columns prediction.
     Evaluation {
         model: String,
         set: PathName,

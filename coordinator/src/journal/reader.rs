@@ -77,7 +77,7 @@ pub struct EvaluationRow {
     pub set: PathName,
     pub place: Cursor,
     pub images: u64,
-    /// 19 × 19, rows truth, columns prediction.
+    /// A row and a column for each class, rows truth, columns prediction.
     pub confusion: ConfusionMatrix,
     pub mean_iou: Option<f64>,
     pub seconds: f64,

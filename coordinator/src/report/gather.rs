@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use ulda_run::RunEnd;
+use ulda_run::{Classes, RunEnd};
 
 use serde::Serialize;
 use ulda_dataset::Scores;
@@ -45,6 +45,9 @@ pub struct ReportData {
     /// Whether there is a source-only model beside it, as every run that trains has.
     pub source_model: bool,
     pub styles: StyleSource,
+    /// What the scores are of.
+    #[serde(skip_serializing_if = "Classes::is_cityscapes")]
+    pub classes: Classes,
     pub sets: Vec<SetScores>,
     /// Each model's mean over the target sets; empty where there is none.
     pub target_means: Vec<TargetMean>,
@@ -208,6 +211,7 @@ pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
         given_model: config.given_model().is_some(),
         source_model: config.has_source_model(),
         styles: config.simulate.styles,
+        classes: spec.classes(),
         target_means: target_means(&sets),
         sets,
         validation: validation(&evaluations),

@@ -1,7 +1,6 @@
 //! The report as one HTML file that needs nothing else: styles, charts and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use ulda_dataset::labels::CLASSES;
 use ulda_run::spec::{EndAfter, StyleSource};
 
 use super::civil::date_text;
@@ -207,11 +206,11 @@ fn classes(data: &ReportData) -> Markup {
                     @if has_source { th.edge { "Source" } }
                     @if adapts { th { "Adapted" } @if has_source { th { "Gain" } } }
                 } }
-                @for (index, class) in CLASSES.iter().enumerate() {
+                @for (index, class) in data.classes.iter().enumerate() {
                     tr {
                         td { span.swatch style=(format!("background:rgb({},{},{})", class.colour[0], class.colour[1], class.colour[2])) {} (class.name) }
                         @for set in &data.sets {
-                            @let of = |name: &str| set.model(name).and_then(|model| model.scores.class_iou[index]);
+                            @let of = |name: &str| set.model(name).and_then(|model| model.scores.iou(index));
                             (cells(of(SOURCE_ONLY), of("adapted")))
                         }
                     }

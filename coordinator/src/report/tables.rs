@@ -1,7 +1,5 @@
 //! Scores as tables: for the terminal and as CSV.
 
-use ulda_dataset::labels::CLASSES;
-
 use super::ReportError;
 use super::clip_note::clip_note;
 use super::gather::ReportData;
@@ -20,7 +18,7 @@ pub fn terminal_tables(data: &ReportData) -> String {
             .iter()
             .map(|model| (model.model.as_str(), &model.scores))
             .collect();
-        text.push_str(&score_table(&set.set, &models));
+        text.push_str(&score_table(&set.set, &data.classes, &models));
         text.push('\n');
     }
     text.push_str(&overview(data));
@@ -77,12 +75,8 @@ pub fn scores_csv(data: &ReportData) -> Result<Vec<u8>, ReportError> {
                     .write_record([model.model.as_str(), &set.set, class, &iou, &accuracy])
                     .map_err(csv)
             };
-            for (index, class) in CLASSES.iter().enumerate() {
-                line(
-                    class.name,
-                    text(scores.class_iou[index]),
-                    text(scores.class_accuracy[index]),
-                )?;
+            for (index, class) in data.classes.iter().enumerate() {
+                line(&class.name, text(scores.iou(index)), text(scores.accuracy(index)))?;
             }
             line("mIoU", text(scores.mean_iou), String::new())?;
             line("mAcc", String::new(), text(scores.mean_accuracy))?;

@@ -41,6 +41,7 @@ pub struct Measured {
 pub(super) struct Bounds {
     course: Course,
     shards: u32,
+    classes: usize,
 }
 
 impl Bounds {
@@ -48,6 +49,7 @@ impl Bounds {
         Self {
             course: spec.course(),
             shards: spec.shards(),
+            classes: spec.classes().len(),
         }
     }
 
@@ -85,6 +87,19 @@ impl Bounds {
             ));
         }
         Ok(shards.into_iter().map(Shard).collect())
+    }
+
+    /// Pixel counts of the run's classes.
+    pub fn confusion(&self, cells: &[u64]) -> Result<ConfusionMatrix, Refusal> {
+        let wanted = self.classes * self.classes;
+        if cells.len() != wanted {
+            let reason = format!("has {} cells, not {wanted}", cells.len());
+            return Err(malformed("confusion", reason));
+        }
+        for cell in cells {
+            count("confusion", *cell)?;
+        }
+        ConfusionMatrix::from_counts(cells).map_err(|cause| malformed("confusion", cause.to_string()))
     }
 }
 
@@ -253,18 +268,4 @@ pub(super) fn times(field: &'static str, values: Vec<v1::Value>) -> Result<Vec<M
         seconds(field, value.value)?;
     }
     Ok(measured)
-}
-
-pub(super) fn confusion(cells: &[u64]) -> Result<ConfusionMatrix, Refusal> {
-    let wanted = ulda_dataset::CLASSES * ulda_dataset::CLASSES;
-    if cells.len() != wanted {
-        return Err(malformed(
-            "confusion",
-            format!("has {} cells, not {wanted}", cells.len()),
-        ));
-    }
-    for cell in cells {
-        count("confusion", *cell)?;
-    }
-    ConfusionMatrix::from_counts(cells).map_err(|cause| malformed("confusion", cause.to_string()))
 }

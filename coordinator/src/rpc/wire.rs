@@ -269,7 +269,7 @@ impl Notice {
             Wire::Evaluation(done) => Self::Evaluation {
                 model: bounds::name("model", done.model)?,
                 set: bounds::path_name("set", &done.set)?,
-                confusion: bounds::confusion(&done.confusion)?,
+                confusion: bounds.confusion(&done.confusion)?,
                 images: bounds::count("images", done.images)?,
                 place: bounds.place(done.state)?.cursor,
                 seconds: bounds::seconds("seconds", done.seconds)?,

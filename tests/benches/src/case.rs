@@ -14,8 +14,9 @@ use ulda_method::rectifier::{PUBLISHED_SCALE, Rectifier};
 use ulda_method::simulate::DomainProjector;
 use ulda_method::stats::Stats;
 use ulda_model::miniature::{MiniatureSpec, write_clip};
-use ulda_model::text::{CLASSES, ULDA_TEMPLATES, fill, region_prompt};
+use ulda_model::text::{ULDA_TEMPLATES, fill, region_prompt};
 use ulda_model::{Backbone, Head, HeadConfig, Seeded, TextEncoder, Weights};
+use ulda_run::{CITYSCAPES, Classes};
 
 use crate::Failure;
 use crate::setting::Setting;
@@ -144,7 +145,10 @@ pub fn prepare(folder: &Path, spec: &CaseSpec) -> Result<(), Failure> {
     write_clip(&clip_path, &clip)?;
     let weights = Weights::read(&clip_path)?;
     let backbone = Backbone::load(&weights)?;
-    let head = Head::new(HeadConfig::published(32 * clip.width, 4 * clip.width), 1);
+    let head = Head::new(
+        HeadConfig::published(32 * clip.width, 4 * clip.width, CITYSCAPES.len() as i64),
+        1,
+    );
     Tensor::write_safetensors(&head.state(), folder.join("head.safetensors"))?;
     let tokens = tokens(&TextEncoder::load(&weights, Device::Cpu)?, spec.domains)?;
     let named = no_grad(|| inputs(spec, &backbone, clip.embed, tokens))?;
@@ -157,11 +161,11 @@ pub fn prepare(folder: &Path, spec: &CaseSpec) -> Result<(), Failure> {
 fn tokens(encoder: &TextEncoder, domains: i64) -> Result<Tensor, Failure> {
     let mut rows = Vec::new();
     for prompt in PROMPTS.iter().cycle().take(domains as usize) {
-        for class in CLASSES {
-            rows.push(encoder.tokenize(&fill(&ULDA_TEMPLATES, &[region_prompt(class, prompt)]))?);
+        for class in &CITYSCAPES {
+            rows.push(encoder.tokenize(&fill(&ULDA_TEMPLATES, &[region_prompt(&class.name, prompt)]))?);
         }
     }
-    Ok(Tensor::stack(&rows, 0).view([domains, CLASSES.len() as i64, 44, -1]))
+    Ok(Tensor::stack(&rows, 0).view([domains, CITYSCAPES.len() as i64, 44, -1]))
 }
 
 fn inputs(
@@ -200,7 +204,7 @@ fn inputs(
         ("scene".to_owned(), units(&mut seeded, &[domains, embed])?),
         (
             "region".to_owned(),
-            units(&mut seeded, &[domains, CLASSES.len() as i64, embed])?,
+            units(&mut seeded, &[domains, CITYSCAPES.len() as i64, embed])?,
         ),
         ("start.mean".to_owned(), moved(&mut seeded, &content.mean)?),
         ("start.std".to_owned(), moved(&mut seeded, &content.std)?),
@@ -279,6 +283,7 @@ fn pictures(folder: &Path, spec: &CaseSpec) -> Result<(), Failure> {
         write_label_ids(
             &label_folder.join(format!("{name}_gtFine_labelIds.png")),
             &LabelMap { size, ids },
+            &Classes::default(),
         )?;
     }
     Ok(())

@@ -20,6 +20,7 @@ use ulda_method::stylebank::DrawnStyles;
 use ulda_method::supervised::{ShardBatch, ShardStep, StepContext, SupervisedLoss};
 use ulda_method::trainable::TrainableSet;
 use ulda_model::{Head, TextBank, upsample};
+use ulda_run::Classes;
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 use ulda_torch::Solo;
 
@@ -327,6 +328,7 @@ fn reading_seconds(case: &Case) -> Result<f64, Failure> {
         only_size: None,
         centre_crop: None,
         files: FilesConfig::default(),
+        classes: Classes::default(),
     })?;
     let sampling = Sampling {
         crop: Some(Crop::Drawn {

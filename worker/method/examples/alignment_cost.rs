@@ -23,7 +23,7 @@ fn main() -> Result<()> {
             .f_set_requires_grad(true)?;
         let texts = region::unit_rows(&Tensor::f_randn([1, CLASSES, EMBEDDING], options)?)?;
         let labels = Tensor::f_randint(CLASSES, [4 * side, 4 * side], (Kind::Int64, Device::Cpu))?;
-        let map = ClassMap::of(&labels, side, side, Kind::Float)?;
+        let map = ClassMap::of(&labels, side, side, CLASSES, Kind::Float)?;
         let fused = || -> Result<Tensor> {
             let fused = Projectors::of(&[&projector])?.fused()?;
             Ok(pixel::pixel(&pixels, &map, &texts, &fused, 10.0)?.f_squeeze()?)

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_clip(&file, &spec)?;
     let weights = Weights::read(&file)?;
     let clip = Backbone::load(&weights)?;
-    let head = Head::new(HeadConfig::published(2048, 256), 1);
+    let head = Head::new(HeadConfig::published(2048, 256, 19), 1);
     let networks = Networks {
         clip: &clip,
         segmentation: Some(Segmenter {

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         start.elapsed().as_secs_f64() * 1e3
     );
     let backbone = Backbone::load(&weights)?;
-    let head = Head::new(HeadConfig::published(2048, 256), 1);
+    let head = Head::new(HeadConfig::published(2048, 256, 19), 1);
     let x = Seeded::new(2).normal(&[images, 3, crop, crop], 1.0);
     let low = tch::no_grad(|| backbone.stem_and_layer1(&x));
     let styled = || low.detach().copy().set_requires_grad(true);

@@ -60,7 +60,7 @@ fn step(images: &[i64]) -> Vec<Tensor> {
         aspp: 6,
         hidden: 7,
         low_projection: 5,
-        ..HeadConfig::published(12, 8)
+        ..HeadConfig::published(12, 8, 19)
     };
     let deep = Seeded::new(1).normal(&[total, 12, 5, 6], 1.0);
     let low = Seeded::new(2).normal(&[total, 8, 9, 11], 1.0);
@@ -147,7 +147,7 @@ fn parts_of_a_batch_train_as_if_each_came_alone() {
         aspp: 6,
         hidden: 7,
         low_projection: 5,
-        ..HeadConfig::published(12, 8)
+        ..HeadConfig::published(12, 8, 19)
     };
     let head = Head::new(config, 4);
     let deep = Seeded::new(1).normal(&[6, 12, 5, 6], 1.0);

@@ -212,7 +212,7 @@ fn state_goes_out_and_in_under_the_published_names() {
 
 #[test]
 fn clones_share_or_own_their_tensors() {
-    let head = Head::new(ulda_model::HeadConfig::published(16, 8), 1);
+    let head = Head::new(ulda_model::HeadConfig::published(16, 8, 19), 1);
     let (shallow, deep) = (head.shallow_clone(), head.deep_clone());
     let (_, mut bias) = head.parameters().pop().unwrap();
     let _ = tch::no_grad(|| bias.fill_(5.0));
@@ -226,7 +226,7 @@ fn clones_share_or_own_their_tensors() {
 
 #[test]
 fn dropout_follows_its_seed_and_one_image_alone_is_refused() {
-    let head = Head::new(ulda_model::HeadConfig::published(16, 8), 1);
+    let head = Head::new(ulda_model::HeadConfig::published(16, 8, 19), 1);
     let input = |images| {
         let options = (Kind::Float, ulda_golden::device());
         (

@@ -12,7 +12,8 @@ use crate::device::DeviceSurvey;
 use crate::exit::{exit_of, with_hint};
 use ulda_dataset::PicturesError;
 
-use crate::predict::{Model, PredictError, collect_images};
+use crate::predict::{Confidence, Model, PredictError, collect_images};
+use crate::video::VideoError;
 
 #[derive(Args)]
 pub struct Predict {
@@ -33,7 +34,10 @@ pub struct Predict {
         default_value = "auto"
     )]
     device: DeviceChoice,
-    /// PNG or JPEG images, or folders of them
+    /// Write the probability of each pixel's class as well, as grey pictures
+    #[arg(long)]
+    confidence: bool,
+    /// PNG or JPEG images, folders of them, or videos, which need ffmpeg
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
 }
@@ -50,6 +54,7 @@ impl Predict {
                         | PredictError::Pictures(PicturesError::Folder { .. })
                         | PredictError::Picture(_)
                         | PredictError::Stage(_)
+                        | PredictError::Video(VideoError::Start(_) | VideoError::Pipe { .. })
                 );
                 let code = if bad_input { Exit::BadInput } else { Exit::Failed };
                 ExitCode::from(exit_of(&error, code))
@@ -67,8 +72,13 @@ impl Predict {
             path: self.out.clone(),
             source,
         })?;
+        model.write_classes(&self.out)?;
+        let confidence = match self.confidence {
+            true => Confidence::Written,
+            false => Confidence::LeftOut,
+        };
         for (index, image) in images.iter().enumerate() {
-            model.predict(image, &self.out, self.crop)?;
+            model.predict(image, &self.out, self.crop, confidence)?;
             eprintln!("{}/{} {}", index + 1, images.len(), image.display());
         }
         Ok(())

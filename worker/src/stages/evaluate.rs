@@ -53,7 +53,7 @@ pub fn score(
 ) -> Result<Vec<ConfusionMatrix>, StageError> {
     let resources = &context.resources;
     let (shard, shards) = (context.link.shard() as usize, context.link.shards() as usize);
-    let mut tally = Tally::new(heads.len(), resources.device)?;
+    let mut tally = Tally::new(heads.len(), images.dataset.classes().len(), resources.device)?;
     let normaliser = Normaliser::new(resources.device)?;
     let mut noted = Instant::now();
     let own = (shard..images.dataset.len()).step_by(shards);
@@ -145,11 +145,18 @@ impl<'a> Evaluate<'a> {
             return Ok(());
         };
         let picture = picture_of(example);
-        let truth = coloured(&LabelMap {
+        let truth = LabelMap {
             size: example.size,
             ids: example.label.clone(),
-        });
-        let panels: Vec<Image> = predicted()?.iter().take(2).map(coloured).collect();
+        };
+        let classes = &self.context.resources.classes;
+        let truth = coloured(&truth, classes);
+        let predicted = predicted()?;
+        let panels: Vec<Image> = predicted
+            .iter()
+            .take(2)
+            .map(|map| coloured(map, classes))
+            .collect();
         let mut row = vec![&picture, &truth];
         row.extend(&panels);
         let folder: PathBuf = self.context.resources.run_directory.join("examples").join(set);

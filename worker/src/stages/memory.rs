@@ -142,10 +142,11 @@ fn held(memory: &DeviceMemory) -> String {
 
 fn shapes(stage: Stage, config: &RunConfig) -> String {
     let shards = config.run.shards.unwrap_or(1).max(1);
+    let classes = config.classes.count();
     let per_shard = |batch: u32| batch.div_ceil(shards.min(batch.max(1)));
     let step = |batch: u32, crop: u32| {
         format!(
-            "a shard's images are [{}, 3, {crop}, {crop}], its logits [{0}, 19, {crop}, {crop}]",
+            "a shard's images are [{}, 3, {crop}, {crop}], its logits [{0}, {classes}, {crop}, {crop}]",
             per_shard(batch)
         )
     };
@@ -161,7 +162,7 @@ fn shapes(stage: Stage, config: &RunConfig) -> String {
                 domains => (format!("{domains} domains'"), batch.saturating_mul(domains)),
             };
             format!(
-                "a shard's images are [{batch}, 3, {crop}, {crop}], {whose} logits [{logits}, 19, {crop}, {crop}]"
+                "a shard's images are [{batch}, 3, {crop}, {crop}], {whose} logits [{logits}, {classes}, {crop}, {crop}]"
             )
         }
         Stage::Adapt => step(config.adapt.batch, config.adapt.crop),

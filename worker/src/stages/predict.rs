@@ -39,12 +39,7 @@ impl Predictor {
     /// # Errors
     /// When libtorch runs out of memory.
     pub fn classes(&self, head: &Head) -> Result<Tensor, StageError> {
-        no_grad(|| {
-            let logits = head.forward_eval(&self.deep, &self.low);
-            let logits = upsample(&logits, [i64::from(self.size.height), i64::from(self.size.width)]);
-            let classes = logits.f_argmax(1, false)?.f_to_kind(Kind::Uint8)?;
-            Ok(classes.f_flatten(0, -1)?.f_contiguous()?)
-        })
+        no_grad(|| flat_bytes(&self.logits(head).f_argmax(1, false)?))
     }
 
     /// The `classes` of a head as a label map, which waits for them.
@@ -55,6 +50,31 @@ impl Predictor {
         let ids = read_ids(classes)?;
         Ok(LabelMap { size: self.size, ids })
     }
+
+    /// Most likely class of every pixel, and its probability by softmax: 0 to 255 for 0 to 1.
+    ///
+    /// # Errors
+    /// When libtorch runs out of memory.
+    pub fn classes_and_confidence(&self, head: &Head) -> Result<(LabelMap, Vec<u8>), StageError> {
+        no_grad(|| {
+            let logits = self.logits(head);
+            let ids = flat_bytes(&logits.f_argmax(1, false)?)?;
+            let largest = logits.f_softmax(1, Kind::Float)?.f_amax([1], false)?;
+            let confidence = flat_bytes(&largest.f_mul_scalar(255.0)?.f_round()?)?;
+            Ok((self.label_map(&ids)?, read_ids(&confidence)?))
+        })
+    }
+
+    /// [1, classes, height, width].
+    fn logits(&self, head: &Head) -> Tensor {
+        let logits = head.forward_eval(&self.deep, &self.low);
+        upsample(&logits, [i64::from(self.size.height), i64::from(self.size.width)])
+    }
+}
+
+/// Whole numbers of 0 to 255, u8 [height · width].
+fn flat_bytes(numbers: &Tensor) -> Result<Tensor, StageError> {
+    Ok(numbers.f_to_kind(Kind::Uint8)?.f_flatten(0, -1)?.f_contiguous()?)
 }
 
 /// The bytes of a u8 tensor, waited for.

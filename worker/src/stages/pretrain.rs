@@ -35,7 +35,9 @@ impl<'a> Pretrain<'a> {
         let head = if saved.is_empty() {
             let backbone = context.resources.segmentation.config();
             let channels = i64::from(config.head_channels);
-            let published = HeadConfig::published(backbone.deep_channels(), backbone.low_channels());
+            let classes = context.resources.classes.len() as i64;
+            let (deep, low) = (backbone.deep_channels(), backbone.low_channels());
+            let published = HeadConfig::published(deep, low, classes);
             let widths = HeadConfig {
                 aspp: channels,
                 hidden: channels,

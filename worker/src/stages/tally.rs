@@ -8,31 +8,29 @@ use ulda_torch::upload;
 use super::StageError;
 use super::predict::read_ids;
 
-/// Classes, and side of a matrix.
-const CLASSES: i64 = ulda_dataset::CLASSES as i64;
-/// Pixels that are counted in one product. Float32 counts exactly up to 2²⁴, and their masks take 19 · 2 · 4 bytes each.
+/// Pixels that are counted in one product. Float32 counts exactly up to 2²⁴, and their masks take 2 · 4 bytes each per class.
 const PIXELS: i64 = 1 << 21;
 
 /// Pixels by truth and prediction, for each head.
 #[derive(Debug)]
 pub enum Tally {
     Host(Vec<ConfusionMatrix>),
-    /// [heads, 19, 19], int64.
+    /// [heads, classes, classes], int64.
     OnDevice(Tensor),
 }
 
 impl Tally {
     /// # Errors
     /// When memory is out.
-    pub fn new(heads: usize, device: Device) -> Result<Self, StageError> {
+    pub fn new(heads: usize, classes: usize, device: Device) -> Result<Self, StageError> {
         Ok(match device {
-            Device::Cuda(_) => Self::on_device(heads, device)?,
-            _ => Self::Host(vec![ConfusionMatrix::new(); heads]),
+            Device::Cuda(_) => Self::on_device(heads, classes, device)?,
+            _ => Self::Host(vec![ConfusionMatrix::new(classes); heads]),
         })
     }
 
-    fn on_device(heads: usize, device: Device) -> Result<Self, StageError> {
-        let size = [heads as i64, CLASSES, CLASSES];
+    fn on_device(heads: usize, classes: usize, device: Device) -> Result<Self, StageError> {
+        let size = [heads as i64, classes as i64, classes as i64];
         Ok(Self::OnDevice(Tensor::f_zeros(size, (Kind::Int64, device))?))
     }
 
@@ -50,9 +48,10 @@ impl Tally {
             Self::OnDevice(counts) => {
                 let device = counts.device();
                 let truth = upload(&Tensor::f_from_slice(label)?, device)?;
-                let ids = Tensor::f_arange(CLASSES, (Kind::Int64, device))?;
+                let classes = counts.size()[1];
+                let ids = Tensor::f_arange(classes, (Kind::Int64, device))?;
                 let ids = ids.f_to_kind(Kind::Uint8)?.f_unsqueeze(1)?;
-                // [19, pixels], 1 where a pixel has the class.
+                // [classes, pixels], 1 where a pixel has the class.
                 let mask = |pixels: &Tensor| pixels.f_eq_tensor(&ids)?.f_to_kind(Kind::Float);
                 for (part, truth) in truth.f_split(PIXELS, 0)?.iter().enumerate() {
                     let truth = mask(truth)?;
@@ -102,9 +101,9 @@ mod tests {
         let label = draw(20);
         let label = label.where_self(&label.ne(19), &Tensor::from(255u8));
         let label = read_ids(&label).unwrap();
-        let predicted = [draw(CLASSES), draw(3)];
-        let mut host = Tally::new(2, Device::Cpu).unwrap();
-        let mut device = Tally::on_device(2, Device::Cpu).unwrap();
+        let predicted = [draw(19), draw(3)];
+        let mut host = Tally::new(2, 19, Device::Cpu).unwrap();
+        let mut device = Tally::on_device(2, 19, Device::Cpu).unwrap();
         for _ in 0..2 {
             host.add(&label, &predicted).unwrap();
             device.add(&label, &predicted).unwrap();

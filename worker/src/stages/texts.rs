@@ -34,7 +34,9 @@ pub fn domain_texts(context: &Context, cursor: Cursor) -> Result<TextBank, Stage
     let templates = templates(context.spec.config());
     context.activity(cursor, "encoding prompts");
     let weights = context.resources.clip_weights();
-    let bank = TextBank::compute_or_load(&context.resources.text_cache, &weights, &templates, &prompts)?;
+    let cache = &context.resources.text_cache;
+    let classes = context.resources.classes.names();
+    let bank = TextBank::compute_or_load(cache, &weights, &templates, &classes, &prompts)?;
     drop(weights);
 
     let mut tensors = std::collections::BTreeMap::new();

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
+use ulda_model::marks;
 use ulda_run::stage::Stage;
 
 use crate::checkpoint::{CheckpointError, Checkpoints, FileEntry, Upload};
 use crate::link::{At, Op};
+use crate::model_classes::classes_tensor;
 use crate::resources::Resources;
 use crate::stages::{Context, StageError, bank_bytes, leave_bank};
-use crate::state::{RunState, names, write_tensors};
+use crate::state::{RunState, StateError, names, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
 const FOLDER: &str = "final";
@@ -141,7 +143,8 @@ fn settle_files(context: &Context, checkpoints: &Checkpoints, began: Instant, ro
 }
 
 /// Writes source.safetensors, adapted.safetensors and, if there is one, adapted-best.safetensors: each a whole
-/// segmentation model, `backbone.*` and `classifier.*`. Their manifest has the digest of the style `bank` too.
+/// segmentation model, `backbone.*` and `classifier.*`, with the names of classes that are not Cityscapes'. Their manifest
+/// has the digest of the style `bank` too.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -153,6 +156,7 @@ fn write_final(
 ) -> Result<(), StageError> {
     let digest = state.digest();
     let backbone = &resources.backbone_state;
+    let classes = classes_tensor(&resources.classes).map_err(StateError::Torch)?;
     let mut files = BTreeMap::new();
     for (file, section) in [
         ("source", names::SOURCE),
@@ -163,11 +167,15 @@ fn write_final(
         if head.is_empty() {
             continue;
         }
-        let model: BTreeMap<String, Tensor> = backbone
+        let mut model: BTreeMap<String, Tensor> = backbone
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .chain(head)
             .collect();
+        let classes = classes
+            .iter()
+            .map(|tensor| (marks::CLASSES.to_owned(), tensor.shallow_clone()));
+        model.extend(classes);
         let metadata = HashMap::from([("digest".to_owned(), digest.clone())]);
         files.insert(format!("{file}.safetensors"), write_tensors(&model, metadata)?);
     }

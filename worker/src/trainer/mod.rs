@@ -165,7 +165,12 @@ impl Trainer {
         let counters = StorageCounters::default();
         let inputs = Inputs::new(setup.spec.config(), setup.cache.clone(), counters.clone());
         let config = inputs.bring(setup.spec.config())?;
-        let resources = Resources::load(&config, &setup.run_directory, device.device)?;
+        let resources = Resources::load(
+            &config,
+            &setup.spec.classes(),
+            &setup.run_directory,
+            device.device,
+        )?;
         let clip = &resources.clip_origin;
         let checkpoints = courier::checkpoints(agent, &setup.spec, &setup.run_directory, clip, &counters)?;
         let (found, damaged) = checkpoints.newest()?;

@@ -105,7 +105,7 @@ impl DatasetError {
             Self::NoneLabelled { .. } => {
                 "correct `files.labels`, or unpack the annotations of this split".into()
             }
-            Self::Files(problem) => problem.hint.into(),
+            Self::Files(problem) => problem.hint.to_string(),
             Self::ListedTwice { .. } => "remove one, an image counts once per epoch".into(),
             Self::Sample(error) => return error.hint(),
             Self::FolderMissing { found, .. } if found.is_empty() => {

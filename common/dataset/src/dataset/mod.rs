@@ -8,6 +8,7 @@ mod listing;
 
 use std::path::{Path, PathBuf};
 
+use ulda_run::Classes;
 use ulda_run::spec::DatasetConfig;
 
 pub use audit::{Depth, SampleFinding};
@@ -106,6 +107,11 @@ impl Dataset {
     /// What the values of its label files mean.
     pub(crate) fn labels(&self) -> &LabelTable {
         &self.labels
+    }
+
+    /// What its labels tell apart.
+    pub fn classes(&self) -> &Classes {
+        &self.spec.classes
     }
 
     pub fn root(&self) -> &Path {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use ulda_dataset::palette::write_label_ids;
 use ulda_dataset::{Image, LabelMap, Size, write_rgb};
+use ulda_run::Classes;
 use ulda_run::spec::{DatasetConfig, FilesConfig, Layout};
 
 /// A GTA5-like dataset whose image `i` is filled with the value `i`, and whose labels are all road.
@@ -37,6 +38,7 @@ pub fn spec(layout: Layout, root: &Path, split: &str) -> DatasetConfig {
         only_size: None,
         centre_crop: None,
         files: FilesConfig::default(),
+        classes: Classes::default(),
     }
 }
 
@@ -59,6 +61,7 @@ pub fn write_roads(path: &Path, size: Size) {
             size,
             ids: vec![0; size.pixels()],
         },
+        &Classes::default(),
     )
     .unwrap();
 }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::classes::ClassesConfig;
 use super::compute::ComputeConfig;
 use super::course::EndAfter;
 use super::datasets::{EvaluationSetConfig, Layout, SourceConfig};
@@ -45,6 +46,8 @@ pub struct RunConfig {
     pub run: RunSection,
     pub clip: ClipConfig,
     pub source: SourceConfig,
+    #[serde(skip_serializing_if = "ClassesConfig::is_unset")]
+    pub classes: ClassesConfig,
     /// The target domains: a name, and the sentence that stands for it. No image of a target is read in training, unless
     /// simulate.styles is images. The published runs have these six; with fewer, simulate.lr_pin means longer steps.
     #[serde(rename = "domain")]

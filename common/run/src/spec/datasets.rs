@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::FilesConfig;
 use super::path_name::PathName;
+use crate::classes::Classes;
 
 /// Size that ACDC's fog images must have to be counted (METHOD.md, Evaluation).
 pub const PUBLISHED_FOG_SIZE: [u32; 2] = [1920, 1080];
@@ -116,12 +117,15 @@ pub struct DatasetConfig {
     /// Where images and labels are; for [`Layout::Files`] only.
     #[serde(default, skip_serializing_if = "FilesConfig::is_unset")]
     pub files: FilesConfig,
+    /// What its labels tell apart.
+    #[serde(skip)]
+    pub classes: Classes,
 }
 
 impl SourceConfig {
     /// Training images: whole, for random crops.
     #[must_use]
-    pub fn training_set(&self) -> DatasetConfig {
+    pub fn training_set(&self, classes: &Classes) -> DatasetConfig {
         DatasetConfig {
             layout: self.layout,
             root: self.root.clone(),
@@ -130,6 +134,7 @@ impl SourceConfig {
             only_size: None,
             centre_crop: None,
             files: self.files.clone(),
+            classes: classes.clone(),
         }
     }
 
@@ -141,7 +146,7 @@ impl SourceConfig {
 
     /// Validation images, cropped as evaluation crops them.
     #[must_use]
-    pub fn validation_set(&self) -> DatasetConfig {
+    pub fn validation_set(&self, classes: &Classes) -> DatasetConfig {
         let centre_crop = match self.layout {
             Layout::Gta5 => self.centre_crop.or(Some(PUBLISHED_GTA5_CROP)),
             Layout::Cityscapes | Layout::Acdc | Layout::Files => self.centre_crop,
@@ -149,14 +154,14 @@ impl SourceConfig {
         DatasetConfig {
             split: self.validation.clone(),
             centre_crop,
-            ..self.training_set()
+            ..self.training_set(classes)
         }
     }
 }
 
 impl EvaluationSetConfig {
     #[must_use]
-    pub fn dataset(&self) -> DatasetConfig {
+    pub fn dataset(&self, classes: &Classes) -> DatasetConfig {
         let fog = self.layout == Layout::Acdc && self.condition.as_deref() == Some("fog");
         DatasetConfig {
             layout: self.layout,
@@ -173,6 +178,7 @@ impl EvaluationSetConfig {
                 Layout::Cityscapes | Layout::Acdc | Layout::Files => self.centre_crop,
             },
             files: self.files.clone(),
+            classes: classes.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A pattern is parsed here alone, so that the rules of a run.toml and the listing of files read it alike.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -9,11 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::path_pattern::PathPattern;
+use crate::classes::Classes;
 
 /// Train id of pixels that neither train nor score.
 const IGNORED: u8 = 255;
-/// The largest train id of a class.
-const LAST_TRAIN_ID: u8 = 18;
 /// How the name of a list file ends.
 const LIST: &str = ".txt";
 /// Stands for the split in patterns and names of list files.
@@ -42,7 +42,7 @@ pub struct FilesConfig {
     pub labels: Option<String>,
     /// What the pixels of labels are, unless label_values says it.
     pub label_encoding: LabelEncoding,
-    /// Train id, 0 to 18 or 255 for ignored pixels, of each id (`7 = 0`) or of each colour (`"#804080" = 0`) in the labels.
+    /// Train id of a class, or 255 for ignored pixels, of each id (`7 = 0`) or of each colour (`"#804080" = 0`) in the labels.
     /// `other` stands for all that are not listed; without it they are errors.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(example = example_values())]
@@ -62,9 +62,9 @@ pub enum LabelEncoding {
     /// Label ids of Cityscapes, 0 to 34.
     #[default]
     LabelIds,
-    /// Train ids: 0 to 18, and 255 for ignored pixels.
+    /// Train ids: the places of the classes from 0, and 255 for ignored pixels.
     TrainIds,
-    /// Colours of the Cityscapes palette.
+    /// Colours of the classes. Those of Cityscapes' other labels are ignored with its palette, black with any other.
     Colours,
 }
 
@@ -95,12 +95,12 @@ pub enum Pairing {
 pub struct FilesProblem {
     pub key: &'static str,
     pub what: String,
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
 }
 
 impl FilesProblem {
-    fn new(key: &'static str, what: impl Into<String>, hint: &'static str) -> Self {
-        let what = what.into();
+    fn new(key: &'static str, what: impl Into<String>, hint: impl Into<Cow<'static, str>>) -> Self {
+        let (what, hint) = (what.into(), hint.into());
         Self { key, what, hint }
     }
 }
@@ -174,8 +174,8 @@ impl FilesConfig {
     ///
     /// # Errors
     /// When one is neither an id nor a colour, has no such train id, or ids and colours are mixed.
-    pub fn values(&self) -> Result<Vec<(LabelValue, u8)>, FilesProblem> {
-        let wrong = |what: String, hint| FilesProblem::new("label_values", what, hint);
+    pub fn values(&self, classes: &Classes) -> Result<Vec<(LabelValue, u8)>, FilesProblem> {
+        let wrong = |what: String, hint: &str| FilesProblem::new("label_values", what, hint.to_owned());
         if !self.label_values.is_empty() && self.label_encoding != LabelEncoding::default() {
             return Err(wrong(
                 "is set, and `files.label_encoding` too".into(),
@@ -190,11 +190,9 @@ impl FilesConfig {
                     "list ids of 0 to 255, colours such as \"#804080\", or `other`",
                 ));
             };
-            if train_id > LAST_TRAIN_ID && train_id != IGNORED {
-                return Err(wrong(
-                    format!("gives `{text}` the train id {train_id}"),
-                    "train ids are 0 to 18, and 255 for ignored pixels",
-                ));
+            if classes.get(train_id).is_none() && train_id != IGNORED {
+                let what = format!("gives `{text}` the train id {train_id}");
+                return Err(wrong(what, &train_id_rule(classes)));
             }
             values.push((value, train_id));
         }
@@ -219,14 +217,30 @@ impl LabelValue {
         if text == OTHER {
             return Some(Self::Other);
         }
-        let Some(digits) = text.strip_prefix('#') else {
-            return text.parse().ok().map(Self::Id);
-        };
-        let is_hexadecimal = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let channel = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
-        is_hexadecimal.then_some(())?;
-        Some(Self::Colour([channel(0)?, channel(2)?, channel(4)?]))
+        match text.starts_with('#') {
+            true => parse_colour(text).map(Self::Colour),
+            false => text.parse().ok().map(Self::Id),
+        }
     }
+}
+
+/// Red, green and blue of a text such as `#804080`.
+#[must_use]
+pub fn parse_colour(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#')?;
+    let is_hexadecimal = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let channel = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
+    is_hexadecimal.then_some(())?;
+    Some([channel(0)?, channel(2)?, channel(4)?])
+}
+
+/// Which train ids there are, for a message.
+#[must_use]
+pub fn train_id_rule(classes: &Classes) -> String {
+    format!(
+        "train ids are 0 to {}, and 255 for ignored pixels",
+        classes.len() - 1
+    )
 }
 
 /// Whether the name of a file is one of a PNG or JPEG image.
@@ -287,7 +301,7 @@ mod tests {
                 label_values: label_values.collect(),
                 ..FilesConfig::default()
             }
-            .values()
+            .values(&Classes::default())
         };
         assert_eq!(values(&[]).unwrap(), []);
         assert_eq!(

@@ -33,6 +33,8 @@ pub enum ValueKind {
     Word(Vec<Word>),
     /// A list of paths.
     Paths,
+    /// A list of texts.
+    TextList,
     /// One of these words, or any text where there is none, or a list of texts.
     Texts(Vec<Word>),
     /// A section of whole numbers under names of its own.
@@ -181,7 +183,7 @@ impl ValueKind {
             Self::Texts(words) if words.is_empty() => "a text in quotes, or a list of texts, [\"…\", \"…\"]",
             Self::Texts(words) => return format!("{}, or a list of texts", listed(words, ", ")),
             Self::Numbers { most } => return format!("a section of whole numbers of 0 to {most}"),
-            Self::Paths => "a list of texts, [\"…\", \"…\"]",
+            Self::Paths | Self::TextList => "a list of texts, [\"…\", \"…\"]",
             Self::List(_) => "a list of sections, written `[[…]]`",
             Self::Section(_) => "a section, written `[…]`",
         };
@@ -214,7 +216,9 @@ impl ValueKind {
                     .as_integer()
                     .is_some_and(|n| u64::try_from(n).is_ok_and(|n| n <= *most))
             }),
-            (Self::Paths | Self::Texts(_), Value::Array(items)) => items.iter().all(Value::is_str),
+            (Self::Paths | Self::TextList | Self::Texts(_), Value::Array(items)) => {
+                items.iter().all(Value::is_str)
+            }
             _ => false,
         }
     }
@@ -295,7 +299,8 @@ fn kind(name: &str, schema: &Json) -> ValueKind {
                     .unwrap_or(OPEN_END),
             },
             Some("object") => ValueKind::List(members(&schema["items"])),
-            Some("string") => ValueKind::Paths,
+            Some("string") if format == Some("path") => ValueKind::Paths,
+            Some("string") => ValueKind::TextList,
             _ => ValueKind::Size,
         },
         Some("object") if schema["additionalProperties"].is_object() => ValueKind::Numbers {
@@ -438,6 +443,7 @@ mod tests {
             ValueKind::Numbers { most: 255 }
         );
         assert_eq!(kind("domain.images"), ValueKind::Paths);
+        assert_eq!(kind("classes.names"), ValueKind::TextList);
         assert_eq!(kind("simulate.bank"), ValueKind::Path);
         assert_eq!(kind("evaluate.set.name"), ValueKind::Name);
         let set = Keys::of_run().get("evaluate.set").unwrap();

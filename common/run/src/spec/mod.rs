@@ -1,6 +1,7 @@
 //! What the user asks for: `RunConfig` is run.toml as written, `RunSpec` is the same after every value
 //! was resolved and checked. Only `RunSpec::resolve` makes one.
 
+mod classes;
 mod compute;
 mod config;
 mod course;
@@ -17,6 +18,7 @@ mod styles;
 mod text;
 mod training;
 
+pub use classes::ClassesConfig;
 pub use compute::{CollectiveChoice, ComputeConfig, DeviceChoice, Precision};
 pub use config::{
     AdaptConfig, CheckpointConfig, ClipConfig, DeadlineConfig, DomainConfig, EvaluateConfig, JitterConfig,
@@ -24,7 +26,9 @@ pub use config::{
 };
 pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
-pub use files::{FilesConfig, FilesProblem, LabelEncoding, LabelValue, Pairing, is_image_name};
+pub use files::{
+    FilesConfig, FilesProblem, LabelEncoding, LabelValue, Pairing, is_image_name, parse_colour, train_id_rule,
+};
 pub use keys::{Key, Keys, ValueKind, Word, json_schema};
 pub use notes::SpecNote;
 pub use path_name::{PathName, PathNameError};

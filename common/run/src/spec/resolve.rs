@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::config::RunConfig;
 use super::rules::SpecRules;
+use crate::classes::Classes;
 use crate::stage::Course;
 
 /// What the machine that starts the run offers; resolves the values a run.toml leaves open.
@@ -92,6 +93,12 @@ impl RunSpec {
     #[must_use]
     pub fn prompt_groups(&self) -> u32 {
         self.config.simulate.prompt_groups.expect("resolve fills it in")
+    }
+
+    /// What the run tells apart.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        Classes::of(&self.config.classes).expect("resolve checks them")
     }
 
     /// The stages this run goes through and their lengths.

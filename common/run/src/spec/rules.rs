@@ -1,5 +1,6 @@
 //! What makes a run.toml one that can be started. Every broken rule is told, not only the first.
 
+mod classes;
 mod files;
 mod styles;
 
@@ -33,6 +34,7 @@ impl<'a> SpecRules<'a> {
         rules.ranges();
         rules.run();
         rules.inputs();
+        rules.classes();
         rules.files();
         rules.domains();
         rules.text();

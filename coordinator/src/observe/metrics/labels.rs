@@ -57,7 +57,7 @@ pub struct OfModel {
 pub struct OfClass {
     pub set: String,
     pub model: String,
-    pub class: &'static str,
+    pub class: String,
 }
 
 /// A worker's place in the run, which outlives the process: its slot.

@@ -2,7 +2,7 @@
 //!
 //! [`RunMetrics`] are the typed families in the registry that is passed in; [`MetricsRecorder`] hears the run's
 //! news and moves them. Invariants: every name has HELP and a base unit; labels are bounded (rank, stage,
-//! term, set, model, the 19 classes, reasons that are enums); a reason that has not happened yet stands at 0.
+//! term, set, model, the run's classes, reasons that are enums); a reason that has not happened yet stands at 0.
 
 mod families;
 mod labels;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use ulda_run::RunEnd;
+use ulda_run::{Classes, RunEnd};
 
 use tokio::time::Instant;
 use ulda_dataset::ConfusionMatrix;
-use ulda_dataset::labels::CLASSES;
 use ulda_machine::{Formation, Snapshot, Verdict};
 use ulda_run::ids::Slot;
 use ulda_run::stage::{Course, Cursor, Stage};
@@ -31,6 +30,7 @@ use crate::run::{Audience, News};
 pub struct MetricsRecorder {
     metrics: RunMetrics,
     course: Course,
+    classes: Classes,
     progress: RunProgress,
     time: TimeAccount,
     /// Steps known to be committed, by stage.
@@ -52,6 +52,7 @@ impl MetricsRecorder {
     pub fn new(
         metrics: RunMetrics,
         course: Course,
+        classes: Classes,
         samples: SamplesPerStep,
         workers: u32,
         past: &Past,
@@ -60,6 +61,7 @@ impl MetricsRecorder {
             progress: RunProgress::new(course.clone()),
             metrics,
             course,
+            classes,
             time: TimeAccount::new(Instant::now()),
             done: BTreeMap::new(),
             furthest: past.committed,
@@ -219,11 +221,11 @@ impl MetricsRecorder {
             };
             self.metrics.mean_iou.get_or_create(&of).set(mean);
         }
-        for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
+        for (class, score) in self.classes.iter().zip(&scores.class_iou) {
             let of = OfClass {
                 set: set.to_owned(),
                 model: model.to_owned(),
-                class: class.name,
+                class: class.name.to_string(),
             };
             match score {
                 Some(score) => {
@@ -437,6 +439,7 @@ mod tests {
             MetricsRecorder::new(
                 metrics.clone(),
                 course,
+                Classes::default(),
                 SamplesPerStep::default(),
                 2,
                 &Past::default(),

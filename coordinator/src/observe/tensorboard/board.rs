@@ -10,7 +10,7 @@ use ulda_run::RunEnd;
 use prost::Message;
 use prost_types::value::Kind;
 use ulda_dataset::ConfusionMatrix;
-use ulda_dataset::labels::CLASSES;
+use ulda_run::Classes;
 use ulda_run::stage::{Course, Cursor, Stage};
 
 use super::event::{
@@ -42,6 +42,7 @@ pub struct Strip {
 #[derive(Debug)]
 pub struct TensorBoardEvents {
     course: Course,
+    classes: Classes,
     /// The next step that is told is the first after a state that workers found by themselves.
     unplaced: bool,
     /// Where the latest told step stands.
@@ -64,9 +65,10 @@ struct Mean {
 impl TensorBoardEvents {
     /// `now` is when the run, or a part of it, begins to be told.
     #[must_use]
-    pub fn new(course: Course, now: f64) -> Self {
+    pub fn new(course: Course, classes: Classes, now: f64) -> Self {
         Self {
             course,
+            classes,
             unplaced: false,
             latest: None,
             learned: None,
@@ -200,7 +202,7 @@ impl TensorBoardEvents {
     ) -> Option<TensorBoardEvent> {
         let scores = confusion.scores();
         let mut values = vec![scalar(format!("miou/{set}/{model}"), scores.mean_iou?)];
-        for (class, score) in CLASSES.iter().zip(&scores.class_iou) {
+        for (class, score) in self.classes.iter().zip(&scores.class_iou) {
             let tag = format!("class_iou/{set}/{model}/{}", class.name.replace(' ', "_"));
             values.extend(score.map(|score| scalar(tag, score)));
         }
@@ -350,6 +352,7 @@ mod tests {
         let lengths = [(Stage::Simulate, 10), (Stage::Adapt, 100), (Stage::Evaluate, 2)];
         TensorBoardEvents::new(
             Course::new(lengths.map(|(stage, steps)| StageLength { stage, steps })),
+            Classes::default(),
             100.0,
         )
     }

@@ -57,7 +57,7 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
     let journal = JournalReader::open(&directory.journal_file())?;
     let history = History::read(directory, &journal)?;
     let began = seconds(history.began_at.unwrap_or_default());
-    let mut board = TensorBoardEvents::new(spec.course(), began);
+    let mut board = TensorBoardEvents::new(spec.course(), spec.classes(), began);
     let mut file = EventFile::create(folder, began)?;
     file.note(&board.configuration(began, &spec.to_toml()));
     for (place, (at, step)) in steps(journal.measurements()?) {

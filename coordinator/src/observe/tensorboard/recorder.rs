@@ -66,7 +66,7 @@ impl TensorBoard {
         let (facts, inbox) = sync_channel(WAITING);
         let (over, ended) = channel();
         let writer = Writer {
-            board: TensorBoardEvents::new(spec.course(), now()),
+            board: TensorBoardEvents::new(spec.course(), spec.classes(), now()),
             run_toml: spec.to_toml(),
             directory: directory.clone(),
             paced: now(),

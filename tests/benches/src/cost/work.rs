@@ -106,7 +106,7 @@ impl Networks {
         Self {
             width: 64.0,
             blocks: [3, 4, 6, 3],
-            head: HeadConfig::published(2048, 256),
+            head: HeadConfig::published(2048, 256, 19),
         }
     }
 

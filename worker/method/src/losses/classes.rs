@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{CLASS_COUNT, IGNORED_LABEL};
+use super::IGNORED_LABEL;
 use crate::error::{MethodError, Result, expect_shape};
 
 /// Classes of one image after nearest-neighbour resizing of its labels (the top-left pixel of each cell).
@@ -19,11 +19,12 @@ pub struct ClassMap {
 }
 
 impl ClassMap {
-    /// Resizes `labels` [H, W] (train ids, any integer kind) to `height` × `width`; `kind` is that of the feature.
+    /// Resizes `labels` [H, W] (train ids, any integer kind) to `height` × `width`; `kind` is that of
+    /// the feature, and `classes` the number of train ids.
     ///
     /// # Errors
     /// When a label is neither a train id nor 255, or `labels` is not two-dimensional.
-    pub fn of(labels: &Tensor, height: i64, width: i64, kind: Kind) -> Result<ClassMap> {
+    pub fn of(labels: &Tensor, height: i64, width: i64, classes: i64, kind: Kind) -> Result<ClassMap> {
         expect_shape("labels of one image", labels, &[-1, -1])?;
         let device = labels.device();
         let small = labels
@@ -39,7 +40,7 @@ impl ClassMap {
             .f_to_device(tch::Device::Cpu)?
             .f_copy_data(&mut values, count)?;
 
-        let mut present = [false; CLASS_COUNT as usize];
+        let mut present = vec![false; classes as usize];
         for &value in values.iter().filter(|value| **value != IGNORED_LABEL) {
             match usize::try_from(value).ok().and_then(|at| present.get_mut(at)) {
                 Some(seen) => *seen = true,
@@ -47,14 +48,12 @@ impl ClassMap {
                     return Err(MethodError::Setting {
                         field: "label",
                         value: value as f64,
-                        rule: "labels are train ids 0 to 18, or 255 for ignored pixels",
+                        rule: "labels are train ids of the run's classes, or 255 for ignored pixels",
                     });
                 }
             }
         }
-        let classes: Vec<i64> = (0..CLASS_COUNT)
-            .filter(|class| present[*class as usize])
-            .collect();
+        let classes: Vec<i64> = (0..classes).filter(|class| present[*class as usize]).collect();
         let mut position = [IGNORED_LABEL; IGNORED_LABEL as usize + 1];
         for (at, &class) in classes.iter().enumerate() {
             position[class as usize] = at as i64;
@@ -88,7 +87,7 @@ mod tests {
     #[test]
     fn takes_the_top_left_pixel_of_each_cell() {
         let labels = Tensor::from_slice(&[7i64, 3, 255, 3, 3, 3, 3, 3, 2, 3, 7, 3, 3, 3, 3, 3]).view([4, 4]);
-        let map = ClassMap::of(&labels, 2, 2, Kind::Float).unwrap();
+        let map = ClassMap::of(&labels, 2, 2, 19, Kind::Float).unwrap();
         assert_eq!(map.classes, [2, 7]);
         assert_eq!(
             Vec::<i64>::try_from(map.targets.flatten(0, -1)).unwrap(),
@@ -103,7 +102,7 @@ mod tests {
     #[test]
     fn an_ignored_image_has_no_classes() {
         let labels = Tensor::full([4, 4], 255, (Kind::Uint8, tch::Device::Cpu));
-        let map = ClassMap::of(&labels, 2, 2, Kind::Float).unwrap();
+        let map = ClassMap::of(&labels, 2, 2, 19, Kind::Float).unwrap();
         assert_eq!(map.count(), 0);
         assert_eq!(map.averaging.size(), [0, 4]);
     }
@@ -111,10 +110,12 @@ mod tests {
     #[test]
     fn a_raw_label_id_is_refused() {
         let labels = Tensor::full([4, 4], 33, (Kind::Int64, tch::Device::Cpu));
-        let message = ClassMap::of(&labels, 2, 2, Kind::Float).unwrap_err().to_string();
+        let message = ClassMap::of(&labels, 2, 2, 19, Kind::Float)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             message,
-            "`label` is 33, but labels are train ids 0 to 18, or 255 for ignored pixels"
+            "`label` is 33, but labels are train ids of the run's classes, or 255 for ignored pixels"
         );
     }
 }

@@ -25,9 +25,6 @@ pub use focal::Focal;
 /// Label value that no loss looks at.
 pub const IGNORED_LABEL: i64 = 255;
 
-/// Number of train ids.
-pub const CLASS_COUNT: i64 = 19;
-
 /// The loss of each domain, given its own part of `values` [G, …]: `[G]`.
 fn of_each(values: &Tensor, loss: impl Fn(usize, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let each = values.f_unbind(0)?;

@@ -6,7 +6,7 @@ use ulda_torch::runtime::ExactProducts;
 
 use super::LossWeights;
 use crate::error::{Result, expect_shape};
-use crate::losses::{CLASS_COUNT, ClassMap, CrossTarget, segmentation::valid_pixels};
+use crate::losses::{ClassMap, CrossTarget, segmentation::valid_pixels};
 use crate::stats::Stats;
 
 /// A batch of source images, ready for its rounds.
@@ -57,7 +57,8 @@ impl RoundBatch {
         let size = images.size();
         expect_shape("labels", labels, &[size[0], size[2], size[3]])?;
         let (domains, embedding) = texts.scene.size2()?;
-        expect_shape("region texts", &texts.region, &[domains, CLASS_COUNT, embedding])?;
+        expect_shape("region texts", &texts.region, &[domains, -1, embedding])?;
+        let classes = texts.region.size()[1];
         no_grad(|| {
             let feature = clip.stem_and_layer1(images);
             // What follows is compared with nearly equal numbers.
@@ -68,7 +69,7 @@ impl RoundBatch {
             let labels = labels.f_to_kind(Kind::Int64)?;
             let mut per_image = Vec::with_capacity(count as usize);
             for image in 0..count {
-                let map = ClassMap::of(&labels.f_get(image)?, height, width, feature.kind())?;
+                let map = ClassMap::of(&labels.f_get(image)?, height, width, classes, feature.kind())?;
                 let texts = texts.region.f_index_select(1, &map.index)?;
                 let cross = match weights.cross != 0.0 && map.count() > 0 {
                     true => Some(CrossTarget::new(&texts)?),

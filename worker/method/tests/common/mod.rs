@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tch::{Kind, Tensor};
 use ulda_golden::Fixture;
-use ulda_method::losses::CLASS_COUNT;
 use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::simulate::{DomainProjector, Networks, Segmenter};
 use ulda_model::{Backbone, Head, TextBank, Weights};
@@ -51,7 +50,7 @@ impl Tiny {
 pub fn texts(stage1: &Fixture, domains: i64) -> TextBank {
     let scene = stage1.f32("text.scene").narrow(0, 0, domains);
     let region = Tensor::zeros(
-        [domains, CLASS_COUNT, scene.size()[1]],
+        [domains, 19, scene.size()[1]],
         (Kind::Float, ulda_golden::device()),
     );
     let present = stage1.json()["classes_present_at_feature_resolution"].clone();

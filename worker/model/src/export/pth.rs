@@ -4,11 +4,13 @@ use std::io::Write;
 
 use crate::export::archive::TorchArchive;
 use crate::export::{ModelExportError, check};
+use crate::marks;
 use crate::pickle::write::dict;
 use crate::weights::Weights;
 
 /// Writes `backbone.*` and `classifier.*` of a segmentation model as `torch.save({"model_state": …})` does. The authors'
-/// other entries are the state of a training that goes on; they read them with `--continue_training` only.
+/// other entries are the state of a training that goes on; they read them with `--continue_training` only. Names of classes
+/// that are not Cityscapes' stand beside it.
 ///
 /// # Errors
 /// `weights` are no segmentation model, or `out` refuses.
@@ -21,7 +23,11 @@ pub fn write_pth(weights: &Weights, out: impl Write) -> Result<(), ModelExportEr
             state.push((name, archive.add_tensor(&tensor)?));
         }
     }
-    archive.finish(&dict(&[("model_state", dict(&state))]))?.flush()?;
+    let mut root = vec![("model_state", dict(&state))];
+    if let Some(classes) = weights.get(marks::CLASSES) {
+        root.push((marks::CLASSES, archive.add_tensor(&classes)?));
+    }
+    archive.finish(&dict(&root))?.flush()?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::io::Write;
 use crate::export::ModelExportError;
 use crate::export::archive::TorchArchive;
 use crate::export::graph::{GraphNode, GraphOperation, NetworkGraph, ValueNumber};
+use crate::marks;
 use crate::pickle::write as pickle;
 use crate::weights::Weights;
 
@@ -14,7 +15,8 @@ use crate::weights::Weights;
 const CLASS: &str = "SegmentationModel";
 
 /// Writes the network of a segmentation model as a module whose `forward` takes normalised images [N, 3, H, W] of any
-/// size and gives logits [N, classes, H, W]. Weights are buffers, so that `.to(device)` moves them.
+/// size and gives logits [N, classes, H, W]. Weights are buffers, so that `.to(device)` moves them. Names of classes that are
+/// not Cityscapes' are the extra file `classes.json`.
 ///
 /// # Errors
 /// `weights` are no segmentation model, or `out` refuses.
@@ -28,6 +30,9 @@ pub fn write_torchscript(weights: &Weights, out: impl Write) -> Result<(), Model
         state.push((bias, archive.add_tensor(&convolution.layer.bias)?));
     }
     archive.add("code/__torch__.py", code(&network).as_bytes())?;
+    if let Some(classes) = weights.text(marks::CLASSES) {
+        archive.add("extra/classes.json", classes.as_bytes())?;
+    }
     archive.add("constants.pkl", &pickle::pickle(&pickle::tuple(&[])))?;
     let state: Vec<_> = state
         .iter()

@@ -23,15 +23,15 @@ pub struct HeadConfig {
 }
 
 impl HeadConfig {
-    /// The published widths on a backbone with these channels.
-    pub fn published(deep: i64, low: i64) -> Self {
+    /// The published widths on a backbone with these channels, for so many classes.
+    pub fn published(deep: i64, low: i64, classes: i64) -> Self {
         Self {
             deep,
             low,
             low_projection: 48,
             aspp: 256,
             hidden: 256,
-            classes: 19,
+            classes,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
 use crate::clip::{EncodeError, TextEncoder};
-use crate::text::{CLASSES, embed_prompts, region_prompt};
+use crate::text::{embed_prompts, region_prompt};
 use crate::weights::{Weights, WeightsError, read_safetensors};
 
 /// The text bank cannot be had.
@@ -47,13 +47,14 @@ impl TextError {
 pub struct TextBank {
     /// [D, E]: the domain's prompt.
     pub scene: Tensor,
-    /// [D, 19, E]: the domain's prompt for each class, in train-id order.
+    /// [D, C, E]: the domain's prompt for each of the C classes, in train-id order.
     pub region: Tensor,
 }
 
 impl TextBank {
-    /// The bank of `domains`, the prompts of each in all `templates`, from the cache where it is there, else computed and
-    /// put there (one safetensors file per domain, named by weights, templates and prompts). A cache file that cannot be
+    /// The bank of `domains`, the prompts of each in all `templates` and for all `classes`, from the cache where it is there, else computed and
+    /// put there (one safetensors file per domain, named by weights, templates, prompts and
+    /// classes). A cache file that cannot be
     /// read is computed afresh.
     ///
     /// # Errors
@@ -62,20 +63,24 @@ impl TextBank {
         cache: &Path,
         weights: &Weights,
         templates: &[&str],
+        classes: &[&str],
         domains: &[Vec<&str>],
     ) -> Result<Self, TextError> {
         let mut encoder = None;
         let (mut scene, mut region) = (Vec::new(), Vec::new());
         for prompts in domains {
-            let path = cache.join(format!("text-{}.safetensors", key(weights, templates, prompts)));
-            let entry = match load(&path) {
+            let path = cache.join(format!(
+                "text-{}.safetensors",
+                key(weights, templates, prompts, classes)
+            ));
+            let entry = match load(&path, classes.len()) {
                 Some(entry) => entry,
                 None => {
                     if encoder.is_none() {
                         encoder = Some(TextEncoder::load(weights, Device::Cpu)?);
                     }
                     let encoder = encoder.as_ref().expect("made just above");
-                    let entry = compute(encoder, templates, prompts)?;
+                    let entry = compute(encoder, templates, prompts, classes)?;
                     store(cache, &path, &entry)?;
                     entry
                 }
@@ -106,15 +111,20 @@ fn stack(entries: &[Tensor]) -> Tensor {
     }
 }
 
-/// One domain: [E] and [19, E].
+/// One domain: [E] and [C, E].
 struct Entry {
     scene: Tensor,
     region: Tensor,
 }
 
-fn compute(encoder: &TextEncoder, templates: &[&str], prompts: &[&str]) -> Result<Entry, EncodeError> {
+fn compute(
+    encoder: &TextEncoder,
+    templates: &[&str],
+    prompts: &[&str],
+    classes: &[&str],
+) -> Result<Entry, EncodeError> {
     let scene = embed_prompts(encoder, templates, prompts)?;
-    let region = CLASSES
+    let region = classes
         .iter()
         .map(|class| {
             let of_class: Vec<String> = prompts
@@ -131,9 +141,9 @@ fn compute(encoder: &TextEncoder, templates: &[&str], prompts: &[&str]) -> Resul
 }
 
 /// What an entry depends on, as BLAKE3 (hex).
-fn key(weights: &Weights, templates: &[&str], prompts: &[&str]) -> String {
+fn key(weights: &Weights, templates: &[&str], prompts: &[&str], classes: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for list in [&[weights.digest()], templates, prompts, &CLASSES] {
+    for list in [&[weights.digest()], templates, prompts, classes] {
         hasher.update(&(list.len() as u64).to_le_bytes());
         for part in list {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -143,8 +153,8 @@ fn key(weights: &Weights, templates: &[&str], prompts: &[&str]) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// The entry, if the file is there and sound.
-fn load(path: &Path) -> Option<Entry> {
+/// The entry of so many classes, if the file is there and sound.
+fn load(path: &Path, classes: usize) -> Option<Entry> {
     if !path.exists() {
         return None;
     }
@@ -161,7 +171,7 @@ fn load(path: &Path) -> Option<Entry> {
                 return Err("it lacks `scene` or `region`".to_owned());
             };
             let width = scene.size().first().copied().unwrap_or(0);
-            if scene.dim() != 1 || region.size() != [CLASSES.len() as i64, width] {
+            if scene.dim() != 1 || region.size() != [classes as i64, width] {
                 return Err(format!("shapes are {:?} and {:?}", scene.size(), region.size()));
             }
             let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;

@@ -6,7 +6,7 @@ mod templates;
 use tch::{Kind, Tensor};
 
 pub use bank::{TextBank, TextError};
-pub use templates::{CLASSES, IMAGENET_TEMPLATES, ULDA_TEMPLATES, fill, region_prompt};
+pub use templates::{IMAGENET_TEMPLATES, ULDA_TEMPLATES, fill, region_prompt};
 
 use crate::clip::{EncodeError, TextEncoder};
 

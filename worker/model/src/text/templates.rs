@@ -132,29 +132,6 @@ pub const ULDA_TEMPLATES: [&str; 44] = [
     "a photo of a small {}.",
 ];
 
-/// The 19 Cityscapes classes in train-id order.
-pub const CLASSES: [&str; 19] = [
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-];
-
 /// Each prompt inside each template.
 pub fn fill<T: AsRef<str>, P: AsRef<str>>(templates: &[T], prompts: &[P]) -> Vec<String> {
     let fill = |prompt: &P| {

@@ -22,6 +22,9 @@ pub(crate) use safetensors::read_safetensors;
 use strided::StridedTensor;
 pub use strided::TensorProblem;
 
+/// More than the names and colours of 255 classes.
+const MOST_TEXT_BYTES: usize = 1 << 18;
+
 /// The tensors of one checkpoint, on the CPU: floats as f32, integers as i64.
 pub struct Weights {
     path: PathBuf,
@@ -134,6 +137,16 @@ impl Weights {
         let mut picker = self.pick();
         let tensor = picker.take(name, shape);
         picker.finish(tensor)
+    }
+
+    /// The text whose bytes, UTF-8, are the numbers of a tensor; none if it is no text, or longer than any that is stored.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let tensor = self.tensors.get(name).filter(|tensor| {
+            tensor.dim() == 1 && tensor.kind() == Kind::Int64 && tensor.numel() <= MOST_TEXT_BYTES
+        })?;
+        let numbers = Vec::<i64>::try_from(tensor).ok()?;
+        let bytes = numbers.into_iter().map(|number| u8::try_from(number).ok());
+        String::from_utf8(bytes.collect::<Option<_>>()?).ok()
     }
 
     /// Starts to take many tensors.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tch::Kind;
 
+use crate::marks;
 use crate::pickle::PickleValue;
 use crate::weights::error::{LimitReached, shortened};
 use crate::weights::{StridedTensor, TensorProblem, WeightsError};
@@ -32,15 +33,19 @@ pub struct CollectedTensors<'p> {
 
 impl<'p> CollectedTensors<'p> {
     /// The tensors of a state dictionary. Training checkpoints keep it under `model_state`, beside an optimiser state
-    /// and NumPy scalars that are left alone, as is everything in the dictionary that is no tensor.
+    /// and NumPy scalars that are left alone, as is everything in the dictionary that is no tensor; class names are read.
     pub fn of_state(path: &'p Path, root: PickleValue<'p>) -> Result<Self, WeightsError> {
         let mut collected = Self {
             path,
             found: Vec::new(),
         };
-        let state = root.entry("model_state").unwrap_or(root);
+        let nested = root.entry("model_state");
+        let state = nested.unwrap_or(root);
         for (name, value) in state.entries().into_iter().flatten() {
             collected.add_tensor(name, value)?;
+        }
+        if let Some(classes) = nested.and_then(|_| root.entry(marks::CLASSES)) {
+            collected.add_tensor(marks::CLASSES, classes)?;
         }
         if collected.found.is_empty() {
             let keys = root.entries().into_iter().flatten().map(|(key, _)| key);

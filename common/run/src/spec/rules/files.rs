@@ -1,6 +1,7 @@
 //! Rules of data sets in an arrangement of their own.
 
 use super::SpecRules;
+use crate::classes::Classes;
 use crate::spec::datasets::Layout;
 use crate::spec::files::FilesConfig;
 
@@ -8,7 +9,9 @@ impl SpecRules<'_> {
     pub(super) fn files(&mut self) {
         let config = self.config;
         let source = &config.source;
-        self.files_of("source", source.layout, &source.files);
+        // Wrong ones are reported by their own rule.
+        let classes = &Classes::of(&config.classes).unwrap_or_default();
+        self.files_of("source", source.layout, &source.files, classes);
         let is_one_set = source.train != source.validation && !source.files.depends_on_split();
         if source.layout == Layout::Files && source.files.images.is_some() && is_one_set {
             self.problem(
@@ -18,11 +21,11 @@ impl SpecRules<'_> {
             );
         }
         for (index, set) in config.evaluate.sets.iter().enumerate() {
-            self.files_of(&format!("evaluate.set[{index}]"), set.layout, &set.files);
+            self.files_of(&format!("evaluate.set[{index}]"), set.layout, &set.files, classes);
         }
     }
 
-    fn files_of(&mut self, section: &str, layout: Layout, files: &FilesConfig) {
+    fn files_of(&mut self, section: &str, layout: Layout, files: &FilesConfig, classes: &Classes) {
         if layout != Layout::Files {
             if !files.is_unset() {
                 self.problem(
@@ -33,7 +36,7 @@ impl SpecRules<'_> {
             }
             return;
         }
-        let problems = [files.pairing("split").err(), files.values().err()];
+        let problems = [files.pairing("split").err(), files.values(classes).err()];
         for problem in problems.into_iter().flatten() {
             self.problem(
                 &format!("{section}.files.{}", problem.key),

@@ -22,6 +22,17 @@ pub struct OnnxModel {
     pub graph: Option<OnnxGraph>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OnnxOperatorSet>,
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<OnnxProperty>,
+}
+
+/// What a file says of itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct OnnxProperty {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// Version of the operators; an empty domain is ONNX's own.

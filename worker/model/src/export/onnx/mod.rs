@@ -10,10 +10,11 @@ use tch::Tensor;
 use crate::export::ModelExportError;
 use crate::export::archive::numbers;
 use crate::export::graph::{GraphNode, GraphOperation, NamedConvolution, NetworkGraph, ValueNumber};
+use crate::marks;
 use crate::weights::Weights;
 use messages::{
     FLOAT, OF_INT, OF_INTS, OF_TEXT, OnnxAttribute, OnnxDimension, OnnxGraph, OnnxModel, OnnxNode,
-    OnnxOperatorSet, OnnxShape, OnnxTensor, OnnxTensorType, OnnxType, OnnxValue,
+    OnnxOperatorSet, OnnxProperty, OnnxShape, OnnxTensor, OnnxTensorType, OnnxType, OnnxValue,
 };
 
 /// Both as of ONNX 1.12.
@@ -24,12 +25,18 @@ const OPERATOR_SET: i64 = 17;
 const MOST_BYTES: usize = i32::MAX as usize;
 
 /// Writes the network of a segmentation model: input `image` [batch, 3, height, width], float32 and normalised; output
-/// `logits` [batch, classes, height, width]. All sizes but the channels are free.
+/// `logits` [batch, classes, height, width]. All sizes but the channels are free. Names of classes that are not Cityscapes'
+/// are the property `classes`.
 ///
 /// # Errors
 /// `weights` are no segmentation model, the model has 2 GiB or more, or `out` refuses.
 pub fn write_onnx(weights: &Weights, mut out: impl Write) -> Result<(), ModelExportError> {
-    let model = model(&NetworkGraph::of(weights)?);
+    let mut model = model(&NetworkGraph::of(weights)?);
+    let classes = weights.text(marks::CLASSES).map(|value| OnnxProperty {
+        key: "classes".to_owned(),
+        value,
+    });
+    model.metadata_props.extend(classes);
     let bytes = model.encoded_len();
     if bytes > MOST_BYTES {
         return Err(ModelExportError::TooLarge { bytes });
@@ -67,6 +74,7 @@ fn model(network: &NetworkGraph) -> OnnxModel {
             domain: String::new(),
             version: OPERATOR_SET,
         }],
+        metadata_props: Vec::new(),
     }
 }
 
