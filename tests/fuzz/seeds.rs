@@ -10,6 +10,7 @@ use ulda_dataset::{Image, LabelMap, Size};
 use ulda_method::stylebank::BankStyle;
 use ulda_model::pickle::write as pickle;
 use ulda_proto::v1;
+use ulda_run::Classes;
 use ulda_run::style_health::StyleHealth;
 
 /// Writes `seed-N` into the folder of each target.
@@ -41,7 +42,7 @@ fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         (
             "labels",
             vec![written("labels.png", |path| {
-                ulda_dataset::palette::write_label_ids(path, &labels())
+                ulda_dataset::palette::write_label_ids(path, &labels(), &Classes::default())
             })],
         ),
         (

@@ -110,7 +110,6 @@ pub enum Switch {
     Off,
 }
 
-#[derive(Clone, Debug, Args)]
 /// Which stages a new run goes through, and whose results it starts from.
 #[derive(Clone, Debug, Args)]
 pub struct StagesArguments {

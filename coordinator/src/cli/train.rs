@@ -8,7 +8,7 @@ use ulda_run::spec::{RecoveryConfig, RunConfig, RunSpec};
 use ulda_storage::StorageCounters;
 
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
-use super::common::{block_on, configuration, directory_refused, host, remote_refused, run_directory, say};
+use super::common::{block_on, directory_refused, host, remote_refused, run_directory, say};
 use super::conclusion::shown;
 use super::serve::prepare_and_serve;
 use super::stages::chosen_configuration;

@@ -12,9 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ulda_collective::{
-    Collective, CollectiveError, DataPlane, DataPlaneListener, Generation, Membership, OperationName,
-    PlaneDeadlines, Rank, RunId, Secret, ShardGroup, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
+    Collective, CollectiveError, DataPlane, DataPlaneListener, Membership, OperationName, PlaneDeadlines,
+    Rank, RunId, Secret, ShardGroup, Sharing, StageName, Tag, Tls, WorkerIndex, WorkerPeer,
 };
+use ulda_run::ids::Generation;
 
 /// Buffer sizes in bytes, with how often each is timed.
 const SIZES: [(usize, u64); 5] = [

@@ -53,9 +53,11 @@ impl Scene {
         let clip = Backbone::load(&weights).unwrap();
         check_sizes(clip.config(), &weights, expected);
         let cache = tempfile::tempdir().unwrap();
+        let classes = ["road"; 19];
         let prompts = DOMAINS.map(|prompt| vec![prompt]);
         let texts =
-            TextBank::compute_or_load(cache.path(), &weights, &["a photo of a {}."], &prompts).unwrap();
+            TextBank::compute_or_load(cache.path(), &weights, &["a photo of a {}."], &classes, &prompts)
+                .unwrap();
         assert_eq!(texts.region.size(), [2, 19, spec.embed]);
         let (deep, low) = (clip.config().deep_channels(), clip.config().low_channels());
         let labels =
@@ -63,7 +65,7 @@ impl Scene {
         let labels = labels.remainder(4).view([2, CROP, CROP]);
         let _ = labels.narrow(1, 0, 8).fill_(255);
         Scene {
-            head: Head::new(HeadConfig::published(deep, low), 3),
+            head: Head::new(HeadConfig::published(deep, low, 19), 3),
             clip,
             texts,
             images: Seeded::new(5).normal(&[2, 3, CROP, CROP], 1.0),

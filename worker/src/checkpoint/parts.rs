@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use tch::Tensor;
 
+use super::error::CheckpointError;
 use super::manifest::{FileEntry, STATE_FILE};
-use super::store::{CheckpointError, io_error, write_synced};
-use crate::stages::names::is_settled;
+use super::store::{io_error, write_synced};
+use crate::state::names::is_settled;
 use crate::state::{RunState, digest_of_tensors, write_tensors};
 
 const EXTENSION: &str = ".safetensors";

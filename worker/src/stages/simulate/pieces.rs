@@ -10,9 +10,9 @@ use tch::Tensor;
 use ulda_method::stylebank::{BankHeader, StyleBank};
 
 use super::bank::{bytes_of, header_of};
+use crate::stages::StageError;
 use crate::stages::context::Context;
-use crate::stages::{StageError, names};
-use crate::state::RunState;
+use crate::state::{RunState, names};
 
 /// Pieces of one size that become one of the next.
 const FAN: u64 = 16;

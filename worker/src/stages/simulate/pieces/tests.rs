@@ -166,7 +166,7 @@ fn a_round_at_the_size_of_cityscapes_writes_its_styles_and_the_projectors() {
         stage: Stage::Simulate,
         step: 0,
     });
-    let head = Head::new(HeadConfig::published(2048, LOW_CHANNELS), 1);
+    let head = Head::new(HeadConfig::published(2048, LOW_CHANNELS, 19), 1);
     state.set_section(names::SOURCE, head.state());
     let mut pieces = BankPieces::new(header.clone());
     let rounds = IMAGES.div_ceil(BATCH);
