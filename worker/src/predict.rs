@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
 use ulda_dataset::{
-    PicturesError, Pixels, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb,
+    ImagePixels, PicturesError, SampleError, WriteError, list_pictures, normalise, read_image, write_rgb,
 };
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 
@@ -91,7 +91,7 @@ impl Model {
     /// When the image is unreadable or the disk refuses.
     pub fn predict(&self, image: &Path, out: &Path) -> Result<(), PredictError> {
         let picture = read_image(image)?;
-        let pixels = Pixels::Normalised(normalise(&picture));
+        let pixels = ImagePixels::Normalised(normalise(&picture));
         let predictor = Predictor::new(&self.backbone, &pixels, picture.size, &self.normaliser)?;
         let classes = predictor.label_map(&predictor.classes(&self.head)?)?;
         let name = stem(image);
