@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 use ulda_dataset::palette::{overlay, write_coloured, write_label_ids};
 use ulda_dataset::{
-    Image, LabelMap, PicturesError, Pixels, SampleError, WriteError, list_pictures, normalise, read_image,
-    write_grey, write_rgb,
+    Image, ImagePixels, LabelMap, PicturesError, SampleError, WriteError, list_pictures, normalise,
+    read_image, write_grey, write_rgb,
 };
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 use ulda_run::Classes;
@@ -182,7 +182,7 @@ impl Model {
         let mut confidences = vec![0; if wanted { pixels } else { 0 }];
         for tile in tiles(size) {
             let part = cut(picture, tile.seen);
-            let pixels = Pixels::Normalised(normalise(&part));
+            let pixels = ImagePixels::Normalised(normalise(&part));
             let predictor = Predictor::new(&self.backbone, &pixels, part.size, &self.normaliser)?;
             let seen = if wanted {
                 let (seen, of_part) = predictor.classes_and_confidence(&self.head)?;

@@ -33,14 +33,14 @@ pub enum PixelFormat {
 
 /// An image's values.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Pixels {
+pub enum ImagePixels {
     /// `[3, height, width]`, normalised with CLIP's mean and standard deviation.
     Normalised(Vec<f32>),
     /// `[height, width, 3]`, not normalised.
     Rgb(Vec<u8>),
 }
 
-impl Pixels {
+impl ImagePixels {
     /// The normalised values, if it holds these.
     pub fn normalised(&self) -> Option<&[f32]> {
         match self {
@@ -76,7 +76,7 @@ pub struct Example {
     /// File name of the image without its extension; styles and predictions are named after it.
     pub name: String,
     pub size: Size,
-    pub image: Pixels,
+    pub image: ImagePixels,
     /// `[height, width]`, train ids, 255 = ignore.
     pub label: Vec<u8>,
 }
@@ -159,12 +159,12 @@ pub fn load(dataset: &Dataset, sample: usize, sampling: &Sampling) -> Result<Exa
     }
     let size = image.size;
     let pixels = match sampling.format {
-        PixelFormat::Normalised => Pixels::Normalised(normalise_facing(&image, facing)),
+        PixelFormat::Normalised => ImagePixels::Normalised(normalise_facing(&image, facing)),
         PixelFormat::Rgb => {
             if facing == Facing::Mirrored {
                 image.mirror();
             }
-            Pixels::Rgb(image.rgb)
+            ImagePixels::Rgb(image.rgb)
         }
     };
     Ok(Example {

@@ -31,7 +31,7 @@ pub use counters::{DecodeCounters, Decoded};
 pub use dataset::{Dataset, DatasetError, Depth, Fingerprint, Sample, SampleFinding};
 pub use decode::{Image, LabelMap, read_image, read_label_ids};
 pub use error::{ExpectedValues, SampleError};
-pub use example::{Crop, Example, Job, PixelFormat, Pixels, Sampling, load};
+pub use example::{Crop, Example, ImagePixels, Job, PixelFormat, Sampling, load};
 pub use geometry::{Size, Window};
 pub use header::{ImageHeader, read_header};
 pub use jitter::{Adjustment, Jitter};

@@ -9,7 +9,7 @@ use common::{cityscapes, image_of, label_of, write_grey};
 use proptest::prelude::*;
 use ulda_dataset::labels::{IGNORE, to_train_id};
 use ulda_dataset::{
-    Crop, Dataset, Image, PixelFormat, Pixels, Sampling, Size, Window, load, normalise, read_header,
+    Crop, Dataset, Image, ImagePixels, PixelFormat, Sampling, Size, Window, load, normalise, read_header,
     read_image, read_label_ids, write_rgb,
 };
 use ulda_run::spec::DatasetConfig;
@@ -74,12 +74,12 @@ fn every_crop_and_flip_is_the_right_pixels() {
                     let (pixels, label) = expected(&image, &ids, window, flip);
                     assert_eq!(
                         (example.image, &example.label),
-                        (Pixels::Normalised(pixels.clone()), &label),
+                        (ImagePixels::Normalised(pixels.clone()), &label),
                         "{window} {flip}"
                     );
                     let format = PixelFormat::Rgb;
                     let bytes = load(&dataset, 0, &Sampling { format, ..sampling }).unwrap();
-                    let Pixels::Rgb(rgb) = bytes.image else {
+                    let ImagePixels::Rgb(rgb) = bytes.image else {
                         panic!("asked for bytes")
                     };
                     assert_eq!(normalise(&Image { size, rgb }), pixels, "{window} {flip}");

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use common::{numbered, write_filled, write_roads};
 use proptest::prelude::*;
-use ulda_dataset::{Crop, Dataset, Job, Pixels, Prefetcher, SampleError, Sampling, Size, Window, normalise};
+use ulda_dataset::{
+    Crop, Dataset, ImagePixels, Job, Prefetcher, SampleError, Sampling, Size, Window, normalise,
+};
 
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -61,7 +63,7 @@ proptest! {
         for example in got {
             let value = example.sample as u8;
             let pixel = ulda_dataset::Image { size: Size::square(1), rgb: vec![value; 3] };
-            prop_assert_eq!(example.image, Pixels::Normalised(normalise(&pixel)));
+            prop_assert_eq!(example.image, ImagePixels::Normalised(normalise(&pixel)));
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ulda_dataset::palette::{coloured, strip};
-use ulda_dataset::{ConfusionMatrix, Dataset, Example, Image, Job, LabelMap, Pixels, Sampling, write_rgb};
+use ulda_dataset::{
+    ConfusionMatrix, Dataset, Example, Image, ImagePixels, Job, LabelMap, Sampling, write_rgb,
+};
 use ulda_model::Head;
 use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
@@ -173,8 +175,8 @@ impl<'a> Evaluate<'a> {
 /// The example's image before normalisation.
 fn picture_of(example: &Example) -> Image {
     let rgb = match &example.image {
-        Pixels::Rgb(rgb) => rgb.clone(),
-        Pixels::Normalised(values) => bytes_of(values, example.size.pixels()),
+        ImagePixels::Rgb(rgb) => rgb.clone(),
+        ImagePixels::Normalised(values) => bytes_of(values, example.size.pixels()),
     };
     Image {
         size: example.size,

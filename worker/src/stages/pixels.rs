@@ -2,7 +2,7 @@
 //! normalises itself.
 
 use tch::{Device, Kind, Tensor};
-use ulda_dataset::{CLIP_MEAN, CLIP_STD, PixelFormat, Pixels, Size};
+use ulda_dataset::{CLIP_MEAN, CLIP_STD, ImagePixels, PixelFormat, Size};
 use ulda_torch::upload;
 
 use super::StageError;
@@ -45,17 +45,19 @@ impl Normaliser {
     /// When one has another size or format.
     pub fn batch<'a>(
         &self,
-        images: impl IntoIterator<Item = &'a Pixels>,
+        images: impl IntoIterator<Item = &'a ImagePixels>,
         size: Size,
     ) -> Result<Tensor, StageError> {
         let (height, width) = (i64::from(size.height), i64::from(size.width));
         let (mut normalised, mut rgb) = (Vec::new(), Vec::new());
         for image in images {
             match image {
-                Pixels::Normalised(values) => {
+                ImagePixels::Normalised(values) => {
                     normalised.push(Tensor::f_from_slice(values)?.f_view([3, height, width])?);
                 }
-                Pixels::Rgb(values) => rgb.push(Tensor::f_from_slice(values)?.f_view([height, width, 3])?),
+                ImagePixels::Rgb(values) => {
+                    rgb.push(Tensor::f_from_slice(values)?.f_view([height, width, 3])?)
+                }
             }
         }
         match (normalised.is_empty(), rgb.is_empty()) {
@@ -98,13 +100,13 @@ mod tests {
         };
         let images = [image(0), image(5)];
         let normaliser = Normaliser::new(Device::Cpu).unwrap();
-        let batch = |pixels: [Pixels; 2]| normaliser.batch(&pixels, size).unwrap();
+        let batch = |pixels: [ImagePixels; 2]| normaliser.batch(&pixels, size).unwrap();
         let exact = batch(
             images
                 .each_ref()
-                .map(|image| Pixels::Normalised(normalise(image))),
+                .map(|image| ImagePixels::Normalised(normalise(image))),
         );
-        let ours = batch(images.map(|image| Pixels::Rgb(image.rgb)));
+        let ours = batch(images.map(|image| ImagePixels::Rgb(image.rgb)));
         assert_eq!(ours.size(), [2, 3, 16, 16]);
         assert!(ours.allclose(&exact, 1e-6, 1e-6, false));
         assert_eq!(normaliser.batch([], size).unwrap().size(), [0, 3, 16, 16]);

@@ -1,7 +1,7 @@
 //! Plain inference: no style, no rectifier (METHOD.md, "Evaluation and inference").
 
 use tch::{Kind, Tensor, no_grad};
-use ulda_dataset::{LabelMap, Pixels, Size};
+use ulda_dataset::{ImagePixels, LabelMap, Size};
 use ulda_model::{Backbone, Head, upsample};
 
 use super::StageError;
@@ -21,7 +21,7 @@ impl Predictor {
     /// When libtorch refuses the image.
     pub fn new(
         backbone: &Backbone,
-        image: &Pixels,
+        image: &ImagePixels,
         size: Size,
         normaliser: &Normaliser,
     ) -> Result<Self, StageError> {

@@ -393,7 +393,7 @@ fn evaluate(job: &Job, scaling: Scaling, workers: u32, device: &Device, network:
 mod tests {
     use super::super::hosts::{Precision, cluster, h100};
     use super::super::network::Gathers;
-    use super::super::work::Operation;
+    use super::super::work::KernelWork;
     use super::*;
     use crate::case::{IMAGES, Size};
     use crate::flops;
@@ -440,7 +440,7 @@ mod tests {
             launch: 0.5,
             cores: None,
         };
-        let convolution = Work(vec![Operation {
+        let convolution = Work(vec![KernelWork {
             macs: 3.0,
             moved: 1.0,
             weights: 1.0,

@@ -8,7 +8,7 @@ use ulda_model::HeadConfig;
 
 /// One kind of kernel: what each of its launches computes and moves, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Operation {
+pub struct KernelWork {
     /// Multiply-adds per image.
     pub macs: f64,
     /// Activation elements read or written per image.
@@ -19,7 +19,7 @@ pub struct Operation {
     pub launches: f64,
 }
 
-impl Operation {
+impl KernelWork {
     pub fn flops(&self) -> f64 {
         2.0 * self.macs
     }
@@ -27,12 +27,12 @@ impl Operation {
 
 /// Work of one pass over a part of the networks: its operations, which a GPU does one after the other.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Work(pub Vec<Operation>);
+pub struct Work(pub Vec<KernelWork>);
 
 impl Work {
     /// All operations together.
-    pub fn total(&self) -> Operation {
-        self.0.iter().fold(Operation::default(), |sum, one| Operation {
+    pub fn total(&self) -> KernelWork {
+        self.0.iter().fold(KernelWork::default(), |sum, one| KernelWork {
             macs: sum.macs + one.macs,
             moved: sum.moved + one.moved,
             weights: sum.weights + one.weights,
@@ -42,7 +42,7 @@ impl Work {
 
     fn convolution(kernel: f64, (from, input): (f64, f64), (to, output): (f64, f64)) -> Self {
         let weights = kernel * kernel * input * output;
-        Self(vec![Operation {
+        Self(vec![KernelWork {
             macs: to * weights,
             moved: from * input + to * output,
             weights,
@@ -57,10 +57,10 @@ impl Work {
 
     /// `launches` operations that move so many elements in all and compute next to nothing.
     pub fn streamed(moved: f64, launches: f64) -> Self {
-        Self(vec![Operation {
+        Self(vec![KernelWork {
             moved,
             launches,
-            ..Operation::default()
+            ..KernelWork::default()
         }])
     }
 }
@@ -80,7 +80,7 @@ impl Mul<f64> for Work {
 
     fn mul(mut self, passes: f64) -> Self {
         for one in &mut self.0 {
-            *one = Operation {
+            *one = KernelWork {
                 macs: one.macs * passes,
                 moved: one.moved * passes,
                 weights: one.weights * passes,
