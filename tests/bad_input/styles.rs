@@ -132,11 +132,11 @@ const AUTHORS_CASES: &[Case] = &[
         name: "a style that is no pickle",
         breaks: |world| {
             leave_authors_styles(world);
-            fs::write(world.path("saved/fog/b.pkl"), "a style").unwrap();
+            fs::write(world.path("saved/fog/b.pkl"), "no style").unwrap();
         },
         command: AUTHORS,
         code: BAD_INPUT,
-        says: &["saved/fog/b.pkl` is not readable: operation 0x61"],
+        says: &["saved/fog/b.pkl` is not readable: operation 0x6e"],
     },
     Case {
         name: "a style that would run a program",

@@ -156,6 +156,24 @@ fn images_of_a_domain_are_files_or_folders() {
 }
 
 #[test]
+fn styles_are_a_bank_or_the_folders_of_their_files() {
+    let bench = Bench::new();
+    let files = [("fog/a.pkl", "fog"), ("night/a.pkl", "night")];
+    for (name, content) in files {
+        bench.storage.put(&format!("saved/{name}"), content).unwrap();
+    }
+    bench.storage.put("saved.tar", tar(&files)).unwrap();
+    bench.storage.put("bank.safetensors", "bank").unwrap();
+    let bring = |url: &str| bench.inputs.bring_input("simulate.bank", Path::new(url)).unwrap();
+    assert_eq!(
+        fs::read_to_string(bring("s3://bucket/bank.safetensors")).unwrap(),
+        "bank"
+    );
+    assert_holds(&bring("s3://bucket/saved"), &files);
+    assert_holds(&bring("s3://bucket/saved.tar"), &files);
+}
+
+#[test]
 fn a_compressed_archive_whose_checksum_is_wrong_is_refused() {
     let bench = Bench::new();
     let mut bytes = gzip(&tar(&FILES));

@@ -233,12 +233,7 @@ mod tests {
         assert_eq!(chosen("evaluate").0, [Stage::Evaluate]);
         let refused = |text: &str| text.parse::<ChosenStages>().unwrap_err();
         assert!(refused("train").contains("`train` is not a stage"));
-        for text in [
-            "adapt,simulate",
-            "pretrain,adapt",
-            "adapt,adapt",
-            "evaluate,evaluate",
-        ] {
+        for text in ["adapt,simulate", "pretrain,adapt", "adapt,adapt"] {
             assert!(refused(text).contains("in order and without gaps"), "{text}");
         }
         for (text, end) in [
