@@ -148,7 +148,7 @@ const CLIP: &[Case] = &[
         command: &["check"],
         code: BAD_INPUT,
         says: &[
-            "`clip.checkpoint`",
+            "clip.checkpoint",
             "clip.safetensors` is a vision transformer, and the backbones that work are CLIP's ResNets: RN50, RN101, \
              RN50x4, RN50x16 and RN50x64",
             "hint:",
