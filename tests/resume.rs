@@ -158,9 +158,9 @@ fn a_run_whose_checkpoints_are_all_damaged_says_so_and_comes_to_the_same_end() {
     );
 }
 
-/// Forty rounds of simulate, with a checkpoint after each that the disk keeps up with: pieces of one round and of sixteen.
+/// Thirty rounds of simulate, with a checkpoint after each that the disk keeps up with: pieces of one round and of sixteen.
 const ROUNDS: [&str; 5] = [
-    "simulate.batches=80",
+    "simulate.batches=60",
     "checkpoint.every_seconds=0",
     "checkpoint.keep=100",
     "run.end_after=simulate",
@@ -172,9 +172,9 @@ fn undisturbed_rounds() -> &'static Final {
     UNDISTURBED.get_or_init(|| World::new().train("run", 2, &ROUNDS))
 }
 
-/// A run that was killed after eighteen rounds or some more.
+/// A run that was killed after seventeen rounds or some more.
 fn killed_in_simulate(world: &World) -> PathBuf {
-    killed_at(started(world, &ROUNDS, "simulate", 18), world)
+    killed_at(started(world, &ROUNDS, "simulate", 17), world)
 }
 
 /// Those in simulate, with the name that logs have.
@@ -218,8 +218,9 @@ fn a_run_killed_in_simulate_goes_on_from_any_of_its_rounds() {
     let run = killed_in_simulate(&world);
     let all = checkpoints_of_rounds(&run);
     let last = all.len() - 1;
-    assert!(last >= 4, "{all:?}");
-    for (place, workers) in [(0, "1"), (last / 2, "3"), (last - 1, "4"), (last, "2")] {
+    assert!(last >= 3, "{all:?}");
+    assert_shared(&all);
+    for (place, workers) in [(0, "1"), (last / 2, "3"), (last, "4")] {
         let newest = &all[place].0;
         let copy = copy_until(&world, &run, newest);
         resume(&world, &copy, workers);
@@ -234,10 +235,8 @@ fn a_run_killed_in_simulate_goes_on_from_any_of_its_rounds() {
     }
 }
 
-#[test]
-fn checkpoints_in_simulate_share_what_did_not_change() {
-    let world = World::new();
-    let all = checkpoints_of_rounds(&killed_in_simulate(&world));
+/// Each checkpoint shares with the one before the files that both have, but for what every round changes.
+fn assert_shared(all: &[(String, PathBuf)]) {
     let inode = |folder: &Path, file: &str| std::fs::metadata(folder.join(file)).unwrap().ino();
     let mut shared = 0;
     for pair in all.windows(2) {
@@ -252,9 +251,10 @@ fn checkpoints_in_simulate_share_what_did_not_change() {
         }
     }
     assert!(shared >= all.len(), "{shared}");
-    let (name, newest) = all.last().unwrap();
-    let sixteen = "rounds-00000000-00000016.safetensors".to_owned();
-    assert!(files(newest).contains(&sixteen), "{name}: {:?}", files(newest));
+    if let Some((name, newest)) = all.last() {
+        let sixteen = "rounds-00000000-00000016.safetensors".to_owned();
+        assert!(files(newest).contains(&sixteen), "{name}: {:?}", files(newest));
+    }
 }
 
 #[test]
