@@ -1,6 +1,6 @@
 //! The classes that the file of a model names, in the tensor [`marks::CLASSES`]; a file without it has nobody's names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tch::{TchError, Tensor};
 use ulda_model::{Head, Weights, marks};
@@ -82,6 +82,8 @@ pub fn classes_of(weights: &Weights, head: &Head) -> Result<Classes, ModelClasse
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use ulda_model::{HeadConfig, WeightsKind};
 
     use super::*;
