@@ -13,6 +13,7 @@ mod path_name;
 mod path_pattern;
 mod resolve;
 mod rules;
+mod stages;
 mod storage;
 mod styles;
 mod text;
@@ -21,8 +22,8 @@ mod training;
 pub use classes::ClassesConfig;
 pub use compute::{CollectiveChoice, ComputeConfig, DeviceChoice, Precision};
 pub use config::{
-    AdaptConfig, CheckpointConfig, ClipConfig, DeadlineConfig, DomainConfig, EvaluateConfig, JitterConfig,
-    PretrainConfig, RecoveryConfig, RunConfig, RunSection, SimulateConfig,
+    CheckpointConfig, ClipConfig, DeadlineConfig, DomainConfig, EvaluateConfig, RecoveryConfig, RunConfig,
+    RunSection,
 };
 pub use course::EndAfter;
 pub use datasets::{DatasetConfig, EvaluationSetConfig, Layout, SourceConfig};
@@ -34,6 +35,7 @@ pub use notes::SpecNote;
 pub use path_name::{PathName, PathNameError};
 pub use path_pattern::{PathPattern, PatternPart, Wildcard};
 pub use resolve::{Host, RunSpec, SpecError, SpecProblems};
+pub use stages::{AdaptConfig, JitterConfig, PretrainConfig, SimulateConfig};
 pub use storage::{StorageConfig, is_url, url_scheme};
 pub use styles::{DOMAIN_IN_BANK, StyleDraw, StyleSource, names_each_domain};
 pub use text::{Prompts, TemplateSet, Templates, TextSettings};
