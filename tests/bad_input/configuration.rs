@@ -626,7 +626,7 @@ const VALUES: &[Case] = &[
         says: &["`checkpoint.keep`: is 0", "give a whole number of 1 or more"],
     },
     Case {
-        name: "checkpoints before the last one",
+        name: "a negative time between checkpoints",
         breaks: nothing,
         command: &["--set", "checkpoint.every_seconds=-1"],
         code: BAD_INPUT,
