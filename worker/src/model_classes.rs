@@ -1,33 +1,26 @@
 //! The classes that the file of a model names, in the tensor [`marks::CLASSES`]; a file without it has nobody's names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tch::{TchError, Tensor};
 use ulda_model::{Head, Weights, marks};
-use ulda_run::Classes;
 use ulda_run::spec::ClassesConfig;
+use ulda_run::{Classes, MOST_CLASSES};
 
-/// The classes that a file names are not those of its head.
+/// Why nothing can be done with the classes of a model.
 #[derive(Debug, thiserror::Error)]
-#[error("`{}` names classes in `{}`, and {what}", path.display(), marks::CLASSES)]
+#[error("`{}` {what}", path.display())]
 pub struct ModelClassesError {
     path: PathBuf,
     pub what: String,
+    hint: &'static str,
 }
 
 impl ModelClassesError {
-    fn new(path: &Path, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            what: what.into(),
-        }
-    }
-
     /// What a person can do about it.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "as every error's")]
     pub fn hint(&self) -> Option<String> {
-        Some("take the model from a run's checkpoints/final, or export it again".to_owned())
+        Some(self.hint.to_owned())
     }
 }
 
@@ -47,13 +40,28 @@ pub fn classes_tensor(classes: &Classes) -> Result<Option<Tensor>, TchError> {
 /// else numbered.
 ///
 /// # Errors
-/// When it names other classes than its head tells apart.
+/// When it names other classes than its head tells apart, or these are too many.
 pub fn classes_of(weights: &Weights, head: &Head) -> Result<Classes, ModelClassesError> {
-    let wrong = |what: String| ModelClassesError::new(weights.path(), what);
+    let refused = |what, hint| ModelClassesError {
+        path: weights.path().to_owned(),
+        what,
+        hint,
+    };
     let count = usize::try_from(head.config().classes).unwrap_or(0);
+    if !(1..=MOST_CLASSES).contains(&count) {
+        let what = format!("has a head for {count} classes, not 1 to {MOST_CLASSES}");
+        return Err(refused(what, "give another model"));
+    }
     if weights.shape(marks::CLASSES).is_none() {
         return Ok(Classes::unnamed(count));
     }
+    let wrong = |what: String| {
+        let what = format!("names classes in `{}`, and {what}", marks::CLASSES);
+        refused(
+            what,
+            "take the model from a run's checkpoints/final, or export it again",
+        )
+    };
     let text = weights.text(marks::CLASSES);
     let section: Option<ClassesConfig> = text.and_then(|text| serde_json::from_str(&text).ok());
     let section = section.ok_or_else(|| wrong("it holds no names and colours".to_owned()))?;
@@ -74,6 +82,8 @@ pub fn classes_of(weights: &Weights, head: &Head) -> Result<Classes, ModelClasse
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use ulda_model::{HeadConfig, WeightsKind};
 
     use super::*;
@@ -89,6 +99,8 @@ mod tests {
     #[test]
     fn a_model_without_names_has_cityscapes_or_numbers() {
         assert!(told(None, 19).unwrap().is_cityscapes());
+        let most = told(None, 256).unwrap_err();
+        assert_eq!(most, "`x.pth` has a head for 256 classes, not 1 to 255");
         assert_eq!(told(None, 3).unwrap().names(), ["class 0", "class 1", "class 2"]);
     }
 
