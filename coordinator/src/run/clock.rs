@@ -6,11 +6,11 @@ use tokio::time::Instant;
 use ulda_machine::Tick;
 
 /// The machine's clock: milliseconds since this coordinator took up the run.
-pub(super) struct Clock {
+pub(super) struct RunClock {
     origin: Instant,
 }
 
-impl Clock {
+impl RunClock {
     pub fn new() -> Self {
         Self {
             origin: Instant::now(),

@@ -14,7 +14,7 @@ use ulda_run::spec::RunSpec;
 use ulda_run::{Exit, RunEnd, hinted};
 use ulda_storage::StorageCounters;
 
-use super::clock::Clock;
+use super::clock::RunClock;
 use super::drive::{Briefing, RunDriver, RunError};
 use super::news::{Audience, News};
 use super::previous::{adopt, past};
@@ -162,7 +162,7 @@ async fn serve(
         log_filter: request.worker_log_filter.clone(),
     });
 
-    let clock = Clock::new();
+    let clock = RunClock::new();
     let (ended_sender, mut ended) = mpsc::channel(64);
     let mut launcher = LocalLauncher::new(ended_sender);
     let gone = adopt(
@@ -259,7 +259,7 @@ struct Inputs<'a> {
     ended: &'a mut mpsc::Receiver<launch::EndedProcess>,
     asks: &'a mut mpsc::Receiver<Ask>,
     server: &'a mut tokio::task::JoinHandle<Result<(), rpc::ServeError>>,
-    clock: &'a Clock,
+    clock: &'a RunClock,
     /// On SIGTERM the run goes on and waits for the next coordinator.
     hands_over: bool,
 }
