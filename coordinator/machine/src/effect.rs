@@ -1,6 +1,9 @@
 //! Orders the machine gives. The shell carries them out in the order in which they come; a record is on
 //! disk before the effect that follows it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{Stopping, Ticket};
@@ -32,20 +35,16 @@ impl Formation {
     /// Index into `members` by shard, as the wire has it.
     #[must_use]
     pub fn shard_owner_indices(&self) -> Vec<u32> {
-        self.shard_owner
-            .iter()
-            .filter_map(|owner| self.index(*owner))
-            .collect()
+        let members = (0..).zip(&self.members);
+        let indices: BTreeMap<WorkerId, u32> =
+            members.map(|(index, member)| (member.worker, index)).collect();
+        let owners = self.shard_owner.iter();
+        owners.filter_map(|owner| indices.get(owner).copied()).collect()
     }
 
     #[must_use]
     pub fn contains(&self, worker: WorkerId) -> bool {
-        self.index(worker).is_some()
-    }
-
-    fn index(&self, worker: WorkerId) -> Option<u32> {
-        let index = self.members.iter().position(|member| member.worker == worker)?;
-        u32::try_from(index).ok()
+        self.members.iter().any(|member| member.worker == worker)
     }
 }
 
@@ -53,7 +52,7 @@ impl Formation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Directive {
     /// Connect the data plane and get the state in place.
-    Form(Formation),
+    Form(Arc<Formation>),
     /// All have formed: train. Repeated to a worker that attached again; then it changes nothing.
     Go,
     /// Leave this generation and all older ones, keep the last complete state, say which that is.

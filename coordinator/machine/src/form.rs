@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::assign::{Seat, assign};
 use super::claim::{Divergence, most_advanced};
@@ -45,19 +46,19 @@ impl RunContext {
                 data_address: entry.data_address.clone(),
             })
         });
-        let formation = Formation {
+        let formation = Arc::new(Formation {
             members: members.collect(),
             shard_owner: assign(self.rules.shards, &seats, &self.last_owners),
             state,
-        };
+        });
         self.last_owners.clone_from(&formation.shard_owner);
         let generation = self.generation;
         self.record(Record::GenerationFormed {
             generation,
-            formation: formation.clone(),
+            formation: Formation::clone(&formation),
         });
         for member in &formation.members {
-            self.direct(member.worker, generation, Directive::Form(formation.clone()));
+            self.direct(member.worker, generation, Directive::Form(Arc::clone(&formation)));
         }
         Next::Enter(RunPhase::Forming(Forming {
             formation,
@@ -69,9 +70,10 @@ impl RunContext {
 
     /// At most as many as there are shards: the most advanced first, then those that served before.
     fn pick(&self) -> (BTreeSet<Seat>, Vec<(WorkerId, StateClaim)>) {
+        let owners: BTreeSet<WorkerId> = self.last_owners.iter().copied().collect();
         let mut candidates: Vec<(Seat, Option<&StateClaim>)> = self.roster.available().collect();
         candidates.sort_by_key(|(seat, claim)| {
-            let served = self.last_owners.contains(&seat.worker);
+            let served = owners.contains(&seat.worker);
             (Reverse(claim.map(|claim| claim.cursor)), Reverse(served), *seat)
         });
         candidates.truncate(self.rules.shards.max(1) as usize);
@@ -88,7 +90,11 @@ impl Forming {
     pub fn attached(&self, run: &mut RunContext, worker: WorkerId, generation: Generation) {
         run.attach(worker, generation);
         if run.is_member(worker) {
-            run.direct(worker, run.generation, Directive::Form(self.formation.clone()));
+            run.direct(
+                worker,
+                run.generation,
+                Directive::Form(Arc::clone(&self.formation)),
+            );
         }
     }
 
@@ -104,7 +110,7 @@ impl Forming {
             }
         }
         self.formed.insert(worker, state);
-        if self.missing().next().is_some() {
+        if self.formed.len() < self.formation.members.len() || self.missing().next().is_some() {
             return Next::Stay;
         }
         self.start(run)
@@ -172,7 +178,7 @@ impl Forming {
         if run.committed.as_ref().map(|state| state.cursor) < start.as_ref().map(|state| state.cursor) {
             run.committed.clone_from(&start);
         }
-        let formation = self.formation.clone();
+        let formation = Arc::clone(&self.formation);
         Next::Enter(RunPhase::Training(Training::new(
             formation,
             start,

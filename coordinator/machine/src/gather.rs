@@ -1,9 +1,11 @@
 //! From a set of workers to the decision to form a generation, to wait, or to give up.
 
+use std::collections::BTreeSet;
+
 use super::context::RunContext;
 use super::phase::{Gathering, Next};
 use super::reason::{FailReason, FirstCause, WaitReason};
-use super::roster::WorkerStanding;
+use super::roster::{SlotState, WorkerStanding};
 use super::tick::Tick;
 use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard, Slot, WorkerId};
@@ -31,12 +33,7 @@ impl Gathering {
     pub fn decide(&self, run: &RunContext) -> Decision {
         let rules = &run.rules;
         let need = rules.min_workers.max(1);
-        let present: Vec<Slot> = run.roster.available().map(|(seat, _)| seat.slot).collect();
-        let have = u32::try_from(present.len()).unwrap_or(u32::MAX);
-        let missing: Vec<Slot> = (0..rules.wanted_workers)
-            .map(Slot)
-            .filter(|slot| !run.roster.is_retired(*slot) && !present.contains(slot))
-            .collect();
+        let have = u32::try_from(run.roster.available().count()).unwrap_or(u32::MAX);
 
         if let Some(reason) = run.too_few_slots_left(need) {
             return Decision::Fail(reason);
@@ -45,8 +42,8 @@ impl Gathering {
         if !fenced.is_empty() {
             return Decision::Wait(WaitReason::Reports { workers: fenced });
         }
-        let complete = missing.is_empty() || have >= rules.wanted_workers;
-        if have >= need && (complete || run.now >= self.grace.min(self.deadline)) {
+        let complete = || have >= rules.wanted_workers || !run.misses_a_slot();
+        if have >= need && (complete() || run.now >= self.grace.min(self.deadline)) {
             if run.now < self.not_before {
                 return Decision::Wait(WaitReason::Pacing { breaks: run.breaks });
             }
@@ -65,7 +62,7 @@ impl Gathering {
             return Decision::Fail(FailReason::TooFew {
                 have,
                 need,
-                missing,
+                missing: run.missing_slots(),
                 waited,
                 first,
             });
@@ -73,7 +70,9 @@ impl Gathering {
         if have < need {
             Decision::Wait(WaitReason::TooFew { have, need })
         } else {
-            Decision::Wait(WaitReason::Missing { slots: missing })
+            Decision::Wait(WaitReason::Missing {
+                slots: run.missing_slots(),
+            })
         }
     }
 
@@ -98,8 +97,30 @@ impl Gathering {
 }
 
 impl RunContext {
+    /// Slots that are to be staffed and have no worker that can be put into a generation.
+    fn missing_slots(&self) -> Vec<Slot> {
+        let present: BTreeSet<Slot> = self.roster.available().map(|(seat, _)| seat.slot).collect();
+        (0..self.rules.wanted_workers)
+            .map(Slot)
+            .filter(|slot| !self.roster.is_retired(*slot) && !present.contains(slot))
+            .collect()
+    }
+
+    /// Whether there are such slots, by counting: this is asked after each event, also of ten thousand workers.
+    fn misses_a_slot(&self) -> bool {
+        let wanted = |slot: Slot| self.rules.wants(slot);
+        let retired = |(slot, state): &(&Slot, &SlotState)| wanted(**slot) && state.retired;
+        let retired = self.roster.slots.iter().filter(retired).count();
+        let present = self
+            .roster
+            .available()
+            .filter(|(seat, _)| wanted(seat.slot) && (retired == 0 || !self.roster.is_retired(seat.slot)));
+        present.count() + retired < self.rules.wanted_workers as usize
+    }
+
     /// Too many slots are retired to ever have enough workers.
     fn too_few_slots_left(&self, need: u32) -> Option<FailReason> {
+        let (slot, spent) = self.roster.slots.iter().find(|(_, state)| state.retired)?;
         let hoped = (0..self.rules.wanted_workers)
             .filter(|slot| !self.roster.is_retired(Slot(*slot)))
             .count();
@@ -112,7 +133,6 @@ impl RunContext {
         if hoped + extra >= need as usize {
             return None;
         }
-        let (slot, spent) = self.roster.slots.iter().find(|(_, state)| state.retired)?;
         let first = spent
             .first_cause()
             .map(|loss| loss.cause.clone())

@@ -32,7 +32,10 @@ impl Machine {
 
     /// Takes in one fact. `now` never runs backwards; an earlier tick counts as the last one.
     pub fn handle(&mut self, now: Tick, mut event: MachineEvent) {
-        let due = self.poll_timeout();
+        let due = match event {
+            MachineEvent::Woke => self.poll_timeout(),
+            _ => None,
+        };
         self.run.now = self.run.now.max(now);
         if self.phase.is_over() || self.run.admits(&event) {
             if let Some(state) = event.state_mut() {

@@ -2,6 +2,7 @@
 //! rest of the run as a [`RunContext`](super::context::RunContext) and return where the run goes next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::effect::{Formation, RunOutcome};
 use super::reason::LostReason;
@@ -25,7 +26,7 @@ pub(super) struct Gathering {
 /// Members connect their data plane and get the state in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forming {
-    pub formation: Formation,
+    pub formation: Arc<Formation>,
     pub formed: BTreeMap<WorkerId, Option<StateClaim>>,
     pub since: Tick,
     pub deadline: Tick,
@@ -42,7 +43,7 @@ pub(super) struct MemberTraining {
 /// A generation at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Training {
-    pub formation: Formation,
+    pub formation: Arc<Formation>,
     pub since: Tick,
     /// The furthest state, and a member that reported it.
     pub state: Option<StateClaim>,

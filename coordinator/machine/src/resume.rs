@@ -1,5 +1,7 @@
 //! A coordinator takes up a run where its journal ends.
 
+use std::sync::Arc;
+
 use super::context::RunContext;
 use super::effect::RunOutcome;
 use super::phase::{Gathering, RunPhase, Training};
@@ -46,7 +48,12 @@ impl RunContext {
         self.fill_slots();
         let now = self.now;
         match running {
-            Some(running) => RunPhase::Training(Training::new(running.formation, running.state, None, now)),
+            Some(running) => RunPhase::Training(Training::new(
+                Arc::new(running.formation),
+                running.state,
+                None,
+                now,
+            )),
             None => RunPhase::Gathering(Gathering {
                 since: now,
                 grace: now + self.rules.deadlines.gather,

@@ -1,6 +1,7 @@
 //! A generation at work: commits, breaks, newcomers, stalls, the end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::claim::Divergence;
 use super::context::RunContext;
@@ -18,7 +19,7 @@ impl Training {
     /// A generation that begins to train, or one that trained on while its coordinator was away: then no
     /// reporter is known.
     pub fn new(
-        formation: Formation,
+        formation: Arc<Formation>,
         state: Option<StateClaim>,
         reporter: Option<WorkerId>,
         now: Tick,

@@ -13,13 +13,21 @@ pub struct ClassesConfig {
     /// Names in the order of their train ids, 2 to 255, each of 1 to 64 letters; prompts are made from them. Left out: the 19
     /// of Cityscapes. With other names, data sets have layout = "files", and their labels train ids, colours or label_values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = ["sky", "water", "shore"])]
+    #[schemars(example = example_names())]
     pub names: Option<Vec<String>>,
     /// Colours in pictures, and in labels with label_encoding = "colours", one for each class in order. Left out: those of
     /// Cityscapes for its names, generated ones for others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = ["#4682b4", "#003c64", "#6b8e23"])]
+    #[schemars(example = example_colours())]
     pub colours: Option<Vec<String>>,
+}
+
+fn example_names() -> [&'static str; 3] {
+    ["sky", "water", "shore"]
+}
+
+fn example_colours() -> [&'static str; 3] {
+    ["#4682b4", "#003c64", "#6b8e23"]
 }
 
 impl ClassesConfig {

@@ -228,7 +228,7 @@ pub fn formation(orders: &[Effect]) -> Option<&Formation> {
         Effect::Direct {
             directive: Directive::Form(formation),
             ..
-        } => Some(formation),
+        } => Some(&**formation),
         _ => None,
     })
 }

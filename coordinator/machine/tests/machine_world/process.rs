@@ -1,6 +1,7 @@
 //! One simulated worker process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ulda_machine::{Formation, MachineEvent};
 use ulda_run::ids::{Generation, Slot, WorkerId};
@@ -40,7 +41,7 @@ pub struct Process {
     pub loaded: bool,
     pub generation: Generation,
     pub mode: Mode,
-    pub formation: Option<Formation>,
+    pub formation: Option<Arc<Formation>>,
     /// Steps its state has applied; `None` without a state.
     pub at: Option<u64>,
     /// Repeated on a new stream.
