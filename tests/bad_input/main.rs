@@ -20,4 +20,5 @@ mod machine;
 mod midway;
 mod runs;
 mod styles;
+mod values;
 mod works;
