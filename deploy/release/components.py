@@ -76,7 +76,7 @@ def wheels():
         name = line.split()[1]
         if name.endswith(".whl"):
             if not (cache / name).is_file():
-                fail(f"`{cache / name}` is not there, so that its licence cannot be read", "deploy/libtorch/fetch fetches it again")
+                fail(f"`{cache / name}` is not there, so that its licence cannot be read", f"remove `{folder}`, then `deploy/libtorch/fetch` fetches it again")
             with zipfile.ZipFile(cache / name) as wheel:
                 members = [member for member in wheel.namelist() if ".dist-info/licenses/" in member and not member.endswith("/")]
                 texts = {member.split("/licenses/")[1]: wheel.read(member).decode(errors="replace") for member in members}
