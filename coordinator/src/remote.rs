@@ -181,21 +181,30 @@ impl RemoteRun {
     /// # Errors
     /// The storage or the disk refuses, or the model is not what its manifest says.
     pub fn bring_model(&self, file: &str, directory: &RunDirectory) -> Result<(), RemoteError> {
-        let manifest = match self.storage.get(&format!("{MODELS}/{MANIFEST}")) {
-            Err(cause) if cause.is_not_found() => return Ok(()),
-            manifest => manifest?,
+        let Some(manifest) = self.manifest()? else {
+            return Ok(());
         };
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
         let digest = manifest["files"][file]["blake3"].as_str().unwrap_or_default();
         self.bring_checked(&format!("{MODELS}/{file}"), directory, Some(digest))
+    }
+
+    /// The manifest of the finished models, if there is one.
+    fn manifest(&self) -> Result<Option<serde_json::Value>, RemoteError> {
+        match self.storage.get(&format!("{MODELS}/{MANIFEST}")) {
+            Err(cause) if cause.is_not_found() => Ok(None),
+            manifest => Ok(Some(serde_json::from_slice(&manifest?).unwrap_or_default())),
+        }
     }
 
     /// Brings the style bank into the run directory, if it is in the storage.
     ///
     /// # Errors
-    /// The storage or the disk refuses.
+    /// The storage or the disk refuses, or the bank is not the one that the run's manifest names.
     pub fn bring_style_bank(&self, directory: &RunDirectory) -> Result<(), RemoteError> {
-        match self.bring(STYLE_BANK, directory) {
+        let manifest = self.manifest()?.unwrap_or_default();
+        // Runs of earlier versions named none.
+        let digest = manifest["style_bank"]["blake3"].as_str();
+        match self.bring_checked(STYLE_BANK, directory, digest) {
             Err(RemoteError::Storage { cause }) if cause.is_not_found() => Ok(()),
             brought => brought,
         }

@@ -172,7 +172,7 @@ impl World {
             .start(&["ledger", run.to_str().expect("the folder's name is text")])
             .finish()
             .expect(0);
-        for words in ["used exactly once per epoch", "the journal hangs together"] {
+        for words in ["used exactly once per epoch", "the journal is consistent"] {
             assert!(audited.err.contains(words), "{words}: {}", audited.err);
         }
         Final::of(&run)

@@ -21,7 +21,9 @@ pub struct Tile {
 
 /// The tiles of an image, row by row.
 pub fn tiles(size: Size) -> Vec<Tile> {
-    match size.pixels() <= WHOLE_PIXELS {
+    // As the network sees it, see `cut`.
+    let padded = Size::new(size.width.max(LEAST_SIDE), size.height.max(LEAST_SIDE));
+    match padded.pixels() <= WHOLE_PIXELS {
         true => grid(size, [size.width, size.height], 0),
         false => grid(size, [SIDE; 2], MARGIN),
     }

@@ -63,6 +63,7 @@ pub struct VideoFrames {
     ffmpeg: Child,
     frames: BufReader<ChildStdout>,
     said: Option<JoinHandle<String>>,
+    decoded: u64,
 }
 
 impl VideoFrames {
@@ -113,6 +114,7 @@ impl VideoFrames {
             ffmpeg,
             frames,
             said,
+            decoded: 0,
         })
     }
 
@@ -122,8 +124,13 @@ impl VideoFrames {
     /// When ffmpeg fails, or writes something else.
     pub fn next_frame(&mut self) -> Result<Option<Image>, VideoError> {
         let Some(size) = self.header()? else {
-            return self.end().map(|()| None);
+            self.end()?;
+            return match self.decoded {
+                0 => Err(self.no_frame("there is none")),
+                _ => Ok(None),
+            };
         };
+        self.decoded += 1;
         let mut rgb = vec![0; 3 * size.pixels()];
         match self.frames.read_exact(&mut rgb) {
             Ok(()) => Ok(Some(Image { size, rgb })),
@@ -178,10 +185,13 @@ impl VideoFrames {
             .take()
             .and_then(|said| said.join().ok())
             .unwrap_or_default();
+        let said = said.lines().next_back().unwrap_or_default().trim().to_owned();
         if status.success() {
+            if !said.is_empty() {
+                tracing::warn!(video = %self.path.display(), said, "ffmpeg had trouble with a video");
+            }
             return Ok(());
         }
-        let said = said.lines().next_back().unwrap_or_default().trim().to_owned();
         Err(VideoError::Refused {
             path: self.path.clone(),
             said: if said.is_empty() { status.to_string() } else { said },

@@ -3,7 +3,6 @@
 
 use crate::decode::Image;
 use crate::geometry::Size;
-use crate::transform::Framing;
 
 /// Bits of a weight behind the point.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
@@ -20,31 +19,40 @@ impl Image {
     #[must_use]
     pub fn resized_and_cropped(&self, side: u32) -> Image {
         let Size { width, height } = self.size;
-        let scaled = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
-        let resized = match width <= height {
-            true => self.resized(Size::new(side, scaled(height, width))),
-            false => self.resized(Size::new(scaled(width, height), side)),
+        let scaled = |long: u32, short: u32| u64::from(side) * u64::from(long) / u64::from(short);
+        let (across, down) = match width <= height {
+            true => (u64::from(side), scaled(height, width)),
+            false => (scaled(width, height), u64::from(side)),
         };
-        resized.framed(&Framing::centre(resized.size, Size::square(side)))
+        // Only the square is made: of a strip, the rest may be far too large.
+        let taps = |from: u32, to: u64| taps(from, to, centre_start(to, side), side);
+        let columns = (across != u64::from(width) || side != width).then(|| taps(width, across));
+        let rows = (down != u64::from(height) || side != height).then(|| taps(height, down));
+        self.resampled(Size::square(side), columns.as_deref(), rows.as_deref())
     }
 
-    /// The image in another size; an axis that keeps its length keeps its pixels.
-    fn resized(&self, size: Size) -> Image {
-        let mut rgb = self.rgb.clone();
-        if size.width != self.size.width {
-            let taps = taps(self.size.width, size.width);
+    /// The image of `size` whose columns and rows the taps make; without taps, an axis keeps its pixels.
+    fn resampled(&self, size: Size, columns: Option<&[Tap]>, rows: Option<&[Tap]>) -> Image {
+        let line = self.size.width as usize * 3;
+        // The rows of this image that the result is made of.
+        let first = rows.and_then(|taps| taps.first()).map_or(0, |tap| tap.first);
+        let end = rows
+            .and_then(|taps| taps.last())
+            .map(|tap| tap.first + tap.weights.len());
+        let end = end.unwrap_or(self.size.height as usize);
+        let mut rgb = self.rgb[first * line..end * line].to_vec();
+        if let Some(taps) = columns {
             rgb = rgb
-                .chunks_exact(self.size.width as usize * 3)
+                .chunks_exact(line)
                 .flat_map(|row| {
                     let pixel = |tap: &Tap| [0, 1, 2].map(|channel| sum(tap, |at| row[at * 3 + channel]));
                     taps.iter().flat_map(pixel)
                 })
                 .collect();
         }
-        if size.height != self.size.height {
+        if let Some(taps) = rows {
             let row = size.width as usize * 3;
-            let value = |tap: &Tap, column: usize| sum(tap, |at| rgb[at * row + column]);
-            let taps = taps(self.size.height, size.height);
+            let value = |tap: &Tap, column: usize| sum(tap, |at| rgb[(at - first) * row + column]);
             rgb = taps
                 .iter()
                 .flat_map(|tap| (0..row).map(move |column| value(tap, column)))
@@ -54,11 +62,19 @@ impl Image {
     }
 }
 
-fn taps(from: u32, to: u32) -> Vec<Tap> {
-    let scale = f64::from(from) / f64::from(to);
+/// Where the middle `side` of `length` begins; a half pixel rounds to the even neighbour, as in torchvision's `center_crop`.
+fn centre_start(length: u64, side: u32) -> u64 {
+    let spare = length - u64::from(side);
+    let half = spare / 2;
+    half + (spare % 2) * (half % 2)
+}
+
+/// Of `to` pixels that `from` become, the `count` from `start` on.
+fn taps(from: u32, to: u64, start: u64, count: u32) -> Vec<Tap> {
+    let scale = f64::from(from) / to as f64;
     let stretch = scale.max(1.0);
-    let tap = |at: u32| {
-        let centre = (f64::from(at) + 0.5) * scale;
+    let tap = |at: u64| {
+        let centre = (at as f64 + 0.5) * scale;
         let first = (centre - stretch + 0.5).max(0.0) as u32;
         let end = ((centre + stretch + 0.5) as u32).min(from);
         let triangle = |place: u32| {
@@ -74,7 +90,7 @@ fn taps(from: u32, to: u32) -> Vec<Tap> {
             weights: weights.into_iter().map(fixed).collect(),
         }
     };
-    (0..to).map(tap).collect()
+    (start..start + u64::from(count)).map(tap).collect()
 }
 
 fn sum(tap: &Tap, value: impl Fn(usize) -> u8) -> u8 {

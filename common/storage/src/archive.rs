@@ -34,6 +34,8 @@ impl Format {
 /// An archive may hold this many times its own size, and the bytes below besides. Images hardly shrink when packed.
 const MOST_TIMES: u64 = 100;
 const MOST_MORE_BYTES: u64 = 1 << 30;
+/// What an entry of a zip archive counts besides its bytes, as a file on a disk does.
+const ENTRY_BYTES: u64 = 512;
 
 /// Unpacks files and folders of `archive` into `folder`; `url` is what errors call it. Permissions, owners and
 /// times in it are left alone.
@@ -81,11 +83,17 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    fn tar(&mut self, mut bytes: impl Read) -> Result<(), StorageError> {
-        self.tar_entries(&mut bytes)?;
-        // The checksum of what was compressed stands at its end.
-        io::copy(&mut bytes, &mut io::sink()).map_err(|error| self.damaged(&error))?;
-        Ok(())
+    fn tar(&mut self, bytes: impl Read) -> Result<(), StorageError> {
+        // Names and padding count as well.
+        let mut bytes = bytes.take(self.left);
+        let unpacked = self.tar_entries(&mut bytes).and_then(|()| {
+            // The checksum of what was compressed stands at its end.
+            io::copy(&mut bytes, &mut io::sink()).map_err(|error| self.damaged(&error))
+        });
+        match bytes.limit() {
+            0 => Err(self.too_large()),
+            _ => unpacked.map(drop),
+        }
     }
 
     fn tar_entries(&mut self, bytes: impl Read) -> Result<(), StorageError> {
@@ -111,6 +119,7 @@ impl Unpacking<'_> {
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|error| self.damaged(&error))?;
             let name = PathBuf::from(entry.name());
+            self.left = self.left.saturating_sub(ENTRY_BYTES);
             if entry.is_symlink() {
                 return Err(self.forbidden(&name, "is a link or a device"));
             }
@@ -212,9 +221,9 @@ mod tests {
             };
             unpacking.tar(&bytes[..])
         };
-        assert!(unpack(2000).is_ok());
+        assert!(unpack(bytes.len() as u64 + 1).is_ok());
         assert_eq!(
-            unpack(1999).expect_err("one byte more").to_string(),
+            unpack(bytes.len() as u64).expect_err("one byte more").to_string(),
             "`s3://b/a.tar` holds more than 100 times its own size, as no archive of images does"
         );
     }

@@ -36,7 +36,7 @@ pub(super) fn look(spec: &RunSpec) -> Look {
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
     let inputs = Inputs::new(&brief, cache, StorageCounters::default());
     let mut config = spec.config().clone();
-    for (key, path) in config.inputs_mut() {
+    for (key, path) in config.inputs_read_mut() {
         if !is_url(path) {
             continue;
         }

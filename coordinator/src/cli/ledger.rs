@@ -56,7 +56,7 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
         }
     }
     say(format_args!(
-        "{} steps, {} of them done again after all holders of their result were lost",
+        "{} steps, {} of them repeated because all workers that held their result were lost",
         ledger.lines.len(),
         ledger.done_again
     ));
@@ -70,7 +70,7 @@ pub fn ledger(arguments: &LedgerArguments) -> Result<Exit, Stop> {
     say(format_args!("every sample was used exactly once per epoch"));
     let sound = sound(&directory)?;
     say(format_args!(
-        "the journal hangs together: {} records of {} coordinators",
+        "the journal is consistent: {} records of {} coordinators",
         sound.records, sound.coordinators
     ));
     Ok(Exit::Done)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use toml::Table;
+use ulda_run::CITYSCAPES;
 
 use super::sets::ComparedSets;
 use super::{ComparedMethod, ComparedRun, MethodDifferences, MethodScores};
@@ -117,7 +118,8 @@ fn weights(runs: &[&ComparedRun]) -> Option<String> {
 
 /// Means over other classes are other measures.
 fn classes(runs: &[&ComparedRun]) -> Option<String> {
-    let counts = by(runs, |run| Some(run.config.classes.names.clone()));
+    let own = |names: &Vec<String>| !names.iter().eq(CITYSCAPES.iter().map(|class| &class.name));
+    let counts = by(runs, |run| Some(run.config.classes.names.clone().filter(own)));
     (counts.len() > 1).then(|| {
         let counts = counts.iter().map(|(names, runs)| match names {
             Some(names) => format!("{} of their own in {runs}", names.len()),

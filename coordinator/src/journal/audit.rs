@@ -1,4 +1,4 @@
-//! Whether a journal hangs together: its records can be those of one run, and every coordinator took up
+//! Whether a journal is consistent: its records can be those of one run, and every coordinator took up
 //! exactly what the records before it say.
 
 use ulda_machine::{Flaw, Record, Resume, TakenUp, audit};

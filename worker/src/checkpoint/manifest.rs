@@ -8,7 +8,7 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
 use super::error::{CheckpointError, CheckpointMismatch};
-use super::parts::is_part_name;
+use super::parts::{is_of_part, is_part_name};
 use crate::state::{RunState, read_tensors};
 
 pub(super) const STATE_FILE: &str = "state.safetensors";
@@ -112,6 +112,19 @@ impl CheckpointManifest {
         Ok(())
     }
 
+    /// # Errors
+    /// When it lists what is no file of a checkpoint's folder.
+    pub(super) fn check_names(&self, folder: &Path) -> Result<(), CheckpointError> {
+        let mut parts = self.files.keys().filter(|file| *file != STATE_FILE);
+        match parts.find(|file| !is_part_name(file)) {
+            Some(file) => {
+                let what = format!("it lists `{file}`, which is no file of a checkpoint");
+                Err(damaged(&folder.join(MANIFEST_FILE), what))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The run state in the files of the folder, which `read` reads and which are checked here.
     ///
     /// # Errors
@@ -121,6 +134,7 @@ impl CheckpointManifest {
         folder: &Path,
         read: impl Fn(&str) -> Result<B, CheckpointError>,
     ) -> Result<RunState, CheckpointError> {
+        self.check_names(folder)?;
         let checked = |file: &str| -> Result<B, CheckpointError> {
             let bytes = read(file)?;
             self.check_file(file, bytes.as_ref(), &folder.join(file))?;
@@ -133,11 +147,11 @@ impl CheckpointManifest {
         let mut state =
             RunState::from_bytes(checked(STATE_FILE)?.as_ref()).map_err(unreadable(STATE_FILE))?;
         for file in self.files.keys().filter(|file| *file != STATE_FILE) {
-            if !is_part_name(file) {
-                let what = format!("it lists `{file}`, which is no file of a checkpoint");
-                return Err(damaged(&folder.join(MANIFEST_FILE), what));
-            }
             let tensors = read_tensors(checked(file)?.as_ref()).map_err(unreadable(file))?;
+            if let Some(name) = tensors.keys().find(|name| !is_of_part(name, file)) {
+                let what = format!("it holds `{name}`, which belongs into another file");
+                return Err(damaged(&folder.join(file), what));
+            }
             state.tensors.extend(tensors);
         }
         let digest = state.digest();

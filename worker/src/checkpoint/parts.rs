@@ -55,7 +55,7 @@ impl StateParts {
         changing.facts.clone_from(&state.facts);
         let mut sections: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
         for (name, tensor) in &state.tensors {
-            let section = name.split('.').next().unwrap_or(name);
+            let section = section_of(name);
             let home = match is_settled(section) {
                 true => sections.entry(format!("{section}{EXTENSION}")).or_default(),
                 false => &mut changing.tensors,
@@ -105,6 +105,15 @@ impl StateParts {
             files: files.collect(),
         }
     }
+}
+
+fn section_of(tensor: &str) -> &str {
+    tensor.split('.').next().unwrap_or(tensor)
+}
+
+/// Whether the file is the one that a tensor of this name lies in.
+pub(super) fn is_of_part(tensor: &str, file: &str) -> bool {
+    file.strip_suffix(EXTENSION) == Some(section_of(tensor))
 }
 
 impl FormerParts {

@@ -137,20 +137,19 @@ impl RemoteStore {
     }
 
     /// Has the storage copy a file from the checkpoint before, where it has the same one. Whether it did.
-    fn copy_former(&self, name: &str, file: &str, entry: &FileEntry) -> Result<bool, CheckpointError> {
+    fn copy_former(&self, name: &str, file: &str, entry: &FileEntry) -> bool {
         let holds_it = |(from, manifest): &(String, CheckpointManifest)| {
             let same = from != name && manifest.files.get(file) == Some(entry);
             same.then(|| from.clone())
         };
         let from = self.former().as_ref().and_then(holds_it);
         let Some(from) = from.filter(|from| !self.damaged().contains(from)) else {
-            return Ok(false);
+            return false;
         };
         match self.storage.copy(&object(&from, file), &object(name, file)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_passing() => Err(error.into()),
-            // Removed meanwhile, or a storage that does not copy.
-            Err(_) => Ok(false),
+            Ok(()) => true,
+            // Removed meanwhile, or a storage that does not copy. Whether it is away, the next request says.
+            Err(_) => false,
         }
     }
 
@@ -170,8 +169,9 @@ impl RemoteStore {
             Some(_) => self.storage.delete(&object(name, MANIFEST_FILE))?,
             None => {}
         }
+        manifest.check_names(folder)?;
         for (file, entry) in &manifest.files {
-            if self.copy_former(name, file, entry)? {
+            if self.copy_former(name, file, entry) {
                 continue;
             }
             let path = folder.join(file);

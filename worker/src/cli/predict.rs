@@ -54,6 +54,7 @@ impl Predict {
                         | PredictError::Pictures(PicturesError::Folder { .. })
                         | PredictError::Picture(_)
                         | PredictError::Stage(_)
+                        | PredictError::Torch(_)
                         | PredictError::Video(VideoError::Start(_) | VideoError::Pipe { .. })
                 );
                 let code = if bad_input { Exit::BadInput } else { Exit::Failed };

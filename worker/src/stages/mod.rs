@@ -27,7 +27,7 @@ pub use error::StageError;
 pub use memory::OutOfMemory;
 pub use pixels::Normaliser;
 pub use predict::Predictor;
-pub use simulate::{bank_bytes, leave_bank};
+pub use simulate::{STYLE_BANK, bank_bytes, leave_bank};
 pub use texts::templates;
 
 use crate::progress::Progress;

@@ -8,8 +8,9 @@ use ulda_torch::upload;
 use super::StageError;
 use super::predict::read_ids;
 
-/// Pixels that are counted in one product. Float32 counts exactly up to 2²⁴, and their masks take 2 · 4 bytes each per class.
-const PIXELS: i64 = 1 << 21;
+/// Pixels times classes of one product: the masks of truth and prediction take 4 bytes each of it. Float32 counts exactly
+/// up to 2²⁴ pixels.
+const CELLS: i64 = 19 << 21;
 
 /// Pixels by truth and prediction, for each head.
 #[derive(Debug)]
@@ -48,15 +49,16 @@ impl Tally {
             Self::OnDevice(counts) => {
                 let device = counts.device();
                 let truth = upload(&Tensor::f_from_slice(label)?, device)?;
-                let classes = counts.size()[1];
-                let ids = Tensor::f_arange(classes, (Kind::Int64, device))?;
+                let count = counts.size()[1];
+                let pixels = CELLS / count.max(4);
+                let ids = Tensor::f_arange(count, (Kind::Int64, device))?;
                 let ids = ids.f_to_kind(Kind::Uint8)?.f_unsqueeze(1)?;
                 // [classes, pixels], 1 where a pixel has the class.
                 let mask = |pixels: &Tensor| pixels.f_eq_tensor(&ids)?.f_to_kind(Kind::Float);
-                for (part, truth) in truth.f_split(PIXELS, 0)?.iter().enumerate() {
+                for (part, truth) in truth.f_split(pixels, 0)?.iter().enumerate() {
                     let truth = mask(truth)?;
                     for (head, classes) in predicted.iter().enumerate() {
-                        let from = part as i64 * PIXELS;
+                        let from = part as i64 * pixels;
                         let classes = classes.f_narrow(0, from, truth.size()[1])?;
                         let found = truth.f_matmul(&mask(&classes)?.f_tr()?)?;
                         let _ = counts
@@ -96,7 +98,7 @@ mod tests {
     fn counts_on_a_device_are_those_of_the_host() {
         tch::manual_seed(3);
         // More than one product, and the last of them short.
-        let pixels = PIXELS + 1000;
+        let pixels = CELLS / 19 + 1000;
         let draw = |below: i64| Tensor::randint(below, [pixels], INT64_CPU).to_kind(Kind::Uint8);
         let label = draw(20);
         let label = label.where_self(&label.ne(19), &Tensor::from(255u8));

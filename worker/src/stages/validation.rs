@@ -1,4 +1,4 @@
-//! SourceValidation on the source while pretrain or adapt trains a head, and the best head so far.
+//! Validation on the source while pretrain or adapt trains a head, and the best head so far.
 
 use std::path::Path;
 use std::time::Instant;

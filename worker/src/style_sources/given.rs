@@ -10,7 +10,9 @@ use ulda_run::spec::{DOMAIN_IN_BANK, RunConfig, names_each_domain};
 use super::bank_header;
 
 /// Largest file of a style that is read; one of RN50 has about 3 KiB.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_STYLE_BYTES: u64 = 1 << 20;
+/// Largest bank that is read; that of six domains over Cityscapes has 37 MB.
+const MOST_BANK_BYTES: u64 = 8 << 30;
 
 /// The styles of this run's domains in what `simulate.bank` names; none where the run names no bank.
 ///
@@ -25,9 +27,9 @@ pub fn given_bank(config: &RunConfig, clip: &Backbone) -> Result<Option<StyleBan
         return authors_bank(path, header).map(Some);
     }
     let origin = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| StyleBankError::Unreadable {
+    let bytes = read_bounded(path, MOST_BANK_BYTES).map_err(|reason| StyleBankError::Unreadable {
         origin: origin.clone(),
-        reason: error.to_string(),
+        reason,
     })?;
     let bank = StyleBank::from_bytes(&bytes, &origin)?;
     bank.select(&header, &origin).map(Some)
@@ -56,7 +58,7 @@ fn authors_bank(path: &Path, header: BankHeader) -> Result<StyleBank, StyleBankE
                 origin: origin.clone(),
                 reason,
             };
-            let bytes = read_small(file).map_err(unreadable)?;
+            let bytes = read_bounded(file, MOST_STYLE_BYTES).map_err(unreadable)?;
             let style = BankStyle::from_authors_pickle(&bytes, &origin)?;
             bank.insert(image, number, style).map_err(|error| match error {
                 StyleBankError::BadStyle { problem, .. } => unreadable(problem),
@@ -97,17 +99,21 @@ fn style_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
         return Err("holds no .pkl file".to_owned());
     }
     files.sort();
-    Ok(files)
+    match files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(format!("has two styles of image `{}`", pair[0].0)),
+        None => Ok(files),
+    }
 }
 
-fn read_small(file: &Path) -> Result<Vec<u8>, String> {
+/// A plain file of at most so many bytes; pipes and devices are refused.
+fn read_bounded(file: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
     let there = fs::metadata(file).map_err(|error| error.to_string())?;
     if !there.is_file() {
         return Err("it is not a file".to_owned());
     }
-    if there.len() > MOST_BYTES {
+    if there.len() > most_bytes {
         return Err(format!(
-            "it has {} bytes, and a style at most {MOST_BYTES}",
+            "it has {} bytes, and at most {most_bytes} are read",
             there.len()
         ));
     }

@@ -11,7 +11,7 @@ use crate::checkpoint::{CheckpointError, Checkpoints, FileEntry, Upload};
 use crate::link::{At, Op};
 use crate::model_classes::classes_tensor;
 use crate::resources::Resources;
-use crate::stages::{Context, StageError, bank_bytes, leave_bank};
+use crate::stages::{Context, STYLE_BANK, StageError, bank_bytes, leave_bank};
 use crate::state::{RunState, StateError, names, write_tensors};
 
 /// Folder of the finished models within the run's checkpoints.
@@ -123,7 +123,12 @@ fn brought(
         return Ok(true);
     };
     if context.leads() {
-        let there = uploads.settle(round, |parcel| matches!(parcel, Upload::Models(_)));
+        let there = uploads.settle(round, |parcel| match parcel {
+            Upload::Models(_) => true,
+            // A run that ends after simulate has nothing else to show, and others start from it.
+            Upload::File(file) => file == STYLE_BANK,
+            Upload::Checkpoint(..) => false,
+        });
         let longest = Duration::from_secs_f64(context.spec.config().storage.final_models);
         let waited = began.elapsed();
         return match there {

@@ -344,4 +344,18 @@ impl RunConfig {
         inputs.extend(sets.map(|(index, set)| (format!("evaluate.set[{index}].root"), &mut set.root)));
         inputs
     }
+
+    /// Those of the inputs that the run reads: a run that trains nothing reads no source, and one without styles no images.
+    pub fn inputs_read_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let (trains, styles) = (self.trains(), self.needs_styles());
+        let scores_a_model = self.given_model().is_some();
+        let mut inputs = self.inputs_mut();
+        inputs.retain(|(key, _)| match key.as_str() {
+            "source.root" => trains,
+            "simulate.bank" => styles,
+            "adapt.checkpoint" => scores_a_model,
+            key => styles || !key.starts_with("domain["),
+        });
+        inputs
+    }
 }

@@ -81,13 +81,13 @@ impl Inputs {
         }
     }
 
-    /// The configuration with every input on this host.
+    /// The configuration with every input that the run reads on this host.
     ///
     /// # Errors
     /// When one cannot be fetched; those before it stay in the cache.
     pub fn bring(&self, config: &RunConfig) -> Result<RunConfig, InputError> {
         let mut config = config.clone();
-        for (key, path) in config.inputs_mut() {
+        for (key, path) in config.inputs_read_mut() {
             if is_url(path) {
                 let brought = self.bring_one(path, wanted(&key, path));
                 *path = brought.map_err(|cause| InputError {

@@ -16,7 +16,7 @@ pub struct Focal {
 }
 
 impl Focal {
-    /// Sum of α · (1 − p)^γ · ce over the pixels of `logits` [N, 19, H, W] with `labels` [N, H, W] (int64), divided by
+    /// Sum of α · (1 − p)^γ · ce over the pixels of `logits` [N, classes, H, W] with `labels` [N, H, W] (int64), divided by
     /// `pixels`: ce is a pixel's cross-entropy, p = exp(−ce) the probability of its class.
     ///
     /// An ignored pixel adds 0 and is counted all the same, as the published mean over all pixels does: `pixels` is the

@@ -16,7 +16,7 @@ pub fn valid_pixels(labels: &Tensor) -> Result<i64> {
         .f_int64_value(&[])?)
 }
 
-/// Sum over the labelled pixels of the cross-entropy of `logits` [N, 19, H, W] with `labels` [N, H, W] (int64),
+/// Sum over the labelled pixels of the cross-entropy of `logits` [N, classes, H, W] with `labels` [N, H, W] (int64),
 /// divided by `denominator`.
 ///
 /// With the number of labelled pixels of a whole step as denominator the shards' losses and gradients add up to those

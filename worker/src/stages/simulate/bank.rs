@@ -11,6 +11,9 @@ use crate::stages::{Extent, StageError};
 use crate::state::{RunState, names};
 use crate::style_sources::bank_header;
 
+/// The style bank within the run directory.
+pub const STYLE_BANK: &str = "styles/bank.safetensors";
+
 /// The bank a state carries, checked against this run's weights and domains.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub fn leave_bank(context: &Context, bytes: &[u8]) -> Result<(), StageError> {
                 StageError::Write { path, source }
             })?;
     }
-    context.left("styles/bank.safetensors".to_owned());
+    context.left(STYLE_BANK.to_owned());
     Ok(())
 }
 

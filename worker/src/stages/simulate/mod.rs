@@ -31,7 +31,7 @@ use crate::link::At;
 use crate::progress::Progress;
 use crate::state::{RunState, names};
 
-pub use bank::{bank_bytes, leave_bank, load_bank};
+pub use bank::{STYLE_BANK, bank_bytes, leave_bank, load_bank};
 pub use measure::Measure;
 
 pub struct Simulate<'a> {

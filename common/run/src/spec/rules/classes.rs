@@ -20,8 +20,10 @@ impl SpecRules<'_> {
         if classes.has_label_ids() {
             return;
         }
-        let source = &config.source;
-        self.labels_of("source", source.layout, &source.files);
+        if config.trains() {
+            let source = &config.source;
+            self.labels_of("source", source.layout, &source.files);
+        }
         for (index, set) in config.evaluate.sets.iter().enumerate() {
             self.labels_of(&format!("evaluate.set[{index}]"), set.layout, &set.files);
         }
