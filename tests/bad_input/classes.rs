@@ -154,7 +154,7 @@ const CLASSES: &[Case] = &[
         says: &[
             "pretrain.checkpoint",
             "tells 19 classes apart, this run 2",
-            "use a source checkpoint of this run's classes",
+            "use a checkpoint of this run's classes",
         ],
     },
 ];
