@@ -205,7 +205,7 @@ fn seven_classes_go_through_all_stages_and_out() {
             "{said}"
         );
         assert!(
-            said.contains("hint: use a source checkpoint of this run's classes"),
+            said.contains("hint: use a checkpoint of this run's classes"),
             "{said}"
         );
     }
