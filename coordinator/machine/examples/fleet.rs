@@ -3,6 +3,12 @@
 //! Per fleet, on one core: from the first worker that joins to the first generation that trains; from a worker that leaves to
 //! the next generation; one heartbeat; and the bytes of the records that all of it leaves in the journal.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it measures the machine, which has no clock itself"
+)]
+
 use std::time::{Duration, Instant};
 
 use ulda_machine::{

@@ -66,8 +66,8 @@ impl Damage {
                 let kept = bytes.len() * 3 / 4;
                 bytes[kept..].fill(0);
             }),
-            Self::FlippedBit => rewrite(&state, flip),
-            Self::FlippedPart => rewrite(&newest_part(checkpoint)?, flip),
+            Self::FlippedBit => rewrite(&state, |bytes| flip(bytes)),
+            Self::FlippedPart => rewrite(&newest_part(checkpoint)?, |bytes| flip(bytes)),
             Self::NoPart => fs::remove_file(newest_part(checkpoint)?),
             Self::CutManifest => rewrite(&manifest, |bytes| bytes.truncate(bytes.len() / 2)),
             Self::NoState => fs::remove_file(state),
@@ -90,7 +90,7 @@ fn newest_part(checkpoint: &Path) -> io::Result<PathBuf> {
     Ok(first.map_or_else(|| checkpoint.join(STATE), |(_, _, path)| path))
 }
 
-fn flip(bytes: &mut Vec<u8>) {
+fn flip(bytes: &mut [u8]) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
 }

@@ -219,7 +219,11 @@ mod tests {
                 format!("style `X/night/a.png.pkl` is not readable: {reason}")
             );
         }
-        fs::write(at("night").join("a.png.pkl"), vec![b'N'; MOST_STYLE_BYTES as usize + 1]).unwrap();
+        fs::write(
+            at("night").join("a.png.pkl"),
+            vec![b'N'; MOST_STYLE_BYTES as usize + 1],
+        )
+        .unwrap();
         assert!(refused().ends_with("it has 1048577 bytes, and at most 1048576 are read"));
         fs::write(at("night").join("a.png.pkl"), "no style").unwrap();
         assert!(refused().starts_with("style `X/night/a.png.pkl` is not readable: operation 0x6e"));
