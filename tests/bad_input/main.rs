@@ -18,6 +18,7 @@ mod data;
 mod given;
 mod machine;
 mod midway;
+mod ranges;
 mod runs;
 mod styles;
 mod values;
