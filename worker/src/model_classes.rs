@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn told(text: Option<&[u8]>, count: i64) -> Result<Classes, String> {
+    fn named(text: Option<&[u8]>, count: i64) -> Result<Classes, String> {
         let head = Head::new(HeadConfig::published(16, 8, count), 1);
         let named = text.map(|text| (marks::CLASSES.to_owned(), Tensor::from_slice(text)));
         let named = named.into_iter().collect();
@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn a_model_without_names_has_cityscapes_or_numbers() {
-        assert!(told(None, 19).unwrap().is_cityscapes());
-        let most = told(None, 256).unwrap_err();
+        assert!(named(None, 19).unwrap().is_cityscapes());
+        let most = named(None, 256).unwrap_err();
         assert_eq!(most, "`x.pth` has a head for 256 classes, not 1 to 255");
-        assert_eq!(told(None, 3).unwrap().names(), ["class 0", "class 1", "class 2"]);
+        assert_eq!(named(None, 3).unwrap().names(), ["class 0", "class 1", "class 2"]);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let classes = Classes::unnamed(3);
         let mark = classes_tensor(&classes).unwrap().unwrap();
         let text = Vec::<u8>::try_from(&mark).unwrap();
-        assert_eq!(told(Some(&text), 3).unwrap(), classes);
+        assert_eq!(named(Some(&text), 3).unwrap(), classes);
         assert!(classes_tensor(&Classes::default()).unwrap().is_none());
         for (text, count, what) in [
             (text.as_slice(), 4, "they are 3, while its head tells 4 apart"),
@@ -117,7 +117,7 @@ mod tests {
             (b"[1, 2]", 3, "it holds no names and colours"),
             (br#"{"names":["a","a"]}"#, 2, "the list has `a` twice"),
         ] {
-            let error = told(Some(text), count).unwrap_err();
+            let error = named(Some(text), count).unwrap_err();
             assert!(error.contains(what), "{error}");
         }
     }

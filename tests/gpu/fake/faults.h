@@ -29,17 +29,17 @@ class Faults {
 
   // `error`, or what the context died of.
   cudaError_t result(cudaError_t error = cudaSuccess) {
-    const cudaError_t told = sticky_ != cudaSuccess ? sticky_.load() : error;
-    if (told != cudaSuccess) {
-      last_ = told;
+    const cudaError_t report = sticky_ != cudaSuccess ? sticky_.load() : error;
+    if (report != cudaSuccess) {
+      last_ = report;
     }
-    return told;
+    return report;
   }
 
   cudaError_t take_last() {
-    const cudaError_t told = sticky_ != cudaSuccess ? sticky_.load() : last_;
+    const cudaError_t report = sticky_ != cudaSuccess ? sticky_.load() : last_;
     last_ = cudaSuccess;
-    return told;
+    return report;
   }
 
  private:
