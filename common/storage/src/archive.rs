@@ -34,8 +34,6 @@ impl Format {
 /// An archive may hold this many times its own size, and the bytes below besides. Images hardly shrink when packed.
 const MOST_TIMES: u64 = 100;
 const MOST_MORE_BYTES: u64 = 1 << 30;
-/// What an entry of a zip archive counts besides its bytes, as a file on a disk does.
-const ENTRY_BYTES: u64 = 512;
 
 /// Unpacks files and folders of `archive` into `folder`; `url` is what errors call it. Permissions, owners and
 /// times in it are left alone.
@@ -119,7 +117,6 @@ impl Unpacking<'_> {
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|error| self.damaged(&error))?;
             let name = PathBuf::from(entry.name());
-            self.left = self.left.saturating_sub(ENTRY_BYTES);
             if entry.is_symlink() {
                 return Err(self.forbidden(&name, "is a link or a device"));
             }

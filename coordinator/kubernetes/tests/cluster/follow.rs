@@ -9,11 +9,11 @@ async fn followed(
     play: impl AsyncFnOnce(&Server),
 ) -> (Result<Followed, ClusterError>, Vec<Happening>) {
     server.put("statefulsets", coordinator());
-    let mut told = Vec::new();
+    let mut happenings = Vec::new();
     let run = run();
-    let mut tell = |happening| told.push(happening);
+    let mut tell = |happening| happenings.push(happening);
     let (end, ()) = within(async { tokio::join!(cluster.follow(&run, &mut tell), play(&server)) }).await;
-    (end, told)
+    (end, happenings)
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
     // Each watch and each log stream ends after one thing was told.
     server.end_watches_after(1);
     server.end_streams_after(2);
-    let (end, told) = followed(server, cluster, async |server| {
+    let (end, happenings) = followed(server, cluster, async |server| {
         server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
         for index in 0..3 {
             server.put(
@@ -43,7 +43,7 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
         end.unwrap(),
         Followed::Over(RunEnd::Finished { digest: "ab".into() })
     );
-    let steps: Vec<u64> = told
+    let steps: Vec<u64> = happenings
         .iter()
         .filter_map(|happening| match happening {
             Happening::Line(ClusterLogLine::Progress(progress)) => Some(progress.step),
@@ -51,7 +51,10 @@ async fn a_run_is_followed_through_broken_streams_to_its_end() {
         })
         .collect();
     assert_eq!(steps, [1, 2, 3, 4], "each line once, in order");
-    assert!(told.contains(&Happening::Workers("3 running".into())), "{told:?}");
+    assert!(
+        happenings.contains(&Happening::Workers("3 running".into())),
+        "{happenings:?}"
+    );
 }
 
 #[tokio::test]
@@ -67,7 +70,7 @@ async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
     let (server, cluster) = Server::start().await;
     server.end_watches_after(1);
     let requests = server.clone();
-    let (end, told) = followed(server, cluster, async |server| {
+    let (end, happenings) = followed(server, cluster, async |server| {
         let watches = || {
             requests
                 .requests()
@@ -101,7 +104,10 @@ async fn a_watch_that_is_too_old_begins_anew_with_a_list() {
         exit: Exit::BadInput,
     };
     assert_eq!(end.unwrap(), Followed::Over(failed));
-    assert!(told.contains(&Happening::Workers("4 running".into())), "{told:?}");
+    assert!(
+        happenings.contains(&Happening::Workers("4 running".into())),
+        "{happenings:?}"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +148,7 @@ async fn a_server_that_starts_anew_and_denies_for_a_while_does_not_end_the_follo
     let (server, cluster) = Server::start().await;
     server.end_watches_after(1);
     server.end_streams_after(1);
-    let (end, told) = followed(server, cluster, async |server| {
+    let (end, happenings) = followed(server, cluster, async |server| {
         server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
         server.log(
             "fog-coordinator-0",
@@ -174,7 +180,10 @@ async fn a_server_that_starts_anew_and_denies_for_a_while_does_not_end_the_follo
         matches!(end, Ok(Followed::Over(RunEnd::Finished { .. }))),
         "{end:?}"
     );
-    assert!(told.contains(&Happening::Workers("1 running".into())), "{told:?}");
+    assert!(
+        happenings.contains(&Happening::Workers("1 running".into())),
+        "{happenings:?}"
+    );
 }
 
 #[tokio::test]

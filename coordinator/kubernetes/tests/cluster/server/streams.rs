@@ -73,13 +73,13 @@ pub(super) fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -
     }
     let stamps = query.get("timestamps").is_some_and(|given| given == "true");
     let since = query.get("sinceTime").cloned().unwrap_or_default();
-    let told = move |(at, line): &(String, String)| match stamps {
+    let stamped = move |(at, line): &(String, String)| match stamps {
         true => format!("{at} {line}\n"),
         false => format!("{line}\n"),
     };
     if query.get("follow").is_none_or(|given| given != "true") {
         let store = server.store();
-        let lines: String = store.logs[pod].iter().map(told).collect();
+        let lines: String = store.logs[pod].iter().map(stamped).collect();
         return lines.into_response();
     }
     let (server, pod) = (server.clone(), pod.to_owned());
@@ -104,7 +104,7 @@ pub(super) fn log(server: &Server, pod: &str, query: &HashMap<String, String>) -
                     index += 1;
                     if line.0 >= second {
                         sent += usize::from(line.0 > since);
-                        if lines.send(Ok(told(&line))).await.is_err() {
+                        if lines.send(Ok(stamped(&line))).await.is_err() {
                             return;
                         }
                     }
