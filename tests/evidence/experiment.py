@@ -21,9 +21,9 @@ PROMPTS = {"fog": "driving in fog", "night": "driving at night", "rain": "drivin
 
 # The same for all methods and seeds. docs/evidence.md says how they were found.
 SCENES = {"seed": 1, "size": "512x256", "train": 400, "val": 32, "per-condition": 32, "gta": 400}
-PRETRAIN = {"steps": 2000, "batch": 8, "crop": 128, "head_channels": 64}
-SIMULATE = {"batches": 12, "batch": 2, "crop": 128, "iterations": 60, "scene_pool": 32, "projector_hidden": 64}
-ADAPT = {"steps": 200, "batch": 8, "crop": 128, "validate_every": 0}
+PRETRAIN = {"steps": 1750, "batch": 4, "crop": 256, "head_channels": 64}
+SIMULATE = {"batches": 48, "batch": 2, "crop": 128, "iterations": 60, "scene_pool": 32, "projector_hidden": 64}
+ADAPT = {"steps": 200, "batch": 4, "crop": 256, "validate_every": 0}
 WEIGHTS = ("lambda_pixel", "lambda_region", "lambda_seg", "lambda_intra", "lambda_cross")
 SCENE_ALONE = dict.fromkeys(WEIGHTS, 0.0)
 # Settings (1) and (2) of ULDA, as published.
@@ -35,6 +35,7 @@ SETTING_2 = {"lambda_pixel": 0.1, "lambda_region": 0.5, "lambda_seg": 1.0, "lamb
 # what it is without those losses.
 RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 FACTORS = (1.0, 1 / 4, 1 / 16, 1 / 64)
+CHOOSE = {"batches": 4}
 MOST_OUT_OF_RANGE = 0.25
 MOST_LOSS = 1.1
 
@@ -160,7 +161,7 @@ class Experiment:
         _, head = self.source(0)
 
         def means(name, weights, rate):
-            folder = self.run(name, 0, ({**weights, "lr_pin": rate}, None), checkpoint=head)
+            folder = self.run(name, 0, ({**CHOOSE, **weights, "lr_pin": rate}, None), checkpoint=head)
             styles = json.loads((folder / "report/report.json").read_text())["style_health"]
             mean = {key: sum(style[key] for style in styles) / len(styles) for key in ("scene_loss", "near_zero", "negative", "shift")}
             values = " · ".join(f"{key} {value:.3f}" for key, value in mean.items())
