@@ -150,7 +150,7 @@ fn pod_settings_come_into_the_pods_and_a_wrong_one_is_named() {
         "key: dedicated",
         "pool: c",
         "zone: b",
-        "memory: 3Gi",
+        "memory: \"3Gi\"",
         "- name: mirror",
         "- name: registry",
         "--processes=2",
