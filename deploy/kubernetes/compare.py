@@ -4,6 +4,7 @@ config FILE            prints the run.toml of a rendering
 same [--but-config] A B    fails where two renderings differ in what matters
 custom FILE...         checks custom resources: nothing may be lost on the way through their own models
 options FILE VALUES    fails where the chart's rendering with the options of VALUES lacks one of them
+settings VALUES        prints the chart's values that `coordinator submit` takes as pod settings
 monitoring FILE        fails where a rendering's rules and dashboard are not those of the repository, or where there is anything else
 """
 
@@ -134,8 +135,8 @@ def options(path, values_path):
         budget = rendering.get(("PodDisruptionBudget", f"ulda-{role.removesuffix('s')}"), {"spec": {}})["spec"]
         need(f"{role}.disruptionBudget", budget.get("maxUnavailable") == given["disruptionBudget"]["maxUnavailable"])
         need(f"{role}: its budget's selector", budget.get("selector", {}).get("matchLabels", {"": ""}).items() <= template["metadata"]["labels"].items())
-        for key in ["cpu", "memory"]:
-            need(f"{role}.{key}", container["resources"]["requests"][key] == str(given[key]))
+        for key, name in [("cpu", "cpu"), ("memory", "memory"), ("ephemeralStorage", "ephemeral-storage")]:
+            need(f"{role}.{key}", container["resources"]["requests"][name] == str(given[key]))
     shm = [one for one in rendering["Job", "ulda-worker"]["spec"]["template"]["spec"]["volumes"] if one["name"] == "shm"]
     need("workers.shm", shm[0]["emptyDir"]["sizeLimit"] == str(values["workers"]["shm"]))
     monitor = rendering["PodMonitor", "ulda-coordinator"]
@@ -147,6 +148,18 @@ def options(path, values_path):
     for line in lacking:
         print(f"{path} lacks {line}")
     return not lacking
+
+
+# What `submit` takes as arguments, or the chart alone has.
+NO_SETTINGS = {"": ["user", "monitoring"], "image": ["repository", "tag"], "workers": ["cpu", "memory", "disruptionBudget"], "coordinator": ["disruptionBudget"]}
+
+
+def settings(values_path):
+    values = yaml.safe_load(Path(values_path).read_text())
+    for section, keys in NO_SETTINGS.items():
+        for key in keys:
+            (values[section] if section else values).pop(key)
+    return yaml.safe_dump(values)
 
 
 def monitoring(path):
@@ -170,6 +183,9 @@ match sys.argv[1:]:
         good = same(one, other, False)
     case ["options", path, values]:
         good = options(path, values)
+    case ["settings", values]:
+        print(settings(values), end="")
+        good = True
     case ["monitoring", path]:
         good = monitoring(path)
     case ["custom", *paths]:

@@ -52,6 +52,26 @@ impl FromStr for ResourceAmount {
 }
 
 impl ResourceAmount {
+    /// `count` times as much, in the same unit.
+    #[must_use]
+    pub fn times(&self, count: u32) -> Self {
+        if count == 1 {
+            return self.clone();
+        }
+        let unit = self
+            .text
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &self.text[..self.text.len() - unit.len()];
+        let number: f64 = number.parse().expect("an amount begins with a number");
+        // No cluster knows less than a billionth, and this is what is left of the rounding of 0.1.
+        const FINEST: f64 = 1e9;
+        let number = (number * f64::from(count) * FINEST).round() / FINEST;
+        Self {
+            text: format!("{number}{unit}"),
+            value: self.value * f64::from(count),
+        }
+    }
+
     /// In units: cores, or bytes.
     #[must_use]
     pub fn value(&self) -> f64 {
@@ -84,5 +104,15 @@ mod tests {
         for wrong in ["", "0", "-1", "4 GB", "Gi", "1e3", "inf", "16gi"] {
             assert_eq!(value(wrong), Err(NotAnAmount), "{wrong}");
         }
+    }
+
+    #[test]
+    fn amounts_are_multiplied_in_their_unit() {
+        let times = |text: &str, count| text.parse::<ResourceAmount>().unwrap().times(count).to_string();
+        assert_eq!(times("500m", 8), "4000m");
+        assert_eq!(times("16Gi", 8), "128Gi");
+        assert_eq!(times("1.5", 4), "6");
+        assert_eq!(times("0.1", 3), "0.3");
+        assert_eq!(times("1.50", 1), "1.50");
     }
 }

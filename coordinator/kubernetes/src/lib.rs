@@ -10,6 +10,7 @@ mod manifest;
 mod names;
 mod plan;
 mod render;
+mod settings;
 mod submission;
 mod yaml;
 
@@ -18,6 +19,7 @@ pub use manifest::{ObjectManifest, list_of, yaml_of};
 pub use names::{LONGEST_RUN_NAME, Label, NotAName, RunName, Subdomain};
 pub use plan::plan;
 pub use render::{RUNS_PATH, render, render_submission};
+pub use settings::{PodSettings, PodSettingsError, PullPolicy, RoleImage, RoleSettings};
 pub use submission::{
     Credentials, DATA_PATH, DataClaim, Files, GpuRequest, Monitoring, NotADataClaim, OutputKind,
     PodResources, RunStorage, Submission,

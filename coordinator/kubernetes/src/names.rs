@@ -178,6 +178,8 @@ pub(crate) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub(crate) const FIELD_MANAGER: &str = "ulda-coordinator";
 /// Digest of all that was submitted, to tell one submission from another.
 pub(crate) const DIGEST_ANNOTATION: &str = "ulda/submission";
+/// How the run ended, on the StatefulSet of a coordinator that was stopped afterwards.
+pub(crate) const END_ANNOTATION: &str = "ulda/end";
 pub(crate) const COORDINATOR: &str = "coordinator";
 pub(crate) const WORKER: &str = "worker";
 

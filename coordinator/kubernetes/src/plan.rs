@@ -16,15 +16,28 @@ pub fn plan(submission: &Submission, manifests: &[ObjectManifest]) -> Vec<[Strin
             Some((_, value)) => format!(", 1 {} on {value}", gpu.resource),
             None => format!(", 1 {}", gpu.resource),
         });
-    let plural = if submission.workers == 1 { "" } else { "s" };
-    let mut rows = vec![
-        row("run", run.to_string()),
-        row("image", image.clone()),
+    let pods = submission.worker_pods();
+    let plural = if pods == 1 { "" } else { "s" };
+    let shared = match submission.workers_per_pod {
+        1 => "each".to_owned(),
+        count => format!("{count} workers in each, and each worker"),
+    };
+    let ephemeral_storage = submission.settings.workers.ephemeral_storage.as_ref();
+    let disk = ephemeral_storage.map_or_else(String::new, |size| format!(", {size} disk"));
+    let mut rows = vec![row("run", run.to_string()), row("image", image.clone())];
+    for (role, settings) in [
+        ("coordinator", &submission.settings.coordinator),
+        ("workers", &submission.settings.workers),
+    ] {
+        if let Some(own) = &settings.image {
+            rows.push(row("image", format!("{} for the {role}", own.name)));
+        }
+    }
+    rows.extend([
         row(
             "workers",
             format!(
-                "{} pod{plural} of a {}: each {} CPU, {} memory{gpu}",
-                submission.workers,
+                "{pods} pod{plural} of a {}: {shared} {} CPU, {} memory{disk}{gpu}",
                 submission.output.kind(),
                 workers.cpu,
                 workers.memory
@@ -37,7 +50,7 @@ pub fn plan(submission: &Submission, manifests: &[ObjectManifest]) -> Vec<[Strin
                 submission.coordinator.cpu, submission.coordinator.memory, submission.state_size
             ),
         ),
-    ];
+    ]);
     if let Some(queue) = &submission.queue {
         rows.push(row(
             "queue",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::amount::ResourceAmount;
 use crate::names::{Label, NotAName, RunName, Subdomain};
+use crate::settings::PodSettings;
 
 /// What runs the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -69,11 +70,7 @@ impl FromStr for DataClaim {
         if !path.starts_with('/') || path == "/" || !plain {
             return Err(NotADataClaim::Path { path: named() });
         }
-        let own = ["/var/lib/ulda", "/etc/ulda", "/tmp", "/dev", "/proc", "/sys"];
-        if own
-            .iter()
-            .any(|own| Path::new(path).starts_with(own) || Path::new(own).starts_with(path))
-        {
+        if is_taken_path(Path::new(path)) {
             return Err(NotADataClaim::Taken { path: named() });
         }
         Ok(Self {
@@ -81,6 +78,13 @@ impl FromStr for DataClaim {
             path: path.into(),
         })
     }
+}
+
+/// Whether pods have files of their own there, or below it.
+pub(crate) fn is_taken_path(path: &Path) -> bool {
+    let own = ["/var/lib/ulda", "/etc/ulda", "/tmp", "/dev", "/proc", "/sys"];
+    own.iter()
+        .any(|own| path.starts_with(own) || Path::new(own).starts_with(path))
 }
 
 impl fmt::Display for DataClaim {
@@ -98,7 +102,7 @@ pub struct GpuRequest {
     pub node: Option<(String, String)>,
 }
 
-/// What one pod may use.
+/// What the coordinator or one worker may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodResources {
     pub cpu: ResourceAmount,
@@ -150,6 +154,9 @@ pub struct Submission {
     pub run: RunName,
     pub namespace: Option<Label>,
     pub workers: u32,
+    /// Workers that share a pod, each with a GPU of its own; divides `workers`.
+    pub workers_per_pod: u32,
+    /// Of roles without one of their own.
     pub image: String,
     pub output: OutputKind,
     /// Kueue's LocalQueue; what runs the workers starts suspended.
@@ -169,9 +176,9 @@ pub struct Submission {
     pub egress_ports: Vec<u16>,
     /// By whose role pods may use the object storage.
     pub service_account: Option<Subdomain>,
-    pub pull_secret: Option<Subdomain>,
-    pub node_selector: BTreeMap<String, String>,
-    pub user: i64,
+    /// User and group of all processes, or whom the cluster chooses.
+    pub user: Option<i64>,
+    pub settings: PodSettings,
     pub monitoring: Monitoring,
     /// The run.toml.
     pub config: String,
@@ -189,6 +196,12 @@ impl Submission {
     pub fn worker_grace(&self) -> Duration {
         const CHECKPOINT: Duration = Duration::from_secs(60);
         self.drain + CHECKPOINT
+    }
+
+    /// Pods of workers.
+    #[must_use]
+    pub fn worker_pods(&self) -> u32 {
+        self.workers / self.workers_per_pod
     }
 }
 

@@ -8,16 +8,17 @@ use anyhow::anyhow;
 use tokio::signal::unix::{SignalKind, signal};
 use ulda_kubernetes::RunName;
 use ulda_kubernetes::cluster::{
-    Blame, Cluster, ClusterError, ClusterRunState, Followed, LogOf, RunView, StateVolume, summary,
+    Blame, Cluster, ClusterError, ClusterRunState, Followed, LogOf, NewImages, RunView, StateVolume, summary,
 };
 
 use super::arguments::OutputFormat;
 use super::cluster_arguments::{
     ClusterArguments, ClusterDeleteArguments, ClusterListArguments, ClusterLogsArguments,
-    ClusterRunArguments, ClusterStatusArguments, ClusterVerb,
+    ClusterResumeArguments, ClusterRunArguments, ClusterStatusArguments, ClusterVerb,
 };
 use super::common::{block_on, columns, losses_text, print, print_json};
 use super::follow_view::FollowView;
+use super::submission::refuse_no_image;
 use crate::exit::{Exit, Stop};
 
 pub fn cluster(verb: &ClusterVerb) -> Result<Exit, Stop> {
@@ -178,12 +179,19 @@ async fn stop(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-async fn resume(arguments: &ClusterRunArguments) -> Result<Exit, Stop> {
-    let cluster = connect(&arguments.cluster).await?;
-    let run = &arguments.run;
+async fn resume(arguments: &ClusterResumeArguments) -> Result<Exit, Stop> {
+    for image in arguments.image.iter().chain(&arguments.coordinator_image) {
+        refuse_no_image(image)?;
+    }
+    let images = NewImages {
+        all: arguments.image.clone(),
+        coordinator: arguments.coordinator_image.clone(),
+    };
+    let cluster = connect(&arguments.of.cluster).await?;
+    let run = &arguments.of.run;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     cluster
-        .resume(run, &now.as_secs().to_string())
+        .resume(run, &now.as_secs().to_string(), &images)
         .await
         .map_err(refused)?;
     eprintln!("run `{run}` goes on; follow it with `coordinator cluster follow {run}`");

@@ -1,6 +1,7 @@
 //! What can be said of runs on Kubernetes.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use ulda_kubernetes::{DataClaim, Label, OutputKind, ResourceAmount, RunName, Subdomain};
@@ -52,6 +53,22 @@ pub enum ObjectFormat {
     Json,
 }
 
+/// Who the processes of a pod are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodUser(pub Option<i64>);
+
+impl FromStr for PodUser {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("any", _) => Ok(Self(None)),
+            (_, Ok(user @ 1..=2_147_483_647)) => Ok(Self(Some(user))),
+            _ => Err("give a number from 1 to 2147483647, or any".to_owned()),
+        }
+    }
+}
+
 /// A label of nodes, KEY=VALUE.
 pub fn label_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -62,9 +79,12 @@ pub fn label_pair(text: &str) -> Result<(String, String), String> {
 
 #[derive(Clone, Debug, Args)]
 pub struct SubmitArguments {
-    /// Worker pods
+    /// Workers
     #[arg(long, value_name = "N", env = "ULDA_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub workers: u32,
+    /// Workers that share a pod, so that the GPUs of a node reach each other directly
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers_per_pod: u32,
     /// Image with `coordinator` and `worker`
     #[arg(long, value_name = "IMAGE", env = "ULDA_IMAGE")]
     pub image: String,
@@ -100,7 +120,11 @@ pub struct SubmitArguments {
     /// Memory of each worker
     #[arg(long, value_name = "MEMORY", default_value = "16Gi")]
     pub memory_per_worker: ResourceAmount,
-    /// Run on nodes with this label; can be repeated
+    /// YAML file with settings of the pods, in the words of the chart's values.yaml: images by role, pull policy,
+    /// tolerations, affinity, volumes and the like
+    #[arg(long, value_name = "FILE")]
+    pub pod_settings: Option<PathBuf>,
+    /// Run workers on nodes with this label; can be repeated
     #[arg(long = "node-selector", value_name = "KEY=VALUE", value_parser = label_pair)]
     pub node_selectors: Vec<(String, String)>,
     /// Kueue's LocalQueue: workers start when it admits them
@@ -118,9 +142,10 @@ pub struct SubmitArguments {
     /// Secret to pull the image with
     #[arg(long, value_name = "SECRET")]
     pub pull_secret: Option<Subdomain>,
-    /// User and group of all processes; must be able to read the data
-    #[arg(long, value_name = "UID", default_value_t = 10001, value_parser = clap::value_parser!(i64).range(1..=2_147_483_647))]
-    pub user: i64,
+    /// User and group of all processes, who must be able to read the data; `any` is whom the cluster chooses, as on
+    /// OpenShift
+    #[arg(long, value_name = "UID", default_value = "10001")]
+    pub user: PodUser,
     /// Namespace of Prometheus, which may then fetch the metrics
     #[arg(long, value_name = "NAME")]
     pub monitoring_namespace: Option<Label>,
@@ -138,12 +163,6 @@ pub struct SubmitArguments {
     pub output: Option<ObjectFormat>,
 }
 
-impl SubmitArguments {
-    pub fn node_selector(&self) -> BTreeMap<String, String> {
-        self.node_selectors.iter().cloned().collect()
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub enum ClusterVerb {
     /// Show the runs in a namespace
@@ -154,10 +173,11 @@ pub enum ClusterVerb {
     Logs(ClusterLogsArguments),
     /// Follow a run to its end
     Follow(ClusterRunArguments),
-    /// Let the workers leave after a checkpoint, then the coordinator; keeps everything that resuming needs
+    /// Let the workers leave after a checkpoint, then the coordinator; keeps everything that resuming needs, and how a
+    /// run ended
     Stop(ClusterRunArguments),
     /// Continue a run that was stopped or failed
-    Resume(ClusterRunArguments),
+    Resume(ClusterResumeArguments),
     /// Delete what was submitted; data and results stay
     Delete(ClusterDeleteArguments),
 }
@@ -177,6 +197,18 @@ pub struct ClusterRunArguments {
     pub run: RunName,
     #[command(flatten)]
     pub cluster: ClusterArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ClusterResumeArguments {
+    #[command(flatten)]
+    pub of: ClusterRunArguments,
+    /// Image to continue with, of the workers and of a coordinator that has the same one
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Image of the coordinator alone
+    #[arg(long, value_name = "IMAGE")]
+    pub coordinator_image: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

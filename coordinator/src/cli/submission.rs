@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use ulda_credentials::{files, issue};
 use ulda_kubernetes::{
-    Credentials, DATA_PATH, Files, GpuRequest, Monitoring, NotAName, PodResources, RUNS_PATH, ResourceAmount,
-    RunName, RunStorage, Submission,
+    Credentials, DATA_PATH, Files, GpuRequest, Monitoring, NotAName, PodResources, PodSettings,
+    PodSettingsError, RUNS_PATH, ResourceAmount, RunName, RunStorage, Submission,
 };
 use ulda_run::spec::{DeviceChoice, Host, RunConfig, RunSpec, is_url};
 
@@ -37,8 +38,12 @@ enum SubmitError {
     Cache { path: PathBuf },
     #[error("--gpu-type {given} without a GPU")]
     TypeOfNothing { given: String },
-    #[error("--image `{image}` is no image's name")]
+    #[error("`{image}` is no image's name")]
     Image { image: String },
+    #[error("{workers} workers do not fill pods of {per_pod}")]
+    UnevenPods { workers: u32, per_pod: u32 },
+    #[error("{}: {cause}", path.display())]
+    Settings { path: PathBuf, cause: PodSettingsError },
     #[error("--cpus-per-worker {cpus} is less than one core for each shard of a worker")]
     FewCores { cpus: ResourceAmount, need: u32 },
 }
@@ -60,6 +65,8 @@ impl StopCause for SubmitError {
             Self::FolderUrl { .. } => "name a claim with --run-claim, or give an s3:// URL".into(),
             Self::Cache { .. } => "leave it out".into(),
             Self::TypeOfNothing { .. } => "add --gpus-per-worker 1".into(),
+            Self::UnevenPods { .. } => "--workers must be a multiple of --workers-per-pod".into(),
+            Self::Settings { cause, .. } => return cause.hint(),
             Self::Image { .. } => "it looks like registry/ulda:1.0 or registry/ulda@sha256:…".into(),
             Self::FewCores { need, .. } => format!("give at least {need}"),
         })
@@ -90,18 +97,20 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
     enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
     let storage = storage(arguments, spec.config())?;
     refuse_few_cores(arguments, &spec)?;
+    let settings = settings(arguments)?;
     Ok(Submission {
         namespace: arguments.cluster.namespace.clone(),
         workers: arguments.workers,
+        workers_per_pod: arguments.workers_per_pod,
         image: arguments.image.clone(),
         output: arguments.output_kind.into(),
         queue: arguments.queue.clone(),
-        gpu: gpu(arguments),
+        gpu: gpu(arguments, &settings),
         worker: PodResources {
             cpu: arguments.cpus_per_worker.clone(),
             memory: arguments.memory_per_worker.clone(),
         },
-        coordinator: coordinator_resources(),
+        coordinator: coordinator_resources(&settings),
         state_size: arguments.state_size.clone(),
         storage_class: arguments.storage_class.clone(),
         data: arguments.data_claims.clone(),
@@ -110,9 +119,8 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         object_storage: arguments.s3_secret.is_some() || reaches_object_storage(spec.config()),
         egress_ports: egress_ports(arguments, spec.config()),
         service_account: arguments.service_account.clone(),
-        pull_secret: arguments.pull_secret.clone(),
-        node_selector: arguments.node_selector(),
-        user: arguments.user,
+        user: arguments.user.0,
+        settings,
         monitoring: Monitoring {
             pod_monitor: arguments.pod_monitor,
             namespace: arguments.monitoring_namespace.clone(),
@@ -146,11 +154,36 @@ fn credentials(run: &RunName) -> Result<Credentials, Stop> {
     })
 }
 
-fn coordinator_resources() -> PodResources {
+/// Those of the file, with what arguments add to them.
+fn settings(arguments: &SubmitArguments) -> Result<PodSettings, Stop> {
+    let mut settings = match &arguments.pod_settings {
+        None => PodSettings::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|cause| Stop::bad_input(anyhow!("cannot read {}: {cause}", path.display())))?;
+            PodSettings::parse(&text).map_err(|cause| {
+                Stop::bad_input(SubmitError::Settings {
+                    path: path.clone(),
+                    cause,
+                })
+            })?
+        }
+    };
+    let secret = arguments.pull_secret.iter();
+    let new = secret.filter(|secret| !settings.pull_secrets.contains(secret));
+    let new: Vec<_> = new.cloned().collect();
+    settings.pull_secrets.extend(new);
+    let selectors = arguments.node_selectors.iter().cloned();
+    settings.workers.node_selector.extend(selectors);
+    Ok(settings)
+}
+
+fn coordinator_resources(settings: &PodSettings) -> PodResources {
     let amount = |text: &str| text.parse().expect("it is a quantity");
+    let PodSettings { coordinator, .. } = settings;
     PodResources {
-        cpu: amount("500m"),
-        memory: amount("1Gi"),
+        cpu: coordinator.cpu.clone().unwrap_or_else(|| amount("500m")),
+        memory: coordinator.memory.clone().unwrap_or_else(|| amount("1Gi")),
     }
 }
 
@@ -163,7 +196,7 @@ fn host(arguments: &SubmitArguments) -> Host {
     }
 }
 
-fn gpu(arguments: &SubmitArguments) -> Option<GpuRequest> {
+fn gpu(arguments: &SubmitArguments, settings: &PodSettings) -> Option<GpuRequest> {
     let node = arguments
         .gpu_type
         .as_ref()
@@ -172,7 +205,10 @@ fn gpu(arguments: &SubmitArguments) -> Option<GpuRequest> {
             None => (GPU_LABEL.to_owned(), given.clone()),
         });
     (arguments.gpus_per_worker > 0).then(|| GpuRequest {
-        resource: GPU_RESOURCE.to_owned(),
+        resource: settings
+            .gpu_resource
+            .clone()
+            .unwrap_or_else(|| GPU_RESOURCE.to_owned()),
         node,
     })
 }
@@ -219,10 +255,21 @@ fn inputs(config: &RunConfig) -> Vec<(String, PathBuf)> {
     inputs.map(|(key, path)| (key, path.clone())).collect()
 }
 
+pub(super) fn refuse_no_image(image: &str) -> Result<(), Stop> {
+    let is_none = image.is_empty() || image.contains(char::is_whitespace) || image.contains("://");
+    match is_none {
+        true => Err(Stop::bad_input(SubmitError::Image {
+            image: image.to_owned(),
+        })),
+        false => Ok(()),
+    }
+}
+
 fn refuse_arguments(arguments: &SubmitArguments) -> Result<(), Stop> {
-    let image = &arguments.image;
-    if image.is_empty() || image.contains(char::is_whitespace) || image.contains("://") {
-        return Err(Stop::bad_input(SubmitError::Image { image: image.clone() }));
+    refuse_no_image(&arguments.image)?;
+    let (workers, per_pod) = (arguments.workers, arguments.workers_per_pod);
+    if !workers.is_multiple_of(per_pod) {
+        return Err(Stop::bad_input(SubmitError::UnevenPods { workers, per_pod }));
     }
     if let (Some(given), 0) = (&arguments.gpu_type, arguments.gpus_per_worker) {
         return Err(Stop::bad_input(SubmitError::TypeOfNothing {

@@ -86,6 +86,13 @@ fn what_cannot_be_submitted_gets_its_sentence() {
             "give a number such as 4, 500m, 16Gi",
         ),
         (&["--gpus-per-worker=8"], 2, "8 is not in 0..=1"),
+        (
+            &["--workers-per-pod=3"],
+            78,
+            "2 workers do not fill pods of 3\n  hint: --workers must be a multiple of --workers-per-pod",
+        ),
+        (&["--user=0"], 2, "give a number from 1 to 2147483647, or any"),
+        (&["--pod-settings=nowhere.yaml"], 78, "cannot read nowhere.yaml: "),
         (&["--data-claim=x:/etc/ulda"], 2, "keep their own files"),
     ] {
         let said = with(more);
@@ -109,6 +116,58 @@ fn what_cannot_be_submitted_gets_its_sentence() {
         said.contains("hint: mount the claim that holds it with --data-claim")
             || said.contains("--run-claim"),
         "{said}"
+    );
+}
+
+#[test]
+fn pod_settings_come_into_the_pods_and_a_wrong_one_is_named() {
+    let bench = Bench::new();
+    let path = bench.path("pods.yaml");
+    let file = format!("--pod-settings={}", path.display());
+    let with_file = |text: &str, more: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        let mut arguments = GOOD.to_vec();
+        arguments.push(&file);
+        arguments.extend(more);
+        told(&bench, &bench.output(&arguments))
+    };
+    let settings = "imagePullSecrets: [{name: mirror}]\ngpu: {resource: amd.com/gpu}\ncoordinator: {memory: 3Gi}\n\
+                    workers: {nodeSelector: {pool: a, zone: b}, tolerations: [{key: dedicated, operator: Exists}]}\n";
+    let said = with_file(
+        settings,
+        &[
+            "-o",
+            "yaml",
+            "--gpus-per-worker=1",
+            "--pull-secret=registry",
+            "--node-selector=pool=c",
+            "--workers-per-pod=2",
+            "--user=any",
+        ],
+    );
+    for line in [
+        "amd.com/gpu: \"2\"",
+        "key: dedicated",
+        "pool: c",
+        "zone: b",
+        "memory: \"3Gi\"",
+        "- name: mirror",
+        "- name: registry",
+        "--processes=2",
+    ] {
+        assert!(said.contains(line), "{line} is missing in {said}");
+    }
+    assert!(!said.contains("runAsUser"), "{said}");
+    let wrong = with_file("workers: {tolerations: [{kye: a}]}", &[]);
+    assert!(
+        wrong.starts_with("exit 78\nerror: ")
+            && wrong.contains("pods.yaml: `workers.tolerations[0].kye` is no pod setting\n  hint: "),
+        "{wrong}"
+    );
+    let elsewhere = with_file("queue: a", &[]);
+    assert!(
+        elsewhere.contains("`queue` is not set in this file\n  hint: use --queue"),
+        "{elsewhere}"
     );
 }
 

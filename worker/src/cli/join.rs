@@ -1,5 +1,6 @@
 //! `worker join`.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use ulda_telemetry::Sender;
 use crate::agent::{Agent, Introduction};
 use crate::device::DeviceSurvey;
 use crate::exit::{exit_of, with_hint};
+use crate::group::{GroupMember, run_group};
 use crate::observe::{Meters, MetricsAddress, MetricsServer, StepTraces, WorkerExposition, WorkerIdentity};
 use crate::trainer::{Setup, Trainer};
 
@@ -27,9 +29,16 @@ pub struct Join {
     /// Name of the run to serve
     #[arg(long, env = "ULDA_RUN")]
     run: String,
-    /// Stable number of this worker's place in the run
+    /// Stable number of this worker's place in the run; with --processes, of this group of workers
     #[arg(long, env = "ULDA_SLOT")]
     slot: u32,
+    /// Start N workers in processes of their own, in the slots N·SLOT to N·SLOT+N-1, each on a GPU of its own where this
+    /// host has so many; their ports follow on those given
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    processes: u32,
+    /// With --processes: time to leave for the others once one has failed, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    grace: u64,
     /// Where the data plane listens; port 0 lets the system choose
     #[arg(long, env = "ULDA_DATA_LISTEN", default_value = "127.0.0.1:0")]
     data_listen: String,
@@ -72,6 +81,10 @@ pub struct Join {
 
 impl Join {
     pub fn run(self, cuda: bool) -> ExitCode {
+        if self.processes > 1 {
+            let members = (0..self.processes).map(|number| self.member(number));
+            return run_group(members.collect(), self.http, Duration::from_secs(self.grace));
+        }
         let span = tracing::info_span!(
             "worker",
             run = %self.run,
@@ -174,6 +187,49 @@ impl Join {
         };
         Trainer::run(agent, setup)
     }
+
+    /// The worker `number` of a group that this command line asks for.
+    fn member(&self, number: u32) -> GroupMember {
+        let slot = self.slot.saturating_mul(self.processes).saturating_add(number);
+        let metrics = self.http.of_member(number);
+        let mut arguments: Vec<OsString> = vec!["join".into()];
+        let mut give = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
+        give("--coordinator", self.coordinator.as_ref());
+        give("--run", self.run.as_ref());
+        give("--slot", slot.to_string().as_ref());
+        give("--data-listen", behind(&self.data_listen, number).as_ref());
+        if let Some(given) = &self.data_advertise {
+            give("--data-advertise", behind(given, number).as_ref());
+        }
+        give("--credentials", self.credentials.as_ref());
+        give("--search", self.search.to_string().as_ref());
+        let served = metrics.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        give("--http", served.as_ref());
+        give("--device", self.device.name().as_ref());
+        give("--shared-memory", self.shared_memory.as_ref());
+        for (name, folder) in [("--directory", &self.directory), ("--cache", &self.cache)] {
+            if let Some(folder) = folder {
+                give(name, folder.as_ref());
+            }
+        }
+        GroupMember {
+            slot,
+            arguments,
+            metrics,
+        }
+    }
+}
+
+/// The same host, `number` ports further; without a port, or with 0, as it is.
+fn behind(address: &str, number: u32) -> String {
+    let split = address
+        .rsplit_once(':')
+        .filter(|_| address.parse::<IpAddr>().is_err());
+    let port = split.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match port {
+        Some((host, port @ 1..)) => format!("{host}:{}", u32::from(port) + number),
+        Some(_) | None => address.to_owned(),
+    }
 }
 
 /// Gives the data plane its certificate, and each stranger there a line in the log.
@@ -246,5 +302,32 @@ mod tests {
         let reached = |listens: &str| reached_at(listens.parse().unwrap(), "worker-3.ulda:7071");
         assert_eq!(reached("0.0.0.0:9465"), "worker-3.ulda:9465");
         assert_eq!(reached("127.0.0.1:9465"), "127.0.0.1:9465");
+    }
+
+    #[test]
+    fn workers_of_a_group_have_slots_and_ports_behind_each_other() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            join: Join,
+        }
+        let given = "worker --coordinator https://c:7070 --run fog --slot 2 --processes 4 --credentials keys \
+                     --data-listen 0.0.0.0:7071 --data-advertise fd00::7 --http 0.0.0.0:9465 --cache /c";
+        let line: Line = clap::Parser::parse_from(given.split_whitespace());
+        let member = line.join.member(3);
+        assert_eq!(member.slot, 11);
+        assert_eq!(member.metrics, Some("127.0.0.1:9469".parse().unwrap()));
+        let told: Vec<&str> = member
+            .arguments
+            .iter()
+            .filter_map(|argument| argument.to_str())
+            .collect();
+        assert_eq!(
+            told.join(" "),
+            "join --coordinator https://c:7070 --run fog --slot 11 --data-listen 0.0.0.0:7074 --data-advertise fd00::7 \
+             --credentials keys --search 60 --http 127.0.0.1:9469 --device auto --shared-memory on --cache /c"
+        );
+        assert_eq!(behind("127.0.0.1:0", 3), "127.0.0.1:0");
+        assert_eq!(behind("[fd00::7]:9", 3), "[fd00::7]:12");
     }
 }

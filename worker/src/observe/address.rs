@@ -31,6 +31,21 @@ impl MetricsAddress {
     }
 }
 
+impl MetricsAddress {
+    /// Where the worker `number` of a group is served on this host, if the group's metrics are at this address: on the
+    /// ports that follow.
+    #[must_use]
+    pub fn of_member(self, number: u32) -> Option<SocketAddr> {
+        let group = match self {
+            Self::Off => return None,
+            Self::Usual => USUAL_PORT,
+            Self::At(address) => address.port(),
+        };
+        let port = u16::try_from(u32::from(group) + 1 + number).ok()?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+}
+
 impl FromStr for MetricsAddress {
     type Err = NotAMetricsAddress;
 
@@ -63,5 +78,17 @@ mod tests {
         assert_eq!(ports("0.0.0.0:9465", 2), [9465]);
         assert!(ports("off", 0).is_empty());
         assert!("9465".parse::<MetricsAddress>().is_err());
+    }
+
+    #[test]
+    fn workers_of_a_group_are_served_on_this_host_behind_it() {
+        let member = |text: &str, number| {
+            let address: MetricsAddress = text.parse().unwrap();
+            address.of_member(number).map(|address| address.to_string())
+        };
+        assert_eq!(member("0.0.0.0:9465", 7).as_deref(), Some("127.0.0.1:9473"));
+        assert_eq!(member("auto", 0).as_deref(), Some("127.0.0.1:9466"));
+        assert_eq!(member("off", 0), None);
+        assert_eq!(member("0.0.0.0:65535", 0), None, "there is no such port");
     }
 }

@@ -13,7 +13,7 @@ mod server;
 mod steps;
 
 pub use address::{MetricsAddress, NotAMetricsAddress};
-pub use exposition::{WorkerExposition, WorkerIdentity};
+pub use exposition::{CONTENT_TYPE, WorkerExposition, WorkerIdentity};
 pub use meters::Meters;
 pub use server::{MetricsServeError, MetricsServer};
 pub use steps::{StepDone, StepTraces};

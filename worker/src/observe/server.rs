@@ -45,7 +45,7 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// `None` where nothing is to be served.
+    /// Serves the metrics of one worker. `None` where nothing is to be served.
     ///
     /// # Errors
     /// The address is taken or not this host's, or no thread can be started.
@@ -54,11 +54,27 @@ impl MetricsServer {
         slot: u32,
         exposition: Arc<WorkerExposition>,
     ) -> Result<Option<Self>, MetricsServeError> {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(async || "ok\n"))
+            .with_state(exposition);
+        Self::serve(wanted, slot, router)
+    }
+
+    /// Serves whatever `router` answers. `None` where nothing is to be served.
+    ///
+    /// # Errors
+    /// The address is taken or not this host's, or no thread can be started.
+    pub fn serve(
+        wanted: MetricsAddress,
+        slot: u32,
+        router: Router,
+    ) -> Result<Option<Self>, MetricsServeError> {
         let mut refused = None;
         for address in wanted.candidates(slot) {
             match TcpListener::bind(address) {
                 Ok(listener) => {
-                    return serve(listener, exposition)
+                    return serve(listener, router)
                         .map(Some)
                         .map_err(MetricsServeError::Start);
                 }
@@ -80,7 +96,7 @@ impl Drop for MetricsServer {
     }
 }
 
-fn serve(listener: TcpListener, exposition: Arc<WorkerExposition>) -> std::io::Result<MetricsServer> {
+fn serve(listener: TcpListener, router: Router) -> std::io::Result<MetricsServer> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let closing = CancellationToken::new();
@@ -88,10 +104,6 @@ fn serve(listener: TcpListener, exposition: Arc<WorkerExposition>) -> std::io::R
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .with_state(exposition);
     std::thread::Builder::new()
         .name("metrics".into())
         .spawn(move || {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, PostParams};
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub struct Applied {
     pub outcome: ApplyOutcome,
 }
 
+pub(super) const SECRET: &str = "Secret";
+
 /// Whether the server only says what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Earnest {
@@ -54,9 +57,16 @@ impl Cluster {
     ) -> Result<Vec<Applied>, ClusterError> {
         let mut there = Vec::with_capacity(manifests.len());
         for manifest in manifests {
-            there.push(self.is_there(run, manifest).await?);
+            there.push(match manifest.kind.as_str() {
+                SECRET => self.is_taken(run, manifest).await?,
+                _ => self.is_there(run, manifest).await?,
+            });
         }
+        self.refuse_secrets_of_others(run, manifests, &there).await?;
         refuse_half_the_secrets(run, manifests, &there)?;
+        if there.contains(&false) {
+            self.refuse_what_pods_lack(run, manifests).await?;
+        }
         // All are tried before the first one is created, so that a refusal leaves nothing half done.
         for (manifest, there) in manifests.iter().zip(&there) {
             // Its webhook refuses a TrainJob whose runtime is not there yet in earnest.
@@ -81,6 +91,45 @@ impl Cluster {
             });
         }
         Ok(applied)
+    }
+
+    /// Whether there is a Secret of that name. It is not read: whoever submits needs no right to read Secrets.
+    async fn is_taken(&self, run: &RunName, secret: &ObjectManifest) -> Result<bool, ClusterError> {
+        match self.rehearse(run, secret).await {
+            Ok(()) => Ok(false),
+            Err(ClusterError::MadeMeanwhile { .. }) => Ok(true),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Secrets of a run are there only with its configuration, which tells whose they are.
+    async fn refuse_secrets_of_others(
+        &self,
+        run: &RunName,
+        manifests: &[ObjectManifest],
+        there: &[bool],
+    ) -> Result<(), ClusterError> {
+        let is_there = |kind: &str| {
+            let mut all = manifests.iter().zip(there);
+            all.find(|(manifest, there)| manifest.kind == kind && **there)
+                .map(|(manifest, _)| manifest)
+        };
+        let (None, Some(secret)) = (is_there("ConfigMap"), is_there(SECRET)) else {
+            return Ok(());
+        };
+        let config = run.config();
+        let what = format!("look for ConfigMap `{config}`");
+        let request = self.api::<ConfigMap>();
+        let found = self.ask("ConfigMap", &what, request.get_opt(&config)).await?;
+        let (kind, name) = (secret.kind.clone(), secret.name.clone());
+        Err(match found {
+            Some(_) => ClusterError::MadeMeanwhile {
+                run: run.to_string(),
+                kind,
+                name,
+            },
+            None => ClusterError::Foreign { kind, name },
+        })
     }
 
     /// Whether the object is there, of this very submission.
@@ -148,7 +197,7 @@ impl Cluster {
     }
 
     /// Creates the object, or fails where there is one of that name: of two commands at once, one creates the run.
-    async fn create(
+    pub(super) async fn create(
         &self,
         run: &RunName,
         manifest: &ObjectManifest,

@@ -140,6 +140,9 @@ pub(super) struct ObjectKind {
 /// What keeps the coordinator running.
 pub(super) const STATEFUL_SET: ObjectKind = ObjectKind::new("apps", "v1", "StatefulSet", "statefulsets");
 
+/// What keeps the run.toml, and a copy of what runs the workers.
+pub(super) const CONFIG_MAP: ObjectKind = ObjectKind::new("", "v1", "ConfigMap", "configmaps");
+
 /// All of them, those first that are to be deleted first.
 pub(super) const KINDS: [ObjectKind; 11] = [
     ObjectKind::new("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
@@ -156,7 +159,7 @@ pub(super) const KINDS: [ObjectKind; 11] = [
     ObjectKind::new("", "v1", "Service", "services"),
     ObjectKind::new("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     ObjectKind::new("", "v1", "Secret", "secrets"),
-    ObjectKind::new("", "v1", "ConfigMap", "configmaps"),
+    CONFIG_MAP,
     ObjectKind::new("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
 ];
 

@@ -20,6 +20,8 @@ pub enum ClusterError {
     NoConfig { reason: String },
     #[error("the cluster's API at {server} cannot be reached: {reason}")]
     Unreachable { server: String, reason: String },
+    #[error("the certificate of the cluster's API at {server} is not trusted: {reason}")]
+    Untrusted { server: String, reason: String },
     #[error("waited {} s for the cluster's API to {what}", waited.as_secs())]
     Late { what: String, waited: Duration },
     #[error("the cluster does not know who asks: {reason}")]
@@ -46,6 +48,8 @@ pub enum ClusterError {
     MadeMeanwhile { run: String, kind: String, name: String },
     #[error("run `{run}` has one of its two Secrets only, and they are made together")]
     HalfSecrets { run: String },
+    #[error("namespace `{namespace}` has no {}; nothing was created", what.join(" and no "))]
+    Missing { what: Vec<String>, namespace: String },
     #[error("there is no run `{run}` in namespace `{namespace}`")]
     NoRun { run: String, namespace: String },
     #[error("run `{run}` has no pod for {of}")]
@@ -87,6 +91,14 @@ impl ClusterError {
             }
             Self::Unreachable { .. } => {
                 "`kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing".into()
+            }
+            Self::Untrusted { .. } => {
+                "certificate-authority-data of the kubeconfig's cluster must be that of the authority that signed \
+                 it; a proxy that opens TLS connections has one of its own"
+                    .into()
+            }
+            Self::Missing { .. } => {
+                "create it, or correct the argument or the pod setting that names it".into()
             }
             Self::Late { .. } => "try again; `kubectl get --raw /readyz` shows how it is".into(),
             Self::Unauthorized { .. } => {
@@ -140,6 +152,8 @@ impl ClusterError {
             | Self::Quota { .. }
             | Self::StillThere { .. } => Blame::Passing,
             Self::NoConfig { .. }
+            | Self::Untrusted { .. }
+            | Self::Missing { .. }
             | Self::Unauthorized { .. }
             | Self::Forbidden { .. }
             | Self::NoNamespace { .. }
@@ -171,9 +185,10 @@ pub(super) fn explain(asked: Asked<'_>, cause: &kube::Error) -> ClusterError {
     match cause {
         kube::Error::Api(status) => of_status(asked, status),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
-            ClusterError::Unreachable {
-                server: asked.server.to_owned(),
-                reason: with_causes(cause),
+            let (server, reason) = (asked.server.to_owned(), with_causes(cause));
+            match reason.contains("invalid peer certificate") {
+                true => ClusterError::Untrusted { server, reason },
+                false => ClusterError::Unreachable { server, reason },
             }
         }
         kube::Error::Auth(_) => ClusterError::Unauthorized {
@@ -254,4 +269,33 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_untrusted_certificate_is_no_missing_network() {
+        let asked = Asked {
+            what: "list pods",
+            kind: "Pod",
+            namespace: "vision",
+            server: "https://10.0.0.1:6443",
+        };
+        let of = |text: &str| explain(asked, &kube::Error::Service(text.into()));
+        let untrusted = of("invalid peer certificate: UnknownIssuer");
+        assert!(
+            untrusted.to_string().starts_with(
+                "the certificate of the cluster's API at https://10.0.0.1:6443 is not trusted: "
+            ),
+            "{untrusted}"
+        );
+        let hint = untrusted.hint().unwrap_or_default();
+        assert!(hint.starts_with("certificate-authority-data"), "{hint}");
+        assert_eq!(untrusted.blame(), Blame::Input);
+        let refused = of("connection refused");
+        assert!(matches!(refused, ClusterError::Unreachable { .. }), "{refused}");
+        assert_eq!(refused.blame(), Blame::Passing);
+    }
 }

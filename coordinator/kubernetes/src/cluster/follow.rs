@@ -20,6 +20,7 @@ use super::jobs::{end_with_workers, shortage};
 use super::lines::ClusterLogLine;
 use super::logs::{LogOf, LogTail};
 use super::pods::{PodState, PodView, summary};
+use super::verbs::recorded_end;
 use super::watch::{Change, Watch};
 use crate::names::{COORDINATOR, RunName};
 
@@ -77,9 +78,15 @@ impl Cluster {
         run: &RunName,
         tell: &mut (dyn FnMut(Happening) + Send),
     ) -> Result<Followed, ClusterError> {
-        // Whatever else is amiss may pass.
-        if let Err(cause @ ClusterError::NoRun { .. }) = self.coordinator_of(run).await {
-            return Err(cause);
+        match self.coordinator_of(run).await {
+            Ok(set) => {
+                if let Some(end) = recorded_end(&set) {
+                    return Ok(Followed::Over(end));
+                }
+            }
+            Err(cause @ ClusterError::NoRun { .. }) => return Err(cause),
+            // Whatever else is amiss may pass.
+            Err(_) => {}
         }
         let watch: Watch<Pod> = Watch::new(self, "pods", run.selector());
         let log = LogTail::new(self, LogOf::Coordinator(run.clone()));

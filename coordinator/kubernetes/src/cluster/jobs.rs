@@ -34,12 +34,9 @@ pub(super) fn end_with_workers(jobs: &[Job], pods: &[PodView]) -> Option<RunEnd>
     // One that cannot run as it was configured explains the others' end.
     let culprit =
         of_workers.max_by_key(|pod| (pod.exit_code == Some(bad_input), message.contains(&pod.name)));
-    let why = match culprit {
-        Some(PodView {
-            index: Some(index),
-            why,
-            ..
-        }) if !why.is_empty() => format!("worker {index} failed for good: {why}"),
+    let told = culprit.and_then(|pod| Some((pod.worker_names()?, &pod.why)));
+    let why = match told {
+        Some((who, why)) if !why.is_empty() => format!("{who} failed for good: {why}"),
         Some(_) | None => format!("the workers failed for good: {message}"),
     };
     let is_bad_input = match culprit {

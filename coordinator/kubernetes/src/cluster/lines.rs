@@ -53,6 +53,7 @@ pub enum ClusterLogLine {
 impl ClusterLogLine {
     #[must_use]
     pub fn parse(text: &str) -> Self {
+        let text = &for_cluster(text);
         let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) else {
             return Self::Raw(text.to_owned());
         };
@@ -104,6 +105,17 @@ impl ClusterLogLine {
             text,
         }
     }
+}
+
+/// What a pod says, for somebody outside: the verbs that it names are those of `coordinator cluster` there.
+fn for_cluster(text: &str) -> String {
+    let verbs = ["status", "logs", "stop", "resume"].iter();
+    verbs.fold(text.to_owned(), |text, verb| {
+        text.replace(
+            &format!("`coordinator {verb}"),
+            &format!("`coordinator cluster {verb}"),
+        )
+    })
 }
 
 /// Why a program ended, out of the last lines it wrote: its last error with the hint, else its last line.
@@ -223,6 +235,10 @@ mod tests {
                 "thread 'main' panicked at src/a.rs:1:2: index out of bounds",
             ),
             ("loading\nKilled\n", "Killed"),
+            (
+                "error: the disk is full\n  hint: free some and continue with `coordinator resume`\n",
+                "the disk is full; hint: free some and continue with `coordinator cluster resume`",
+            ),
             (
                 r#"{"level":"ERROR","event":"run-ended.v1","state":"failed","why":"no data","exit_code":78}"#,
                 "no data",

@@ -25,11 +25,19 @@ type Lines = Pin<Box<dyn Stream<Item = std::io::Result<String>> + Send>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOf {
     Coordinator(RunName),
-    /// The pod that holds a slot: its successor's, once it was replaced.
+    /// The worker of a slot: its successor, once it was replaced.
     Worker(RunName, u32),
 }
 
 impl LogOf {
+    /// Whether a line of the pod's log is meant: workers that share a pod share its log.
+    fn covers(&self, line: &str) -> bool {
+        match self {
+            Self::Coordinator(_) => true,
+            Self::Worker(_, slot) => slot_of(line).is_none_or(|of| of == *slot),
+        }
+    }
+
     fn run(&self) -> &RunName {
         let (Self::Coordinator(run) | Self::Worker(run, _)) = self;
         run
@@ -171,7 +179,7 @@ impl Cluster {
         let pods: Vec<Pod> = self.list("Pod", &run.selector()).await?;
         let of_slot = pods.iter().filter(|pod| {
             let view = PodView::of(pod);
-            view.is_worker() && view.index == Some(slot)
+            view.serves(slot)
         });
         // The one that runs, else the one that was made last.
         let newest = of_slot.max_by_key(|pod| {
@@ -189,7 +197,8 @@ impl Cluster {
         if let Some(pod) = self.pod_of(of).await?
             && let Some(text) = self.log_of_pod(&pod, tail).await?
         {
-            return Ok(text);
+            let lines = text.split_inclusive('\n').filter(|line| of.covers(line));
+            return Ok(lines.collect());
         }
         Err(self.no_pod(of).await)
     }
@@ -251,8 +260,12 @@ impl Cluster {
             return Err(self.no_pod(of).await);
         }
         let mut log = LogTail::new(self, of.clone());
-        while tell(log.next().await?) {}
-        Ok(())
+        loop {
+            let line = log.next().await?;
+            if of.covers(&line) && !tell(line) {
+                return Ok(());
+            }
+        }
     }
 
     /// Why there is no pod: there is no such run, or it has none now.
@@ -269,6 +282,16 @@ impl Cluster {
             },
         }
     }
+}
+
+/// The slot of the worker that wrote the line, if it says so.
+fn slot_of(line: &str) -> Option<u32> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let slot = line["spans"]
+        .as_array()?
+        .iter()
+        .find_map(|span| span["slot"].as_u64())?;
+    u32::try_from(slot).ok()
 }
 
 fn silent_kubelet(pod: &str, waited: Duration) -> ClusterError {

@@ -9,6 +9,7 @@ use ulda_run::{Exit, RunEnd};
 
 use super::lines::reason_in;
 use crate::names::{COMPONENT_LABEL, WORKER};
+use crate::render::PROCESSES;
 
 /// One pod, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,8 +17,10 @@ pub struct PodView {
     pub name: String,
     /// `coordinator` or `worker`.
     pub component: String,
-    /// The worker's slot.
+    /// The worker's slot; where workers share a pod, the pod's number.
     pub index: Option<u32>,
+    /// Workers in it.
+    pub workers: u32,
     pub state: PodState,
     /// Why it is in this state, in the cluster's words.
     pub why: String,
@@ -105,6 +108,7 @@ impl PodView {
             index: labels
                 .get("batch.kubernetes.io/job-completion-index")
                 .and_then(|index| index.parse().ok()),
+            workers: workers_in(pod),
             state,
             why,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
@@ -132,6 +136,28 @@ impl PodView {
     pub fn is_worker(&self) -> bool {
         self.component == WORKER
     }
+
+    /// Whether the worker of this slot is in it.
+    pub(super) fn serves(&self, slot: u32) -> bool {
+        self.is_worker() && self.index == Some(slot / self.workers)
+    }
+
+    /// Its workers by their slots: `worker 3`, `workers 8 to 15`.
+    pub(super) fn worker_names(&self) -> Option<String> {
+        let index = self.index?;
+        Some(match self.workers {
+            1 => format!("worker {index}"),
+            count => format!("workers {} to {}", index * count, index * count + count - 1),
+        })
+    }
+}
+
+/// How many workers a pod was told to start.
+fn workers_in(pod: &Pod) -> u32 {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut arguments = containers.flat_map(|container| container.args.iter().flatten());
+    let count = arguments.find_map(|argument| argument.strip_prefix(PROCESSES)?.parse().ok());
+    count.filter(|count| *count > 0).unwrap_or(1)
 }
 
 fn standing(pod: &Pod, container: Option<&ContainerStatus>) -> (PodState, String) {

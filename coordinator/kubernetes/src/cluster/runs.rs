@@ -16,6 +16,7 @@ use super::events::refusal;
 use super::jobs::{end_with_workers, shortage};
 use super::lines::{ClusterLogLine, LoggedProgress, on_one_line};
 use super::pods::{PodState, PodView};
+use super::verbs::recorded_end;
 use crate::names::{COMPONENT_LABEL, COORDINATOR, INSTANCE_LABEL, NAME, NAME_LABEL, RunName};
 
 /// Enough of a log to hold its last progress line.
@@ -182,7 +183,8 @@ impl Cluster {
         let running = pods
             .iter()
             .filter(|pod| pod.is_worker() && pod.state == PodState::Running)
-            .count();
+            .map(|pod| pod.workers)
+            .sum::<u32>();
         let coordinator = pods.iter().find(|pod| pod.component == COORDINATOR);
         let (said, log_missing) = match coordinator {
             Some(pod) if pod.state == PodState::Running => match self.last_words(&pod.name).await {
@@ -192,7 +194,7 @@ impl Cluster {
             Some(_) | None => (Said::default(), None),
         };
         let end = said.end.or_else(|| match spec.replicas {
-            Some(0) => None,
+            Some(0) => recorded_end(set),
             _ => coordinator
                 .and_then(PodView::end_of_crashes)
                 .or_else(|| end_with_workers(&jobs, &pods)),
@@ -230,12 +232,17 @@ impl Cluster {
                 .and_then(|container| container.image)
                 .unwrap_or_default(),
             workers_wanted: wanted.unwrap_or(0),
-            workers_running: u32::try_from(running).unwrap_or(u32::MAX),
+            workers_running: running,
             created: created.map(|at| at.0.to_string()),
             progress: said.progress.map(ProgressView::from),
             log_missing,
             pods,
         }
+    }
+
+    /// How the coordinator's log says that the run ended. Nothing where it does not say, or cannot be read.
+    pub(super) async fn end_in_log(&self, run: &RunName) -> Option<RunEnd> {
+        self.last_words(&run.coordinator_pod()).await.ok()?.end
     }
 
     async fn last_words(&self, pod: &str) -> Result<Said, ClusterError> {

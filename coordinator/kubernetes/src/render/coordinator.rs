@@ -14,10 +14,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::metadata::{all, metadata, of, selector};
+use super::metadata::{metadata, of, selector};
 use super::pods::{
     CONFIG_FILE, CONFIG_PATH, CONTROL, HOME_PATH, HTTP, Mounted, PROBE_SECONDS, RUNS_PATH, STATE_PATH,
-    common, config, environment, healthy, mount, pod, port, requirements, scraped, shared_runs, variable,
+    common, config, environment, healthy, mount, pod, pod_metadata, port, requirements, shared_runs,
+    variable,
 };
 use crate::manifest::ObjectManifest;
 use crate::names::{COORDINATOR, STATE_VOLUME};
@@ -59,7 +60,7 @@ pub(super) fn stateful_set(submission: &Submission) -> ObjectManifest {
     ];
     volumes.extend(shared_runs(submission));
     volumes.extend(common(submission, COORDINATOR));
-    let mut spec = pod(submission, container(submission), volumes);
+    let mut spec = pod(submission, COORDINATOR, container(submission), volumes);
     spec.termination_grace_period_seconds = Some(GRACE_SECONDS);
     ObjectManifest::typed(&StatefulSet {
         metadata: metadata(submission, submission.run.coordinator(), COORDINATOR),
@@ -68,11 +69,7 @@ pub(super) fn stateful_set(submission: &Submission) -> ObjectManifest {
             service_name: Some(submission.run.coordinator()),
             selector: selector(of(submission, COORDINATOR)),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(all(submission, COORDINATOR)),
-                    annotations: scraped(submission, HTTP.1),
-                    ..ObjectMeta::default()
-                }),
+                metadata: Some(pod_metadata(submission, COORDINATOR, HTTP.1)),
                 spec: Some(spec),
             },
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
@@ -126,13 +123,14 @@ fn container(submission: &Submission) -> Container {
     if let Some(threads) = submission.threads_per_shard {
         environment.push(variable("ULDA_RUN__THREADS_PER_SHARD", threads.to_string()));
     }
+    let ephemeral_storage = submission.settings.coordinator.ephemeral_storage.as_ref();
     Container {
         name: COORDINATOR.into(),
         command: Some(vec!["coordinator".into()]),
         args: Some(arguments.to_vec()),
         env: Some(environment),
         ports: Some([CONTROL, HTTP].map(port).to_vec()),
-        resources: Some(requirements(&submission.coordinator, &[])),
+        resources: Some(requirements(&submission.coordinator, ephemeral_storage, 1, None)),
         startup_probe: Some(healthy(HTTP.0, FIRST_CHECK_SECONDS / PROBE_SECONDS)),
         readiness_probe: Some(healthy(HTTP.0, 3)),
         liveness_probe: Some(healthy(HTTP.0, STUCK_SECONDS / PROBE_SECONDS)),

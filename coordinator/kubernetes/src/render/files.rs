@@ -29,13 +29,15 @@ pub(crate) fn record_name(run: &RunName) -> String {
     format!("{run}-submitted")
 }
 
+/// The object as its record keeps it.
+pub(crate) fn record_text(workers: &ObjectManifest) -> String {
+    format!("{:#}\n", workers.value)
+}
+
 pub(super) fn record(submission: &Submission, workers: &ObjectManifest) -> ObjectManifest {
     ObjectManifest::typed(&ConfigMap {
         metadata: metadata(submission, record_name(&submission.run), COORDINATOR),
-        data: Some(BTreeMap::from([(
-            RECORD_KEY.to_owned(),
-            format!("{:#}\n", workers.value),
-        )])),
+        data: Some(BTreeMap::from([(RECORD_KEY.to_owned(), record_text(workers))])),
         ..ConfigMap::default()
     })
 }

@@ -12,9 +12,9 @@ use crate::manifest::ObjectManifest;
 use crate::names::DIGEST_ANNOTATION;
 use crate::submission::{OutputKind, Submission};
 
-pub(crate) use files::{RECORD_KEY, record_name};
+pub(crate) use files::{RECORD_KEY, record_name, record_text};
 pub use pods::RUNS_PATH;
-pub(crate) use workers::QUEUE_LABEL;
+pub(crate) use workers::{PROCESSES, QUEUE_LABEL};
 
 /// The objects of a run, in the order in which they are to be applied.
 #[must_use]

@@ -127,9 +127,20 @@ fn of_coordinator(submission: &Submission) -> ObjectManifest {
     policy(submission, "coordinator", COORDINATOR, spec)
 }
 
+/// One for each worker of a pod.
+fn data_ports(submission: &Submission) -> NetworkPolicyPort {
+    match i32::try_from(submission.workers_per_pod) {
+        Ok(count @ 2..) => NetworkPolicyPort {
+            end_port: Some(DATA.1 + count - 1),
+            ..port(IntOrString::Int(DATA.1))
+        },
+        _ => named(DATA.0),
+    }
+}
+
 fn of_workers(submission: &Submission) -> ObjectManifest {
     // NCCL listens on ports that the system chooses.
-    let ports = submission.gpu.is_none().then(|| vec![named(DATA.0)]);
+    let ports = submission.gpu.is_none().then(|| vec![data_ports(submission)]);
     let workers = || Some(vec![pods(of(submission, WORKER))]);
     let mut egress = vec![
         NetworkPolicyEgressRule {

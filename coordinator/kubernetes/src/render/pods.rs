@@ -12,9 +12,14 @@ use k8s_openapi::api::core::v1::{
     SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::submission::{PodResources, RunStorage, Submission};
+use super::metadata::all;
+use crate::amount::ResourceAmount;
+use crate::names::WORKER;
+use crate::settings::RoleSettings;
+use crate::submission::{GpuRequest, PodResources, RunStorage, Submission};
 
 /// Folder of run directories, in all pods.
 pub const RUNS_PATH: &str = "/var/lib/ulda/runs";
@@ -78,11 +83,11 @@ pub(super) fn scratch(name: &str, path: &str) -> Mounted {
 }
 
 /// Shared memory; the runtime's own is 64 MiB.
-pub(super) fn shared_memory(limit: &str) -> Mounted {
+pub(super) fn shared_memory(limit: &ResourceAmount) -> Mounted {
     let source = Volume {
         empty_dir: Some(EmptyDirVolumeSource {
             medium: Some("Memory".into()),
-            size_limit: Some(Quantity(limit.into())),
+            size_limit: Some(Quantity(limit.to_string())),
         }),
         ..Volume::default()
     };
@@ -179,15 +184,30 @@ pub(super) fn port((name, port): (&str, i32)) -> ContainerPort {
 }
 
 /// What makes a Prometheus that goes by annotations fetch the metrics of a pod. A PodMonitor does so instead of
-/// annotations, so that nothing is scraped twice.
-pub(super) fn scraped(submission: &Submission, port: i32) -> Option<BTreeMap<String, String>> {
+/// annotations, so that nothing is scraped twice. Annotations of the settings come first.
+fn annotations(submission: &Submission, component: &str, port: i32) -> Option<BTreeMap<String, String>> {
     let annotations = [
         ("prometheus.io/scrape", "true".to_owned()),
         ("prometheus.io/port", port.to_string()),
         ("prometheus.io/path", "/metrics".to_owned()),
     ];
-    let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
-    (!submission.monitoring.pod_monitor).then(|| annotations.into())
+    let mut all = BTreeMap::new();
+    if !submission.monitoring.pod_monitor {
+        all.extend(annotations.map(|(key, value)| (key.to_owned(), value)));
+    }
+    all.extend(settings_of(submission, component).annotations.clone());
+    (!all.is_empty()).then_some(all)
+}
+
+/// What the pods of a component carry, which show their metrics on `port`.
+pub(super) fn pod_metadata(submission: &Submission, component: &str, port: i32) -> ObjectMeta {
+    let mut labels = settings_of(submission, component).labels.clone();
+    labels.extend(all(submission, component));
+    ObjectMeta {
+        labels: Some(labels),
+        annotations: annotations(submission, component, port),
+        ..ObjectMeta::default()
+    }
 }
 
 /// A probe that fails after so many times in a row.
@@ -205,17 +225,20 @@ pub(super) fn healthy(port: &str, failures: i32) -> Probe {
     }
 }
 
-/// Memory is a limit, as it cannot be squeezed; CPU is not, as throttling would slow all workers down.
-pub(super) fn requirements(resources: &PodResources, extended: &[(&str, &str)]) -> ResourceRequirements {
-    let mut requests = BTreeMap::from([
-        ("cpu".to_owned(), Quantity(resources.cpu.to_string())),
-        ("memory".to_owned(), Quantity(resources.memory.to_string())),
-    ]);
-    let mut limits = BTreeMap::from([("memory".to_owned(), Quantity(resources.memory.to_string()))]);
-    for (name, amount) in extended {
-        requests.insert((*name).to_owned(), Quantity((*amount).to_owned()));
-        limits.insert((*name).to_owned(), Quantity((*amount).to_owned()));
-    }
+/// What a container with `count` processes of that size requests. Memory is a limit, as it cannot be squeezed; CPU is
+/// not, as throttling would slow all workers down.
+pub(super) fn requirements(
+    resources: &PodResources,
+    ephemeral_storage: Option<&ResourceAmount>,
+    count: u32,
+    gpu: Option<&GpuRequest>,
+) -> ResourceRequirements {
+    let times = |amount: &ResourceAmount| Quantity(amount.times(count).to_string());
+    let mut limits = BTreeMap::from([("memory".to_owned(), times(&resources.memory))]);
+    limits.extend(ephemeral_storage.map(|amount| ("ephemeral-storage".to_owned(), times(amount))));
+    limits.extend(gpu.map(|gpu| (gpu.resource.clone(), Quantity(count.to_string()))));
+    let mut requests = limits.clone();
+    requests.insert("cpu".to_owned(), times(&resources.cpu));
     ResourceRequirements {
         requests: Some(requests),
         limits: Some(limits),
@@ -235,33 +258,65 @@ pub(super) fn locked_down() -> SecurityContext {
     }
 }
 
-/// The pod around one container.
-pub(super) fn pod(submission: &Submission, container: Container, volumes: Vec<Mounted>) -> PodSpec {
+/// The settings of one component's pods.
+pub(super) fn settings_of<'a>(submission: &'a Submission, component: &str) -> &'a RoleSettings {
+    match component {
+        WORKER => &submission.settings.workers,
+        _ => &submission.settings.coordinator,
+    }
+}
+
+/// The pod of a component around its container.
+pub(super) fn pod(
+    submission: &Submission,
+    component: &str,
+    container: Container,
+    volumes: Vec<Mounted>,
+) -> PodSpec {
+    let settings = settings_of(submission, component);
     let mut container = container;
-    container.image = Some(submission.image.clone());
+    let (image, policy) = match &settings.image {
+        Some(own) => (&own.name, own.pull_policy),
+        None => (&submission.image, submission.settings.pull_policy),
+    };
+    container.image = Some(image.clone());
+    container.image_pull_policy = policy.map(|policy| policy.name().to_owned());
+    container
+        .env
+        .get_or_insert_default()
+        .extend(settings.env.iter().cloned());
     container.security_context = Some(locked_down());
     container.env_from = env_from(submission);
     container.termination_message_policy = Some("FallbackToLogsOnError".into());
     let mut mounts: Vec<VolumeMount> = volumes.iter().map(|mounted| mounted.mount.clone()).collect();
+    mounts.extend(settings.volume_mounts.iter().cloned());
     // A path is mounted before what lies below it.
     mounts.sort_by_key(|mount| Path::new(&mount.mount_path).components().count());
     container.volume_mounts = Some(mounts);
-    let references = submission.pull_secret.iter().map(|secret| LocalObjectReference {
+    let references = submission.settings.pull_secrets.iter();
+    let references = references.map(|secret| LocalObjectReference {
         name: secret.to_string(),
     });
+    let own = volumes.into_iter().filter_map(|mounted| mounted.volume);
     PodSpec {
         containers: vec![container],
-        volumes: Some(volumes.into_iter().filter_map(|mounted| mounted.volume).collect()),
+        volumes: Some(own.chain(settings.volumes.iter().cloned()).collect()),
         service_account_name: submission.service_account.as_ref().map(ToString::to_string),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        image_pull_secrets: submission.pull_secret.as_ref().map(|_| references.collect()),
+        image_pull_secrets: (references.len() > 0).then(|| references.collect()),
+        node_selector: (!settings.node_selector.is_empty()).then(|| settings.node_selector.clone()),
+        tolerations: (!settings.tolerations.is_empty()).then(|| settings.tolerations.clone()),
+        affinity: settings.affinity.clone(),
+        topology_spread_constraints: (!settings.topology_spread_constraints.is_empty())
+            .then(|| settings.topology_spread_constraints.clone()),
+        priority_class_name: settings.priority_class_name.as_ref().map(ToString::to_string),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(submission.user),
-            run_as_group: Some(submission.user),
-            fs_group: Some(submission.user),
-            fs_group_change_policy: Some("OnRootMismatch".into()),
+            run_as_user: submission.user,
+            run_as_group: submission.user,
+            fs_group: submission.user,
+            fs_group_change_policy: submission.user.map(|_| "OnRootMismatch".into()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".into(),
                 ..SeccompProfile::default()

@@ -64,7 +64,7 @@ pub(super) fn train_job(submission: &Submission) -> [ObjectManifest; 2] {
         "kind": "TrainingRuntime",
         "metadata": head(submission, submission.run.to_string(), false),
         "spec": {
-            "mlPolicy": {"numNodes": submission.workers},
+            "mlPolicy": {"numNodes": submission.worker_pods()},
             "template": {"spec": set(submission, NODE, labels)},
         },
     });
@@ -74,7 +74,7 @@ pub(super) fn train_job(submission: &Submission) -> [ObjectManifest; 2] {
             "kind": "TrainingRuntime",
             "name": submission.run.as_str(),
         },
-        "trainer": {"numNodes": submission.workers},
+        "trainer": {"numNodes": submission.worker_pods()},
     });
     if submission.queue.is_some() {
         spec["suspend"] = true.into();

@@ -1,4 +1,4 @@
-//! The workers: an Indexed Job, whose indexes are the run's slots.
+//! The workers: an Indexed Job, whose indexes are the run's slots, or groups of them where workers share a pod.
 //!
 //! Exit codes decide what follows: 78 and 70 end the Job, as another try cannot help; 75 and 143 are nobody's
 //! failure and cost no retry; whatever else counts against the index.
@@ -11,13 +11,12 @@ use k8s_openapi::api::core::v1::{
     Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodTemplateSpec, Service, ServicePort, ServiceSpec,
     Toleration,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::metadata::{all, metadata, of};
+use super::metadata::{metadata, of};
 use super::pods::{
-    CONTROL, DATA, METRICS, Mounted, PROBE_SECONDS, common, environment, healthy, pod, port, requirements,
-    scraped, shared_memory, variable, worker_runs,
+    CONTROL, DATA, METRICS, Mounted, PROBE_SECONDS, common, environment, healthy, pod, pod_metadata, port,
+    requirements, shared_memory, variable, worker_runs,
 };
 use crate::manifest::ObjectManifest;
 use crate::names::WORKER;
@@ -32,7 +31,10 @@ const RETRIES: i32 = 10;
 const SEARCH_SECONDS: u32 = 600;
 /// A worker that answers nothing for so long is replaced. One that answers but does not train is the coordinator's affair.
 const STUCK_SECONDS: i32 = 180;
+/// Of one worker.
 const SHARED_MEMORY: &str = "2Gi";
+/// The argument that says how many workers a pod has, where it is more than one.
+pub(crate) const PROCESSES: &str = "--processes=";
 /// Configuration or data are wrong; the run failed.
 const HOPELESS: [i32; 2] = [70, 78];
 /// The coordinator is gone; the worker was told to leave.
@@ -75,7 +77,7 @@ pub(super) fn job(submission: &Submission) -> ObjectManifest {
 
 /// What every kind of output has at its core. `container` is the name the output wants for it.
 pub(super) fn job_spec(submission: &Submission, container: &str) -> JobSpec {
-    let count = i32::try_from(submission.workers).unwrap_or(i32::MAX);
+    let count = i32::try_from(submission.worker_pods()).unwrap_or(i32::MAX);
     JobSpec {
         completions: Some(count),
         parallelism: Some(count),
@@ -115,36 +117,37 @@ fn on_exit(action: &str, container: &str, codes: &[i32]) -> PodFailurePolicyRule
 }
 
 fn template(submission: &Submission, name: &str) -> PodTemplateSpec {
-    let mut volumes: Vec<Mounted> = vec![worker_runs(submission), shared_memory(SHARED_MEMORY)];
+    let shared = submission.settings.workers.shm.clone();
+    let shared = shared.unwrap_or_else(|| SHARED_MEMORY.parse().expect("it is a quantity"));
+    let shared = shared.times(submission.workers_per_pod);
+    let mut volumes: Vec<Mounted> = vec![worker_runs(submission), shared_memory(&shared)];
     volumes.extend(common(submission, WORKER));
-    let mut spec = pod(submission, container(submission, name), volumes);
+    let mut spec = pod(submission, WORKER, container(submission, name), volumes);
     spec.restart_policy = Some("Never".into());
     spec.subdomain = Some(submission.run.workers());
     spec.termination_grace_period_seconds = i64::try_from(submission.worker_grace().as_secs()).ok();
-    let mut node_selector = submission.node_selector.clone();
     if let Some(gpu) = &submission.gpu {
-        node_selector.extend(gpu.node.clone());
-        spec.tolerations = Some(vec![Toleration {
+        if let Some((label, value)) = &gpu.node {
+            let labels = spec.node_selector.get_or_insert_default();
+            labels.insert(label.clone(), value.clone());
+        }
+        let of_gpus = Toleration {
             key: Some(gpu.resource.clone()),
             operator: Some("Exists".into()),
             effect: Some("NoSchedule".into()),
             ..Toleration::default()
-        }]);
+        };
+        spec.tolerations.get_or_insert_default().insert(0, of_gpus);
     }
-    spec.node_selector = (!node_selector.is_empty()).then_some(node_selector);
     PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(all(submission, WORKER)),
-            annotations: scraped(submission, METRICS.1),
-            ..ObjectMeta::default()
-        }),
+        metadata: Some(pod_metadata(submission, WORKER, METRICS.1)),
         spec: Some(spec),
     }
 }
 
 fn container(submission: &Submission, name: &str) -> Container {
     let run = &submission.run;
-    let arguments = [
+    let mut arguments = vec![
         "join".to_owned(),
         format!("--coordinator=https://{}:{}", run.coordinator_host(), CONTROL.1),
         format!("--run={run}"),
@@ -154,6 +157,10 @@ fn container(submission: &Submission, name: &str) -> Container {
         format!("--search={SEARCH_SECONDS}"),
         format!("--http=0.0.0.0:{}", METRICS.1),
     ];
+    if submission.workers_per_pod > 1 {
+        arguments.push(format!("{PROCESSES}{}", submission.workers_per_pod));
+        arguments.push(format!("--grace={}", submission.worker_grace().as_secs()));
+    }
     let mut environment = environment();
     environment.push(EnvVar {
         name: "POD_IP".into(),
@@ -172,19 +179,21 @@ fn container(submission: &Submission, name: &str) -> Container {
     if let Some(device) = submission.device {
         environment.push(variable("ULDA_DEVICE", device));
     }
-    let gpu: Vec<(&str, &str)> = submission
-        .gpu
-        .iter()
-        .map(|gpu| (gpu.resource.as_str(), "1"))
-        .collect();
+    let ephemeral_storage = submission.settings.workers.ephemeral_storage.as_ref();
+    let requirements = requirements(
+        &submission.worker,
+        ephemeral_storage,
+        submission.workers_per_pod,
+        submission.gpu.as_ref(),
+    );
     Container {
         name: name.into(),
         command: Some(vec!["worker".into()]),
-        args: Some(arguments.to_vec()),
+        args: Some(arguments),
         env: Some(environment),
         ports: Some([DATA, METRICS].map(port).to_vec()),
         liveness_probe: Some(healthy(METRICS.0, STUCK_SECONDS / PROBE_SECONDS)),
-        resources: Some(requirements(&submission.worker, &gpu)),
+        resources: Some(requirements),
         ..Container::default()
     }
 }

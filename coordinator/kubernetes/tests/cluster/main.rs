@@ -7,9 +7,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
 mod follow;
+mod needs;
 mod reasons;
 mod server;
+mod shared_pods;
 
 use std::time::Duration;
 use ulda_run::{Exit, RunEnd};
@@ -20,9 +23,9 @@ use serde_json::{Value, json};
 use server::{NAMESPACE, Server};
 use ulda_kubernetes::cluster::{
     ApplyOutcome, Blame, Cluster, ClusterError, ClusterLogLine, ClusterRunState, Earnest, Followed,
-    Happening, LogOf, StateVolume,
+    Happening, LogOf, NewImages, StateVolume,
 };
-use ulda_kubernetes::{OutputKind, RunName, Submission, render_submission};
+use ulda_kubernetes::{OutputKind, PodSettings, RunName, Submission, render_submission};
 
 fn run() -> RunName {
     "fog".parse().unwrap()
@@ -289,7 +292,9 @@ async fn a_run_is_stopped_resumed_and_deleted() {
     assert_eq!(set(&server)["spec"]["replicas"], 0);
     assert_eq!(cluster.run(&run()).await.unwrap().state, ClusterRunState::Stopped);
 
-    within(cluster.resume(&run(), "7")).await.unwrap();
+    within(cluster.resume(&run(), "7", &NewImages::default()))
+        .await
+        .unwrap();
     assert_eq!(
         server.get("jobs", "fog-worker").unwrap()["spec"],
         submitted["spec"]
@@ -308,7 +313,9 @@ async fn a_run_is_stopped_resumed_and_deleted() {
     failed["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
     server.put("jobs", failed);
     server.put("pods", pod("fog-coordinator-0", "coordinator", None, running()));
-    within(cluster.resume(&run(), "8")).await.unwrap();
+    within(cluster.resume(&run(), "8", &NewImages::default()))
+        .await
+        .unwrap();
     assert!(
         server.names("pods").is_empty(),
         "the coordinator that tells of the failure is gone"
@@ -470,7 +477,9 @@ async fn a_verb_without_all_its_rights_changes_nothing() {
         "not allowed to patch statefulsets: no role grants it; nothing was changed"
     );
     assert!(stop.hint().unwrap().starts_with("docs/operate.md"), "{stop:?}");
-    let resume = within(cluster.resume(&run(), "7")).await.unwrap_err();
+    let resume = within(cluster.resume(&run(), "7", &NewImages::default()))
+        .await
+        .unwrap_err();
     let delete = cluster.delete(&run(), StateVolume::Delete).await.unwrap_err();
     assert!(
         delete

@@ -1,6 +1,7 @@
 //! An API server in this process that refuses what a real one refuses: unknown fields, stale versions, changes of
 //! immutable fields, foreign namespaces, kinds that are not installed. Watches end when they are told to.
 
+mod outside;
 mod streams;
 mod validation;
 
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use self::outside::review;
 use self::streams::{log, watch_changes};
 use self::validation::{immutable_change, merge, strict};
 
@@ -39,6 +41,8 @@ struct Store {
     lines_per_stream: Option<usize>,
     installed: Vec<&'static str>,
     forbidden: Vec<(Method, &'static str)>,
+    /// Objects of others, by plural and name.
+    outside: Vec<(&'static str, &'static str)>,
     /// What a webhook says of the next requests that create one of these.
     denials: Vec<(&'static str, &'static str)>,
     broken: u32,
@@ -62,6 +66,7 @@ impl Server {
         let server = Self {
             store: Arc::new(Mutex::new(Store {
                 installed: vec!["batch", "apps", "networking.k8s.io"],
+                outside: outside::usual(),
                 ..Store::default()
             })),
             changed: watch::Sender::new(0),
@@ -338,35 +343,18 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
     }
 }
 
-/// Whether the user may do what is asked.
-fn review(server: &Server, body: &Bytes) -> Response {
-    let mut review: Value = serde_json::from_slice(body).unwrap();
-    let asked = &review["spec"]["resourceAttributes"];
-    assert_eq!(asked["namespace"], NAMESPACE);
-    let method = match asked["verb"].as_str().unwrap() {
-        "create" => Method::POST,
-        "patch" => Method::PATCH,
-        "delete" => Method::DELETE,
-        verb => panic!("{verb} is not reviewed"),
-    };
-    let plural = asked["resource"].as_str().unwrap();
-    let forbidden = server
-        .store()
-        .forbidden
-        .iter()
-        .any(|held| *held == (method.clone(), plural));
-    review["status"] = json!({"allowed": !forbidden});
-    (StatusCode::CREATED, axum::Json(review)).into_response()
-}
-
 fn missing(path: &Path<'_>) -> Response {
     let name = path.name.unwrap_or_default();
     status(404, "NotFound", &format!("{} \"{name}\" not found", path.plural))
 }
 
 fn get(server: &Server, path: &Path<'_>) -> Response {
-    match server.get(path.plural, path.name.unwrap_or_default()) {
+    let name = path.name.unwrap_or_default();
+    match server.get(path.plural, name) {
         Some(object) => axum::Json(object).into_response(),
+        None if server.store().outside.contains(&(path.plural, name)) => {
+            axum::Json(json!({"metadata": {"name": name}})).into_response()
+        }
         None => missing(path),
     }
 }
@@ -418,7 +406,7 @@ fn create(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, bod
     }
     let mut store = server.store();
     let key = (path.plural.to_owned(), name.to_owned());
-    if store.objects.contains_key(&key) {
+    if store.objects.contains_key(&key) || store.outside.contains(&(path.plural, name)) {
         let message = format!("{} \"{name}\" already exists", path.plural);
         return status(409, "AlreadyExists", &message);
     }

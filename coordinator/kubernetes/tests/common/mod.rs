@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ulda_kubernetes::{
-    Credentials, Files, GpuRequest, Monitoring, OutputKind, PodResources, RunStorage, Submission,
+    Credentials, Files, GpuRequest, Monitoring, OutputKind, PodResources, PodSettings, RoleSettings,
+    RunStorage, Submission,
 };
 
 pub const CONFIG: &str = "[run]\nname = \"fog\"\n";
@@ -15,6 +16,7 @@ pub fn plain() -> Submission {
         run: "fog".parse().unwrap(),
         namespace: None,
         workers: 2,
+        workers_per_pod: 1,
         image: "registry.local/ulda:0.1.0".into(),
         output: OutputKind::IndexedJob,
         queue: None,
@@ -35,9 +37,8 @@ pub fn plain() -> Submission {
         object_storage: false,
         egress_ports: vec![443],
         service_account: None,
-        pull_secret: None,
-        node_selector: BTreeMap::new(),
-        user: 10001,
+        user: Some(10001),
+        settings: PodSettings::default(),
         monitoring: Monitoring::default(),
         config: CONFIG.into(),
         threads_per_shard: Some(4),
@@ -69,8 +70,14 @@ pub fn rich(output: OutputKind) -> Submission {
         object_storage: true,
         egress_ports: vec![443, 9000],
         service_account: Some("trainer".parse().unwrap()),
-        pull_secret: Some("registry".parse().unwrap()),
-        node_selector: BTreeMap::from([("pool".into(), "training".into())]),
+        settings: PodSettings {
+            pull_secrets: vec!["registry".parse().unwrap()],
+            workers: RoleSettings {
+                node_selector: BTreeMap::from([("pool".into(), "training".into())]),
+                ..RoleSettings::default()
+            },
+            ..PodSettings::default()
+        },
         monitoring: Monitoring {
             pod_monitor: true,
             namespace: Some("monitoring".parse().unwrap()),

@@ -36,6 +36,33 @@ kueue.x-k8s.io/queue-name: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* `amount`, `count` times, in the same unit. */}}
+{{- define "ulda.times" -}}
+{{- $number := regexFind "^[0-9.]+" (toString .amount) }}
+{{- ternary (toString .amount) (printf "%v%s" (mulf (float64 $number) .count) (trimPrefix $number (toString .amount))) (eq (int .count) 1) | quote }}
+{{- end }}
+
+{{/* What a container with `count` processes of the role requests. */}}
+{{- define "ulda.resources" -}}
+{{- $gpu := and .root.Values.gpu.enabled (eq .component "worker") }}
+{{- $role := ternary .root.Values.coordinator .root.Values.workers (eq .component "coordinator") }}
+requests:
+  cpu: {{ include "ulda.times" (dict "amount" $role.cpu "count" .count) }}
+  {{- include "ulda.limits" (dict "root" .root "role" $role "gpu" $gpu "count" .count) | trim | nindent 2 }}
+limits:
+  {{- include "ulda.limits" (dict "root" .root "role" $role "gpu" $gpu "count" .count) | trim | nindent 2 }}
+{{- end }}
+
+{{- define "ulda.limits" -}}
+memory: {{ include "ulda.times" (dict "amount" .role.memory "count" .count) }}
+{{- with .role.ephemeralStorage }}
+ephemeral-storage: {{ include "ulda.times" (dict "amount" . "count" $.count) }}
+{{- end }}
+{{- if .gpu }}
+{{ .root.Values.gpu.resource }}: {{ .count | toString | quote }}
+{{- end }}
+{{- end }}
+
 {{/* Kubernetes takes no change of a Job's pods; `rendered` tells whether there is one. */}}
 {{- define "ulda.unchanged" -}}
 {{- $before := dig "metadata" "annotations" "ulda/rendered" "" (lookup .version .kind .root.Release.Namespace .name) }}
@@ -181,6 +208,21 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* Of the workers' exchanges, one for each worker of a pod. NCCL listens on ports that the system chooses. */}}
+{{- define "ulda.dataPorts" -}}
+{{- if not .Values.gpu.enabled }}
+ports:
+{{- if gt (int .Values.workers.perPod) 1 }}
+- port: 7071
+  endPort: {{ add 7070 .Values.workers.perPod }}
+  protocol: TCP
+{{- else }}
+- port: data
+  protocol: TCP
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Names, and object storage where it is used. */}}
 {{- define "ulda.outside" -}}
 - ports:
@@ -197,14 +239,24 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* Pods of workers. */}}
+{{- define "ulda.workerPods" -}}
+{{- $workers := .Values.workers }}
+{{- if mod $workers.count $workers.perPod }}
+{{- fail (printf "%v workers do not fill pods of %v; hint: workers.count must be a multiple of workers.perPod" $workers.count $workers.perPod) }}
+{{- end }}
+{{- div $workers.count $workers.perPod }}
+{{- end }}
+
 {{/* The Job inside every kind of output; `container` is the name the output wants for it. */}}
 {{- define "ulda.jobSpec" -}}
 {{- $values := .root.Values }}
-completions: {{ $values.workers.count }}
-parallelism: {{ $values.workers.count }}
+{{- $pods := include "ulda.workerPods" .root | int }}
+completions: {{ $pods }}
+parallelism: {{ $pods }}
 completionMode: Indexed
 backoffLimitPerIndex: 10
-maxFailedIndexes: {{ sub $values.workers.count 1 }}
+maxFailedIndexes: {{ sub $pods 1 }}
 podReplacementPolicy: Failed
 podFailurePolicy:
   rules:
@@ -242,6 +294,10 @@ template:
       - --data-advertise=$(POD_IP)
       - --search=600
       - --http=0.0.0.0:9465
+      {{- if gt (int $values.workers.perPod) 1 }}
+      - --processes={{ $values.workers.perPod }}
+      - --grace={{ add $values.workers.drain 60 }}
+      {{- end }}
       {{- include "ulda.container" (dict "root" .root "component" "worker") | nindent 6 }}
       env:
       {{- include "ulda.env" (dict "root" .root "component" "worker") | nindent 6 }}
@@ -266,17 +322,7 @@ template:
         timeoutSeconds: 5
         failureThreshold: 18
       resources:
-        requests:
-          cpu: {{ $values.workers.cpu | toString | quote }}
-          memory: {{ $values.workers.memory | toString | quote }}
-          {{- if $values.gpu.enabled }}
-          {{ $values.gpu.resource }}: "1"
-          {{- end }}
-        limits:
-          memory: {{ $values.workers.memory | toString | quote }}
-          {{- if $values.gpu.enabled }}
-          {{ $values.gpu.resource }}: "1"
-          {{- end }}
+        {{- include "ulda.resources" (dict "root" .root "component" "worker" "count" $values.workers.perPod) | trim | nindent 8 }}
       volumeMounts:
       - name: runs
         mountPath: /var/lib/ulda/runs
@@ -294,7 +340,7 @@ template:
     - name: shm
       emptyDir:
         medium: Memory
-        sizeLimit: {{ $values.workers.shm | toString | quote }}
+        sizeLimit: {{ include "ulda.times" (dict "amount" $values.workers.shm "count" $values.workers.perPod) }}
     {{- include "ulda.volumes" (dict "root" .root "component" "worker") | nindent 4 }}
 {{- end }}
 
