@@ -118,8 +118,8 @@ async fn api_status(State(site): Shared) -> Response {
 }
 
 async fn api_events(State(site): Shared) -> Response {
-    match site.seats.clone().try_acquire_owned() {
-        Ok(seat) => events::stream(site, seat).into_response(),
+    match site.listeners.clone().try_acquire_owned() {
+        Ok(permit) => events::stream(site, permit).into_response(),
         Err(_) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many pages listen; hint: close some, or ask /api/status now and then",

@@ -31,7 +31,7 @@ pub struct Site {
     served: Option<Served>,
     stopper: Option<Stopper>,
     closing: CancellationToken,
-    pub(super) seats: Arc<Semaphore>,
+    pub(super) listeners: Arc<Semaphore>,
     live_part: Mutex<Option<Rendered>>,
     status: Mutex<Option<Rendered>>,
     scrapes: watch::Sender<Scrapes>,
@@ -84,7 +84,7 @@ impl Site {
             stopper: None,
             closing: CancellationToken::new(),
             // Half of what one address may hold: its other requests are answered whatever pages are open there.
-            seats: Arc::new(Semaphore::new(
+            listeners: Arc::new(Semaphore::new(
                 LISTENERS.min(AdmissionCaps::of_process().per_peer / 2),
             )),
             live_part: Mutex::new(None),

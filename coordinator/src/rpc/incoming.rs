@@ -149,7 +149,7 @@ async fn introduce(
             let _ = let_in.send(Ok(connection)).await;
         }
         Err(why) => guard
-            .strangers
+            .refusals
             .refused("control plane", Some(caller.address), None, &why),
     }
 }

@@ -167,17 +167,17 @@ impl WorkerService {
     }
 }
 
-/// Serves those whom `guard` trusts until `door` closes, then lets calls in flight end.
+/// Serves those whom `guard` trusts until `service` closes, then lets calls in flight end.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(listener: TcpListener, door: WorkerService, guard: Guard) -> Result<(), ServeError> {
-    let closing = door.closing.clone();
+pub async fn serve(listener: TcpListener, service: WorkerService, guard: Guard) -> Result<(), ServeError> {
+    let closing = service.closing.clone();
     let connections = incoming(listener, guard.clone(), closing.clone());
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(CoordinatorServer::with_interceptor(door, guard))
+        .add_service(CoordinatorServer::with_interceptor(service, guard))
         .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
         .await
         .map_err(|source| ServeError::Serve { source })
@@ -200,7 +200,7 @@ impl Coordinator for WorkerService {
         request: Request<Streaming<v1::Attendance>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let attachment = Attachment(self.attachments.fetch_add(1, Ordering::Relaxed));
-        let stage = AttendContext {
+        let context = AttendContext {
             attachment,
             asks: self.asks.clone(),
             closing: self.closing.clone(),
@@ -208,7 +208,7 @@ impl Coordinator for WorkerService {
             bounds: Arc::clone(&self.bounds),
             silence: self.silence,
         };
-        let directives = attend::open(self, stage, request.into_inner(), &self.tasks).await?;
+        let directives = attend::open(self, context, request.into_inner(), &self.tasks).await?;
         Ok(Response::new(Box::pin(directives)))
     }
 

@@ -116,7 +116,7 @@ pub enum HandshakeError {
     /// The other side did not say the next message in time.
     #[error("no answer within {waited:?}")]
     Silent { waited: Duration },
-    /// Too many strangers are at the door.
+    /// Too many connections wait for their handshake.
     #[error("{pending} handshakes are pending already")]
     Crowded { pending: usize },
     /// A worker that should have dialled did not.
@@ -258,7 +258,7 @@ impl HandshakeError {
     }
 
     /// Whether the other side is none of this run's workers, rather than one that is late, early or gone.
-    pub fn is_a_strangers(&self) -> bool {
+    pub fn is_unauthenticated(&self) -> bool {
         match self {
             HandshakeError::NotOurProtocol
             | HandshakeError::Version { .. }

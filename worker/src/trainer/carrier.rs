@@ -1,7 +1,7 @@
 //! What carries gradients between the workers of a generation: NCCL where it can, else TCP.
 //!
 //! Every worker tells all others what it has, over the mesh that already stands; each then decides the same. NCCL's
-//! unique id goes the same way: the mesh knows its members, and strangers do not hear it.
+//! unique id goes the same way: the mesh knows its members, and nobody else receives it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

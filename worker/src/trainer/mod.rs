@@ -206,7 +206,7 @@ impl Trainer {
                 false => self.next_order(Duration::MAX),
             };
             let Some(order) = order else {
-                tracing::warn!("finished, and not told to stop");
+                tracing::warn!("finished, and no order to stop came");
                 return ExitCode::SUCCESS;
             };
             let left = match order {
@@ -217,10 +217,10 @@ impl Trainer {
                 }
                 Order::Go { .. } => continue,
                 Order::Fence {
-                    generation: told,
+                    generation: fenced,
                     why,
                 } => {
-                    self.tell_broke(told, format!("fenced: {why}"), Vec::new());
+                    self.tell_broke(fenced, format!("fenced: {why}"), Vec::new());
                     continue;
                 }
                 Order::Stop { drain, why, exit } => Ok(Left::Stopped { drain, why, exit }),

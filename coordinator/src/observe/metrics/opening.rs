@@ -57,12 +57,12 @@ pub(super) fn begin(metrics: &RunMetrics, course: &Course, workers: u32) {
         appear(&metrics.badput, &OfCause { cause: cause.name() });
     }
     for rank in 0..workers {
-        seat(metrics, rank);
+        register_rank(metrics, rank);
     }
 }
 
 /// A rank that is known from now on.
-pub(super) fn seat(metrics: &RunMetrics, rank: u32) {
+pub(super) fn register_rank(metrics: &RunMetrics, rank: u32) {
     let of = OfRank { rank };
     appear(&metrics.worker_up, &of);
     appear(&metrics.worker_silence, &of);

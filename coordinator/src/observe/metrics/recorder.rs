@@ -16,7 +16,7 @@ use super::labels::{
     break_reason_name,
 };
 use super::listing::signed;
-use super::opening::{IGNORED, Past, begin, seat, set_state, wall_seconds};
+use super::opening::{IGNORED, Past, begin, register_rank, set_state, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
@@ -40,7 +40,7 @@ pub struct MetricsRecorder {
     /// A generation started from wherever the workers' newest checkpoint is.
     unplaced: bool,
     /// Slot of each shard in the last generation.
-    seats: Vec<Option<Slot>>,
+    shard_slots: Vec<Option<Slot>>,
     samples: SamplesPerStep,
     ignored: [u64; 3],
     storage: StorageAccount,
@@ -67,7 +67,7 @@ impl MetricsRecorder {
             furthest: past.committed,
             broken_at: None,
             unplaced: false,
-            seats: Vec::new(),
+            shard_slots: Vec::new(),
             samples,
             ignored: [0; 3],
             storage: StorageAccount::default(),
@@ -250,13 +250,13 @@ impl MetricsRecorder {
                 .find(|member| member.worker == worker)
                 .map(|member| member.slot)
         };
-        let seats: Vec<Option<Slot>> = formation
+        let shard_slots: Vec<Option<Slot>> = formation
             .shard_owner
             .iter()
             .map(|owner| slot_of(*owner))
             .collect();
-        let moved: Vec<usize> = (0..seats.len().min(self.seats.len()))
-            .filter(|shard| self.seats[*shard] != seats[*shard])
+        let moved: Vec<usize> = (0..shard_slots.len().min(self.shard_slots.len()))
+            .filter(|shard| self.shard_slots[*shard] != shard_slots[*shard])
             .collect();
         self.metrics.shards_reassigned.inc_by(moved.len() as u64);
         let place = formation.state.as_ref().map(|state| state.cursor);
@@ -266,7 +266,7 @@ impl MetricsRecorder {
                 .map(|shard| self.samples.of_shard(place.stage, *shard));
             self.metrics.samples_reassigned.inc_by(samples.sum());
         }
-        self.seats = seats;
+        self.shard_slots = shard_slots;
         self.metrics
             .generation_workers
             .set(signed(formation.members.len() as u64));
@@ -306,7 +306,7 @@ impl MetricsRecorder {
         self.metrics.generation.set(signed(snapshot.generation.0));
         self.metrics.term.set(signed(snapshot.term));
         for slot in &snapshot.slots {
-            seat(&self.metrics, slot.slot.0);
+            register_rank(&self.metrics, slot.slot.0);
             let of = OfRank { rank: slot.slot.0 };
             let present = snapshot.workers.iter().find(|worker| worker.slot == slot.slot);
             let metrics = &self.metrics;
