@@ -7,7 +7,7 @@ use ulda_run::RunEnd;
 use opentelemetry::KeyValue;
 use ulda_run::ids::Generation;
 use ulda_run::stage::{Cursor, Stage};
-use ulda_telemetry::{Sender, Span, Spans, TraceContext};
+use ulda_telemetry::{Sender, Span, Spans, TraceContext, signed};
 
 use super::metrics::break_reason_name;
 use crate::run::{Audience, News};
@@ -159,9 +159,4 @@ impl Audience for Traces {
             | News::Stopping { .. } => {}
         }
     }
-}
-
-/// Attributes are signed; no count here comes near their end.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

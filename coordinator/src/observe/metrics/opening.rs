@@ -2,10 +2,10 @@
 
 use prometheus_client::metrics::family::Family;
 use ulda_run::stage::{Course, Cursor};
+use ulda_telemetry::signed;
 
 use super::families::RunMetrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};
-use super::listing::signed;
 use super::time_account::Cause;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
 

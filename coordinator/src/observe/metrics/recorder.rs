@@ -9,13 +9,13 @@ use ulda_dataset::ConfusionMatrix;
 use ulda_machine::{Formation, Snapshot, Verdict};
 use ulda_run::ids::Slot;
 use ulda_run::stage::{Course, Cursor, Stage};
+use ulda_telemetry::signed;
 
 use super::families::RunMetrics;
 use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
 };
-use super::listing::signed;
 use super::opening::{IGNORED, Past, begin, register_rank, set_state, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
@@ -356,7 +356,7 @@ impl Audience for MetricsRecorder {
         match news {
             News::Verdict(verdict) => self.turn(now, verdict),
             News::Lost { slot, .. } => {
-                self.storage.lost(&self.metrics.storage, *slot);
+                self.storage.lost(&self.metrics, *slot);
                 self.metrics.workers_lost.inc();
             }
             News::Progress {
@@ -403,7 +403,7 @@ impl Audience for MetricsRecorder {
             }
             News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
             News::Looked(snapshot) => self.looked(now, snapshot),
-            News::Storage { client, count } => self.storage.count(&self.metrics.storage, *client, count),
+            News::Storage { client, count } => self.storage.count(&self.metrics, *client, count),
             News::Ended(end @ RunEnd::Finished { .. }) => self.over(now, &Verdict::Finished, end.name()),
             News::Ended(end) => self.over(now, &Verdict::Stopped, end.name()),
             News::Serving { .. }
@@ -421,17 +421,11 @@ mod tests {
     use ulda_run::ids::Generation;
     use ulda_run::stage::StageLength;
 
-    use super::super::labels::RunFacts;
     use super::*;
     use crate::rpc::Measured;
 
     fn recorder() -> (MetricsRecorder, RunMetrics) {
-        let facts = RunFacts {
-            shards: 2,
-            domains: 1,
-            spec_digest: String::new(),
-        };
-        let metrics = RunMetrics::register(&mut Registry::default(), facts);
+        let metrics = RunMetrics::register(&mut Registry::default());
         let course = Course::new(
             [(Stage::Simulate, 10), (Stage::Adapt, 100)].map(|(stage, steps)| StageLength { stage, steps }),
         );
