@@ -132,7 +132,7 @@ async fn api_stop(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    stop::stop(site, peer, headers).await
+    stop::stop(site.stopper(), peer, headers).await
 }
 
 async fn api_targets(State(site): Shared) -> Response {

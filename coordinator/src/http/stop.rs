@@ -5,7 +5,6 @@
 //! through `ssh -L`, or uses `coordinator stop`. Wrong tokens are answered one a second.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use tokio::sync::Semaphore;
 use ulda_credentials::{RefusalLog, TokenDigest};
 use ulda_run::hinted;
 
-use super::site::Site;
 use crate::run::StopHandle;
 
 /// Before a wrong token is answered, one after the other.
@@ -103,8 +101,8 @@ impl Stopper {
     }
 }
 
-pub(super) async fn stop(site: Arc<Site>, peer: SocketAddr, headers: HeaderMap) -> Response {
-    let Some(stopper) = site.stopper() else {
+pub(super) async fn stop(stopper: Option<&Stopper>, peer: SocketAddr, headers: HeaderMap) -> Response {
+    let Some(stopper) = stopper else {
         return answer(Refusal::OnlyViewed);
     };
     let Err(mut refusal) = stopper.judge(peer, &headers) else {

@@ -12,9 +12,9 @@ use tonic::{Status, Streaming};
 use ulda_proto::v1;
 use ulda_run::ids::WorkerId;
 
+use super::answer::answered;
 use super::bounds::{self, Bounds};
 use super::refusal::Refusal;
-use super::service::WorkerService;
 use super::wire::{Ask, Attachment, ReceivedFact, StreamEnd};
 
 /// Directives a worker has not read yet; more mean that it is stuck.
@@ -34,7 +34,6 @@ pub(super) struct AttendContext {
 
 /// Lets the worker in and pumps its messages to the owner until the stream ends.
 pub(super) async fn open(
-    service: &WorkerService,
     context: AttendContext,
     mut messages: Streaming<v1::Attendance>,
     tasks: &TaskTracker,
@@ -70,15 +69,14 @@ pub(super) async fn open(
     let worker = WorkerId(first.worker);
     let (directives, inbox) = mpsc::channel(UNREAD_DIRECTIVES);
     let (attachment, generation) = (context.attachment, bounds::generation(first.generation)?);
-    service
-        .answered("Attend", |reply| Ask::Attend {
-            worker,
-            attachment,
-            generation,
-            directives,
-            reply,
-        })
-        .await?;
+    answered(&context.asks, "Attend", |reply| Ask::Attend {
+        worker,
+        attachment,
+        generation,
+        directives,
+        reply,
+    })
+    .await?;
     tasks.spawn(pump(context, worker, first, messages));
     Ok(ReceiverStream::new(inbox).map(Ok))
 }

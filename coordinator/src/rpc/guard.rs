@@ -8,7 +8,7 @@ use tonic::{Request, Status};
 use ulda_credentials::channel::CLAIM;
 use ulda_credentials::{RefusalLog, TokenDigest};
 
-use super::incoming::Caller;
+use super::caller::Caller;
 
 /// Longest token that is looked at.
 const HEADER_BYTES: usize = 1024;

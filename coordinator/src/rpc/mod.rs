@@ -4,8 +4,10 @@
 //! Nothing else is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
 //! reasons and leave as gRPC status with a sentence.
 
+mod answer;
 mod attend;
 mod bounds;
+mod caller;
 mod guard;
 mod incoming;
 mod late;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 use ulda_run::spec::RunSpec;
 
 use super::VERSION;
+use super::answer::answered;
 use super::attend::{self, AttendContext};
 use super::bounds::{self, Bounds};
 use super::guard::Guard;
@@ -27,9 +28,6 @@ use super::logs::keep_log;
 use super::refusal::Refusal;
 use super::wire::{Ask, Attachment, JoiningWorker, Notice};
 use crate::logs::{LogBatch, LogKeeper};
-
-/// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Calls in flight get this long to end when a control plane closes.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -124,24 +122,6 @@ impl WorkerService {
         self
     }
 
-    pub(super) async fn answered<T>(
-        &self,
-        what: &'static str,
-        ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask,
-    ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let wait = async {
-            self.asks.send(ask(reply)).await.map_err(|_| Refusal::Ending)?;
-            answer.await.map_err(|_| Refusal::Ending)?
-        };
-        tokio::time::timeout(ANSWER_DEADLINE, wait)
-            .await
-            .map_err(|_| Refusal::Late {
-                what,
-                waited: ANSWER_DEADLINE,
-            })?
-    }
-
     fn admit(&self, request: &v1::JoinRequest) -> Result<(), Refusal> {
         if request.run != *self.run {
             return Err(Refusal::AnotherRun {
@@ -191,7 +171,7 @@ impl Coordinator for WorkerService {
         let request = request.into_inner();
         self.admit(&request)?;
         let who = JoiningWorker::try_from(request)?;
-        let welcome = self.answered("Join", |reply| Ask::Join { who, reply }).await?;
+        let welcome = answered(&self.asks, "Join", |reply| Ask::Join { who, reply }).await?;
         Ok(Response::new(welcome.into()))
     }
 
@@ -208,7 +188,7 @@ impl Coordinator for WorkerService {
             bounds: Arc::clone(&self.bounds),
             silence: self.silence,
         };
-        let directives = attend::open(self, context, request.into_inner(), &self.tasks).await?;
+        let directives = attend::open(context, request.into_inner(), &self.tasks).await?;
         Ok(Response::new(Box::pin(directives)))
     }
 
@@ -221,7 +201,7 @@ impl Coordinator for WorkerService {
         bounds::generation(request.generation)?;
         let notice = Notice::from_wire(fact, &self.bounds)?;
         let worker = ulda_run::ids::WorkerId(request.worker);
-        self.answered("Report", |reply| Ask::Report {
+        answered(&self.asks, "Report", |reply| Ask::Report {
             worker,
             notice,
             reply,
@@ -234,7 +214,7 @@ impl Coordinator for WorkerService {
         let keeper = self.logs.clone().ok_or(Refusal::NoLog)?;
         let request = request.into_inner();
         let worker = ulda_run::ids::WorkerId(request.worker);
-        let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
+        let slot = answered(&self.asks, "Log", |reply| Ask::Whose { worker, reply }).await?;
         keep_log(keeper, LogBatch::from_wire(slot, request)?).await?;
         Ok(Response::new(v1::LogReply {}))
     }

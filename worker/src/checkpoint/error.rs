@@ -1,7 +1,7 @@
 //! Why a checkpoint cannot be written, read or used.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::state::StateError;
 
@@ -36,6 +36,14 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

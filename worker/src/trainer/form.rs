@@ -7,56 +7,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use ulda_collective::{
-    AbortCause, CollectiveError, DataPlane, DataPlaneListener, Membership, ShardGroup, WorkerIndex,
-    WorkerPeer,
+    AbortCause, DataPlane, DataPlaneListener, Membership, ShardGroup, WorkerIndex, WorkerPeer,
 };
 use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard};
-use ulda_run::stage::Stage;
 
-use super::carrier::{CarrierRefused, NcclRefusal};
-use super::{Trainer, TrainerError, claim};
+use super::form_error::FormError;
+use super::{FORMING, Trainer, TrainerError, claim};
 use crate::agent::{Form, Order};
-use crate::link::{At, GpuSums, Link, Op};
-use crate::state::{RunState, StateError};
-
-/// Why a generation could not be formed.
-#[derive(Debug, thiserror::Error)]
-pub enum FormError {
-    #[error(transparent)]
-    Collective(#[from] CollectiveError),
-    #[error("{0} gives this worker no shard")]
-    NoShard(Generation),
-    #[error("state received from another worker")]
-    Received(#[source] StateError),
-    #[error("no member holds the state at {0}, from which the generation was to start")]
-    NoSource(ulda_run::stage::Cursor),
-    #[error("workers start from different states: {0}")]
-    Disagree(String),
-    #[error("compute.collective is nccl, and NCCL did not form: {}", .0.why)]
-    Nccl(NcclRefusal),
-    #[error(transparent)]
-    Own(Box<TrainerError>),
-}
-
-impl FormError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Collective(error) => error.hint(),
-            Self::Nccl(refusal) => refusal.hint.clone(),
-            Self::Own(error) => error.hint(),
-            Self::NoShard(_) | Self::Received(_) | Self::NoSource(_) | Self::Disagree(_) => None,
-        }
-    }
-}
-
-impl From<CarrierRefused> for FormError {
-    fn from(refused: CarrierRefused) -> Self {
-        Self::Own(Box::new(TrainerError::Carrier(refused)))
-    }
-}
+use crate::link::{GpuSums, Link, Op};
+use crate::state::RunState;
 
 /// A data plane that stands, with the state in place.
 pub struct Formed {
@@ -227,13 +187,6 @@ impl Trainer {
         }
     }
 }
-
-/// Tags of forming; no step of training has this number.
-pub(super) const FORMING: At = At {
-    stage: Stage::Pretrain,
-    step: u64::MAX,
-    iteration: 0,
-};
 
 /// The lowest shard of each worker.
 fn speakers(membership: &Membership) -> ShardGroup {

@@ -8,7 +8,8 @@ use ulda_collective::{AbortCause, CollectiveError};
 use ulda_run::ids::{Generation, Shard};
 use ulda_run::{Digest, Exit, StateClaim};
 
-use super::form::{FormError, Formed};
+use super::form::Formed;
+use super::form_error::FormError;
 use super::shards::{GenerationFailure, Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Fact, Form, Order};

@@ -7,6 +7,7 @@ mod carrier;
 mod courier;
 mod finish;
 mod form;
+mod form_error;
 mod generation;
 mod shards;
 
@@ -20,6 +21,7 @@ use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{DataPlaneListener, PlaneDeadlines};
 use ulda_run::ids::Generation;
 use ulda_run::spec::RunSpec;
+use ulda_run::stage::Stage;
 use ulda_run::{Digest, Exit, StateClaim};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
@@ -28,12 +30,20 @@ use crate::agent::{Agent, Fact, Order};
 use crate::checkpoint::{CheckpointClock, CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
 use crate::exit::{exit_of, with_hint};
+use crate::link::At;
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
 use crate::state::{RunState, StateError};
 
 pub use generation::Left;
+
+/// Tags of forming; no step of training has this number.
+const FORMING: At = At {
+    stage: Stage::Pretrain,
+    step: u64::MAX,
+    iteration: 0,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainerError {
@@ -42,7 +52,7 @@ pub enum TrainerError {
     #[error(transparent)]
     Device(#[from] DeviceRefusal),
     #[error(transparent)]
-    Carrier(#[from] carrier::CarrierRefused),
+    Carrier(#[from] form_error::CarrierRefused),
     #[error("this process cannot go on")]
     Nccl(#[source] ulda_nccl::NcclError),
     #[error(transparent)]
