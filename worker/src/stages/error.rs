@@ -7,6 +7,7 @@ use ulda_dataset::{DatasetError, SampleError};
 
 use crate::link::ReductionError;
 use crate::state::StateError;
+use crate::style_sources::TooFewStyles;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -32,10 +33,8 @@ pub enum StageError {
     StyleBank(#[from] ulda_method::stylebank::StyleBankError),
     #[error("{stage}: the run's state has no {what}")]
     Unprepared { stage: &'static str, what: &'static str },
-    #[error(
-        "the style bank holds {styles} styles, and adapt.batch asks for {needed} different ones per step"
-    )]
-    FewStyles { styles: usize, needed: usize },
+    #[error(transparent)]
+    FewStyles(#[from] TooFewStyles),
     #[error("adapt.draw is own, and {missing} of {images} training images have no style")]
     NoOwnStyle { missing: usize, images: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
@@ -68,7 +67,7 @@ impl StageError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
-            Self::FewStyles { .. } => "lower adapt.batch or give more styles",
+            Self::FewStyles(_) => TooFewStyles::HINT,
             Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
             Self::Collective(error) => return error.hint(),
             Self::Reduction(error) => return error.hint(),
@@ -115,7 +114,7 @@ impl StageError {
             Self::Sample(_)
                 | Self::Dataset(_)
                 | Self::Weights(_)
-                | Self::FewStyles { .. }
+                | Self::FewStyles(_)
                 | Self::NoOwnStyle { .. }
                 | Self::StyleBank(_)
                 | Self::Text(_)
