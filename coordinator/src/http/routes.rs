@@ -21,6 +21,7 @@ use super::stop;
 use super::targets::targets;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
+use crate::report::RunReadError;
 
 /// Longest wait for an answer that reads the journal.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -96,7 +97,7 @@ async fn page(State(site): Shared, ConnectInfo(peer): ConnectInfo<SocketAddr>) -
     answered("the page", move || {
         let live = site.live_part()?;
         let page = status_page::page(&live, stoppable);
-        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", page))
+        Ok::<_, RunReadError>(typed("text/html; charset=utf-8", page))
     })
     .await
 }
@@ -104,7 +105,7 @@ async fn page(State(site): Shared, ConnectInfo(peer): ConnectInfo<SocketAddr>) -
 async fn live(State(site): Shared) -> Response {
     answered("the page", move || {
         let live = site.live_part()?;
-        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", live.to_string()))
+        Ok::<_, RunReadError>(typed("text/html; charset=utf-8", live.to_string()))
     })
     .await
 }
