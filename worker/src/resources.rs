@@ -11,6 +11,7 @@ use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 use ulda_run::Classes;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::hints;
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
 use crate::model_classes::classes_of;
@@ -76,28 +77,18 @@ pub enum ResourceError {
     NothingToDo,
 }
 
-impl ResourceError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
-            Self::TwoBackbones => "score them in two runs, each with one of the keys",
-            Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
-            Self::FewStyles(_) => TooFewStyles::HINT,
-            Self::NothingToDo => {
-                "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
-            }
-            Self::Clip(error) => return error.hint(),
-            Self::Model { source, .. } => return source.hint(),
-            Self::Dataset { source, .. } => return source.hint(),
-            Self::Bank(error) => return error.hint(),
-            Self::Images { source, .. } => return source.hint(),
-            Self::State(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub ResourceError {
+    Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
+    Self::TwoBackbones => "score them in two runs, each with one of the keys",
+    Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
+    Self::FewStyles(_) => TooFewStyles::HINT,
+    Self::NothingToDo => "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set",
+    Self::Clip(error) => error.hint(),
+    Self::Model { source, .. } => source.hint(),
+    Self::Dataset { source, .. } => source.hint(),
+    Self::Bank(error) => error.hint(),
+    Self::Images { source, .. } => source.hint(),
+});
 
 /// What to do about a checkpoint of other classes.
 pub const OTHER_CLASSES_HINT: &str =

@@ -20,7 +20,7 @@ pub mod spec;
 pub mod stage;
 pub mod style_health;
 
-pub use causes::{hinted, with_causes};
+pub use causes::{IntoHint, hinted, with_causes};
 pub use classes::{CITYSCAPES, Class, Classes, ClassesProblem, MOST_CLASSES};
 pub use exit::Exit;
 pub use export::ExportFormat;

@@ -13,6 +13,8 @@ mod tables;
 
 use std::path::PathBuf;
 
+use ulda_run::hints;
+
 pub(crate) use clip_note::{clip_banner, clip_note};
 pub(crate) use dates::{date_text, rfc3339_text};
 pub use gather::{
@@ -43,17 +45,11 @@ pub enum RunReadError {
     Manifest(#[from] FinalManifestError),
 }
 
-impl RunReadError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Directory(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
-            Self::Manifest(error) => error.hint(),
-        }
-    }
-}
+hints!(pub RunReadError {
+    Self::Directory(error) => error.hint(),
+    Self::Journal(error) => error.hint(),
+    Self::Manifest(error) => error.hint(),
+});
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +66,10 @@ pub enum ReportError {
     Csv { source: csv::Error },
 }
 
-impl ReportError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Run(error) => error.hint(),
-            Self::Directory(error) => error.hint(),
-            Self::Create { .. } | Self::Json { .. } | Self::Csv { .. } => None,
-        }
-    }
-}
+hints!(pub ReportError {
+    Self::Run(error) => error.hint(),
+    Self::Directory(error) => error.hint(),
+});
 
 /// Gathers the report of a run and writes all its files.
 ///

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use ulda_credentials::channel::is_loopback;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+use ulda_run::hints;
 use ulda_run::spec::RunSpec;
 
 use super::VERSION;
@@ -43,16 +44,9 @@ pub enum ServeError {
     Serve { source: tonic::transport::Error },
 }
 
-impl ServeError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Taken { .. } => Some("give another port with --listen, or 0 for any free one".to_owned()),
-            Self::Bind { .. } | Self::Serve { .. } => None,
-        }
-    }
-}
+hints!(pub ServeError {
+    Self::Taken { .. } => "give another port with --listen, or 0 for any free one",
+});
 
 /// Takes the address for the control plane.
 ///

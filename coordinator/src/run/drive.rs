@@ -8,6 +8,7 @@ use ulda_machine::{
     Asker, Effect, ExitKind, Machine, MachineEvent, Record, RunOutcome, Stopping, Tick, Ticket, Verdict,
 };
 use ulda_run::hinted;
+use ulda_run::hints;
 use ulda_run::ids::{Slot, WorkerId};
 use ulda_run::stage::Course;
 use ulda_storage::StorageCounters;
@@ -39,23 +40,17 @@ pub enum RunError {
     Superseded { ours: u64, theirs: u64 },
 }
 
-impl RunError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OldRecord { .. } => "it was written by another version",
-            Self::Superseded { .. } => {
-                "look for the other coordinator; if there is none, the journal was restored from an older \
-                 copy: start this one again"
-            }
-            Self::Journal(error) => return error.hint(),
-            Self::Serve(error) => return error.hint(),
-            Self::ControlPlaneGone | Self::Record { .. } | Self::Signals { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub RunError {
+    Self::OldRecord { .. } => "it was written by another version",
+    Self::Superseded { .. } => {
+        "look for the other coordinator; if there is none, the journal was restored from an older \
+        copy: start this one again"
+    },
+    Self::Journal(error) => error.hint(),
+    Self::Serve(error) => error.hint(),
+});
 
+impl RunError {
     /// Another coordinator serves the run.
     #[must_use]
     pub fn is_superseded(&self) -> bool {

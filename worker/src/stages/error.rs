@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use ulda_collective::CollectiveError;
 use ulda_dataset::{DatasetError, SampleError};
+use ulda_run::hints;
 
 use crate::link::ReductionError;
 use crate::state::StateError;
@@ -61,37 +62,24 @@ pub enum StageError {
     Interrupted(String),
 }
 
-impl StageError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
-            Self::FewStyles(_) => TooFewStyles::HINT,
-            Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
-            Self::Collective(error) => return error.hint(),
-            Self::Reduction(error) => return error.hint(),
-            Self::Method(error) => return error.hint(),
-            Self::Weights(error) => return error.hint(),
-            Self::Backbone(error) => return error.hint(),
-            Self::Models(error) => return error.hint(),
-            Self::Sample(error) => return error.hint(),
-            Self::Dataset(error) => return error.hint(),
-            Self::StyleBank(error) => return error.hint(),
-            Self::Text(error) => return error.hint(),
-            Self::OutOfMemory(error) => return error.hint(),
-            Self::State(_)
-            | Self::FeedEnded { .. }
-            | Self::Shape { .. }
-            | Self::Write { .. }
-            | Self::Picture(_)
-            | Self::Scores(_)
-            | Self::Torch(_)
-            | Self::Interrupted(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub StageError {
+    Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
+    Self::FewStyles(_) => TooFewStyles::HINT,
+    Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
+    Self::Collective(error) => error.hint(),
+    Self::Reduction(error) => error.hint(),
+    Self::Method(error) => error.hint(),
+    Self::Weights(error) => error.hint(),
+    Self::Backbone(error) => error.hint(),
+    Self::Models(error) => error.hint(),
+    Self::Sample(error) => error.hint(),
+    Self::Dataset(error) => error.hint(),
+    Self::StyleBank(error) => error.hint(),
+    Self::Text(error) => error.hint(),
+    Self::OutOfMemory(error) => error.hint(),
+});
 
+impl StageError {
     /// Whether it would have gone well on a disk with more space.
     #[must_use]
     pub fn is_for_want_of_space(&self) -> bool {

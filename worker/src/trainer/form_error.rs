@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ulda_collective::CollectiveError;
 use ulda_nccl::NcclError;
+use ulda_run::hints;
 use ulda_run::ids::Generation;
 
 use super::TrainerError;
@@ -27,18 +28,11 @@ pub enum FormError {
     Own(Box<TrainerError>),
 }
 
-impl FormError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Collective(error) => error.hint(),
-            Self::Nccl(refusal) => refusal.hint.clone(),
-            Self::Own(error) => error.hint(),
-            Self::NoShard(_) | Self::Received(_) | Self::NoSource(_) | Self::Disagree(_) => None,
-        }
-    }
-}
+hints!(pub FormError {
+    Self::Collective(error) => error.hint(),
+    Self::Nccl(refusal) => refusal.hint.clone(),
+    Self::Own(error) => error.hint(),
+});
 
 impl From<CarrierRefused> for FormError {
     fn from(refused: CarrierRefused) -> Self {
@@ -81,17 +75,12 @@ pub(super) enum Obstacle {
     NotFormed { worker: usize, refusal: NcclRefusal },
 }
 
-impl Obstacle {
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OnCpu { .. } => "its log says why, give it a GPU",
-            Self::SharedGpu { .. } => "start no more workers than there are GPUs, shards may be more",
-            Self::Versions { .. } => "use one image for all",
-            Self::NoLibrary { refusal, .. } | Self::NotFormed { refusal, .. } => return refusal.hint.clone(),
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub Obstacle {
+    Self::OnCpu { .. } => "its log says why, give it a GPU",
+    Self::SharedGpu { .. } => "start no more workers than there are GPUs, shards may be more",
+    Self::Versions { .. } => "use one image for all",
+    Self::NoLibrary { refusal, .. } | Self::NotFormed { refusal, .. } => refusal.hint.clone(),
+});
 
 /// compute.collective is nccl, and it cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{DataPlaneListener, PlaneDeadlines};
+use ulda_run::hints;
 use ulda_run::ids::Generation;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::Stage;
@@ -73,24 +74,18 @@ pub enum TrainerError {
     Panicked(#[from] shards::ShardPanic),
 }
 
-impl TrainerError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Panicked(_) => "this worker's log says where",
-            Self::Resources(error) => return error.hint(),
-            Self::Device(error) => return error.hint(),
-            Self::Carrier(error) => return error.hint(),
-            Self::Nccl(error) => return error.hint(),
-            Self::Checkpoint(error) => return error.hint(),
-            Self::Stage(error) => return error.hint(),
-            Self::Input(error) => return error.cause.hint(),
-            Self::State(_) | Self::Orphaned(_) | Self::Torch(_) | Self::Thread(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub TrainerError {
+    Self::Panicked(_) => "this worker's log says where",
+    Self::Resources(error) => error.hint(),
+    Self::Device(error) => error.hint(),
+    Self::Carrier(error) => error.hint(),
+    Self::Nccl(error) => error.hint(),
+    Self::Checkpoint(error) => error.hint(),
+    Self::Stage(error) => error.hint(),
+    Self::Input(error) => error.cause.hint(),
+});
 
+impl TrainerError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         exit_of(self, self.exit_of_cause())

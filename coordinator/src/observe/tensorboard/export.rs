@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ulda_run::hints;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
@@ -28,20 +29,13 @@ pub enum ExportError {
     AlreadyThere { path: PathBuf },
 }
 
-impl ExportError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::AlreadyThere { path } => format!(
-                "show it with `tensorboard --logdir {}`, or give another folder with --out",
-                path.display()
-            ),
-            Self::Journal(error) => return error.hint(),
-            Self::File(_) => return None,
-        })
-    }
-}
+hints!(pub ExportError {
+    Self::AlreadyThere { path } => format!(
+        "show it with `tensorboard --logdir {}`, or give another folder with --out",
+        path.display()
+    ),
+    Self::Journal(error) => error.hint(),
+});
 
 /// Writes one event file with all of the run's history into `folder`. Phase times, of which the journal keeps sums,
 /// are told once per stage.
