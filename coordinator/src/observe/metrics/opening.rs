@@ -1,6 +1,7 @@
 //! The values that metrics have before anything happened: what can happen stands at 0.
 
 use prometheus_client::metrics::family::Family;
+use ulda_machine::PhaseName;
 use ulda_run::stage::{Course, Cursor};
 use ulda_telemetry::signed;
 
@@ -18,15 +19,6 @@ pub struct Past {
     pub evaluations: Vec<EvaluationRow>,
 }
 
-const STATES: [&str; 7] = [
-    "gathering",
-    "forming",
-    "training",
-    "draining",
-    "finished",
-    "stopped",
-    "failed",
-];
 /// Why messages are not acted on, in the order of the machine's counters.
 pub(super) const IGNORED: [&str; 3] = ["stale-generation", "unknown-worker", "out-of-turn"];
 
@@ -73,7 +65,7 @@ pub(super) fn register_rank(metrics: &RunMetrics, rank: u32) {
 
 /// 1 for the state the run is in.
 pub(super) fn set_state(metrics: &RunMetrics, now: &str) {
-    for state in STATES {
+    for state in PhaseName::ALL.map(PhaseName::name) {
         let family = &metrics.state;
         family
             .get_or_create(&OfState { state })
