@@ -222,14 +222,10 @@ mod tests {
     #[test]
     fn the_slow_rank_is_told_from_those_that_wait_for_it() {
         let told = |own: f64, waits: f64| {
-            let phase = |name: &str, value| Measured {
-                name: name.into(),
-                value,
-            };
             let mut rank = RankLive::default();
             for _ in 0..5 {
                 rank.hear(&Measures {
-                    phase_seconds: vec![phase("forward", own), phase(WAITING, waits)],
+                    phase_seconds: vec![Measured::new("forward", own), Measured::new(WAITING, waits)],
                     ..Measures::default()
                 });
             }

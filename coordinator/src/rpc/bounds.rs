@@ -36,6 +36,14 @@ pub struct Measured {
     pub value: f64,
 }
 
+impl Measured {
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64) -> Self {
+        let name = name.into();
+        Self { name, value }
+    }
+}
+
 /// Bounds that differ from run to run.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {

@@ -24,7 +24,7 @@ pub use late::{bind_again, turn_away};
 pub use refusal::Refusal;
 pub use service::{CLOSE_DEADLINE, ServeError, WorkerService, bind, serve};
 pub use wire::{
-    Ask, Attachment, JoiningWorker, Measures, Notice, ReceivedFact, StreamEnd, Welcome, directive_to_wire,
+    Ask, Attachment, JoiningWorker, Measures, Notice, ReceivedFact, StreamEnd, directive_to_wire,
 };
 
 /// What a worker of another build is refused for.

@@ -166,7 +166,7 @@ impl Coordinator for WorkerService {
         self.admit(&request)?;
         let who = JoiningWorker::try_from(request)?;
         let welcome = answered(&self.asks, "Join", |reply| Ask::Join { who, reply }).await?;
-        Ok(Response::new(welcome.into()))
+        Ok(Response::new(welcome))
     }
 
     async fn attend(

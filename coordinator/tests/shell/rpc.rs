@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tonic::transport::Endpoint;
 use ulda_coordinator::rpc::{
-    Ask, Guard, Notice, ReceivedFact, Refusal, StreamEnd, VERSION, Welcome, WorkerService, bind, serve,
+    Ask, Guard, Notice, ReceivedFact, Refusal, StreamEnd, VERSION, WorkerService, bind, serve,
 };
 use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
 use ulda_credentials::{RefusalLog, Token};
@@ -131,8 +131,8 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
         panic!("no join")
     };
     assert_eq!((who.slot.0, who.device.as_str()), (1, "cpu"));
-    let welcome = Welcome {
-        worker: WorkerId(5),
+    let welcome = v1::JoinReply {
+        worker: 5,
         spec_toml: "x = 1".into(),
         run_directory: "/runs/small".into(),
         heartbeat_millis: 100,

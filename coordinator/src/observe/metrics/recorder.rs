@@ -158,12 +158,7 @@ impl MetricsRecorder {
         let metrics = &self.metrics;
         let stage = place.stage.name();
         metrics.last_step_timestamp.set(wall_seconds());
-        // A score that travels with the losses comes as an evaluation, too.
-        let losses = measures
-            .losses
-            .iter()
-            .filter(|loss| !loss.name.starts_with("validation"));
-        for loss in losses {
+        for loss in measures.training_losses() {
             let of = OfTerm {
                 stage,
                 term: loss.name.clone(),
@@ -448,10 +443,7 @@ mod tests {
             stage,
             steps_done,
             measures: Measures {
-                losses: vec![Measured {
-                    name: "seg".into(),
-                    value: loss,
-                }],
+                losses: vec![Measured::new("seg", loss)],
                 ..Measures::default()
             },
         }
