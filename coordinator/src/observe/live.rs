@@ -196,20 +196,7 @@ impl Audience for LiveRecorder {
                 self.live.send_modify(|live| live.over(format!("failed: {why}")));
             }
             News::Ended(end) => self.live.send_modify(|live| live.over(end.name().into())),
-            News::Serving { .. }
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Checkpoint { .. }
-            | News::Evaluated { .. }
-            | News::StageDone { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::GenerationStarted { .. }
-            | News::GenerationAbandoned { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::WorkerDied(_) => {}
+            _ => {}
         }
     }
 }

@@ -142,21 +142,7 @@ impl Audience for Traces {
             News::GenerationStarted { generation, at } => self.started(SystemTime::now(), *generation, *at),
             News::Ended(RunEnd::Failed { why, .. }) => self.over("failed", Some(why)),
             News::Ended(end) => self.over(end.name(), None),
-            News::Progress { .. }
-            | News::Serving { .. }
-            | News::Verdict(_)
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Checkpoint { .. }
-            | News::Evaluated { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::Looked(_)
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
 }

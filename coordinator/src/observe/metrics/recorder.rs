@@ -401,11 +401,7 @@ impl Audience for MetricsRecorder {
             News::Storage { client, count } => self.storage.count(&self.metrics, *client, count),
             News::Ended(end @ RunEnd::Finished { .. }) => self.over(now, &Verdict::Finished, end.name()),
             News::Ended(end) => self.over(now, &Verdict::Stopped, end.name()),
-            News::Serving { .. }
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use ulda_run::RunEnd;
 
 use prost::Message;
 use prost_types::value::Kind;
-use ulda_dataset::ConfusionMatrix;
+use ulda_dataset::{ConfusionMatrix, PngHeader};
 use ulda_run::Classes;
 use ulda_run::stage::{Course, Cursor, Stage};
 
@@ -205,12 +205,12 @@ impl TensorBoardEvents {
         let values: Vec<Value> = strips
             .iter()
             .filter_map(|strip| {
-                let (width, height) = png_size(&strip.png)?;
+                let size = PngHeader::parse(&strip.png)?.size;
                 Some(Value {
                     tag: format!("examples/{set}/{}", strip.name),
                     content: Some(Content::Image(TensorBoardImage {
-                        height,
-                        width,
+                        height: i32::try_from(size.height).ok()?,
+                        width: i32::try_from(size.width).ok()?,
                         colorspace: 3,
                         encoded: strip.png.clone(),
                     })),
@@ -320,16 +320,6 @@ fn hyperparameters(run_toml: &str) -> BTreeMap<String, prost_types::Value> {
         }
     }
     found
-}
-
-/// Width and height of a PNG file, from its header.
-fn png_size(bytes: &[u8]) -> Option<(i32, i32)> {
-    let number = |from: usize| {
-        let four = bytes.get(from..from + 4)?;
-        i32::try_from(u32::from_be_bytes(four.try_into().ok()?)).ok()
-    };
-    (bytes.get(..8)? == b"\x89PNG\r\n\x1a\n").then_some(())?;
-    Some((number(16)?, number(20)?))
 }
 
 #[cfg(test)]

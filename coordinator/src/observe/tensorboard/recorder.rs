@@ -134,22 +134,7 @@ impl Audience for TensorBoard {
             }),
             News::GenerationStarted { at, .. } => self.tell(Fact::Started(*at)),
             News::Ended(end) => self.tell(Fact::Ended(end.clone())),
-            News::Serving { .. }
-            | News::Verdict(_)
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Progress { .. }
-            | News::Checkpoint { .. }
-            | News::StageDone { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::GenerationAbandoned { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::Looked(_)
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
 }
