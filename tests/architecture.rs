@@ -20,12 +20,7 @@ const MAY_KNOW: [(&str, &[&str]); 4] = [
 ];
 
 /// Modules of one folder that import each other, each with the reason.
-const CIRCLES: [(&str, &[&str], &str); 7] = [
-    (
-        "worker/src/checkpoint",
-        &["manifest", "parts", "store"],
-        "the files of one folder: to be broken by moving `is_part_name`, `io_error` and `write_synced`",
-    ),
+const CIRCLES: [(&str, &[&str], &str); 2] = [
     (
         "worker/src/stages/simulate",
         &["bank", "pieces"],
@@ -35,26 +30,6 @@ const CIRCLES: [(&str, &[&str], &str); 7] = [
         "coordinator/src/cli",
         &["arguments", "common", "finished", "stages"],
         "an argument's type is in the file of its verb: to be broken by giving `ChosenStages` a file, as `Since` has",
-    ),
-    (
-        "worker/src/trainer",
-        &["carrier", "form"],
-        "one step of the trainer in two files: forming decides on NCCL, whose refusals are errors of forming",
-    ),
-    (
-        "coordinator/src/http",
-        &["site", "stop"],
-        "the site owns the stopper, and the handler of a request to stop gets the site, as all handlers do",
-    ),
-    (
-        "coordinator/src/rpc",
-        &["attend", "service"],
-        "`attend` is a method of the service that fills a file of its own",
-    ),
-    (
-        "coordinator/src/rpc",
-        &["guard", "incoming"],
-        "a connection is let in by the guard, and the guard asks a call for the connection's caller",
     ),
 ];
 

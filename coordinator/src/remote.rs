@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use toml::Table;
+use ulda_run::hints;
 use ulda_run::spec::{RunConfig, RunSpec};
 use ulda_storage::{Settings, Storage, StorageCounters, StorageError};
 
@@ -57,23 +58,17 @@ impl From<StorageError> for RemoteError {
     }
 }
 
-impl RemoteError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Damaged { .. } => {
-                "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run's \
-                 folder in the storage"
-            }
-            Self::AlreadyThere { .. } => "continue it with `--resume`, or give a new run its own run.name",
-            Self::AnotherRun { .. } => "give this run its own run.name or storage.url",
-            Self::Storage { cause, .. } => return cause.hint(),
-            Self::Disk { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub RemoteError {
+    Self::Damaged { .. } => {
+        "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run's \
+        folder in the storage"
+    },
+    Self::AlreadyThere { .. } => "continue it with `--resume`, or give a new run its own run.name",
+    Self::AnotherRun { .. } => "give this run its own run.name or storage.url",
+    Self::Storage { cause, .. } => cause.hint(),
+});
 
+impl RemoteError {
     /// Whether it may pass although nobody does anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -8,34 +8,11 @@ use ulda_run::spec::Host;
 use ulda_run::stage::{Cursor, Stage};
 
 use crate::history::{History, RunStanding};
-use crate::journal::{CheckpointRow, EventRow, JournalError, JournalReader, StageRow};
-use crate::report::{FinalManifestError, clip_origin};
-use crate::run_directory::{RunDirectory, RunDirectoryError, Server};
+use crate::journal::{CheckpointRow, EventRow, JournalReader, StageRow};
+use crate::report::{RunReadError, clip_origin};
+use crate::run_directory::{RunDirectory, Server};
 
 const EVENTS_SHOWN: u32 = 5;
-
-/// Why nothing can be said about a run.
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    #[error(transparent)]
-    Directory(#[from] RunDirectoryError),
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    #[error(transparent)]
-    Manifest(#[from] FinalManifestError),
-}
-
-impl StatusError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Directory(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
-            Self::Manifest(error) => error.hint(),
-        }
-    }
-}
 
 /// What `coordinator status -o json` and `/api/status` say.
 #[derive(Debug, Serialize)]
@@ -83,7 +60,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// Its run.toml or its journal cannot be read.
-pub fn gather(directory: &RunDirectory) -> Result<Status, StatusError> {
+pub fn gather(directory: &RunDirectory) -> Result<Status, RunReadError> {
     let spec = directory.spec(Host { workers: 1, cores: 1 })?;
     let journal = JournalReader::open(&directory.journal_file())?;
     let history = History::read(directory, &journal)?;

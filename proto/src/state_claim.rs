@@ -1,7 +1,7 @@
 //! The wire form of a state claim, for both sides.
 
-use ulda_run::stage::{Cursor, NotAStage};
-use ulda_run::{Digest, StateClaim};
+use ulda_run::stage::Cursor;
+use ulda_run::{Digest, StateClaim, UnknownName};
 
 use crate::v1;
 
@@ -16,9 +16,9 @@ impl From<StateClaim> for v1::StateClaim {
 }
 
 impl TryFrom<v1::StateClaim> for StateClaim {
-    type Error = NotAStage;
+    type Error = UnknownName;
 
-    fn try_from(claim: v1::StateClaim) -> Result<Self, NotAStage> {
+    fn try_from(claim: v1::StateClaim) -> Result<Self, UnknownName> {
         Ok(Self {
             cursor: Cursor {
                 stage: claim.stage.parse()?,

@@ -12,11 +12,9 @@ use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
-use crate::resources::{
-    OTHER_CLASSES_HINT, ResourceError, backbone_tensors, enough_styles, other_classes, same_backbone,
-};
+use crate::resources::{OTHER_CLASSES_HINT, ResourceError, backbone_tensors, other_classes, same_backbone};
 use crate::stages::templates;
-use crate::style_sources::given_bank;
+use crate::style_sources::{TooFewStyles, given_bank};
 
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
 fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {
@@ -182,9 +180,9 @@ fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Back
     match given_bank(config, backbone) {
         Ok(None) => {}
         Ok(Some(bank)) => findings.extend(
-            enough_styles(config, KEY, bank.len())
+            TooFewStyles::check(config, KEY, bank.len())
                 .err()
-                .map(|error| finding(KEY, &error, error.hint())),
+                .map(|error| finding(KEY, &error, Some(TooFewStyles::HINT.to_owned()))),
         ),
         Err(error) => findings.push(finding(KEY, &error, error.hint())),
     }

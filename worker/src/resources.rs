@@ -11,11 +11,12 @@ use ulda_model::clip::BackboneError;
 use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
 use ulda_run::Classes;
 use ulda_run::clip::{ClipOrigin, ClipTraining};
+use ulda_run::hints;
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
 use crate::model_classes::classes_of;
 use crate::state::{RunState, StateError, names};
-use crate::style_sources::{StyleImage, given_bank};
+use crate::style_sources::{StyleImage, TooFewStyles, given_bank};
 
 /// Keys that name whole models.
 const PRETRAIN: &str = "pretrain.checkpoint";
@@ -68,40 +69,26 @@ pub enum ResourceError {
         #[source]
         source: PicturesError,
     },
-    #[error("{key} gives {styles} styles, and adapt.batch asks for {needed} different ones per step")]
-    FewStyles {
-        key: &'static str,
-        styles: usize,
-        needed: usize,
-    },
+    #[error(transparent)]
+    FewStyles(#[from] TooFewStyles),
     #[error("the run's beginning cannot be put together")]
     State(#[from] StateError),
     #[error("this run has no stage with steps")]
     NothingToDo,
 }
 
-impl ResourceError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
-            Self::TwoBackbones => "score them in two runs, each with one of the keys",
-            Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
-            Self::FewStyles { .. } => "lower adapt.batch or give more styles",
-            Self::NothingToDo => {
-                "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set"
-            }
-            Self::Clip(error) => return error.hint(),
-            Self::Model { source, .. } => return source.hint(),
-            Self::Dataset { source, .. } => return source.hint(),
-            Self::Bank(error) => return error.hint(),
-            Self::Images { source, .. } => return source.hint(),
-            Self::State(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub ResourceError {
+    Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
+    Self::TwoBackbones => "score them in two runs, each with one of the keys",
+    Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
+    Self::FewStyles(_) => TooFewStyles::HINT,
+    Self::NothingToDo => "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set",
+    Self::Clip(error) => error.hint(),
+    Self::Model { source, .. } => source.hint(),
+    Self::Dataset { source, .. } => source.hint(),
+    Self::Bank(error) => error.hint(),
+    Self::Images { source, .. } => source.hint(),
+});
 
 /// What to do about a checkpoint of other classes.
 pub const OTHER_CLASSES_HINT: &str =
@@ -214,11 +201,11 @@ impl Resources {
         let style_images =
             StyleImage::list(config).map_err(|(key, source)| ResourceError::Images { key, source })?;
         if config.simulate.styles == StyleSource::Images && !style_images.is_empty() {
-            enough_styles(config, "domain.images", style_images.len())?;
+            TooFewStyles::check(config, "domain.images", style_images.len())?;
         }
         let bank = given_bank(config, &clip)?;
         if let Some(bank) = &bank {
-            enough_styles(config, "simulate.bank", bank.len())?;
+            TooFewStyles::check(config, "simulate.bank", bank.len())?;
         }
         let bank = bank.map(|bank| bank.to_bytes()).transpose()?;
         let source_images = |key: &str, set: &DatasetConfig| match config.trains() {
@@ -389,18 +376,6 @@ pub fn backbone_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     names
         .filter_map(|(published, name)| Some((published, weights.get(name)?)))
         .collect()
-}
-
-/// Whether a bank has as many styles as a batch of adapt draws different ones.
-///
-/// # Errors
-/// When the bank or the images that `key` names give fewer than a batch needs.
-pub fn enough_styles(config: &RunConfig, key: &'static str, styles: usize) -> Result<(), ResourceError> {
-    let needed = config.least_styles();
-    if styles < needed {
-        return Err(ResourceError::FewStyles { key, styles, needed });
-    }
-    Ok(())
 }
 
 fn open(key: &str, config: &DatasetConfig) -> Result<Arc<Dataset>, ResourceError> {

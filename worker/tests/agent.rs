@@ -90,7 +90,7 @@ fn spec() -> RunSpec {
 
 /// A joined worker and the coordinator it joined.
 struct Bench {
-    /// Dropped first: it says farewell to a coordinator that is there.
+    /// Dropped first: it takes its leave from a coordinator that is there.
     agent: Agent,
     attended: mpsc::UnboundedReceiver<Attended>,
     desk: Arc<Desk>,

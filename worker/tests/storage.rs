@@ -20,9 +20,9 @@ use ulda_worker::state::RunState;
 /// Longest wait for an upload.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Ear(Sender<Uploaded>);
+struct UploadWatcher(Sender<Uploaded>);
 
-impl UploadObserver for Ear {
+impl UploadObserver for UploadWatcher {
     fn uploaded(&self, checkpoint: Uploaded) {
         let _ = self.0.send(checkpoint);
     }
@@ -74,7 +74,8 @@ impl Host {
         let local = CheckpointStore::new(disk.path().join("checkpoints"), "a".into(), clip.clone(), 2);
         let remote = RemoteStore::new(storage.clone(), "a".into(), clip, 2);
         let (sender, uploaded) = channel();
-        let uploads = Uploads::start(disk.path().to_owned(), &storage, &remote, Ear(sender)).unwrap();
+        let uploads =
+            Uploads::start(disk.path().to_owned(), &storage, &remote, UploadWatcher(sender)).unwrap();
         Self {
             disk,
             checkpoints: Checkpoints::with_storage(local, remote, Arc::new(uploads)),

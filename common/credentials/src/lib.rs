@@ -11,16 +11,16 @@ mod error;
 pub mod files;
 mod identity;
 pub mod issue;
+mod refusal_log;
 mod sides;
-mod strangers;
 mod token;
 mod verify;
 
 pub use error::CredentialsError;
+pub use refusal_log::RefusalLog;
 pub use sides::{Coordinator, WorkerCredentials};
-pub use strangers::Strangers;
 pub use token::{Token, TokenDigest};
-pub use verify::{StrangersCertificate, names_of, why_not_trusted};
+pub use verify::{RefusedCertificate, names_of, why_not_trusted};
 
 /// The name in every worker's certificate, whatever host it runs on.
 pub const WORKER_NAME: &str = "worker.ulda.internal";

@@ -41,18 +41,18 @@ pub fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
 
 /// A certificate that was refused, and why.
 #[derive(Debug)]
-pub struct StrangersCertificate {
+pub struct RefusedCertificate {
     names: Vec<String>,
     why: String,
 }
 
-impl fmt::Display for StrangersCertificate {
+impl fmt::Display for RefusedCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "its certificate, for {}, {}", listed(&self.names), self.why)
     }
 }
 
-impl std::error::Error for StrangersCertificate {}
+impl std::error::Error for RefusedCertificate {}
 
 /// Accepts the certificates of this run's workers: signed by its authority, in date, and with the workers' name.
 #[derive(Debug)]
@@ -90,11 +90,11 @@ impl ClientCertVerifier for WorkersOnly {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.check(end_entity, intermediates, now).map_err(|cause| {
-            let stranger = StrangersCertificate {
+            let refused = RefusedCertificate {
                 names: names_of(end_entity),
                 why: why_not_trusted(&cause),
             };
-            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(stranger))))
+            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
         })
     }
 
@@ -142,7 +142,7 @@ pub fn why_not_trusted(cause: &Error) -> String {
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
                 format!("is not for {WORKER_NAME}")
             }
-            Wrong::Other(OtherError(stranger)) => stranger.to_string(),
+            Wrong::Other(OtherError(refused)) => refused.to_string(),
             other => other.to_string(),
         },
         other => other.to_string(),

@@ -14,7 +14,7 @@ use crate::error::SampleError;
 use crate::geometry::{Size, Window};
 use crate::header::ImageHeader;
 use crate::jpeg;
-use crate::png_io::{PngHeader, parse_header};
+use crate::png_io::PngHeader;
 use crate::transform::{Framing, frame, place_row};
 
 /// Far above any camera, far below what would exhaust memory for a header that lies.
@@ -42,7 +42,7 @@ pub fn read_image(path: &Path) -> Result<Image, SampleError> {
 /// Reads a whole label file as it is stored: label ids, no mapping, no check of their range.
 pub fn read_label_ids(path: &Path) -> Result<LabelMap, SampleError> {
     let bytes = read_file(path)?;
-    let header = parse_header(&bytes).ok_or_else(|| SampleError::LabelNotPng {
+    let header = PngHeader::parse(&bytes).ok_or_else(|| SampleError::LabelNotPng {
         path: path.to_owned(),
     })?;
     check_label_header(path, &header)?;

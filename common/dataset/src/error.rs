@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ulda_run::hints;
+
 use crate::geometry::{Size, Window};
 
 /// Why a sample could not be read or does not suit the run.
@@ -92,33 +94,25 @@ pub enum SampleError {
     Spawn { source: io::Error },
 }
 
-impl SampleError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Missing { .. } => "restore the file, or check that the data volume is mounted".into(),
-            Self::LabelColour { .. } => "use the `labelIds` files, not the colour ones".into(),
-            Self::TooSmall { .. } => "give a larger one".into(),
-            Self::Truncated { .. } | Self::Damaged { .. } => "copy the file again".into(),
-            Self::IllegalId { expected, .. } | Self::UnknownColour { expected, .. } => expected.hint.into(),
-            Self::CropTooLarge { image, key, .. } => {
-                format!("set `{key}` to at most {}", image.width.min(image.height))
-            }
-            Self::Stalled { .. } => "check the storage it lies on".into(),
-            Self::Unreadable { .. } => "check that it is a file, its permissions and its disk".into(),
-            Self::NotAnImage { .. } => {
-                "images must be PNG or JPEG files; convert it, or copy it again".into()
-            }
-            Self::LabelNotPng { .. } => "labels must be PNG files; convert it, or copy it again".into(),
-            Self::BitDepth { .. } => "convert it to 8 bits per channel".into(),
-            Self::TooLarge { .. } => "is it a picture of this data set? scale it down".into(),
-            Self::SizeMismatch { .. } => "an image and its label have the same size; copy both again".into(),
-            Self::WindowOutside { .. } | Self::Panicked { .. } => "check this file of the data set".into(),
-            Self::NoSuchSample { .. } | Self::JobsPanicked { .. } | Self::Spawn { .. } => return None,
-        })
-    }
+hints!(pub SampleError {
+    Self::Missing { .. } => "restore the file, or check that the data volume is mounted",
+    Self::LabelColour { .. } => "use the `labelIds` files, not the colour ones",
+    Self::TooSmall { .. } => "give a larger one",
+    Self::Truncated { .. } | Self::Damaged { .. } => "copy the file again",
+    Self::IllegalId { expected, .. } | Self::UnknownColour { expected, .. } => expected.hint,
+    Self::CropTooLarge { image, key, .. } =>
+        format!("set `{key}` to at most {}", image.width.min(image.height)),
+    Self::Stalled { .. } => "check the storage it lies on",
+    Self::Unreadable { .. } => "check that it is a file, its permissions and its disk",
+    Self::NotAnImage { .. } => "images must be PNG or JPEG files; convert it, or copy it again",
+    Self::LabelNotPng { .. } => "labels must be PNG files; convert it, or copy it again",
+    Self::BitDepth { .. } => "convert it to 8 bits per channel",
+    Self::TooLarge { .. } => "is it a picture of this data set? scale it down",
+    Self::SizeMismatch { .. } => "an image and its label have the same size; copy both again",
+    Self::WindowOutside { .. } | Self::Panicked { .. } => "check this file of the data set",
+});
 
+impl SampleError {
     /// Wraps an I/O failure on `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {

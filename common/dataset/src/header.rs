@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::SampleError;
 use crate::geometry::Size;
 use crate::jpeg;
-use crate::png_io::{HEADER_BYTES, PngHeader, parse_header};
+use crate::png_io::{HEADER_BYTES, PngHeader};
 
 /// The header of an image file. The format is what the content says, whatever the file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl ImageHeader {
             .take(HEADER_BYTES as u64)
             .read_to_end(&mut bytes)
             .map_err(io)?;
-        if let Some(header) = parse_header(&bytes) {
+        if let Some(header) = PngHeader::parse(&bytes) {
             return Ok(Self::Png(header));
         }
         if !jpeg::is_jpeg(&bytes) {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use ulda_run::hints;
 use ulda_run::spec::is_image_name;
 
 use crate::dataset::Depth;
@@ -39,17 +40,10 @@ pub enum PicturesError {
     },
 }
 
-impl PicturesError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Missing(_) | Self::Empty(_) => "give PNG or JPEG images, or folders that hold some",
-            Self::Folder { .. } => "check its permissions and its disk",
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub PicturesError {
+    Self::Missing(_) | Self::Empty(_) => "give PNG or JPEG images, or folders that hold some",
+    Self::Folder { .. } => "check its permissions and its disk",
+});
 
 /// The picture that `input` names, or all PNG and JPEG files below it, folder by folder in order of name.
 ///

@@ -24,23 +24,26 @@ pub struct PngHeader {
     pub interlaced: bool,
 }
 
-/// Parses the first bytes of a PNG file; none if they are not a PNG's.
-pub(crate) fn parse_header(bytes: &[u8]) -> Option<PngHeader> {
-    let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
-    if bytes[..8] != SIGNATURE || &bytes[12..16] != b"IHDR" {
-        return None;
+impl PngHeader {
+    /// Parses the first bytes of a PNG file; none if they are not a PNG's.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
+        if bytes[..8] != SIGNATURE || &bytes[12..16] != b"IHDR" {
+            return None;
+        }
+        let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let size = Size::new(number(16), number(20));
+        if size.pixels() == 0 {
+            return None;
+        }
+        Some(Self {
+            size,
+            bits: bytes[24],
+            colour: png::ColorType::from_u8(bytes[25])?,
+            interlaced: bytes[28] != 0,
+        })
     }
-    let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let size = Size::new(number(16), number(20));
-    if size.pixels() == 0 {
-        return None;
-    }
-    Some(PngHeader {
-        size,
-        bits: bytes[24],
-        colour: png::ColorType::from_u8(bytes[25])?,
-        interlaced: bytes[28] != 0,
-    })
 }
 
 /// Why a picture could not be made or written.

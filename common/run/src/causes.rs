@@ -22,3 +22,46 @@ pub fn hinted(text: impl Display, hint: Option<String>) -> String {
         None => text.to_string(),
     }
 }
+
+/// What an error of [`hints`](crate::hints) may answer with.
+pub trait IntoHint {
+    fn into_hint(self) -> Option<String>;
+}
+
+impl IntoHint for &str {
+    fn into_hint(self) -> Option<String> {
+        Some(self.to_owned())
+    }
+}
+
+impl IntoHint for String {
+    fn into_hint(self) -> Option<String> {
+        Some(self)
+    }
+}
+
+/// That of a cause.
+impl IntoHint for Option<String> {
+    fn into_hint(self) -> Option<String> {
+        self
+    }
+}
+
+/// Gives an error the method `hint`: what a person can do about it. An arm is a text, or the hint of a cause; variants
+/// without an arm have none.
+#[macro_export]
+macro_rules! hints {
+    ($seen:vis $error:ident { $($variant:pat => $hint:expr),+ $(,)? }) => {
+        impl $error {
+            /// What a person can do about it.
+            #[must_use]
+            #[allow(unreachable_patterns, reason = "where every variant has an arm")]
+            $seen fn hint(&self) -> Option<String> {
+                match self {
+                    $($variant => $crate::IntoHint::into_hint($hint),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}

@@ -1,9 +1,8 @@
 //! The CLIP weights under a run, and what its scores can therefore say.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+
+use crate::variant_names;
 
 /// How CLIP weights came about, as far as their file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -18,39 +17,11 @@ pub enum ClipTraining {
     GeneratedStreets,
 }
 
-impl ClipTraining {
-    pub const ALL: [Self; 3] = [Self::Unmarked, Self::Untrained, Self::GeneratedStreets];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unmarked => "unmarked",
-            Self::Untrained => "untrained",
-            Self::GeneratedStreets => "generated-streets",
-        }
-    }
-}
-
-impl fmt::Display for ClipTraining {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no way in which CLIP weights are trained (unmarked, untrained, generated-streets)")]
-pub struct NotAClipTraining(String);
-
-impl FromStr for ClipTraining {
-    type Err = NotAClipTraining;
-
-    fn from_str(text: &str) -> Result<Self, NotAClipTraining> {
-        Self::ALL
-            .into_iter()
-            .find(|training| training.name() == text)
-            .ok_or_else(|| NotAClipTraining(text.to_owned()))
-    }
-}
+variant_names!(ClipTraining parsed as "a training of CLIP weights" {
+    Unmarked = "unmarked",
+    Untrained = "untrained",
+    GeneratedStreets = "generated-streets",
+});
 
 /// The frozen weights a run stands on.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What a run's results can be exported to.
 
+use crate::variant_names;
+
 /// A format that other programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
@@ -13,31 +15,10 @@ pub enum ExportFormat {
     TorchScript,
 }
 
-impl ExportFormat {
-    const ALL: [Self; 4] = [Self::Pth, Self::PickleStyles, Self::Onnx, Self::TorchScript];
-
-    /// As `--format` of coordinator and worker writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pth => "pth",
-            Self::PickleStyles => "pickle-styles",
-            Self::Onnx => "onnx",
-            Self::TorchScript => "torchscript",
-        }
-    }
-}
-
-impl std::str::FromStr for ExportFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name() == text)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("`{text}` is not one of {names}")
-            })
-    }
-}
+// As `--format` of coordinator and worker writes them.
+variant_names!(ExportFormat parsed as "a format" {
+    Pth = "pth",
+    PickleStyles = "pickle-styles",
+    Onnx = "onnx",
+    TorchScript = "torchscript",
+});

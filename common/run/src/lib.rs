@@ -9,6 +9,7 @@ mod classes;
 mod exit;
 mod export;
 mod finding;
+mod names;
 mod run_end;
 mod state_claim;
 
@@ -20,10 +21,11 @@ pub mod spec;
 pub mod stage;
 pub mod style_health;
 
-pub use causes::{hinted, with_causes};
+pub use causes::{IntoHint, hinted, with_causes};
 pub use classes::{CITYSCAPES, Class, Classes, ClassesProblem, MOST_CLASSES};
 pub use exit::Exit;
 pub use export::ExportFormat;
 pub use finding::Finding;
+pub use names::UnknownName;
 pub use run_end::RunEnd;
 pub use state_claim::{Digest, StateClaim};

@@ -1,9 +1,10 @@
 //! The stages of a run and a position in them.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::variant_names;
 
 /// A stage of METHOD.md, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,19 +16,14 @@ pub enum Stage {
     Evaluate,
 }
 
+variant_names!(Stage parsed as "a stage" {
+    Pretrain = "pretrain",
+    Simulate = "simulate",
+    Adapt = "adapt",
+    Evaluate = "evaluate",
+});
+
 impl Stage {
-    pub const ALL: [Self; 4] = [Self::Pretrain, Self::Simulate, Self::Adapt, Self::Evaluate];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pretrain => "pretrain",
-            Self::Simulate => "simulate",
-            Self::Adapt => "adapt",
-            Self::Evaluate => "evaluate",
-        }
-    }
-
     /// Small stable number for wire formats and random streams.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -37,27 +33,6 @@ impl Stage {
             Self::Adapt => 2,
             Self::Evaluate => 3,
         }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a stage (pretrain, simulate, adapt, evaluate)")]
-pub struct NotAStage(String);
-
-impl FromStr for Stage {
-    type Err = NotAStage;
-
-    fn from_str(text: &str) -> Result<Self, NotAStage> {
-        Self::ALL
-            .into_iter()
-            .find(|stage| stage.name() == text)
-            .ok_or_else(|| NotAStage(text.to_owned()))
     }
 }
 

@@ -1,10 +1,13 @@
 //! Unpacking of archives that came from elsewhere: nothing in them may reach outside of the folder they go into.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
+use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use rawzip::{CompressionMethod, ZipArchive};
 
 use crate::StorageError;
 
@@ -56,7 +59,7 @@ pub(crate) fn unpack(archive: &Path, format: Format, url: &str, folder: &Path) -
     match format {
         Format::Tar => unpacking.tar(BufReader::with_capacity(1 << 20, file)),
         Format::TarGz => unpacking.tar(MultiGzDecoder::new(BufReader::with_capacity(1 << 20, file))),
-        Format::Zip => unpacking.zip(BufReader::new(file)),
+        Format::Zip => unpacking.zip(file),
     }
 }
 
@@ -112,21 +115,40 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn zip(&mut self, bytes: BufReader<File>) -> Result<(), StorageError> {
-        let mut archive = zip::ZipArchive::new(bytes).map_err(|error| self.damaged(&error))?;
-        for index in 0..archive.len() {
-            let mut entry = archive.by_index(index).map_err(|error| self.damaged(&error))?;
-            let name = PathBuf::from(entry.name());
-            if entry.is_symlink() {
+    fn zip(&mut self, file: File) -> Result<(), StorageError> {
+        let mut buffer = vec![0; rawzip::RECOMMENDED_BUFFER_SIZE];
+        let archive = ZipArchive::from_file(file, &mut buffer).map_err(|error| self.damaged(&error))?;
+        let mut entries = archive.entries(&mut buffer);
+        let mut found = 0;
+        while let Some(entry) = entries.next_entry().map_err(|error| self.damaged(&error))? {
+            found += 1;
+            let name = PathBuf::from(OsStr::from_bytes(entry.file_path().as_ref()));
+            if entry.mode().is_symlink() {
                 return Err(self.forbidden(&name, "is a link or a device"));
             }
             if entry.is_dir() {
                 self.make_folder(&name)?;
-            } else {
-                self.write(&name, &mut entry)?;
+                continue;
+            }
+            let packed = archive
+                .get_entry(entry.wayfinder())
+                .map_err(|error| self.damaged(&error))?;
+            match entry.compression_method() {
+                _ if entry.flags().is_encrypted() => return Err(self.forbidden(&name, "is encrypted")),
+                CompressionMethod::STORE => {
+                    self.write(&name, &mut packed.verifying_reader(packed.reader()))?;
+                }
+                CompressionMethod::DEFLATE => {
+                    let bytes = DeflateDecoder::new(packed.reader());
+                    self.write(&name, &mut packed.verifying_reader(bytes))?;
+                }
+                _ => return Err(self.forbidden(&name, "is neither stored nor deflated")),
             }
         }
-        Ok(())
+        match archive.entries_hint() == found {
+            true => Ok(()),
+            false => Err(self.damaged(&io::Error::from(io::ErrorKind::UnexpectedEof))),
+        }
     }
 
     fn target(&self, name: &Path) -> Result<PathBuf, StorageError> {

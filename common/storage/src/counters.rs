@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ulda_run::variant_names;
+
 /// What is asked of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -14,19 +16,9 @@ pub enum Operation {
     Delete,
 }
 
+variant_names!(Operation { Put = "put", Get = "get", List = "list", Delete = "delete" });
+
 impl Operation {
-    pub const ALL: [Self; 4] = [Self::Put, Self::Get, Self::List, Self::Delete];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Delete => "delete",
-        }
-    }
-
     /// As an error begins.
     pub(crate) fn verb(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::settings;
@@ -85,14 +85,22 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn zip(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let mut bytes = Vec::new();
+    let mut archive = rawzip::ZipArchiveWriter::new(&mut bytes);
     for (name, content) in files {
-        writer
-            .start_file(*name, zip::write::SimpleFileOptions::default())
-            .unwrap();
+        let file = archive
+            .new_file(rawzip::path::EntryPath::verbatim(name.as_bytes()))
+            .compression_method(rawzip::CompressionMethod::DEFLATE);
+        let (mut entry, config) = file.start().unwrap();
+        let deflated = flate2::write::DeflateEncoder::new(&mut entry, flate2::Compression::fast());
+        let mut writer = config.wrap(deflated);
         writer.write_all(content.as_bytes()).unwrap();
+        let (deflated, descriptor) = writer.finish().unwrap();
+        deflated.finish().unwrap();
+        entry.finish(descriptor).unwrap();
     }
-    writer.finish().unwrap().into_inner()
+    archive.finish().unwrap();
+    bytes
 }
 
 fn assert_holds(root: &Path, files: &[(&str, &str)]) {

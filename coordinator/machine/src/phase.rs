@@ -9,7 +9,7 @@ use super::reason::LostReason;
 use super::tick::Tick;
 use ulda_run::ids::WorkerId;
 use ulda_run::stage::Cursor;
-use ulda_run::{Digest, StateClaim};
+use ulda_run::{Digest, StateClaim, variant_names};
 
 /// Waiting for the workers of the next generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,20 +93,17 @@ pub enum PhaseName {
     Failed,
 }
 
-impl PhaseName {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gathering => "gathering",
-            Self::Forming => "forming",
-            Self::Training => "training",
-            Self::Draining => "draining",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
+variant_names!(PhaseName {
+    Gathering = "gathering",
+    Forming = "forming",
+    Training = "training",
+    Draining = "draining",
+    Finished = "finished",
+    Stopped = "stopped",
+    Failed = "failed",
+});
 
+impl PhaseName {
     /// Nothing follows.
     #[must_use]
     pub fn is_over(self) -> bool {

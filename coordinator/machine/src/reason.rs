@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use ulda_run::hints;
 
 use super::claim::Divergence;
 use super::event::ExitKind;
@@ -166,20 +167,12 @@ pub enum RefuseReason {
     Over,
 }
 
-impl RefuseReason {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Full { .. } => "start fewer",
-            Self::SlotTaken { .. } => "try again shortly, or take another slot",
-            Self::BudgetSpent { .. } => "see its log",
-            Self::UnknownWorker { .. } => "join again",
-            Self::Stopping | Self::Over => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub RefuseReason {
+    Self::Full { .. } => "start fewer",
+    Self::SlotTaken { .. } => "try again shortly, or take another slot",
+    Self::BudgetSpent { .. } => "see its log",
+    Self::UnknownWorker { .. } => "join again",
+});
 
 /// Why the run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -214,18 +207,11 @@ pub enum FailReason {
     },
 }
 
-impl FailReason {
-    /// What a person can do about it, where the reason's own text does not say it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Diverged(divergence) => divergence.hint(),
-            Self::BadInput { .. } | Self::TooFew { .. } | Self::BudgetSpent { .. } | Self::Stalled { .. } => {
-                None
-            }
-        }
-    }
+hints!(pub FailReason {
+    Self::Diverged(divergence) => divergence.hint(),
+});
 
+impl FailReason {
     /// What the coordinator ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ulda_credentials::{Coordinator, CredentialsError, Strangers, issue};
+use ulda_credentials::{Coordinator, CredentialsError, RefusalLog, issue};
 use ulda_run::Finding;
 
 use super::arguments::{DataTls, ServeArguments};
@@ -23,9 +23,9 @@ pub struct Security {
     pub tls: bool,
     /// Whether workers encrypt what they tell each other.
     pub data_tls: bool,
-    /// For the status page, and where the run hears of it.
+    /// For the status page, and where the run receives it.
     pub stopper: Stopper,
-    pub ear: StopSignals,
+    pub stop_signals: StopSignals,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,22 +83,22 @@ pub fn settle(
     };
     let coordinator = read_given(&folder, serve)?;
     let tls = !serve.insecure_loopback;
-    let strangers = Strangers::default();
+    let refusals = RefusalLog::default();
     let guard = Guard::new(
         coordinator.token(),
         tls.then(|| coordinator.tls()),
-        strangers.clone(),
+        refusals.clone(),
     );
     let data_tls = match serve.data_tls {
         DataTls::Always => true,
         DataTls::Auto => !listen.ip().is_loopback(),
     };
-    let (bell, ear) = StopHandle::new();
+    let (stop_handle, stop_signals) = StopHandle::new();
     Ok(Security {
         folder,
         guard,
-        stopper: Stopper::new(coordinator.token(), bell, strangers),
-        ear,
+        stopper: Stopper::new(coordinator.token(), stop_handle, refusals),
+        stop_signals,
         tls,
         data_tls,
     })

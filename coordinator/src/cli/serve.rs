@@ -71,7 +71,7 @@ pub(super) async fn prepare_and_serve(
         tls,
         data_tls,
         stopper,
-        ear,
+        stop_signals,
     } = settle(serve, directory, listener.local_addr()?)?;
     let page = web.as_ref().map(TcpListener::local_addr).transpose()?;
     lock.announce(&Server {
@@ -92,14 +92,14 @@ pub(super) async fn prepare_and_serve(
         audience.push(Box::new(TensorBoard::start(spec, directory)?));
     }
     // Before anybody can see on the page that the run is over, and say that this coordinator is no longer wanted.
-    let farewell = TerminationSignals::listen()?;
+    let termination = TerminationSignals::listen()?;
     let server = web.map(|web| show(web, spec, directory, workers, &mut audience, stopper));
     let address = listener.local_addr()?;
     if let Some(end) = end {
         tell_end(&end, &mut audience);
         let concluded = block_in_place(|| concluded_late(&end, directory));
         let end = supervised::once_concluded(end, &concluded);
-        supervised::linger(spec, listener, guard, end, farewell).await;
+        supervised::linger(spec, listener, guard, end, termination).await;
         leave(server).await;
         return concluded;
     }
@@ -127,7 +127,7 @@ pub(super) async fn prepare_and_serve(
         trace_parent,
         storage: remote.map(|remote| remote.counters().clone()),
     };
-    let ending = serve_run(request, ear, Box::new(audience)).await;
+    let ending = serve_run(request, stop_signals, Box::new(audience)).await;
     let end = ending.as_ref().ok().and_then(|ending| ending.end.clone());
     let finished = matches!(end, Some(RunEnd::Finished { .. }));
     let check = || block_in_place(|| ledger::checked(directory));
@@ -144,7 +144,7 @@ pub(super) async fn prepare_and_serve(
         }
         let end = supervised::once_concluded(end.clone(), &concluded);
         let listener = rpc::bind_again(address).await.map_err(taken)?;
-        supervised::linger(spec, listener, guard, end, farewell).await;
+        supervised::linger(spec, listener, guard, end, termination).await;
         leave(server).await;
         return concluded;
     }

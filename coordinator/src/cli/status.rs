@@ -3,15 +3,16 @@
 use super::arguments::{OutputFormat, StatusArguments};
 use super::common::{columns, losses_text, print, print_json, run_directory};
 use crate::exit::{Exit, Stop};
+use crate::report::RunReadError;
 use crate::report::clip_note;
-use crate::status::{Status, StatusError, StatusWorker, gather};
+use crate::status::{Status, StatusWorker, gather};
 
 pub fn status(arguments: &StatusArguments) -> Result<Exit, Stop> {
     let directory = run_directory(&arguments.run)?;
     let status = gather(&directory).map_err(|cause| match cause {
-        StatusError::Directory(cause) => Stop::bad_input(cause),
-        StatusError::Journal(cause) => cause.into(),
-        StatusError::Manifest(cause) => Stop::bad_input(cause),
+        RunReadError::Directory(cause) => Stop::bad_input(cause),
+        RunReadError::Journal(cause) => cause.into(),
+        RunReadError::Manifest(cause) => Stop::bad_input(cause),
     })?;
     match arguments.output {
         OutputFormat::Json => print_json(&status)?,

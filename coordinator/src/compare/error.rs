@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ulda_run::hints;
 use ulda_run::with_causes;
 
 use crate::journal::JournalError;
@@ -46,26 +47,17 @@ pub enum CompareError {
     UnknownSet { name: String, known: Vec<String> },
 }
 
-impl CompareError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Journal { .. } => "restore its journal, or leave the run out",
-            Self::Unfinished { .. } => "only finished runs are compared; leave it out until it is finished",
-            Self::NoModel { .. } => {
-                "choose another with --model, or for these runs alone with LABEL:MODEL=RUN"
-            }
-            Self::Twice { .. } => "name each run once",
-            Self::TwoModels { .. } => "give runs that are scored by another model another label",
-            Self::UnknownReference { .. } => "give the label of one",
-            Self::UnknownSet { .. } => "give names of these, separated by commas",
-            Self::Directory(error) => return error.hint(),
-            Self::Manifest(error) => return error.hint(),
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub CompareError {
+    Self::Journal { .. } => "restore its journal, or leave the run out",
+    Self::Unfinished { .. } => "only finished runs are compared; leave it out until it is finished",
+    Self::NoModel { .. } => "choose another with --model, or for these runs alone with LABEL:MODEL=RUN",
+    Self::Twice { .. } => "name each run once",
+    Self::TwoModels { .. } => "give runs that are scored by another model another label",
+    Self::UnknownReference { .. } => "give the label of one",
+    Self::UnknownSet { .. } => "give names of these, separated by commas",
+    Self::Directory(error) => error.hint(),
+    Self::Manifest(error) => error.hint(),
+});
 
 fn list(names: &[String]) -> String {
     if names.is_empty() {

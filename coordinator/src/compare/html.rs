@@ -1,35 +1,22 @@
 //! A comparison as one HTML file that needs nothing else, in the style of the report.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::text::cell;
 use super::{Comparison, Estimate};
-use crate::report::{STYLE, clip_banner, percent};
+use crate::report::{clip_banner, percent, whole_page};
 use crate::score_table;
 
 /// Renders the whole page.
 #[must_use]
 pub fn html(comparison: &Comparison) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "ULDA comparison" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    (head(comparison))
-                    (scores(comparison))
-                    @if !comparison.differences.is_empty() { (differences(comparison)) }
-                    (seeds(comparison))
-                }
-            }
-        }
+    let main = html! {
+        (head(comparison))
+        (scores(comparison))
+        @if !comparison.differences.is_empty() { (differences(comparison)) }
+        (seeds(comparison))
     };
-    page.into_string()
+    whole_page("ULDA comparison", &main)
 }
 
 fn head(comparison: &Comparison) -> Markup {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::spec::{Host, RunConfig};
+use ulda_run::variant_names;
 
 use super::CompareError;
 use crate::history::History;
@@ -20,17 +21,12 @@ pub enum ScoredModel {
     SourceOnly,
 }
 
-impl ScoredModel {
-    /// As journals and reports call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Adapted => "adapted",
-            Self::AdaptedBest => "adapted-best",
-            Self::SourceOnly => "source-only",
-        }
-    }
-}
+// As journals and reports call them.
+variant_names!(ScoredModel {
+    Adapted = "adapted",
+    AdaptedBest = "adapted-best",
+    SourceOnly = "source-only",
+});
 
 /// A finished run and its scores.
 #[derive(Clone, Debug)]
@@ -78,11 +74,6 @@ impl ComparedRun {
     /// The model whose scores count: the wanted one, else the adapted one, else the source-only one.
     pub(super) fn model(&self, wanted: Option<ScoredModel>) -> Result<ScoredModel, CompareError> {
         let has = |model: ScoredModel| self.sets.iter().any(|set| set.model(model.name()).is_some());
-        let all = [
-            ScoredModel::Adapted,
-            ScoredModel::AdaptedBest,
-            ScoredModel::SourceOnly,
-        ];
         let found = match wanted {
             Some(model) => Some(model).filter(|model| has(*model)),
             None => [ScoredModel::Adapted, ScoredModel::SourceOnly]
@@ -92,7 +83,7 @@ impl ComparedRun {
         found.ok_or_else(|| CompareError::NoModel {
             run: self.path.clone(),
             model: wanted.unwrap_or(ScoredModel::Adapted).name(),
-            known: all
+            known: ScoredModel::ALL
                 .into_iter()
                 .filter(|model| has(*model))
                 .map(|model| model.name().to_owned())

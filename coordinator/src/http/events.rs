@@ -15,14 +15,18 @@ const PACE: Duration = Duration::from_secs(1);
 
 pub(super) fn stream(
     site: Arc<Site>,
-    seat: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) -> Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>> {
     let (events, stream) = mpsc::channel(1);
-    tokio::spawn(tell(site, seat, events));
+    tokio::spawn(tell(site, permit, events));
     Sse::new(ReceiverStream::new(stream)).keep_alive(KeepAlive::default())
 }
 
-async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, events: mpsc::Sender<Result<Event, Infallible>>) {
+async fn tell(
+    site: Arc<Site>,
+    permit: OwnedSemaphorePermit,
+    events: mpsc::Sender<Result<Event, Infallible>>,
+) {
     let closing = site.closing();
     let mut pace = tokio::time::interval(PACE);
     let mut seen = None;
@@ -45,7 +49,7 @@ async fn tell(site: Arc<Site>, seat: OwnedSemaphorePermit, events: mpsc::Sender<
             let _ = events.try_send(Ok(Event::default().event("changed").data(mark.to_string())));
         }
     }
-    drop(seat);
+    drop(permit);
 }
 
 /// The page's changing part itself, as there will be nobody to fetch it from.

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ulda_net::{Admission, AdmissionCaps, serve_http};
+use ulda_run::hints;
 
 use super::routes::router;
 use super::site::Site;
@@ -55,18 +56,9 @@ pub enum HttpError {
     },
 }
 
-impl HttpError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Taken { .. } => {
-                Some("give another port with --http, `auto` for any free one, or `off`".to_owned())
-            }
-            Self::Bind { .. } => None,
-        }
-    }
-}
+hints!(pub HttpError {
+    Self::Taken { .. } => "give another port with --http, `auto` for any free one, or `off`",
+});
 
 /// Takes the address; `None` where nothing is to be served.
 ///

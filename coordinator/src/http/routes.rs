@@ -21,6 +21,7 @@ use super::stop;
 use super::targets::targets;
 use crate::observe::metrics::{CONTENT_TYPE, ScrapeError};
 use crate::observe::status_page::{self, ICON, SCRIPT, style};
+use crate::report::RunReadError;
 
 /// Longest wait for an answer that reads the journal.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -96,7 +97,7 @@ async fn page(State(site): Shared, ConnectInfo(peer): ConnectInfo<SocketAddr>) -
     answered("the page", move || {
         let live = site.live_part()?;
         let page = status_page::page(&live, stoppable);
-        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", page))
+        Ok::<_, RunReadError>(typed("text/html; charset=utf-8", page))
     })
     .await
 }
@@ -104,7 +105,7 @@ async fn page(State(site): Shared, ConnectInfo(peer): ConnectInfo<SocketAddr>) -
 async fn live(State(site): Shared) -> Response {
     answered("the page", move || {
         let live = site.live_part()?;
-        Ok::<_, status_page::PageError>(typed("text/html; charset=utf-8", live.to_string()))
+        Ok::<_, RunReadError>(typed("text/html; charset=utf-8", live.to_string()))
     })
     .await
 }
@@ -118,8 +119,8 @@ async fn api_status(State(site): Shared) -> Response {
 }
 
 async fn api_events(State(site): Shared) -> Response {
-    match site.seats.clone().try_acquire_owned() {
-        Ok(seat) => events::stream(site, seat).into_response(),
+    match site.listeners.clone().try_acquire_owned() {
+        Ok(permit) => events::stream(site, permit).into_response(),
         Err(_) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many pages listen; hint: close some, or ask /api/status now and then",
@@ -132,7 +133,7 @@ async fn api_stop(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    stop::stop(site, peer, headers).await
+    stop::stop(site.stopper(), peer, headers).await
 }
 
 async fn api_targets(State(site): Shared) -> Response {

@@ -10,7 +10,8 @@ use ulda_net::AdmissionCaps;
 use super::stop::Stopper;
 use crate::observe::Live;
 use crate::observe::metrics::RunExposition;
-use crate::observe::status_page::{self, PageError};
+use crate::observe::status_page;
+use crate::report::RunReadError;
 use crate::run_directory::RunDirectory;
 use crate::status;
 
@@ -31,7 +32,7 @@ pub struct Site {
     served: Option<Served>,
     stopper: Option<Stopper>,
     closing: CancellationToken,
-    pub(super) seats: Arc<Semaphore>,
+    pub(super) listeners: Arc<Semaphore>,
     live_part: Mutex<Option<Rendered>>,
     status: Mutex<Option<Rendered>>,
     scrapes: watch::Sender<Scrapes>,
@@ -84,7 +85,7 @@ impl Site {
             stopper: None,
             closing: CancellationToken::new(),
             // Half of what one address may hold: its other requests are answered whatever pages are open there.
-            seats: Arc::new(Semaphore::new(
+            listeners: Arc::new(Semaphore::new(
                 LISTENERS.min(AdmissionCaps::of_process().per_peer / 2),
             )),
             live_part: Mutex::new(None),
@@ -168,7 +169,7 @@ impl Site {
     }
 
     /// The changing part of the page. Reads the journal, so not for async threads.
-    pub(super) fn live_part(&self) -> Result<Arc<str>, PageError> {
+    pub(super) fn live_part(&self) -> Result<Arc<str>, RunReadError> {
         self.fresh(&self.live_part, || {
             let live = self.served.as_ref().map(|served| served.live.borrow().clone());
             status_page::live_part(&self.directory, live.as_ref())

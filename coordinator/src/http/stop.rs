@@ -5,17 +5,15 @@
 //! through `ssh -L`, or uses `coordinator stop`. Wrong tokens are answered one a second.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
-use ulda_credentials::{Strangers, TokenDigest};
+use ulda_credentials::{RefusalLog, TokenDigest};
 use ulda_run::hinted;
 
-use super::site::Site;
 use crate::run::StopHandle;
 
 /// Before a wrong token is answered, one after the other.
@@ -27,9 +25,9 @@ const PENDING: usize = 8;
 #[derive(Debug)]
 pub struct Stopper {
     token: TokenDigest,
-    bell: StopHandle,
-    strangers: Strangers,
-    rung: AtomicBool,
+    run: StopHandle,
+    refusals: RefusalLog,
+    is_asked: AtomicBool,
     waiting: Semaphore,
     turn: Semaphore,
 }
@@ -66,12 +64,12 @@ impl Refusal {
 
 impl Stopper {
     #[must_use]
-    pub fn new(token: TokenDigest, bell: StopHandle, strangers: Strangers) -> Self {
+    pub fn new(token: TokenDigest, run: StopHandle, refusals: RefusalLog) -> Self {
         Self {
             token,
-            bell,
-            strangers,
-            rung: AtomicBool::new(false),
+            run,
+            refusals,
+            is_asked: AtomicBool::new(false),
             waiting: Semaphore::new(PENDING),
             turn: Semaphore::new(1),
         }
@@ -103,14 +101,14 @@ impl Stopper {
     }
 }
 
-pub(super) async fn stop(site: Arc<Site>, peer: SocketAddr, headers: HeaderMap) -> Response {
-    let Some(stopper) = site.stopper() else {
+pub(super) async fn stop(stopper: Option<&Stopper>, peer: SocketAddr, headers: HeaderMap) -> Response {
+    let Some(stopper) = stopper else {
         return answer(Refusal::OnlyViewed);
     };
     let Err(mut refusal) = stopper.judge(peer, &headers) else {
-        if !stopper.rung.swap(true, Ordering::SeqCst) {
+        if !stopper.is_asked.swap(true, Ordering::SeqCst) {
             tracing::info!(%peer, "asked on the status page to stop");
-            stopper.bell.ring();
+            stopper.run.stop();
         }
         return (
             StatusCode::ACCEPTED,
@@ -119,7 +117,7 @@ pub(super) async fn stop(site: Arc<Site>, peer: SocketAddr, headers: HeaderMap) 
             .into_response();
     };
     let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
-    stopper.strangers.refused(
+    stopper.refusals.refused(
         "status page",
         Some(peer),
         agent,
@@ -181,8 +179,8 @@ mod tests {
     #[test]
     fn only_this_page_and_programs_of_this_host_may_ask() {
         let token = ulda_credentials::Token::draw().unwrap();
-        let (bell, _rung) = StopHandle::new();
-        let stopper = Stopper::new(token.digest(), bell, Strangers::default());
+        let (run, _signals) = StopHandle::new();
+        let stopper = Stopper::new(token.digest(), run, RefusalLog::default());
         let here = SocketAddr::from(([127, 0, 0, 1], 5));
         let right = format!("Bearer {}", token.reveal());
         let judge = |peer, pairs: &[(&'static str, &str)]| stopper.judge(peer, &headers(pairs));

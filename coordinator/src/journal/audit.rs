@@ -2,6 +2,7 @@
 //! exactly what the records before it say.
 
 use ulda_machine::{Flaw, Record, Resume, TakenUp, audit};
+use ulda_run::hints;
 
 use super::reader::JournalReader;
 use super::writer::JournalError;
@@ -19,20 +20,10 @@ pub enum Unsound {
     TakenUp { term: u64 },
 }
 
-impl Unsound {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::TakenUp { .. } => {
-                "did two coordinators write it at the same time, or was it restored from a copy?"
-            }
-            Self::Read(error) => return error.hint(),
-            Self::Unknown { .. } | Self::Flaw(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub Unsound {
+    Self::TakenUp { .. } => "did two coordinators write it at the same time, or was it restored from a copy?",
+    Self::Read(error) => error.hint(),
+});
 
 /// What was found in a sound journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

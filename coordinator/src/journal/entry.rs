@@ -3,6 +3,7 @@
 use ulda_dataset::ConfusionMatrix;
 use ulda_run::spec::PathName;
 use ulda_run::stage::{Cursor, Stage};
+use ulda_run::variant_names;
 
 /// How loud an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,16 +13,7 @@ pub enum Level {
     Error,
 }
 
-impl Level {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
-}
+variant_names!(Level { Info = "info", Warn = "warn", Error = "error" });
 
 /// Where in a run something was measured or written.
 pub type Place = Cursor;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
+use ulda_run::hints;
 
 use super::entry::JournalEntry;
 use super::schema::{FORMAT, TERM_FACT, format_of, open_for_writing};
@@ -41,25 +42,13 @@ pub enum JournalError {
     Spawn { source: std::io::Error },
 }
 
-impl JournalError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Format { .. } => "use the version that wrote it",
-            Self::NotAJournal { .. } => "restore it, or remove the run directory",
-            Self::DiskFull { .. } => "free some and continue with `coordinator resume`",
-            Self::Open { .. }
-            | Self::Write { .. }
-            | Self::Read { .. }
-            | Self::Late { .. }
-            | Self::Superseded { .. }
-            | Self::Closed
-            | Self::Spawn { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub JournalError {
+    Self::Format { .. } => "use the version that wrote it",
+    Self::NotAJournal { .. } => "restore it, or remove the run directory",
+    Self::DiskFull { .. } => "free some and continue with `coordinator resume`",
+});
 
+impl JournalError {
     /// What a failed write means; a full disk and a broken file are told apart.
     #[must_use]
     pub fn of_write(path: &Path, source: rusqlite::Error) -> Self {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use ulda_run::hints;
 
 use super::cause::{WorkerDeath, first_cause};
 use super::process::{ProcessExit, ProcessIdentity};
@@ -49,18 +50,10 @@ pub enum LaunchError {
     Log { path: PathBuf, source: io::Error },
 }
 
-impl LaunchError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::NoBinary { .. } => "build it with `make`, or name it with --worker-binary",
-            Self::NotExecutable { .. } => "chmod +x it",
-            Self::Start { .. } | Self::Log { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub LaunchError {
+    Self::NoBinary { .. } => "build it with `make`, or name it with --worker-binary",
+    Self::NotExecutable { .. } => "chmod +x it",
+});
 
 /// A process that was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -205,10 +205,7 @@ mod tests {
         let measured = |terms: &[(&str, f64)], activity: &str| Measures {
             losses: terms
                 .iter()
-                .map(|(name, value)| Measured {
-                    name: (*name).into(),
-                    value: *value,
-                })
+                .map(|(name, value)| Measured::new(*name, *value))
                 .collect(),
             activity: activity.into(),
             ..Measures::default()

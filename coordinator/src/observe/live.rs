@@ -196,20 +196,7 @@ impl Audience for LiveRecorder {
                 self.live.send_modify(|live| live.over(format!("failed: {why}")));
             }
             News::Ended(end) => self.live.send_modify(|live| live.over(end.name().into())),
-            News::Serving { .. }
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Checkpoint { .. }
-            | News::Evaluated { .. }
-            | News::StageDone { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::GenerationStarted { .. }
-            | News::GenerationAbandoned { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::WorkerDied(_) => {}
+            _ => {}
         }
     }
 }
@@ -222,14 +209,10 @@ mod tests {
     #[test]
     fn the_slow_rank_is_told_from_those_that_wait_for_it() {
         let told = |own: f64, waits: f64| {
-            let phase = |name: &str, value| Measured {
-                name: name.into(),
-                value,
-            };
             let mut rank = RankLive::default();
             for _ in 0..5 {
                 rank.hear(&Measures {
-                    phase_seconds: vec![phase("forward", own), phase(WAITING, waits)],
+                    phase_seconds: vec![Measured::new("forward", own), Measured::new(WAITING, waits)],
                     ..Measures::default()
                 });
             }

@@ -158,10 +158,7 @@ mod tests {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let told = Measures {
-            losses: vec![Measured {
-                name: "seg".into(),
-                value: 2.0,
-            }],
+            losses: vec![Measured::new("seg", 2.0)],
             images: 8,
             ..Measures::default()
         };
@@ -196,10 +193,7 @@ mod tests {
         let measured = |terms: &[(&str, f64)]| Measures {
             losses: terms
                 .iter()
-                .map(|(name, value)| Measured {
-                    name: (*name).into(),
-                    value: *value,
-                })
+                .map(|(name, value)| Measured::new(*name, *value))
                 .collect(),
             ..Measures::default()
         };

@@ -7,7 +7,7 @@ use ulda_run::RunEnd;
 use opentelemetry::KeyValue;
 use ulda_run::ids::Generation;
 use ulda_run::stage::{Cursor, Stage};
-use ulda_telemetry::{Sender, Span, Spans, TraceContext};
+use ulda_telemetry::{Sender, Span, Spans, TraceContext, signed};
 
 use super::metrics::break_reason_name;
 use crate::run::{Audience, News};
@@ -142,26 +142,7 @@ impl Audience for Traces {
             News::GenerationStarted { generation, at } => self.started(SystemTime::now(), *generation, *at),
             News::Ended(RunEnd::Failed { why, .. }) => self.over("failed", Some(why)),
             News::Ended(end) => self.over(end.name(), None),
-            News::Progress { .. }
-            | News::Serving { .. }
-            | News::Verdict(_)
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Checkpoint { .. }
-            | News::Evaluated { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::Looked(_)
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
-}
-
-/// Attributes are signed; no count here comes near their end.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

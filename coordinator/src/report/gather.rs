@@ -11,7 +11,7 @@ use ulda_run::spec::{DomainConfig, EndAfter, Host, PathName, RunConfig, StyleSou
 use ulda_run::stage::{Cursor, Stage};
 use ulda_run::style_health::StyleHealth;
 
-use super::ReportError;
+use super::RunReadError;
 use super::manifest::{FinalManifest, clip_origin};
 use crate::history::{History, RunStanding};
 use crate::journal::{EvaluationRow, JournalReader, MetricPoint, PhaseRow, StageRow, styles_of};
@@ -25,8 +25,12 @@ const MODELS: [&str; 3] = [SOURCE_ONLY, "adapted", "adapted-best"];
 /// The model name of scores taken while training.
 const VALIDATION: &str = "validation";
 
-/// Phases of a step in their order; others follow.
-const PHASES: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
+/// Place of a phase among those of a step; phases of other names follow.
+pub(crate) fn phase_place(name: &str) -> usize {
+    const PHASES: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
+    let place = PHASES.iter().position(|known| *known == name);
+    place.unwrap_or(PHASES.len())
+}
 
 /// A whole report.
 #[derive(Clone, Debug, Serialize)]
@@ -184,7 +188,7 @@ pub struct ExampleStrip {
 ///
 /// # Errors
 /// The run.toml or the journal cannot be read.
-pub fn gather(directory: &RunDirectory) -> Result<ReportData, ReportError> {
+pub fn gather(directory: &RunDirectory) -> Result<ReportData, RunReadError> {
     let spec = directory.spec(Host { workers: 1, cores: 1 })?;
     let journal = JournalReader::open(&directory.journal_file())?;
     let history = History::read(directory, &journal)?;
@@ -327,12 +331,7 @@ fn stage_times(lengths: &[(Stage, u64)], done: &[StageRow], phases: &[PhaseRow])
                     seconds,
                 })
                 .collect();
-            phases.sort_by_key(|phase| {
-                PHASES
-                    .iter()
-                    .position(|name| *name == phase.name)
-                    .unwrap_or(PHASES.len())
-            });
+            phases.sort_by_key(|phase| phase_place(&phase.name));
             StageTime {
                 stage: *stage,
                 steps: *steps,

@@ -3,8 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ulda_run::spec::{EndAfter, StyleSource};
 
-use super::civil::date_text;
 use super::clip_note::clip_banner;
+use super::dates::date_text;
 use super::gather::{ReportData, SOURCE_ONLY};
 use super::sections::{curves, details, examples, times};
 use super::styles::styles;
@@ -17,27 +17,31 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 /// Renders the whole page. Example pictures that cannot be read are left out.
 #[must_use]
 pub fn render(data: &ReportData) -> String {
+    let main = html! {
+        (head(data))
+        (overview(data))
+        (examples(data))
+        (classes(data))
+        (styles(data))
+        (curves(data))
+        (times(data))
+        (details(data))
+    };
+    whole_page(&format!("{} · ULDA report", data.run), &main)
+}
+
+/// A page that needs no other file, with `main` in it.
+pub(crate) fn whole_page(title: &str, main: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (data.run) " · ULDA report" }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                main {
-                    (head(data))
-                    (overview(data))
-                    (examples(data))
-                    (classes(data))
-                    (styles(data))
-                    (curves(data))
-                    (times(data))
-                    (details(data))
-                }
-            }
+            body { main { (main) } }
         }
     };
     page.into_string()

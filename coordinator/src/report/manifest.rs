@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use ulda_run::clip::ClipOrigin;
+use ulda_run::hints;
 
 use crate::journal::clip_of;
 use crate::run_directory::RunDirectory;
@@ -21,16 +22,9 @@ pub enum FinalManifestError {
     },
 }
 
-impl FinalManifestError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Damaged { .. } => Some("remove it to have a report without digests".to_owned()),
-            Self::Read { .. } => None,
-        }
-    }
-}
+hints!(pub FinalManifestError {
+    Self::Damaged { .. } => "remove it to have a report without digests",
+});
 
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct FinalManifest {

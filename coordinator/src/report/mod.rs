@@ -2,8 +2,8 @@
 //! tables on the terminal. Built from the journal and the run directory alone, at any time.
 
 mod chart;
-mod civil;
 mod clip_note;
+mod dates;
 mod gather;
 mod html;
 mod manifest;
@@ -13,15 +13,17 @@ mod tables;
 
 use std::path::PathBuf;
 
-pub(crate) use civil::{date_text, rfc3339_text};
+use ulda_run::hints;
+
 pub(crate) use clip_note::{clip_banner, clip_note};
+pub(crate) use dates::{date_text, rfc3339_text};
 pub use gather::{
     DomainStyles, ExampleStrip, ModelScores, PhaseTime, ReportData, SetScores, StageTime, TargetMean,
     Validation, gather,
 };
-pub(crate) use gather::{SOURCE_ONLY, set_scores};
+pub(crate) use gather::{SOURCE_ONLY, phase_place, set_scores};
 pub use html::render;
-pub(crate) use html::{STYLE, difference, percent};
+pub(crate) use html::{STYLE, difference, percent, whole_page};
 pub(crate) use manifest::FinalManifest;
 pub use manifest::{FinalManifestError, clip_origin};
 pub(crate) use sections::{curves, panel_heads};
@@ -32,35 +34,42 @@ pub use tables::{scores_csv, terminal_tables};
 use crate::journal::JournalError;
 use crate::run_directory::{RunDirectory, RunDirectoryError, write_whole};
 
-/// Why there is no report.
+/// Why a run cannot be read, for its status, page or report.
 #[derive(Debug, thiserror::Error)]
-pub enum ReportError {
+pub enum RunReadError {
     #[error(transparent)]
     Directory(#[from] RunDirectoryError),
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error("create `{}`", path.display())]
-    Create { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Manifest(#[from] FinalManifestError),
+}
+
+hints!(pub RunReadError {
+    Self::Directory(error) => error.hint(),
+    Self::Journal(error) => error.hint(),
+    Self::Manifest(error) => error.hint(),
+});
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Run(#[from] RunReadError),
+    #[error(transparent)]
+    Directory(#[from] RunDirectoryError),
+    #[error("create `{}`", path.display())]
+    Create { path: PathBuf, source: std::io::Error },
     #[error("write the report as JSON")]
     Json { source: serde_json::Error },
     #[error("write the scores as CSV")]
     Csv { source: csv::Error },
 }
 
-impl ReportError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Directory(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
-            Self::Manifest(error) => error.hint(),
-            Self::Create { .. } | Self::Json { .. } | Self::Csv { .. } => None,
-        }
-    }
-}
+hints!(pub ReportError {
+    Self::Run(error) => error.hint(),
+    Self::Directory(error) => error.hint(),
+});
 
 /// Gathers the report of a run and writes all its files.
 ///

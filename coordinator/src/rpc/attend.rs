@@ -12,9 +12,9 @@ use tonic::{Status, Streaming};
 use ulda_proto::v1;
 use ulda_run::ids::WorkerId;
 
+use super::answer::answered;
 use super::bounds::{self, Bounds};
 use super::refusal::Refusal;
-use super::service::WorkerService;
 use super::wire::{Ask, Attachment, ReceivedFact, StreamEnd};
 
 /// Directives a worker has not read yet; more mean that it is stuck.
@@ -34,16 +34,15 @@ pub(super) struct AttendContext {
 
 /// Lets the worker in and pumps its messages to the owner until the stream ends.
 pub(super) async fn open(
-    door: &WorkerService,
-    stage: AttendContext,
+    context: AttendContext,
     mut messages: Streaming<v1::Attendance>,
     tasks: &TaskTracker,
 ) -> Result<impl tokio_stream::Stream<Item = Result<v1::Directive, Status>> + use<>, Refusal> {
-    let first = tokio::time::timeout(stage.silence, messages.next())
+    let first = tokio::time::timeout(context.silence, messages.next())
         .await
         .map_err(|_| Refusal::Silent {
             what: "first message on its attend stream",
-            waited: stage.silence,
+            waited: context.silence,
         })?;
     let first = match first {
         Some(Ok(message)) => message,
@@ -61,16 +60,16 @@ pub(super) async fn open(
         }
     };
     let theirs = bounds::number("coordinator_term", first.coordinator_term)?;
-    let ours = stage.term;
+    let ours = context.term;
     if theirs > ours {
         // The owner may be ending already.
-        let _ = stage.asks.send(Ask::Superseded { term: theirs }).await;
+        let _ = context.asks.send(Ask::Superseded { term: theirs }).await;
         return Err(Refusal::Superseded { ours, theirs });
     }
     let worker = WorkerId(first.worker);
     let (directives, inbox) = mpsc::channel(UNREAD_DIRECTIVES);
-    let (attachment, generation) = (stage.attachment, bounds::generation(first.generation)?);
-    door.answered("Attend", |reply| Ask::Attend {
+    let (attachment, generation) = (context.attachment, bounds::generation(first.generation)?);
+    answered(&context.asks, "Attend", |reply| Ask::Attend {
         worker,
         attachment,
         generation,
@@ -78,17 +77,17 @@ pub(super) async fn open(
         reply,
     })
     .await?;
-    tasks.spawn(pump(stage, worker, first, messages));
+    tasks.spawn(pump(context, worker, first, messages));
     Ok(ReceiverStream::new(inbox).map(Ok))
 }
 
 async fn pump(
-    stage: AttendContext,
+    context: AttendContext,
     worker: WorkerId,
     first: v1::Attendance,
     mut messages: Streaming<v1::Attendance>,
 ) {
-    let attachment = stage.attachment;
+    let attachment = context.attachment;
     let mut next = Some(first);
     let end = loop {
         let message = match next.take() {
@@ -96,7 +95,7 @@ async fn pump(
             None => {
                 let event = tokio::select! {
                     biased;
-                    () = stage.closing.cancelled() => {
+                    () = context.closing.cancelled() => {
                         let why = "the coordinator is ending".to_owned();
                         break StreamEnd::Broke { why };
                     }
@@ -114,7 +113,7 @@ async fn pump(
         };
         let Some(fact) = message.fact else { continue };
         let heard = bounds::generation(message.generation)
-            .and_then(|generation| Ok((generation, ReceivedFact::from_wire(fact, &stage.bounds)?)));
+            .and_then(|generation| Ok((generation, ReceivedFact::from_wire(fact, &context.bounds)?)));
         match heard {
             Ok((generation, fact)) => {
                 let ask = Ask::Attended {
@@ -123,7 +122,7 @@ async fn pump(
                     generation,
                     fact,
                 };
-                if stage.asks.send(ask).await.is_err() {
+                if context.asks.send(ask).await.is_err() {
                     return;
                 }
             }
@@ -131,7 +130,7 @@ async fn pump(
         }
     };
     // The owner is gone when this fails, and with it everyone who could care.
-    let _ = stage
+    let _ = context
         .asks
         .send(Ask::Detached {
             worker,

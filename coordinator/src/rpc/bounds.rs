@@ -3,12 +3,12 @@
 
 use ulda_dataset::ConfusionMatrix;
 use ulda_proto::v1;
-use ulda_run::clip::{ClipOrigin, NotAClipTraining};
+use ulda_run::clip::ClipOrigin;
 use ulda_run::ids::{Generation, Shard, Slot};
 use ulda_run::spec::{PathName, PathNameError, RunSpec};
-use ulda_run::stage::{Course, NotAStage, Stage};
+use ulda_run::stage::{Course, Stage};
 use ulda_run::style_health::StyleHealth;
-use ulda_run::{Digest, StateClaim};
+use ulda_run::{Digest, StateClaim, UnknownName};
 
 use super::refusal::Refusal;
 
@@ -34,6 +34,14 @@ const MOST_VALUES: usize = 256;
 pub struct Measured {
     pub name: String,
     pub value: f64,
+}
+
+impl Measured {
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64) -> Self {
+        let name = name.into();
+        Self { name, value }
+    }
 }
 
 /// Bounds that differ from run to run.
@@ -62,7 +70,7 @@ impl Bounds {
         // Errors repeat the stage's name, so its length is checked first.
         check_line("state.stage", &claim.stage, NAME_BYTES)?;
         let claim = StateClaim::try_from(claim)
-            .map_err(|cause: NotAStage| malformed("state.stage", cause.to_string()))?;
+            .map_err(|cause: UnknownName| malformed("state.stage", cause.to_string()))?;
         let (stage, step) = (claim.cursor.stage, claim.cursor.step);
         let steps = self.course.steps(stage);
         if step > steps {
@@ -190,7 +198,7 @@ pub(super) fn clip(weights: v1::ClipWeights) -> Result<ClipOrigin, Refusal> {
         digest: text("clip.digest", weights.digest)?,
         training: training
             .parse()
-            .map_err(|cause: NotAClipTraining| malformed("clip.training", cause.to_string()))?,
+            .map_err(|cause: UnknownName| malformed("clip.training", cause.to_string()))?,
     })
 }
 
@@ -216,7 +224,7 @@ pub(super) fn echo(text: &str) -> String {
 pub(super) fn stage(field: &'static str, name: &str) -> Result<Stage, Refusal> {
     text(field, name.to_owned())?
         .parse()
-        .map_err(|cause: NotAStage| malformed(field, cause.to_string()))
+        .map_err(|cause: UnknownName| malformed(field, cause.to_string()))
 }
 
 /// host:port; no name is looked up.

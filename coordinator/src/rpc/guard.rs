@@ -6,9 +6,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 use ulda_credentials::channel::CLAIM;
-use ulda_credentials::{Strangers, TokenDigest};
+use ulda_credentials::{RefusalLog, TokenDigest};
 
-use super::incoming::Caller;
+use super::caller::Caller;
 
 /// Longest token that is looked at.
 const HEADER_BYTES: usize = 1024;
@@ -18,17 +18,13 @@ const HEADER_BYTES: usize = 1024;
 pub struct Guard {
     token: TokenDigest,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) strangers: Strangers,
+    pub(super) refusals: RefusalLog,
 }
 
 impl Guard {
     #[must_use]
-    pub fn new(token: TokenDigest, tls: Option<Arc<ServerConfig>>, strangers: Strangers) -> Self {
-        Self {
-            token,
-            tls,
-            strangers,
-        }
+    pub fn new(token: TokenDigest, tls: Option<Arc<ServerConfig>>, refusals: RefusalLog) -> Self {
+        Self { token, tls, refusals }
     }
 
     fn trusts(&self, request: &Request<()>) -> Result<(), &'static str> {
@@ -58,7 +54,7 @@ impl Interceptor for Guard {
             Err(why) => {
                 let peer = request.extensions().get::<Caller>().map(|caller| caller.address);
                 let claim = request.metadata().get(CLAIM).map(|claim| claim.as_bytes());
-                self.strangers.refused("control plane", peer, claim, why);
+                self.refusals.refused("control plane", peer, claim, why);
                 Err(Status::unauthenticated(format!(
                     "{why}; hint: start the worker with the run's credentials folder (--credentials)"
                 )))

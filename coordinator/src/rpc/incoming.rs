@@ -6,10 +6,7 @@
 //! the run's workers take none of them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,35 +21,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 use ulda_credentials::why_not_trusted;
-use ulda_net::{Admission, AdmissionCaps, AdmittedConnection, accept};
+use ulda_net::{Admission, AdmissionCaps, accept};
 
+use super::caller::Caller;
 use super::guard::Guard;
 
 /// Longest wait of a connection for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Longest wait of a connection, from its beginning, for the first call with the run's token.
 const FIRST_CALL: Duration = Duration::from_secs(10);
-
-/// Where a call comes from.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub address: SocketAddr,
-    admitted: Arc<AdmittedConnection>,
-    is_authenticated: Arc<AtomicBool>,
-}
-
-impl Caller {
-    /// The caller has shown the run's token: its connection gives its place back, and stays as long as it likes.
-    pub fn authenticate(&self) {
-        if !self.is_authenticated.swap(true, Ordering::Relaxed) {
-            self.admitted.release();
-        }
-    }
-
-    fn is_authenticated(&self) -> bool {
-        self.is_authenticated.load(Ordering::Relaxed)
-    }
-}
 
 /// A connection that was let in.
 #[derive(Debug)]
@@ -110,11 +87,7 @@ async fn accept_all(
         let Some(admitted) = admission.admit(address.ip(), close) else {
             continue;
         };
-        let caller = Caller {
-            address,
-            admitted: Arc::new(admitted),
-            is_authenticated: Arc::default(),
-        };
+        let caller = Caller::new(address, admitted);
         tokio::spawn(introduce(stream, caller, evicted, guard.clone(), let_in.clone()));
     }
 }
@@ -149,7 +122,7 @@ async fn introduce(
             let _ = let_in.send(Ok(connection)).await;
         }
         Err(why) => guard
-            .strangers
+            .refusals
             .refused("control plane", Some(caller.address), None, &why),
     }
 }

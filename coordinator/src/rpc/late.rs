@@ -47,13 +47,13 @@ pub async fn turn_away(
     closing: CancellationToken,
 ) -> Result<(), ServeError> {
     let (asks, mut inbox) = mpsc::channel(UNHEARD_CALLS);
-    let door = WorkerService::new(&spec, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
+    let service = WorkerService::new(&spec, TERM, asks, closing, TaskTracker::new(), CLOSE_DEADLINE);
     let answering = tokio::spawn(async move {
         while let Some(ask) = inbox.recv().await {
             answer(ask, &refusal);
         }
     });
-    let served = serve(listener, door, guard).await;
+    let served = serve(listener, service, guard).await;
     answering.abort();
     served
 }

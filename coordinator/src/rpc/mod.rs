@@ -4,8 +4,10 @@
 //! Nothing else is decided here. Each call becomes an [`Ask`] to the run's owner task; refusals come back as typed
 //! reasons and leave as gRPC status with a sentence.
 
+mod answer;
 mod attend;
 mod bounds;
+mod caller;
 mod guard;
 mod incoming;
 mod late;
@@ -22,7 +24,7 @@ pub use late::{bind_again, turn_away};
 pub use refusal::Refusal;
 pub use service::{CLOSE_DEADLINE, ServeError, WorkerService, bind, serve};
 pub use wire::{
-    Ask, Attachment, JoiningWorker, Measures, Notice, ReceivedFact, StreamEnd, Welcome, directive_to_wire,
+    Ask, Attachment, JoiningWorker, Measures, Notice, ReceivedFact, StreamEnd, directive_to_wire,
 };
 
 /// What a worker of another build is refused for.

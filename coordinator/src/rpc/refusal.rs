@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::Status;
 use ulda_machine::RefuseReason;
+use ulda_run::hints;
 use ulda_run::{Exit, hinted};
 
 /// In a refusal's metadata: what the worker's process is to end with.
@@ -42,28 +43,13 @@ pub enum Refusal {
     Silent { what: &'static str, waited: Duration },
 }
 
-impl Refusal {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::AnotherRun { .. } => "check --coordinator and --run of the worker",
-            Self::AnotherVersion { .. } => "build both from the same commit",
-            Self::Exposed { .. } => "start the coordinator with --data-tls always",
-            Self::UnknownWorker { .. } => "join again",
-            Self::Machine(reason) => return reason.hint(),
-            Self::Ending
-            | Self::Over { .. }
-            | Self::Superseded { .. }
-            | Self::NoLog
-            | Self::NotKept { .. }
-            | Self::Malformed { .. }
-            | Self::Late { .. }
-            | Self::Silent { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub Refusal {
+    Self::AnotherRun { .. } => "check --coordinator and --run of the worker",
+    Self::AnotherVersion { .. } => "build both from the same commit",
+    Self::Exposed { .. } => "start the coordinator with --data-tls always",
+    Self::UnknownWorker { .. } => "join again",
+    Self::Machine(reason) => reason.hint(),
+});
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {

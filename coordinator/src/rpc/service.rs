@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,9 +16,11 @@ use tonic::{Request, Response, Status, Streaming};
 use ulda_credentials::channel::is_loopback;
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+use ulda_run::hints;
 use ulda_run::spec::RunSpec;
 
 use super::VERSION;
+use super::answer::answered;
 use super::attend::{self, AttendContext};
 use super::bounds::{self, Bounds};
 use super::guard::Guard;
@@ -27,9 +29,6 @@ use super::logs::keep_log;
 use super::refusal::Refusal;
 use super::wire::{Ask, Attachment, JoiningWorker, Notice};
 use crate::logs::{LogBatch, LogKeeper};
-
-/// Longest wait of a call for the owner's answer; covers a journal commit on a slow disk.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Calls in flight get this long to end when a control plane closes.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,16 +44,9 @@ pub enum ServeError {
     Serve { source: tonic::transport::Error },
 }
 
-impl ServeError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Taken { .. } => Some("give another port with --listen, or 0 for any free one".to_owned()),
-            Self::Bind { .. } | Self::Serve { .. } => None,
-        }
-    }
-}
+hints!(pub ServeError {
+    Self::Taken { .. } => "give another port with --listen, or 0 for any free one",
+});
 
 /// Takes the address for the control plane.
 ///
@@ -124,24 +116,6 @@ impl WorkerService {
         self
     }
 
-    pub(super) async fn answered<T>(
-        &self,
-        what: &'static str,
-        ask: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Ask,
-    ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let wait = async {
-            self.asks.send(ask(reply)).await.map_err(|_| Refusal::Ending)?;
-            answer.await.map_err(|_| Refusal::Ending)?
-        };
-        tokio::time::timeout(ANSWER_DEADLINE, wait)
-            .await
-            .map_err(|_| Refusal::Late {
-                what,
-                waited: ANSWER_DEADLINE,
-            })?
-    }
-
     fn admit(&self, request: &v1::JoinRequest) -> Result<(), Refusal> {
         if request.run != *self.run {
             return Err(Refusal::AnotherRun {
@@ -167,17 +141,17 @@ impl WorkerService {
     }
 }
 
-/// Serves those whom `guard` trusts until `door` closes, then lets calls in flight end.
+/// Serves those whom `guard` trusts until `service` closes, then lets calls in flight end.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(listener: TcpListener, door: WorkerService, guard: Guard) -> Result<(), ServeError> {
-    let closing = door.closing.clone();
+pub async fn serve(listener: TcpListener, service: WorkerService, guard: Guard) -> Result<(), ServeError> {
+    let closing = service.closing.clone();
     let connections = incoming(listener, guard.clone(), closing.clone());
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(CoordinatorServer::with_interceptor(door, guard))
+        .add_service(CoordinatorServer::with_interceptor(service, guard))
         .serve_with_incoming_shutdown(connections, closing.cancelled_owned())
         .await
         .map_err(|source| ServeError::Serve { source })
@@ -191,8 +165,8 @@ impl Coordinator for WorkerService {
         let request = request.into_inner();
         self.admit(&request)?;
         let who = JoiningWorker::try_from(request)?;
-        let welcome = self.answered("Join", |reply| Ask::Join { who, reply }).await?;
-        Ok(Response::new(welcome.into()))
+        let welcome = answered(&self.asks, "Join", |reply| Ask::Join { who, reply }).await?;
+        Ok(Response::new(welcome))
     }
 
     async fn attend(
@@ -200,7 +174,7 @@ impl Coordinator for WorkerService {
         request: Request<Streaming<v1::Attendance>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let attachment = Attachment(self.attachments.fetch_add(1, Ordering::Relaxed));
-        let stage = AttendContext {
+        let context = AttendContext {
             attachment,
             asks: self.asks.clone(),
             closing: self.closing.clone(),
@@ -208,7 +182,7 @@ impl Coordinator for WorkerService {
             bounds: Arc::clone(&self.bounds),
             silence: self.silence,
         };
-        let directives = attend::open(self, stage, request.into_inner(), &self.tasks).await?;
+        let directives = attend::open(context, request.into_inner(), &self.tasks).await?;
         Ok(Response::new(Box::pin(directives)))
     }
 
@@ -221,7 +195,7 @@ impl Coordinator for WorkerService {
         bounds::generation(request.generation)?;
         let notice = Notice::from_wire(fact, &self.bounds)?;
         let worker = ulda_run::ids::WorkerId(request.worker);
-        self.answered("Report", |reply| Ask::Report {
+        answered(&self.asks, "Report", |reply| Ask::Report {
             worker,
             notice,
             reply,
@@ -234,7 +208,7 @@ impl Coordinator for WorkerService {
         let keeper = self.logs.clone().ok_or(Refusal::NoLog)?;
         let request = request.into_inner();
         let worker = ulda_run::ids::WorkerId(request.worker);
-        let slot = self.answered("Log", |reply| Ask::Whose { worker, reply }).await?;
+        let slot = answered(&self.asks, "Log", |reply| Ask::Whose { worker, reply }).await?;
         keep_log(keeper, LogBatch::from_wire(slot, request)?).await?;
         Ok(Response::new(v1::LogReply {}))
     }

@@ -30,19 +30,6 @@ pub struct JoiningWorker {
     pub metrics_address: Option<String>,
 }
 
-/// What a worker that was let in learns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    pub worker: WorkerId,
-    pub spec_toml: String,
-    pub run_directory: String,
-    pub heartbeat_millis: u64,
-    pub coordinator_term: u64,
-    pub data_secret: Vec<u8>,
-    pub keeps_log: bool,
-    pub trace_parent: String,
-}
-
 /// Losses, rates and times of the steps since the last progress message.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Measures {
@@ -127,7 +114,7 @@ pub enum StreamEnd {
 pub enum Ask {
     Join {
         who: JoiningWorker,
-        reply: oneshot::Sender<Result<Welcome, Refusal>>,
+        reply: oneshot::Sender<Result<v1::JoinReply, Refusal>>,
     },
     Attend {
         worker: WorkerId,
@@ -208,6 +195,12 @@ impl TryFrom<v1::JoinRequest> for JoiningWorker {
 }
 
 impl Measures {
+    /// All losses but scores that travel with them, which come as evaluations, too.
+    pub fn training_losses(&self) -> impl Iterator<Item = &Measured> {
+        let losses = self.losses.iter();
+        losses.filter(|loss| !loss.name.starts_with("validation"))
+    }
+
     fn from_wire(progress: v1::Progress) -> Result<Self, Refusal> {
         Ok(Self {
             losses: bounds::measured("losses", progress.losses)?,
@@ -280,21 +273,6 @@ impl Notice {
                 digest: bounds::digest("digest", done.digest)?.0,
             },
         })
-    }
-}
-
-impl From<Welcome> for v1::JoinReply {
-    fn from(welcome: Welcome) -> Self {
-        Self {
-            worker: welcome.worker.0,
-            spec_toml: welcome.spec_toml,
-            run_directory: welcome.run_directory,
-            heartbeat_millis: welcome.heartbeat_millis,
-            coordinator_term: welcome.coordinator_term,
-            data_secret: welcome.data_secret,
-            keeps_log: welcome.keeps_log,
-            trace_parent: welcome.trace_parent,
-        }
     }
 }
 

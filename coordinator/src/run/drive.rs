@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use ulda_machine::{
     Asker, Effect, ExitKind, Machine, MachineEvent, Record, RunOutcome, Stopping, Tick, Ticket, Verdict,
 };
+use ulda_proto::v1;
 use ulda_run::hinted;
+use ulda_run::hints;
 use ulda_run::ids::{Slot, WorkerId};
 use ulda_run::stage::Course;
 use ulda_storage::StorageCounters;
@@ -17,7 +19,7 @@ use super::streams::{Sent, Streams};
 use super::training_command::{WorkerLaunch, worker_command};
 use crate::journal::{Journal, JournalEntry, JournalError, Level};
 use crate::launch::{self, LocalLauncher, ProcessExit, WorkerDeath};
-use crate::rpc::{Refusal, Welcome};
+use crate::rpc::Refusal;
 use crate::with_causes;
 
 /// Why serving a run had to end although the machine did not say so.
@@ -39,23 +41,17 @@ pub enum RunError {
     Superseded { ours: u64, theirs: u64 },
 }
 
-impl RunError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OldRecord { .. } => "it was written by another version",
-            Self::Superseded { .. } => {
-                "look for the other coordinator; if there is none, the journal was restored from an older \
-                 copy: start this one again"
-            }
-            Self::Journal(error) => return error.hint(),
-            Self::Serve(error) => return error.hint(),
-            Self::ControlPlaneGone | Self::Record { .. } | Self::Signals { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub RunError {
+    Self::OldRecord { .. } => "it was written by another version",
+    Self::Superseded { .. } => {
+        "look for the other coordinator; if there is none, the journal was restored from an older \
+        copy: start this one again"
+    },
+    Self::Journal(error) => error.hint(),
+    Self::Serve(error) => error.hint(),
+});
 
+impl RunError {
     /// Another coordinator serves the run.
     #[must_use]
     pub fn is_superseded(&self) -> bool {
@@ -108,7 +104,7 @@ pub(super) struct RunDriver {
     pub briefing: Briefing,
     pub audience: Box<dyn Audience>,
     pub(super) streams: Streams,
-    pub(super) tickets: BTreeMap<Ticket, oneshot::Sender<Result<Welcome, Refusal>>>,
+    pub(super) tickets: BTreeMap<Ticket, oneshot::Sender<Result<v1::JoinReply, Refusal>>>,
     pub(super) next_ticket: u64,
     pub(super) slots: BTreeMap<WorkerId, Slot>,
     told: Option<Verdict>,
@@ -333,8 +329,8 @@ impl RunDriver {
 
     fn welcome(&mut self, ticket: Ticket, worker: WorkerId, slot: Slot) {
         self.slots.insert(worker, slot);
-        let welcome = Welcome {
-            worker,
+        let welcome = v1::JoinReply {
+            worker: worker.0,
             spec_toml: self.briefing.spec_toml.clone(),
             run_directory: self.briefing.run_directory.clone(),
             heartbeat_millis: self.briefing.heartbeat_millis,

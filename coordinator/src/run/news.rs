@@ -107,7 +107,7 @@ pub enum StorageClient {
     Worker(Slot),
 }
 
-/// Somebody who watches a run.
+/// Somebody who watches a run, and passes over the news that it has no use for.
 pub trait Audience: Send {
     fn hear(&mut self, news: &News);
 }

@@ -108,11 +108,11 @@ enum Happened {
 /// The journal or the control plane failed.
 pub async fn serve_run(
     request: RunRequest,
-    mut ear: StopSignals,
+    mut stop: StopSignals,
     audience: Box<dyn Audience>,
 ) -> Result<Ending, RunError> {
-    listen(&ear)?;
-    serve(request, audience, &mut ear.heard).await
+    listen(&stop)?;
+    serve(request, audience, &mut stop.received).await
 }
 
 async fn serve(
@@ -204,7 +204,7 @@ async fn serve(
     let (asks_sender, mut asks) = mpsc::channel(UNHEARD_CALLS);
     let closing = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let door = WorkerService::new(
+    let service = WorkerService::new(
         &request.spec,
         term,
         asks_sender,
@@ -213,11 +213,11 @@ async fn serve(
         heartbeat,
     )
     .within_host(!request.access.data_tls);
-    let door = match driver.launch {
-        Some(_) => door,
-        None => door.keeping_logs(LogKeeper::new(request.directory.clone())),
+    let service = match driver.launch {
+        Some(_) => service,
+        None => service.keeping_logs(LogKeeper::new(request.directory.clone())),
     };
-    let mut server = tokio::spawn(rpc::serve(request.listener, door, request.access.guard));
+    let mut server = tokio::spawn(rpc::serve(request.listener, service, request.access.guard));
 
     let mut inputs = Inputs {
         signalled,

@@ -23,18 +23,18 @@ pub struct StopHandle(mpsc::Sender<Signal>);
 #[derive(Debug)]
 pub struct StopSignals {
     sender: mpsc::Sender<Signal>,
-    pub(super) heard: mpsc::Receiver<Signal>,
+    pub(super) received: mpsc::Receiver<Signal>,
 }
 
 impl StopHandle {
     #[must_use]
     pub fn new() -> (Self, StopSignals) {
-        let (sender, heard) = mpsc::channel(4);
-        (Self(sender.clone()), StopSignals { sender, heard })
+        let (sender, received) = mpsc::channel(4);
+        (Self(sender.clone()), StopSignals { sender, received })
     }
 
     /// Asks for the end; a run that ends already needs no other word.
-    pub fn ring(&self) {
+    pub fn stop(&self) {
         let _ = self.0.try_send(Signal::Asked);
     }
 }
@@ -49,11 +49,11 @@ impl Signal {
     }
 }
 
-/// Lets every signal that ends a coordinator be heard.
+/// Lets every signal that ends a coordinator be received.
 ///
 /// # Errors
 /// A handler cannot be installed.
-pub(super) fn listen(ear: &StopSignals) -> Result<(), RunError> {
+pub(super) fn listen(stop: &StopSignals) -> Result<(), RunError> {
     let mut kinds = vec![
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
@@ -63,7 +63,7 @@ pub(super) fn listen(ear: &StopSignals) -> Result<(), RunError> {
     }
     for (kind, what) in kinds {
         let mut stream = signal(kind).map_err(|source| RunError::Signals { source })?;
-        let signals = ear.sender.clone();
+        let signals = stop.sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
                 if signals.send(what).await.is_err() {

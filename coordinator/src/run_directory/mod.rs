@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
+use ulda_run::hints;
 use ulda_run::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
 use crate::config::{KeyDifference, differences};
@@ -71,37 +72,29 @@ pub enum RunDirectoryError {
     Served { path: PathBuf, server: Option<Server> },
 }
 
-impl RunDirectoryError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NotARun { .. } => "`coordinator list` shows the runs".into(),
-            Self::NoSpace { .. } => "free some, or set run.directory to another disk".into(),
-            Self::Damaged { .. } => {
-                "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run \
-             directory"
-                    .into()
-            }
-            Self::AnotherRun { path, .. } => format!(
-                "give this run its own run.name, continue the other with `coordinator resume {}`, or remove \
-                 the directory",
-                path.display()
-            ),
-            Self::AlreadyThere { path } => format!(
-                "continue it with `coordinator resume {}`, or give a new run its own run.name",
-                path.display()
-            ),
-            Self::Foreign { .. } => "choose another run.name or run.directory".into(),
-            Self::Served { path, .. } => format!(
-                "look at it with `coordinator status {}`, or end it with `coordinator stop {}`",
-                path.display(),
-                path.display()
-            ),
-            Self::Io { .. } | Self::Outdated { .. } => return None,
-        })
-    }
-}
+hints!(pub RunDirectoryError {
+    Self::NotARun { .. } => "`coordinator list` shows the runs",
+    Self::NoSpace { .. } => "free some, or set run.directory to another disk",
+    Self::Damaged { .. } => {
+        "restore it, correct in it what this version refuses (CHANGELOG.md), or remove the run \
+        directory"
+    },
+    Self::AnotherRun { path, .. } => format!(
+        "give this run its own run.name, continue the other with `coordinator resume {}`, or remove \
+        the directory",
+        path.display()
+    ),
+    Self::AlreadyThere { path } => format!(
+        "continue it with `coordinator resume {}`, or give a new run its own run.name",
+        path.display()
+    ),
+    Self::Foreign { .. } => "choose another run.name or run.directory",
+    Self::Served { path, .. } => format!(
+        "look at it with `coordinator status {}`, or end it with `coordinator stop {}`",
+        path.display(),
+        path.display()
+    ),
+});
 
 fn list(differences: &[KeyDifference]) -> String {
     const SHOWN: usize = 8;

@@ -82,7 +82,7 @@ async fn a_process_of_an_earlier_coordinator_is_adopted_and_ended() {
     let started = first.start(1, 3, &shell(folder.path(), "sleep 600")).unwrap();
     let (sender, mut ended) = mpsc::channel(8);
     let mut second = LocalLauncher::new(sender);
-    let stranger = ulda_coordinator::launch::Started {
+    let uninvited = ulda_coordinator::launch::Started {
         identity: ProcessIdentity {
             started_ticks: started.identity.started_ticks + 1,
             ..started.identity
@@ -90,7 +90,7 @@ async fn a_process_of_an_earlier_coordinator_is_adopted_and_ended() {
         ..started
     };
     assert!(
-        !second.adopt(stranger, &folder.path().join("worker.log")),
+        !second.adopt(uninvited, &folder.path().join("worker.log")),
         "another process of the same id"
     );
     assert!(second.adopt(started, &folder.path().join("worker.log")));

@@ -11,10 +11,10 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tonic::transport::Endpoint;
 use ulda_coordinator::rpc::{
-    Ask, Guard, Notice, ReceivedFact, Refusal, StreamEnd, VERSION, Welcome, WorkerService, bind, serve,
+    Ask, Guard, Notice, ReceivedFact, Refusal, StreamEnd, VERSION, WorkerService, bind, serve,
 };
 use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
-use ulda_credentials::{Strangers, Token};
+use ulda_credentials::{RefusalLog, Token};
 use ulda_proto::v1;
 use ulda_run::ids::WorkerId;
 
@@ -22,7 +22,7 @@ use super::bench::small;
 
 const TERM: u64 = 3;
 
-async fn door() -> (AuthenticatedClient, mpsc::Receiver<Ask>, CancellationToken) {
+async fn service() -> (AuthenticatedClient, mpsc::Receiver<Ask>, CancellationToken) {
     let (client, owner, closing, _) = door_at().await;
     (client, owner, closing)
 }
@@ -37,7 +37,7 @@ async fn door_at() -> (
     let address = listener.local_addr().unwrap();
     let (asks, owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
-    let door = WorkerService::new(
+    let service = WorkerService::new(
         &small(),
         TERM,
         asks,
@@ -46,8 +46,8 @@ async fn door_at() -> (
         Duration::from_millis(200),
     );
     let token = Token::draw().unwrap();
-    let guard = Guard::new(token.digest(), None, Strangers::default());
-    tokio::spawn(serve(listener, door.within_host(true), guard));
+    let guard = Guard::new(token.digest(), None, RefusalLog::default());
+    tokio::spawn(serve(listener, service.within_host(true), guard));
     let way = CoordinatorAccess::new(&token, None, "slot 1");
     let endpoint: Endpoint = format!("http://{address}").parse().unwrap();
     let client = way.connect(&endpoint).await.unwrap();
@@ -77,7 +77,7 @@ fn says(fact: v1::attendance::Fact) -> v1::Attendance {
 
 #[tokio::test]
 async fn who_does_not_belong_is_told_why() {
-    let (mut client, mut owner, _closing) = door().await;
+    let (mut client, mut owner, _closing) = service().await;
     let cases: [(v1::JoinRequest, Code, &str); 4] = [
         (
             v1::JoinRequest {
@@ -122,7 +122,7 @@ async fn who_does_not_belong_is_told_why() {
 
 #[tokio::test]
 async fn a_stream_carries_facts_up_and_its_end_is_told() {
-    let (mut client, mut owner, _closing) = door().await;
+    let (mut client, mut owner, _closing) = service().await;
     let joining = tokio::spawn({
         let mut client = client.clone();
         async move { client.join(introduction()).await.unwrap().into_inner() }
@@ -131,8 +131,8 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
         panic!("no join")
     };
     assert_eq!((who.slot.0, who.device.as_str()), (1, "cpu"));
-    let welcome = Welcome {
-        worker: WorkerId(5),
+    let welcome = v1::JoinReply {
+        worker: 5,
         spec_toml: "x = 1".into(),
         run_directory: "/runs/small".into(),
         heartbeat_millis: 100,
@@ -224,7 +224,7 @@ async fn a_stream_carries_facts_up_and_its_end_is_told() {
 
 #[tokio::test]
 async fn refusals_and_silence_come_back_as_status() {
-    let (client, mut owner, closing) = door().await;
+    let (client, mut owner, closing) = service().await;
     let (facts, outbox) = mpsc::channel::<v1::Attendance>(8);
     let mut mute = client.clone();
     let status = mute.attend(ReceiverStream::new(outbox)).await.unwrap_err();
@@ -240,9 +240,9 @@ async fn refusals_and_silence_come_back_as_status() {
         .send(says(v1::attendance::Fact::Heartbeat(v1::Heartbeat {})))
         .await
         .unwrap();
-    let mut stranger = client.clone();
+    let mut unattached = client.clone();
     let attending =
-        tokio::spawn(async move { stranger.attend(ReceiverStream::new(outbox)).await.map(|_| ()) });
+        tokio::spawn(async move { unattached.attend(ReceiverStream::new(outbox)).await.map(|_| ()) });
     let Some(Ask::Attend { reply, .. }) = owner.recv().await else {
         panic!("no attend")
     };
@@ -359,7 +359,7 @@ async fn a_worker_that_leaves_is_told_from_one_whose_connection_broke() {
 
 #[tokio::test]
 async fn a_coordinator_learns_from_a_worker_that_it_has_a_successor() {
-    let (mut client, mut owner, _closing) = door().await;
+    let (mut client, mut owner, _closing) = service().await;
     let (facts, outbox) = mpsc::channel(8);
     let heartbeat = says(v1::attendance::Fact::Heartbeat(v1::Heartbeat {}));
     let heard_of = v1::Attendance {

@@ -112,12 +112,12 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (faults, asked) = (Faults::default(), Arc::default());
-        let door = Door {
+        let endpoint = Endpoint {
             service: service(&folder.path().join(BUCKETS)),
             faults: faults.clone(),
             asked: Arc::clone(&asked),
         };
-        runtime.spawn(accept(listener, certificate.map(acceptor), door));
+        runtime.spawn(accept(listener, certificate.map(acceptor), endpoint));
         Self {
             address,
             folder,
@@ -195,13 +195,13 @@ impl Drop for Server {
 }
 
 #[derive(Clone)]
-struct Door {
+struct Endpoint {
     service: S3Service,
     faults: Faults,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Door {
+impl Endpoint {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Broken> {
         let range = request
             .headers()
@@ -232,14 +232,14 @@ impl Door {
 /// # Panics
 /// When the folder cannot be written.
 pub fn serve_https(address: SocketAddr, folder: &Path, certificate: TestCertificate) -> std::io::Result<()> {
-    let door = Door {
+    let endpoint = Endpoint {
         service: service(folder),
         faults: Faults::default(),
         asked: Arc::default(),
     };
     Runtime::new()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
-        accept(listener, Some(acceptor(certificate)), door).await;
+        accept(listener, Some(acceptor(certificate)), endpoint).await;
         Ok(())
     })
 }
@@ -255,16 +255,16 @@ fn acceptor(certificate: TestCertificate) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(certificate.server_config()))
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, door: Door) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, endpoint: Endpoint) {
     while let Ok((socket, _)) = listener.accept().await {
-        let (tls, door) = (tls.clone(), door.clone());
+        let (tls, endpoint) = (tls.clone(), endpoint.clone());
         tokio::spawn(async move {
             match tls {
-                None => serve(socket, door).await,
+                None => serve(socket, endpoint).await,
                 // A client that does not trust the certificate ends it.
                 Some(tls) => {
                     if let Ok(socket) = tls.accept(socket).await {
-                        serve(socket, door).await;
+                        serve(socket, endpoint).await;
                     }
                 }
             }
@@ -272,10 +272,10 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, door: Door) {
     }
 }
 
-async fn serve(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, door: Door) {
+async fn serve(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, endpoint: Endpoint) {
     let service = service_fn(move |request| {
-        let door = door.clone();
-        async move { door.answer(request).await }
+        let endpoint = endpoint.clone();
+        async move { endpoint.answer(request).await }
     });
     // A client that hangs up, or a fault, ends it.
     let _ = auto::Builder::new(TokioExecutor::new())

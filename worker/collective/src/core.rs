@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use ulda_run::ids::Shard;
 
-use crate::board::Boards;
 use crate::error::CollectiveError;
 use crate::frame::{FrameHeader, FrameKind, HEADER_BYTES};
 use crate::link::{LAST_WORDS, PeerLink, abort_frame};
 use crate::mailbox::Mailbox;
 use crate::membership::{Membership, PlaneDeadlines, WorkerIndex};
 use crate::pool::Pool;
+use crate::segment::SharedSegments;
 use crate::stats::PlaneCounters;
 use crate::tag::{Tag, TagLedger};
 use crate::wait::{Gate, lock};
@@ -31,7 +31,7 @@ pub(crate) struct Core {
     /// By worker; none for this one.
     pub links: Vec<Option<Arc<PeerLink>>>,
     /// None where no peer is on this host.
-    pub boards: Option<Boards>,
+    pub segments: Option<SharedSegments>,
     /// By shard; only those of this worker's shards are used.
     pub ledgers: Vec<Mutex<TagLedger>>,
     pub mailbox: Mailbox,
@@ -48,7 +48,7 @@ impl Core {
         membership: Membership,
         deadlines: PlaneDeadlines,
         links: Vec<Option<Arc<PeerLink>>>,
-        boards: Option<Boards>,
+        segments: Option<SharedSegments>,
     ) -> Core {
         let ledgers = membership.shards.iter().map(|_| Mutex::default()).collect();
         Core {
@@ -56,7 +56,7 @@ impl Core {
             membership,
             deadlines,
             links,
-            boards,
+            segments,
             ledgers,
             pool: Arc::default(),
             counters: Arc::default(),
@@ -130,10 +130,10 @@ impl Core {
         if let Some(fault) = self.fault() {
             return Err(fault.clone());
         }
-        let boards = self.boards.as_ref();
-        let lent = boards.and_then(|boards| Some((boards, boards.lend(payload, to)?)));
+        let segments = self.segments.as_ref();
+        let lent = segments.and_then(|segments| Some((segments, segments.lend(payload, to)?)));
         to.iter().try_for_each(|to| {
-            let slot = lent.and_then(|(boards, slot)| boards.shares_with(*to).then_some(slot));
+            let slot = lent.and_then(|(segments, slot)| segments.shares_with(*to).then_some(slot));
             self.send_one(tag, *to, &FrameHeader { slot, ..header }, payload)
         })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use ulda_run::hints;
 use ulda_run::ids::{Generation, Shard};
 
 use crate::frame::FrameError;
@@ -53,16 +54,9 @@ pub enum MembershipError {
     LongRunName { length_bytes: usize },
 }
 
-impl MembershipError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::LongRunName { .. } => format!("use at most {RUN_BYTES} bytes"),
-            Self::UnknownSelf { .. } | Self::UnknownServer { .. } | Self::NoShards => return None,
-        })
-    }
-}
+hints!(pub MembershipError {
+    Self::LongRunName { .. } => format!("use at most {RUN_BYTES} bytes"),
+});
 
 /// Why a connection was refused, or a mesh not formed.
 #[derive(Clone, Debug, Error)]
@@ -116,7 +110,7 @@ pub enum HandshakeError {
     /// The other side did not say the next message in time.
     #[error("no answer within {waited:?}")]
     Silent { waited: Duration },
-    /// Too many strangers are at the door.
+    /// Too many connections wait for their handshake.
     #[error("{pending} handshakes are pending already")]
     Crowded { pending: usize },
     /// A worker that should have dialled did not.
@@ -230,35 +224,19 @@ pub enum CollectiveError {
     },
 }
 
-impl HandshakeError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Version { .. } => "run one release everywhere",
-            Self::NotEncrypted { .. } | Self::Encrypted { .. } => "all members follow one coordinator",
-            Self::Untrusted { .. } => "all workers of a run need the same credentials",
-            Self::NoCredentials => "start it with the run's credentials folder",
-            Self::WrongSecret => "all workers of a run need the same secret",
-            Self::WrongDestination { .. } => "two workers may share an address",
-            Self::Unreachable { last: cause, .. } | Self::Refused { cause, .. } => return cause.hint(),
-            Self::NotOurProtocol
-            | Self::WrongRun { .. }
-            | Self::StaleGeneration { .. }
-            | Self::NotYet { .. }
-            | Self::UnknownWorker { .. }
-            | Self::Abandoned { .. }
-            | Self::AlreadyConnected { .. }
-            | Self::Silent { .. }
-            | Self::Crowded { .. }
-            | Self::Absent { .. }
-            | Self::Io { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub HandshakeError {
+    Self::Version { .. } => "run one release everywhere",
+    Self::NotEncrypted { .. } | Self::Encrypted { .. } => "all members follow one coordinator",
+    Self::Untrusted { .. } => "all workers of a run need the same credentials",
+    Self::NoCredentials => "start it with the run's credentials folder",
+    Self::WrongSecret => "all workers of a run need the same secret",
+    Self::WrongDestination { .. } => "two workers may share an address",
+    Self::Unreachable { last: cause, .. } | Self::Refused { cause, .. } => cause.hint(),
+});
 
+impl HandshakeError {
     /// Whether the other side is none of this run's workers, rather than one that is late, early or gone.
-    pub fn is_a_strangers(&self) -> bool {
+    pub fn is_unauthenticated(&self) -> bool {
         match self {
             HandshakeError::NotOurProtocol
             | HandshakeError::Version { .. }
@@ -284,31 +262,13 @@ impl HandshakeError {
     }
 }
 
-impl CollectiveError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::TagReused { .. } => "a tag names one operation of a generation",
-            Self::Membership(error) => return error.hint(),
-            Self::Handshake(error) => return error.hint(),
-            Self::Timeout { .. }
-            | Self::PeerClosed { .. }
-            | Self::PeerAborted { .. }
-            | Self::Aborted { .. }
-            | Self::Closed
-            | Self::LengthMismatch { .. }
-            | Self::OperationMismatch { .. }
-            | Self::InvalidGroup { .. }
-            | Self::NotServed { .. }
-            | Self::Frame { .. }
-            | Self::RanAhead { .. }
-            | Self::Panicked { .. }
-            | Self::Io { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub CollectiveError {
+    Self::TagReused { .. } => "a tag names one operation of a generation",
+    Self::Membership(error) => error.hint(),
+    Self::Handshake(error) => error.hint(),
+});
 
+impl CollectiveError {
     /// The worker this error points at, if it points at one.
     pub fn suspect(&self) -> Option<WorkerIndex> {
         match self {

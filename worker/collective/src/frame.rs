@@ -1,6 +1,6 @@
 //! Frames: what travels between two workers once they know each other.
 //!
-//! A header of 64 bytes, little-endian, then `length` bytes of payload unless that lies on the sender's board:
+//! A header of 64 bytes, little-endian, then `length` bytes of payload unless that lies on the sender's segment:
 //!
 //! | bytes  | field      | meaning                                                           |
 //! |--------|------------|-------------------------------------------------------------------|
@@ -14,7 +14,7 @@
 //! | 28..32 | part       | of the tag                                                        |
 //! | 32     | stage      | the tag's stage code                                              |
 //! | 33     |            | 0                                                                 |
-//! | 34..36 | slot       | 1 + the slot of the board that holds the payload, or 0            |
+//! | 34..36 | slot       | 1 + the slot of the segment that holds the payload, or 0            |
 //! | 36..40 | from       | the shard that speaks; in an abort, the worker that gave up       |
 //! | 40..44 | piece      | number of the piece; in an abort, 1 + the suspected worker or 0   |
 //! | 44..48 | length     | payload bytes, at most [`PIECE_BYTES`]                            |
@@ -28,7 +28,7 @@
 use thiserror::Error;
 use ulda_run::ids::{Generation, Shard};
 
-use crate::board::SegmentSlot;
+use crate::segment::SegmentSlot;
 use crate::tag::TagKey;
 
 /// Bytes of a header.
@@ -59,8 +59,8 @@ pub enum FrameError {
     /// A frame that speaks for a shard of another worker.
     #[error("the frame speaks for {0}, which that worker does not serve")]
     Speaker(Shard),
-    /// A payload where the sender's board has no place, or where no board is shared with it.
-    #[error("payload of {got_bytes} bytes in slot {slot} of a board that has no such slot")]
+    /// A payload where the sender's segment has no place, or where no segment is shared with it.
+    #[error("payload of {got_bytes} bytes in slot {slot} of a segment that has no such slot")]
     Slot { slot: u16, got_bytes: u32 },
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct FrameHeader {
     pub from: u32,
     pub piece: u32,
     pub length: u32,
-    /// Where the payload lies on the sender's board, if it does not follow the header.
+    /// Where the payload lies on the sender's segment, if it does not follow the header.
     pub slot: Option<SegmentSlot>,
     pub total: u64,
     pub group: u32,

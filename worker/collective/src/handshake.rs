@@ -5,16 +5,16 @@
 //!   hello: magic, version, run, generation, from, to, nonce  →
 //!                                             ←  challenge: nonce, proof("acceptor", hello ‖ nonce)
 //!   proof("dialler", hello ‖ challenge)                      →
-//!                                                            ←  welcome: its board
-//!   board: its own, whether the acceptor's is in reach       →
+//!                                                            ←  welcome: its segment
+//!   segment: its own, whether the acceptor's is in reach       →
 //!                                                            ←  settled: whether the dialler's is in reach
 //! ```
 //!
-//! Payloads go through the boards where each side has found the other's, by a mark in it that nobody else knows: then
-//! they share a host (`board.rs`).
+//! Payloads go through the segments where each side has found the other's, by a mark in it that nobody else knows: then
+//! they share a host (`segment.rs`).
 //!
 //! Where the generation's connections are encrypted, all of this runs inside TLS 1.3, in which both sides have shown
-//! certificates of the run; a dialler that does not encrypt is heard, and refused by name.
+//! certificates of the run; a dialler that does not encrypt is read, and refused by name.
 //!
 //! A proof is BLAKE3 keyed with the run's secret over the words above; the secret never travels. Either
 //! side may answer with a refusal instead, which names its reason. Messages after the hello are: code (1
@@ -29,12 +29,12 @@ use std::time::{Duration, Instant};
 
 use ulda_run::ids::Generation;
 
-use crate::board::{PeerBoard, SharedSegment};
 use crate::error::HandshakeError;
 use crate::membership::{Membership, RUN_BYTES, RunId, Secret, WorkerIndex};
-use crate::offer::{OFFER_BYTES, encode_offer, find_board};
+use crate::offer::{OFFER_BYTES, encode_offer, find_segment};
 use crate::refusal::{Fields, decode_refusal, encode_refusal};
 use crate::seal::{TLS_HANDSHAKE, Tls, TlsSession};
+use crate::segment::{PeerSegment, SharedSegment};
 
 const MAGIC: [u8; 8] = *b"ULDAPEER";
 const VERSION: u16 = 3;
@@ -45,15 +45,15 @@ pub(crate) const NONCE_BYTES: usize = 32;
 pub(crate) struct PeerStream {
     pub socket: TcpStream,
     pub session: Option<Arc<TlsSession>>,
-    /// Where the peer's payloads lie, if both sides have found each other's board.
-    pub board: Option<Arc<PeerBoard>>,
+    /// Where the peer's payloads lie, if both sides have found each other's segment.
+    pub segment: Option<Arc<PeerSegment>>,
 }
 
 /// A connection and the moment by which the handshake on it must be over.
 pub(crate) struct HandshakeConnection {
     socket: Arc<TcpStream>,
     session: Option<Arc<TlsSession>>,
-    board: Option<Arc<PeerBoard>>,
+    segment: Option<Arc<PeerSegment>>,
     start: Instant,
     limit: Duration,
 }
@@ -79,7 +79,7 @@ impl HandshakeConnection {
         HandshakeConnection {
             socket: socket.into(),
             session: None,
-            board: None,
+            segment: None,
             start: Instant::now(),
             limit,
         }
@@ -94,7 +94,7 @@ impl HandshakeConnection {
     }
 
     /// Whether the dialler encrypts, as its first byte tells.
-    pub fn hears_tls(&self) -> Result<bool, HandshakeError> {
+    pub fn is_tls(&self) -> Result<bool, HandshakeError> {
         let mut first = [0];
         loop {
             let left = self.left()?;
@@ -168,7 +168,7 @@ impl HandshakeConnection {
         }
     }
 
-    fn say(&self, code: u8, body: &[u8]) -> Result<(), HandshakeError> {
+    fn send(&self, code: u8, body: &[u8]) -> Result<(), HandshakeError> {
         let mut message = vec![code];
         message.extend_from_slice(&(body.len() as u16).to_le_bytes());
         message.extend_from_slice(body);
@@ -176,22 +176,22 @@ impl HandshakeConnection {
     }
 
     /// Reads a message and expects `code` with a body of `length` bytes.
-    fn hear(&self, code: u8, length: usize) -> Result<Vec<u8>, Heard> {
+    fn receive(&self, code: u8, length: usize) -> Result<Vec<u8>, ReplyError> {
         let mut head = [0; 3];
-        self.read(&mut head).map_err(Heard::Failed)?;
+        self.read(&mut head).map_err(ReplyError::Failed)?;
         let body_bytes = usize::from(u16::from_le_bytes([head[1], head[2]]));
         if body_bytes > BODY_BYTES {
-            return Err(Heard::Failed(HandshakeError::NotOurProtocol));
+            return Err(ReplyError::Failed(HandshakeError::NotOurProtocol));
         }
         let mut body = vec![0; body_bytes];
-        self.read(&mut body).map_err(Heard::Failed)?;
+        self.read(&mut body).map_err(ReplyError::Failed)?;
         match head[0] {
             REFUSAL => Err(match decode_refusal(&body) {
-                Some(refusal) => Heard::Refusal(refusal),
-                None => Heard::Failed(HandshakeError::NotOurProtocol),
+                Some(refusal) => ReplyError::Refusal(refusal),
+                None => ReplyError::Failed(HandshakeError::NotOurProtocol),
             }),
             got if got == code && body.len() == length => Ok(body),
-            _ => Err(Heard::Failed(HandshakeError::NotOurProtocol)),
+            _ => Err(ReplyError::Failed(HandshakeError::NotOurProtocol)),
         }
     }
 
@@ -202,7 +202,7 @@ impl HandshakeConnection {
             .as_ref()
             .is_none_or(|session| !session.is_shaking_hands())
         {
-            let _ = self.say(REFUSAL, &encode_refusal(refusal));
+            let _ = self.send(REFUSAL, &encode_refusal(refusal));
         }
     }
 
@@ -211,12 +211,12 @@ impl HandshakeConnection {
         PeerStream {
             socket: Arc::into_inner(self.socket).expect("nobody shuts it down after the handshake"),
             session: self.session,
-            board: self.board,
+            segment: self.segment,
         }
     }
 
     /// Acceptor: reads the first message; also gives its bytes, the nonce at their end, for the proofs.
-    pub fn hear_hello(&self) -> Result<(Hello, Vec<u8>), HandshakeError> {
+    pub fn read_hello(&self) -> Result<(Hello, Vec<u8>), HandshakeError> {
         let mut head = [0; 12];
         self.read(&mut head)?;
         if head[..8] != MAGIC {
@@ -257,8 +257,8 @@ impl HandshakeConnection {
         let nonce = nonce()?;
         let mine = proof(secret, ACCEPTOR, &[hello, &nonce]);
         let body = [&nonce[..], mine.as_bytes()].concat();
-        self.say(CHALLENGE, &body)?;
-        let theirs = self.hear(PROOF, 32).map_err(Heard::into_error)?;
+        self.send(CHALLENGE, &body)?;
+        let theirs = self.receive(PROOF, 32).map_err(ReplyError::into_error)?;
         let expected = proof(secret, DIALLER, &[hello, &body]);
         match <[u8; 32]>::try_from(theirs) {
             Ok(theirs) if expected == theirs => Ok(()),
@@ -266,17 +266,19 @@ impl HandshakeConnection {
         }
     }
 
-    /// Acceptor: lets the dialler in, and agrees with it on boards.
+    /// Acceptor: lets the dialler in, and agrees with it on segments.
     pub fn welcome(
         &mut self,
         membership: &Membership,
-        board: Option<&SharedSegment>,
+        segment: Option<&SharedSegment>,
     ) -> Result<(), HandshakeError> {
-        self.say(WELCOME, &encode_offer(board))?;
-        let body = self.hear(BOARD, OFFER_BYTES + 1).map_err(Heard::into_error)?;
-        let theirs = find_board(&body, membership, board);
-        self.say(SETTLED, &[theirs.is_some().into()])?;
-        self.board = theirs.filter(|_| body[OFFER_BYTES] == 1);
+        self.send(WELCOME, &encode_offer(segment))?;
+        let body = self
+            .receive(SEGMENT, OFFER_BYTES + 1)
+            .map_err(ReplyError::into_error)?;
+        let theirs = find_segment(&body, membership, segment);
+        self.send(SETTLED, &[theirs.is_some().into()])?;
+        self.segment = theirs.filter(|_| body[OFFER_BYTES] == 1);
         Ok(())
     }
 
@@ -285,8 +287,8 @@ impl HandshakeConnection {
         &mut self,
         membership: &Membership,
         to: WorkerIndex,
-        board: Option<&SharedSegment>,
-    ) -> Result<(), Heard> {
+        segment: Option<&SharedSegment>,
+    ) -> Result<(), ReplyError> {
         let mut hello = MAGIC.to_vec();
         hello.extend_from_slice(&VERSION.to_le_bytes());
         hello.extend_from_slice(&(membership.run.0.len() as u16).to_le_bytes());
@@ -294,29 +296,29 @@ impl HandshakeConnection {
         hello.extend_from_slice(&membership.generation.0.to_le_bytes());
         hello.extend_from_slice(&membership.me.0.to_le_bytes());
         hello.extend_from_slice(&to.0.to_le_bytes());
-        hello.extend_from_slice(&nonce().map_err(Heard::Failed)?);
-        self.write(&hello).map_err(Heard::Failed)?;
-        let body = self.hear(CHALLENGE, NONCE_BYTES + 32)?;
+        hello.extend_from_slice(&nonce().map_err(ReplyError::Failed)?);
+        self.write(&hello).map_err(ReplyError::Failed)?;
+        let body = self.receive(CHALLENGE, NONCE_BYTES + 32)?;
         let (nonce, theirs) = body.split_at(NONCE_BYTES);
         let expected = proof(&membership.secret, ACCEPTOR, &[&hello, nonce]);
         if !<[u8; 32]>::try_from(theirs).is_ok_and(|theirs| expected == theirs) {
             self.refuse(&HandshakeError::WrongSecret);
-            return Err(Heard::Refusal(HandshakeError::WrongSecret));
+            return Err(ReplyError::Refusal(HandshakeError::WrongSecret));
         }
         let mine = proof(&membership.secret, DIALLER, &[&hello, &body]);
-        self.say(PROOF, mine.as_bytes()).map_err(Heard::Failed)?;
-        let body = self.hear(WELCOME, OFFER_BYTES)?;
-        let theirs = find_board(&body, membership, board);
-        let mut answer = encode_offer(board);
+        self.send(PROOF, mine.as_bytes()).map_err(ReplyError::Failed)?;
+        let body = self.receive(WELCOME, OFFER_BYTES)?;
+        let theirs = find_segment(&body, membership, segment);
+        let mut answer = encode_offer(segment);
         answer.push(theirs.is_some().into());
-        self.say(BOARD, &answer).map_err(Heard::Failed)?;
-        let settled = self.hear(SETTLED, 1)?;
-        self.board = theirs.filter(|_| settled[0] == 1);
+        self.send(SEGMENT, &answer).map_err(ReplyError::Failed)?;
+        let settled = self.receive(SETTLED, 1)?;
+        self.segment = theirs.filter(|_| settled[0] == 1);
         Ok(())
     }
 }
 
-/// The socket, with what is left of the parlour's time as its timeout.
+/// The socket, with what is left of the connection's time as its timeout.
 struct Timed<'a>(&'a HandshakeConnection);
 
 impl Timed<'_> {
@@ -350,17 +352,17 @@ impl Write for Timed<'_> {
 
 /// Why a dialler was not let in.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum ReplyError {
     /// By decision of one of the sides.
     Refusal(HandshakeError),
     /// By accident, or because something else listens there.
     Failed(HandshakeError),
 }
 
-impl Heard {
+impl ReplyError {
     fn into_error(self) -> HandshakeError {
         match self {
-            Heard::Refusal(error) | Heard::Failed(error) => error,
+            ReplyError::Refusal(error) | ReplyError::Failed(error) => error,
         }
     }
 }
@@ -369,7 +371,7 @@ const REFUSAL: u8 = 1;
 const CHALLENGE: u8 = 2;
 const PROOF: u8 = 3;
 const WELCOME: u8 = 4;
-const BOARD: u8 = 5;
+const SEGMENT: u8 = 5;
 const SETTLED: u8 = 6;
 const ACCEPTOR: &[u8] = b"ulda data plane acceptor";
 const DIALLER: &[u8] = b"ulda data plane dialler ";

@@ -10,16 +10,15 @@
 //! - **Nothing hangs.** Every wait has a deadline and a name. The first fault (a deadline, a closed
 //!   connection, an abort) breaks the plane, is told to all workers, wakes whoever waits, and is what all
 //!   later calls return (`core.rs`).
-//! - **Strangers stay out.** A handshake proves to both sides that the other knows the run's secret and
+//! - **Only members get in.** A handshake proves to both sides that the other knows the run's secret and
 //!   means the same run and generation (`handshake.rs`). Between hosts all of it runs inside TLS (`seal.rs`);
 //!   within one, the frames after it are neither encrypted nor signed.
 //! - **One host, one memory.** Workers on one host read each other's long payloads where the sender laid them, in
-//!   memory that they have proved to share (`board.rs`); only frames travel then.
+//!   memory that they have proved to share (`segment.rs`); only frames travel then.
 //!
 //! The IO is owned here: `link.rs` (frames, laid out in `frame.rs`), `listener.rs` and `plane.rs`
 //! (connections), `memory.rs` (mappings), `wait.rs` (conditions).
 
-mod board;
 mod bytes;
 mod call;
 mod core;
@@ -39,12 +38,12 @@ mod rank;
 mod reduce;
 mod refusal;
 mod seal;
+mod segment;
 mod spread;
 mod stats;
 mod tag;
 mod wait;
 
-pub use board::Sharing;
 pub use error::{AbortCause, CollectiveError, HandshakeError, MembershipError};
 pub use frame::FrameError;
 #[doc(hidden)]
@@ -57,5 +56,6 @@ pub use rank::{Collective, PendingSum, Rank};
 #[doc(hidden)]
 pub use refusal::is_refusal;
 pub use seal::Tls;
+pub use segment::Sharing;
 pub use stats::{Meter, PlaneStats};
 pub use tag::{OperationName, StageName, Tag, TagKey};

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use ulda_run::ids::{Generation, Shard};
 
-use crate::board::{Loan, SegmentSlot};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError};
 use crate::frame::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, OperationId, PIECE_BYTES};
@@ -22,6 +21,7 @@ use crate::mailbox::{FramePlace, OperationShape, Piece};
 use crate::membership::WorkerIndex;
 use crate::pool::Payload;
 use crate::seal::{Reader, TlsSession};
+use crate::segment::{Loan, SegmentSlot};
 use crate::wait::{Gate, lock};
 
 /// Frames up to this size are read with one system call.
@@ -50,7 +50,7 @@ impl PeerLink {
         let PeerStream {
             socket: stream,
             session,
-            board: _,
+            segment: _,
         } = stream;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(None)?;
@@ -238,10 +238,10 @@ enum Trouble {
     Fault(CollectiveError),
 }
 
-/// The payload that `worker` says is in `slot` of its board.
+/// The payload that `worker` says is in `slot` of its segment.
 fn borrow(core: &Core, worker: WorkerIndex, slot: SegmentSlot, got_bytes: u32) -> Result<Loan, Trouble> {
-    let boards = core.boards.as_ref();
-    let loan = boards.and_then(|boards| boards.borrow(worker, slot, got_bytes as usize));
+    let segments = core.segments.as_ref();
+    let loan = segments.and_then(|segments| segments.borrow(worker, slot, got_bytes as usize));
     let loan = loan.ok_or_else(|| {
         let source = FrameError::Slot {
             slot: slot.0,

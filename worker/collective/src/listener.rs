@@ -1,6 +1,6 @@
-//! The door of a worker process: accepts connections for its whole life, for one generation after another.
+//! The listener of a worker process: accepts connections for its whole life, for one generation after another.
 //!
-//! Each caller is received on a thread of its own, so that a stranger who says nothing keeps nobody else
+//! Each caller is received on a thread of its own, so that one that says nothing keeps nobody else
 //! waiting; of those that have proved nothing, the one here for longest makes room where there are too many
 //! (`ulda_net::Admission`). Callers for a generation this worker has not been told of are kept waiting a little, then asked
 //! to try again. Invariant: only authenticated connections of the generation being formed reach the plane.
@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use ulda_net::{Admission, AdmissionCaps, AdmittedConnection};
 use ulda_run::ids::Generation;
 
-use crate::board::{SharedSegment, Sharing};
 use crate::error::{CollectiveError, HandshakeError};
 use crate::handshake::{HandshakeConnection, Hello, PeerStream};
 use crate::membership::{Membership, WorkerIndex};
 use crate::seal::Tls;
+use crate::segment::{SharedSegment, Sharing};
 use crate::wait::Gate;
 
 /// Refusals kept for whoever asks.
@@ -43,7 +43,7 @@ pub struct RefusedPeer {
 pub struct DataPlaneListener {
     address: SocketAddr,
     socket: TcpListener,
-    pub(crate) door: Arc<Gate<ListenerState>>,
+    pub(crate) state: Arc<Gate<ListenerState>>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -59,23 +59,23 @@ pub(crate) enum FormingPhase {
 pub(crate) struct ListenedGeneration {
     pub membership: Arc<Membership>,
     /// What peers on this host may read; none where nothing is shared.
-    pub board: Option<Arc<SharedSegment>>,
+    pub segment: Option<Arc<SharedSegment>>,
     pub phase: FormingPhase,
 }
 
 /// Hears of each refusal as it happens.
-type Tell = Box<dyn Fn(&RefusedPeer) + Send>;
+type RefusalObserver = Box<dyn Fn(&RefusedPeer) + Send>;
 
 #[derive(Default)]
 pub(crate) struct ListenerState {
-    pub seat: Option<ListenedGeneration>,
+    pub listened: Option<ListenedGeneration>,
     pub arrived: HashMap<WorkerIndex, PeerStream>,
     /// What this worker's own dialling has come to.
     pub dialled: HashMap<WorkerIndex, Result<PeerStream, HandshakeError>>,
     /// What this worker shows, and whom it believes.
     pub tls: Option<Tls>,
     pub sharing: Sharing,
-    told: Option<Tell>,
+    on_refusal: Option<RefusalObserver>,
     refusals: VecDeque<RefusedPeer>,
     closed: bool,
 }
@@ -83,30 +83,30 @@ pub(crate) struct ListenerState {
 impl ListenerState {
     /// Whether `generation` of this membership is the one being formed.
     pub fn forms(&self, membership: &Arc<Membership>) -> bool {
-        let seat = self.seat.as_ref();
-        seat.is_some_and(|seat| {
-            Arc::ptr_eq(&seat.membership, membership) && seat.phase == FormingPhase::Forming
+        let listened = self.listened.as_ref();
+        listened.is_some_and(|listened| {
+            Arc::ptr_eq(&listened.membership, membership) && listened.phase == FormingPhase::Forming
         })
     }
 
-    /// This worker's board for `membership`.
-    fn board(&self, membership: &Arc<Membership>) -> Option<Arc<SharedSegment>> {
-        let seat = self.seat.as_ref()?;
-        let known = Arc::ptr_eq(&seat.membership, membership);
-        known.then(|| seat.board.clone()).flatten()
+    /// This worker's segment for `membership`.
+    fn segment(&self, membership: &Arc<Membership>) -> Option<Arc<SharedSegment>> {
+        let listened = self.listened.as_ref()?;
+        let known = Arc::ptr_eq(&listened.membership, membership);
+        known.then(|| listened.segment.clone()).flatten()
     }
 
     /// The generation that has taken the place of `membership`.
     pub fn current(&self, membership: &Membership) -> Generation {
-        self.seat
+        self.listened
             .as_ref()
-            .map_or(membership.generation, |seat| seat.membership.generation)
+            .map_or(membership.generation, |listened| listened.membership.generation)
     }
 
     /// Whom a caller may speak to; none while that is not known yet.
     fn receive(&self, hello: &Hello, encrypted: bool) -> Option<Result<Arc<Membership>, HandshakeError>> {
-        let seat = self.seat.as_ref()?;
-        let known = &seat.membership;
+        let listened = self.listened.as_ref()?;
+        let known = &listened.membership;
         let got = hello.generation;
         let current = known.generation;
         let comes_later = hello.run == known.run && got > current;
@@ -141,7 +141,7 @@ impl ListenerState {
                 workers,
             }));
         }
-        Some(match seat.phase {
+        Some(match listened.phase {
             FormingPhase::Forming => Ok(known.clone()),
             FormingPhase::Formed => Err(HandshakeError::AlreadyConnected { got: hello.from }),
             FormingPhase::Abandoned => Err(HandshakeError::Abandoned { got }),
@@ -149,8 +149,8 @@ impl ListenerState {
     }
 
     fn note(&mut self, refusal: RefusedPeer) {
-        if let Some(tell) = &self.told {
-            tell(&refusal);
+        if let Some(observe) = &self.on_refusal {
+            observe(&refusal);
         }
         if self.refusals.len() == REFUSALS {
             self.refusals.pop_front();
@@ -180,16 +180,16 @@ impl DataPlaneListener {
         let socket = TcpListener::bind(address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let accepting = socket.try_clone().map_err(failed)?;
-        let door = Arc::new(Gate::new(ListenerState::default()));
-        let acceptor = thread::Builder::new().name("data-plane-door".into()).spawn({
-            let door = door.clone();
-            move || accept(&accepting, &door, handshake)
+        let state = Arc::new(Gate::new(ListenerState::default()));
+        let acceptor = thread::Builder::new().name("plane-acceptor".into()).spawn({
+            let state = state.clone();
+            move || accept(&accepting, &state, handshake)
         });
         let acceptor = Some(acceptor.map_err(failed)?);
         Ok(DataPlaneListener {
             address,
             socket,
-            door,
+            state,
             acceptor,
         })
     }
@@ -201,48 +201,49 @@ impl DataPlaneListener {
 
     /// Encrypts the connections of generations whose membership says so.
     pub fn use_tls(&self, tls: Tls) {
-        self.door.update(|door| door.tls = Some(tls));
+        self.state.update(|state| state.tls = Some(tls));
     }
 
     /// What generations formed from now on share with workers on this host; long payloads where nothing was said.
     /// Encrypted ones share nothing.
     pub fn share(&self, sharing: Sharing) {
-        self.door.update(|door| door.sharing = sharing);
+        self.state.update(|state| state.sharing = sharing);
     }
 
-    /// Calls `tell` for each connection that is refused from now on; it must not wait for anything.
-    pub fn on_refusal(&self, tell: impl Fn(&RefusedPeer) + Send + 'static) {
-        self.door.update(|door| door.told = Some(Box::new(tell)));
+    /// Calls `observe` for each connection that is refused from now on; it must not wait for anything.
+    pub fn on_refusal(&self, observe: impl Fn(&RefusedPeer) + Send + 'static) {
+        self.state
+            .update(|state| state.on_refusal = Some(Box::new(observe)));
     }
 
     /// The latest connections refused, oldest first; forgets them.
     pub fn drain_refusals(&self) -> Vec<RefusedPeer> {
-        self.door.lock().refusals.drain(..).collect()
+        self.state.lock().refusals.drain(..).collect()
     }
 
     /// Gives up forming, if a generation is being formed; `DataPlane::connect` on another thread then ends with
     /// `Abandoned` at once.
     pub fn abandon(&self) {
-        self.door.update(|door| {
-            if let Some(seat) = &mut door.seat
-                && seat.phase == FormingPhase::Forming
+        self.state.update(|state| {
+            if let Some(listened) = &mut state.listened
+                && listened.phase == FormingPhase::Forming
             {
-                seat.phase = FormingPhase::Abandoned;
+                listened.phase = FormingPhase::Abandoned;
             }
         });
     }
 
     /// Lets callers in for `membership` from now on.
-    pub(crate) fn seat(
+    pub(crate) fn listen_for(
         &self,
         membership: &Arc<Membership>,
-        board: Option<&Arc<SharedSegment>>,
+        segment: Option<&Arc<SharedSegment>>,
     ) -> Result<(), HandshakeError> {
         let got = membership.generation;
-        self.door.update(|door| {
+        self.state.update(|state| {
             if let Some(ListenedGeneration {
                 membership: known, ..
-            }) = &door.seat
+            }) = &state.listened
                 && known.run == membership.run
                 && known.generation >= got
             {
@@ -251,13 +252,13 @@ impl DataPlaneListener {
                     current: known.generation,
                 });
             }
-            door.seat = Some(ListenedGeneration {
+            state.listened = Some(ListenedGeneration {
                 membership: membership.clone(),
-                board: board.cloned(),
+                segment: segment.cloned(),
                 phase: FormingPhase::Forming,
             });
-            door.arrived.clear();
-            door.dialled.clear();
+            state.arrived.clear();
+            state.dialled.clear();
             Ok(())
         })
     }
@@ -265,7 +266,7 @@ impl DataPlaneListener {
 
 impl Drop for DataPlaneListener {
     fn drop(&mut self) {
-        self.door.update(|door| door.closed = true);
+        self.state.update(|state| state.closed = true);
         // SAFETY: the descriptor is open as long as `self.socket`. On Linux this wakes the thread that
         // accepts.
         unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
@@ -276,11 +277,11 @@ impl Drop for DataPlaneListener {
     }
 }
 
-fn accept(socket: &TcpListener, door: &Arc<Gate<ListenerState>>, handshake: Duration) {
+fn accept(socket: &TcpListener, state: &Arc<Gate<ListenerState>>, handshake: Duration) {
     let admission = Admission::new("data plane", AdmissionCaps::of_process());
     loop {
         let caller = socket.accept();
-        if door.lock().closed {
+        if state.lock().closed {
             return;
         }
         let (stream, address) = match caller {
@@ -292,7 +293,8 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<ListenerState>>, handshake: Dura
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
                 ) {
-                    let (closed, _) = door.wait(Duration::from_millis(50), |door| door.closed.then_some(()));
+                    let (closed, _) =
+                        state.wait(Duration::from_millis(50), |state| state.closed.then_some(()));
                     if closed.is_some() {
                         return;
                     }
@@ -312,13 +314,13 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<ListenerState>>, handshake: Dura
             continue;
         };
         let received = thread::Builder::new().name("data-plane-caller".into()).spawn({
-            let door = door.clone();
-            move || receive(&door, stream, admitted, address, handshake)
+            let state = state.clone();
+            move || receive(&state, stream, admitted, address, handshake)
         });
         if received.is_err() {
             let pending = admission.count();
-            door.update(|door| {
-                door.note(RefusedPeer {
+            state.update(|state| {
+                state.note(RefusedPeer {
                     address,
                     claim: None,
                     cause: HandshakeError::Crowded { pending },
@@ -329,15 +331,15 @@ fn accept(socket: &TcpListener, door: &Arc<Gate<ListenerState>>, handshake: Dura
 }
 
 fn receive(
-    door: &Gate<ListenerState>,
+    state: &Gate<ListenerState>,
     stream: Arc<TcpStream>,
     admitted: AdmittedConnection,
     address: SocketAddr,
     handshake: Duration,
 ) {
-    let mut parlour = HandshakeConnection::new(stream, handshake);
+    let mut connection = HandshakeConnection::new(stream, handshake);
     let mut claim = None;
-    let outcome = converse(door, &mut parlour, handshake, &mut claim);
+    let outcome = shake_hands(state, &mut connection, handshake, &mut claim);
     // From here on nobody closes the connection for another one, which may have happened since its last message.
     let outcome = match (outcome, admitted.release()) {
         (Ok(_), false) => Err(HandshakeError::Crowded {
@@ -346,52 +348,52 @@ fn receive(
         (outcome, _) => outcome,
     };
     match outcome {
-        Ok((membership, from)) => door.update(|door| {
-            if door.forms(&membership) {
-                door.arrived.insert(from, parlour.into_stream());
+        Ok((membership, from)) => state.update(|state| {
+            if state.forms(&membership) {
+                state.arrived.insert(from, connection.into_stream());
             }
         }),
         Err(cause) => {
             // Noted first: whoever hears of a refusal finds it here.
-            door.update(|door| {
-                door.note(RefusedPeer {
+            state.update(|state| {
+                state.note(RefusedPeer {
                     address,
                     claim,
                     cause: cause.clone(),
                 })
             });
-            parlour.refuse(&cause);
+            connection.refuse(&cause);
         }
     }
 }
 
-fn converse(
-    door: &Gate<ListenerState>,
-    parlour: &mut HandshakeConnection,
+fn shake_hands(
+    state: &Gate<ListenerState>,
+    connection: &mut HandshakeConnection,
     handshake: Duration,
     claim: &mut Option<String>,
 ) -> Result<(Arc<Membership>, WorkerIndex), HandshakeError> {
     let start = Instant::now();
-    let encrypted = parlour.hears_tls()?;
+    let encrypted = connection.is_tls()?;
     if encrypted {
-        let tls = door.lock().tls.clone();
-        parlour.decrypt(&tls.ok_or(HandshakeError::NotOurProtocol)?)?;
+        let tls = state.lock().tls.clone();
+        connection.decrypt(&tls.ok_or(HandshakeError::NotOurProtocol)?)?;
     }
-    let (hello, words) = parlour.hear_hello()?;
+    let (hello, words) = connection.read_hello()?;
     *claim = Some(hello.to_string());
     // Half of the time is left for the rest of the conversation.
     let patience = (handshake / 2).saturating_sub(start.elapsed());
-    let (received, _) = door.wait(patience, |door| match door.closed {
+    let (received, _) = state.wait(patience, |state| match state.closed {
         true => Some(Err(HandshakeError::NotYet {
             got: hello.generation,
         })),
-        false => door.receive(&hello, encrypted),
+        false => state.receive(&hello, encrypted),
     });
     let membership = received.unwrap_or(Err(HandshakeError::NotYet {
         got: hello.generation,
     }))?;
-    parlour.challenge(&membership.secret, &words)?;
-    let board = door.lock().board(&membership);
-    parlour.welcome(&membership, board.as_deref())?;
+    connection.challenge(&membership.secret, &words)?;
+    let segment = state.lock().segment(&membership);
+    connection.welcome(&membership, segment.as_deref())?;
     Ok((membership, hello.from))
 }

@@ -30,7 +30,7 @@ impl fmt::Display for WorkerIndex {
     }
 }
 
-/// What the workers of a run know and strangers do not; it keys the proofs of the handshake and never
+/// What the workers of a run know and nobody else; it keys the proofs of the handshake and never
 /// travels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);

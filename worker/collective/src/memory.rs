@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 
 /// How the file is called in `/proc`.
-const NAME: &std::ffi::CStr = c"ulda-board";
-const LINK: &str = "/memfd:ulda-board";
+const NAME: &std::ffi::CStr = c"ulda-segment";
+const LINK: &str = "/memfd:ulda-segment";
 /// Its size stays, nobody maps it for writing any more, and both stay so.
 const SEALS: libc::c_int =
     libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL;

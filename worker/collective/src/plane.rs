@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use ulda_run::ids::{Generation, Shard};
 
-use crate::board::{Boards, PeerBoard, SharedSegment};
 use crate::core::Core;
 use crate::error::{AbortCause, CollectiveError, HandshakeError};
-use crate::handshake::{HandshakeConnection, Heard, PeerStream, nonce};
+use crate::handshake::{HandshakeConnection, PeerStream, ReplyError, nonce};
 use crate::link::{LAST_WORDS, PeerLink, read_frames};
 use crate::listener::{DataPlaneListener, FormingPhase, ListenerState};
 use crate::membership::{Membership, PlaneDeadlines, RunId, Secret, WorkerIndex, WorkerPeer};
 use crate::rank::Rank;
 use crate::seal::Tls;
+use crate::segment::{PeerSegment, SharedSegment, SharedSegments};
 use crate::stats::{Meter, PlaneStats};
 use crate::wait::{Gate, lock};
 
@@ -35,7 +35,7 @@ impl DataPlane {
     /// Connects to all workers of `membership`; all of them must call this.
     ///
     /// # Errors
-    /// `Membership`, `Handshake`, `Io`. A refused stranger is not an error; see
+    /// `Membership`, `Handshake`, `Io`. A refused caller is not an error; see
     /// [`DataPlaneListener::drain_refusals`]. A later call for a later generation, from another thread, ends this
     /// one with `StaleGeneration`.
     pub fn connect(
@@ -45,28 +45,28 @@ impl DataPlane {
     ) -> Result<DataPlane, CollectiveError> {
         membership.check()?;
         let membership = Arc::new(membership);
-        let board = own_board(listener, &membership);
-        listener.seat(&membership, board.as_ref())?;
+        let segment = own_segment(listener, &membership);
+        listener.listen_for(&membership, segment.as_ref())?;
         let start = Instant::now();
-        let formed = dial_all(listener, &membership, board.as_ref(), deadlines, start)
-            .and_then(|()| await_peers(&listener.door, &membership, deadlines.connect, start));
+        let formed = dial_all(listener, &membership, segment.as_ref(), deadlines, start)
+            .and_then(|()| await_peers(&listener.state, &membership, deadlines.connect, start));
         let phase = if formed.is_ok() {
             FormingPhase::Formed
         } else {
             FormingPhase::Abandoned
         };
-        listener.door.update(|door| {
-            if door.forms(&membership)
-                && let Some(seat) = &mut door.seat
+        listener.state.update(|state| {
+            if state.forms(&membership)
+                && let Some(listened) = &mut state.listened
             {
-                seat.phase = phase;
-                seat.board = None;
+                listened.phase = phase;
+                listened.segment = None;
             }
         });
-        if let Some(board) = &board {
-            board.close();
+        if let Some(segment) = &segment {
+            segment.close();
         }
-        DataPlane::start(Arc::unwrap_or_clone(membership), deadlines, formed?, board)
+        DataPlane::start(Arc::unwrap_or_clone(membership), deadlines, formed?, segment)
     }
 
     /// All `shards` in this process, without a socket; the same bits as any mesh.
@@ -93,21 +93,21 @@ impl DataPlane {
         membership: Membership,
         deadlines: PlaneDeadlines,
         peers: Vec<(WorkerIndex, PeerStream)>,
-        board: Option<Arc<SharedSegment>>,
+        segment: Option<Arc<SharedSegment>>,
     ) -> Result<DataPlane, CollectiveError> {
         let mut links: Vec<Option<Arc<PeerLink>>> = membership.workers.iter().map(|_| None).collect();
-        let mut boards: Vec<Option<Arc<PeerBoard>>> = membership.workers.iter().map(|_| None).collect();
+        let mut segments: Vec<Option<Arc<PeerSegment>>> = membership.workers.iter().map(|_| None).collect();
         let mut halves = Vec::new();
         for (peer, mut stream) in peers {
-            boards[peer.0 as usize] = stream.board.take();
+            segments[peer.0 as usize] = stream.segment.take();
             let failed = |error| CollectiveError::io(format!("prepare the connection to {peer}"), error);
             let link = Arc::new(PeerLink::new(peer, stream, deadlines.operation).map_err(failed)?);
             halves.push((peer, link.clone(), link.reading_half().map_err(failed)?));
             links[peer.0 as usize] = Some(link);
         }
-        let board = board.filter(|_| boards.iter().any(Option::is_some));
-        let boards = board.map(|mine| Boards::new(membership.me, mine, boards));
-        let core = Arc::new(Core::new(membership, deadlines, links, boards));
+        let segment = segment.filter(|_| segments.iter().any(Option::is_some));
+        let segments = segment.map(|mine| SharedSegments::new(membership.me, mine, segments));
+        let core = Arc::new(Core::new(membership, deadlines, links, segments));
         let mut plane = DataPlane {
             core,
             readers: Vec::new(),
@@ -179,14 +179,14 @@ impl Drop for DataPlane {
 }
 
 /// What this worker's peers may read in its memory; none where they are to read nothing, or cannot.
-fn own_board(listener: &DataPlaneListener, membership: &Membership) -> Option<Arc<SharedSegment>> {
+fn own_segment(listener: &DataPlaneListener, membership: &Membership) -> Option<Arc<SharedSegment>> {
     if membership.encrypted || membership.workers.len() == 1 {
         return None;
     }
-    let sharing = listener.door.lock().sharing;
+    let sharing = listener.state.lock().sharing;
     let mark = nonce().ok()?;
     match SharedSegment::create(membership.workers.len(), sharing, mark) {
-        Ok(board) => board,
+        Ok(segment) => segment,
         Err(error) => {
             tracing::debug!(%error, "all payloads go over connections: there is no memory to share");
             None
@@ -194,26 +194,26 @@ fn own_board(listener: &DataPlaneListener, membership: &Membership) -> Option<Ar
     }
 }
 
-/// Starts a thread for every worker above this one; what becomes of it arrives at the door.
+/// Starts a thread for every worker above this one; the outcome goes into the listener's state.
 fn dial_all(
     listener: &DataPlaneListener,
     membership: &Arc<Membership>,
-    board: Option<&Arc<SharedSegment>>,
+    segment: Option<&Arc<SharedSegment>>,
     deadlines: PlaneDeadlines,
     start: Instant,
 ) -> Result<(), CollectiveError> {
     for peer in membership.me.0 + 1..membership.workers.len() as u32 {
-        let (door, membership, peer) = (listener.door.clone(), membership.clone(), WorkerIndex(peer));
-        let board = board.cloned();
+        let (state, membership, peer) = (listener.state.clone(), membership.clone(), WorkerIndex(peer));
+        let segment = segment.cloned();
         let name = format!("data-plane-dial-{}", peer.0);
         let dialler = thread::Builder::new().name(name).spawn(move || {
-            let Some(outcome) = dial(&door, &membership, board.as_deref(), peer, deadlines, start) else {
+            let Some(outcome) = dial(&state, &membership, segment.as_deref(), peer, deadlines, start) else {
                 return;
             };
-            drop(board);
-            door.update(|door| {
-                if door.forms(&membership) {
-                    door.dialled.insert(peer, outcome);
+            drop(segment);
+            state.update(|state| {
+                if state.forms(&membership) {
+                    state.dialled.insert(peer, outcome);
                 }
             });
         });
@@ -224,23 +224,23 @@ fn dial_all(
 
 /// Tries to reach `peer` until the deadline; none when the generation is no longer being formed.
 fn dial(
-    door: &Gate<ListenerState>,
+    state: &Gate<ListenerState>,
     membership: &Arc<Membership>,
-    board: Option<&SharedSegment>,
+    segment: Option<&SharedSegment>,
     peer: WorkerIndex,
     deadlines: PlaneDeadlines,
     start: Instant,
 ) -> Option<Result<PeerStream, HandshakeError>> {
-    let tls = door.lock().tls.clone();
+    let tls = state.lock().tls.clone();
     let address = membership.workers[peer.0 as usize].address.clone();
     let mut pause = PAUSES.0;
     loop {
         let left = deadlines.connect.saturating_sub(start.elapsed());
         let limit = deadlines.handshake.min(left);
-        let last = match attempt(membership, (tls.as_ref(), board), peer, &address, limit) {
+        let last = match attempt(membership, (tls.as_ref(), segment), peer, &address, limit) {
             Ok(stream) => return Some(Ok(stream)),
-            Err(Heard::Refusal(HandshakeError::NotYet { got })) => HandshakeError::NotYet { got },
-            Err(Heard::Refusal(cause)) => {
+            Err(ReplyError::Refusal(HandshakeError::NotYet { got })) => HandshakeError::NotYet { got },
+            Err(ReplyError::Refusal(cause)) => {
                 let cause = Arc::new(cause);
                 return Some(Err(HandshakeError::Refused {
                     worker: peer,
@@ -248,7 +248,7 @@ fn dial(
                     cause,
                 }));
             }
-            Err(Heard::Failed(cause)) => cause,
+            Err(ReplyError::Failed(cause)) => cause,
         };
         let waited = start.elapsed();
         if waited + pause >= deadlines.connect {
@@ -259,7 +259,7 @@ fn dial(
                 last: Arc::new(last),
             }));
         }
-        let (given_up, _) = door.wait(pause, |door| (!door.forms(membership)).then_some(()));
+        let (given_up, _) = state.wait(pause, |state| (!state.forms(membership)).then_some(()));
         if given_up.is_some() {
             return None;
         }
@@ -269,15 +269,15 @@ fn dial(
 
 fn attempt(
     membership: &Membership,
-    (tls, board): (Option<&Tls>, Option<&SharedSegment>),
+    (tls, segment): (Option<&Tls>, Option<&SharedSegment>),
     peer: WorkerIndex,
     address: &str,
     limit: Duration,
-) -> Result<PeerStream, Heard> {
+) -> Result<PeerStream, ReplyError> {
     let start = Instant::now();
     let failed = |what: &'static str| {
         move |error| {
-            Heard::Failed(HandshakeError::Io {
+            ReplyError::Failed(HandshakeError::Io {
                 what,
                 source: Arc::new(error),
             })
@@ -295,31 +295,31 @@ fn attempt(
     }
     let stream = outcome?;
     stream.set_nodelay(true).map_err(failed("set up the socket"))?;
-    let mut parlour = HandshakeConnection::new(stream, limit.saturating_sub(start.elapsed()));
+    let mut connection = HandshakeConnection::new(stream, limit.saturating_sub(start.elapsed()));
     if membership.encrypted {
-        let tls = tls.ok_or(Heard::Refusal(HandshakeError::NoCredentials))?;
-        parlour.encrypt(tls).map_err(distrusts)?;
+        let tls = tls.ok_or(ReplyError::Refusal(HandshakeError::NoCredentials))?;
+        connection.encrypt(tls).map_err(distrusts)?;
     }
-    parlour
-        .introduce(membership, peer, board)
-        .map_err(|heard| match heard {
-            Heard::Failed(error) => distrusts(error),
+    connection
+        .introduce(membership, peer, segment)
+        .map_err(|error| match error {
+            ReplyError::Failed(cause) => distrusts(cause),
             refusal => refusal,
         })?;
-    Ok(parlour.into_stream())
+    Ok(connection.into_stream())
 }
 
 /// No further attempt makes one side believe the other.
-fn distrusts(error: HandshakeError) -> Heard {
+fn distrusts(error: HandshakeError) -> ReplyError {
     match error {
-        HandshakeError::Untrusted { .. } => Heard::Refusal(error),
-        other => Heard::Failed(other),
+        HandshakeError::Untrusted { .. } => ReplyError::Refusal(error),
+        other => ReplyError::Failed(other),
     }
 }
 
 /// Waits until every peer has arrived or been reached.
 fn await_peers(
-    door: &Gate<ListenerState>,
+    state: &Gate<ListenerState>,
     membership: &Arc<Membership>,
     limit: Duration,
     start: Instant,
@@ -331,33 +331,33 @@ fn await_peers(
         .collect();
     // A dialler gives up at the same moment and knows better why.
     let limit = limit.saturating_sub(start.elapsed()) + Duration::from_millis(50);
-    let (outcome, waited) = door.wait(limit, |door| {
-        if !door.forms(membership) {
-            let (got, current) = (membership.generation, door.current(membership));
+    let (outcome, waited) = state.wait(limit, |state| {
+        if !state.forms(membership) {
+            let (got, current) = (membership.generation, state.current(membership));
             return Some(Err(match got == current {
                 true => HandshakeError::Abandoned { got },
                 false => HandshakeError::StaleGeneration { got, current },
             }));
         }
-        if let Some(error) = door.dialled.values().find_map(|outcome| outcome.as_ref().err()) {
+        if let Some(error) = state.dialled.values().find_map(|outcome| outcome.as_ref().err()) {
             return Some(Err(error.clone()));
         }
-        let complete = lower.iter().all(|peer| door.arrived.contains_key(peer))
-            && higher.iter().all(|peer| door.dialled.contains_key(peer));
+        let complete = lower.iter().all(|peer| state.arrived.contains_key(peer))
+            && higher.iter().all(|peer| state.dialled.contains_key(peer));
         if !complete {
             return None;
         }
-        let arrived = door.arrived.drain();
-        let reached = door
+        let arrived = state.arrived.drain();
+        let reached = state
             .dialled
             .drain()
             .filter_map(|(peer, stream)| Some((peer, stream.ok()?)));
         Some(Ok(arrived.chain(reached).collect()))
     });
     let missing = || {
-        let door = door.lock();
-        let absent = lower.iter().find(|peer| !door.arrived.contains_key(peer));
-        let silent = higher.iter().find(|peer| !door.dialled.contains_key(peer));
+        let state = state.lock();
+        let absent = lower.iter().find(|peer| !state.arrived.contains_key(peer));
+        let silent = higher.iter().find(|peer| !state.dialled.contains_key(peer));
         let worker = absent.or(silent).copied().unwrap_or(membership.me);
         HandshakeError::Absent { worker, waited }
     };

@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::board::Loan;
 use crate::frame::PIECE_BYTES;
+use crate::segment::Loan;
 use crate::wait::lock;
 
 /// Idle buffers kept, of [`PIECE_BYTES`] each.
@@ -52,7 +52,7 @@ impl Pool {
 pub(crate) enum Payload {
     /// Copied into this process.
     Own(Buffer),
-    /// On the sender's board.
+    /// On the sender's segment.
     Lent(Loan),
 }
 

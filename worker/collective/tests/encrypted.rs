@@ -1,4 +1,4 @@
-//! Encrypted meshes do what plain ones do, and plain callers and strangers are refused by name.
+//! Encrypted meshes do what plain ones do, and plain callers and those of another run are refused by name.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod common;

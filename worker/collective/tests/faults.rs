@@ -217,11 +217,11 @@ fn callers_that_disagree_are_told() {
 #[test]
 fn groups_are_checked() {
     let planes = [DataPlane::solo(2, PATIENT).unwrap()];
-    let stranger = ranks(&planes)[1]
+    let outside = ranks(&planes)[1]
         .barrier(tag(1, 0), &ShardGroup::of(0..1))
         .unwrap_err();
     assert_eq!(
-        stranger.to_string(),
+        outside.to_string(),
         "adapt step 1: gradient bucket 0: shard 1 calls with a group it is not in"
     );
     let planes = [DataPlane::solo(2, PATIENT).unwrap()];
@@ -261,13 +261,13 @@ fn a_plane_is_dropped_with_operations_in_flight() {
 /// The planes of two workers whose connection runs through this process, and the relay's socket to the second.
 /// After `budget` bytes the relay stops reading what the first sends, but keeps the connection.
 fn relayed(budget: u64, deadlines: PlaneDeadlines) -> ([DataPlane; 2], TcpStream) {
-    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let (low, high) = (common::listener(), common::listener());
     let [mut first, second] = [0, 1].map(|me| common::membership(me, &[&low, &high], 2));
-    first.workers[1].address = door.local_addr().unwrap().to_string();
+    first.workers[1].address = socket.local_addr().unwrap().to_string();
     let target = high.local_addr();
     let relay = thread::spawn(move || {
-        let (caller, _) = door.accept().unwrap();
+        let (caller, _) = socket.accept().unwrap();
         let called = TcpStream::connect(target).unwrap();
         let (from, mut to) = (caller.try_clone().unwrap(), called.try_clone().unwrap());
         thread::spawn(move || std::io::copy(&mut from.take(budget), &mut to));
@@ -295,7 +295,7 @@ fn bytes_that_are_no_frame_break_the_plane_by_name() {
     );
 }
 
-/// A header of a contribution of shard 0 that says its payload of `length` bytes lies in `slot` of the board.
+/// A header of a contribution of shard 0 that says its payload of `length` bytes lies in `slot` of the segment.
 fn header_with_slot(slot: u16, length: u32) -> [u8; 64] {
     let mut bytes = [0; 64];
     bytes[0..4].copy_from_slice(b"ULF2");
@@ -327,7 +327,7 @@ fn a_slot_that_no_board_has_breaks_the_plane_by_name() {
     );
     let text = chain(results[0].as_ref().unwrap_err());
     let expected =
-        "damaged frame from worker 0: payload of 4096 bytes in slot 64 of a board that has no such slot";
+        "damaged frame from worker 0: payload of 4096 bytes in slot 64 of a segment that has no such slot";
     assert_eq!(text, expected);
 }
 

@@ -149,7 +149,7 @@ fn a_caller_of_a_later_generation_is_not_lost() {
 }
 
 #[test]
-fn strangers_who_babble_or_are_silent_are_dropped_and_block_nobody() {
+fn callers_that_babble_or_are_silent_are_dropped_and_block_nobody() {
     let hasty = || DataPlaneListener::bind_with("127.0.0.1:0", Duration::from_millis(400)).unwrap();
     let listeners = [hasty(), hasty()];
     let refs: Vec<&DataPlaneListener> = listeners.iter().collect();

@@ -18,7 +18,7 @@ use super::introduction::Introduction;
 /// Longest wait for one connection attempt or one answer.
 pub(super) const RPC_DEADLINE: Duration = Duration::from_secs(10);
 /// A worker that still looks for its coordinator says so this often.
-const TOLD_EVERY: Duration = Duration::from_secs(15);
+const LOG_EVERY: Duration = Duration::from_secs(15);
 /// In the metadata of a refusal to take part in a run that is over: what the worker's process is to end with.
 const EXIT_CODE: &str = "ulda-exit-code";
 /// The given address is tried alone for so long.
@@ -95,13 +95,13 @@ impl Switchboard {
         worker: WorkerId,
     ) -> (Self, CoordinatorLink) {
         let (end, line) = watch::channel(End { client, worker });
-        let board = Self {
+        let switchboard = Self {
             address: address.to_owned(),
             run_directory: run_directory.to_owned(),
             way,
             end,
         };
-        (board, CoordinatorLink { end: line })
+        (switchboard, CoordinatorLink { end: line })
     }
 
     /// Where the coordinator was last found.
@@ -204,7 +204,7 @@ pub(super) async fn join(
     let endpoint = endpoint(address)?;
     let folder = || introduction.credentials.folder().to_owned();
     let started = Instant::now();
-    let mut told = None;
+    let mut logged = None;
     let mut backoff = Backoff::new();
     loop {
         let problem = match try_join(&endpoint, introduction, way).await {
@@ -216,17 +216,17 @@ pub(super) async fn join(
                     why,
                 });
             }
-            Err(Attempt::WrongToken(told)) => {
+            Err(Attempt::WrongToken(reason)) => {
                 return Err(AgentError::WrongToken {
                     folder: folder(),
-                    reason: told,
+                    reason,
                 });
             }
             Err(Attempt::Again(problem)) => problem,
         };
         let waited = started.elapsed();
-        if told.is_none_or(|told: Instant| told.elapsed() > TOLD_EVERY) {
-            told = Some(Instant::now());
+        if logged.is_none_or(|last: Instant| last.elapsed() > LOG_EVERY) {
+            logged = Some(Instant::now());
             let (waited, longest) = (waited.as_secs(), introduction.search.as_secs());
             tracing::info!(address, waited, longest, problem, "waiting for the coordinator");
         }
@@ -314,7 +314,7 @@ pub(super) fn is_passing(status: &tonic::Status) -> bool {
 mod tests {
     use super::*;
 
-    fn board(here: &str, run_directory: &Path) -> (Switchboard, CoordinatorLink) {
+    fn switchboard(here: &str, run_directory: &Path) -> (Switchboard, CoordinatorLink) {
         let token = ulda_credentials::Token::draw().unwrap();
         let way = CoordinatorAccess::new(&token, None, "run `small`, slot 0");
         let client = way.client(&endpoint(here).unwrap());
@@ -330,22 +330,22 @@ mod tests {
     async fn a_coordinator_that_moved_is_found_by_the_run_directory() {
         let folder = tempfile::tempdir().unwrap();
         let here = "https://127.0.0.1:1";
-        let (mut board, line) = board(here, folder.path());
+        let (mut switchboard, line) = switchboard(here, folder.path());
         let there = "127.0.0.1:2";
         announce(folder.path(), there, true);
 
-        board.look_around(Duration::ZERO);
-        assert_eq!(board.address, here, "too early");
-        board.look_around(OTHERS_AFTER);
-        assert_eq!(board.address, format!("https://{there}"));
+        switchboard.look_around(Duration::ZERO);
+        assert_eq!(switchboard.address, here, "too early");
+        switchboard.look_around(OTHERS_AFTER);
+        assert_eq!(switchboard.address, format!("https://{there}"));
         assert!(
             line.end.has_changed().unwrap(),
             "whoever holds the line hears of it"
         );
         announce(folder.path(), "127.0.0.1:3", false);
-        board.look_around(OTHERS_AFTER);
+        switchboard.look_around(OTHERS_AFTER);
         assert_eq!(
-            board.address,
+            switchboard.address,
             format!("https://{there}"),
             "the token stays secret"
         );
@@ -354,9 +354,9 @@ mod tests {
     #[tokio::test]
     async fn a_run_directory_out_of_reach_changes_nothing() {
         let here = "http://127.0.0.1:1";
-        let (mut board, _line) = board(here, Path::new("/nowhere"));
-        board.look_around(OTHERS_AFTER);
-        assert_eq!(board.address, here);
+        let (mut switchboard, _line) = switchboard(here, Path::new("/nowhere"));
+        switchboard.look_around(OTHERS_AFTER);
+        assert_eq!(switchboard.address, here);
     }
 
     #[test]
@@ -385,10 +385,10 @@ mod tests {
     async fn a_coordinator_on_all_addresses_is_looked_for_where_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let here = "https://fog-coordinator-0:7070";
-        let (mut board, _line) = board(here, folder.path());
+        let (mut switchboard, _line) = switchboard(here, folder.path());
         announce(folder.path(), "0.0.0.0:7070", true);
-        board.look_around(OTHERS_AFTER);
-        assert_eq!(board.address, here);
+        switchboard.look_around(OTHERS_AFTER);
+        assert_eq!(switchboard.address, here);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ulda_credentials::channel::Distrust;
 use ulda_run::Exit;
+use ulda_run::hints;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -32,24 +33,13 @@ pub enum AgentError {
     Runtime(#[source] std::io::Error),
 }
 
-impl AgentError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Address(_) => "it looks like https://10.0.0.1:7070",
-            Self::InTheClear(_) => "dial it by https://",
-            Self::Distrust { why, .. } => return why.hint(),
-            Self::WrongToken { .. }
-            | Self::Unreachable { .. }
-            | Self::Refused(_)
-            | Self::Over { .. }
-            | Self::BadReply(_)
-            | Self::Runtime(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub AgentError {
+    Self::Address(_) => "it looks like https://10.0.0.1:7070",
+    Self::InTheClear(_) => "dial it by https://",
+    Self::Distrust { why, .. } => why.hint(),
+});
 
+impl AgentError {
     /// What the worker's process ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {

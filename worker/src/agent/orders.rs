@@ -2,8 +2,8 @@
 
 use ulda_collective::WorkerIndex;
 use ulda_proto::v1;
+use ulda_run::UnknownName;
 use ulda_run::ids::{Generation, WorkerId};
-use ulda_run::stage::NotAStage;
 use ulda_run::{Exit, StateClaim};
 
 /// An order to the trainer.
@@ -55,7 +55,7 @@ pub enum BadDirective {
     #[error("{generation} starts from a state of no run: {cause}")]
     BadState {
         generation: Generation,
-        cause: NotAStage,
+        cause: UnknownName,
     },
     #[error("{generation} has owners for {have} shards, and the run has {want}")]
     Shards {

@@ -42,7 +42,7 @@ pub struct Joined {
     pub trace_parent: String,
 }
 
-/// The trainer's end of the control plane. Dropping it says farewell and waits, within a deadline, until all was delivered.
+/// The trainer's end of the control plane. Dropping it ends the stream and waits, within a deadline, until all was delivered.
 pub struct Agent {
     pub orders: Receiver<Order>,
     facts: Option<mpsc::UnboundedSender<Fact>>,
@@ -282,7 +282,8 @@ pub(super) enum Again {
 }
 
 enum Ended {
-    Farewell,
+    /// The trainer ended, and the coordinator has all facts.
+    Delivered,
     Lost(String),
     /// The coordinator does not count this worker among the run's any more.
     Unknown(String),
@@ -297,7 +298,7 @@ impl AttendSession {
         loop {
             let attended_from = Instant::now();
             match self.attend_once(&mut terminate, &mut unsent).await {
-                Ended::Farewell => return,
+                Ended::Delivered => return,
                 Ended::Refused(why) => return self.order(Order::Orphaned { why }),
                 Ended::Unknown(why) => match or_term(&mut terminate, self.join_again(&why)).await {
                     None => return self.leave(terminate).await,
@@ -419,7 +420,7 @@ impl AttendSession {
     async fn drained(mut directives: tonic::Streaming<v1::Directive>) -> Ended {
         let end = async { while let Ok(Some(_)) = directives.message().await {} };
         let _ = tokio::time::timeout(Duration::from_secs(3), end).await;
-        Ended::Farewell
+        Ended::Delivered
     }
 
     /// Refuses a coordinator that has a successor and does not know it.

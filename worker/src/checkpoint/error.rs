@@ -1,7 +1,9 @@
 //! Why a checkpoint cannot be written, read or used.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use ulda_run::hints;
 
 use crate::state::StateError;
 
@@ -35,20 +37,22 @@ pub enum CheckpointError {
     NotBrought { waited: std::time::Duration },
 }
 
+hints!(pub CheckpointError {
+    Self::NotBrought { .. } => {
+        "they lie in the run directory of this worker; mend the storage and continue with \
+        `coordinator resume`"
+    },
+    Self::OtherRun { difference, .. } => difference.hint(),
+    Self::Storage(error) => error.hint(),
+});
+
 impl CheckpointError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::NotBrought { .. } => {
-                "they lie in the run directory of this worker; mend the storage and continue with \
-                 `coordinator resume`"
-            }
-            Self::OtherRun { difference, .. } => return difference.hint(),
-            Self::Storage(error) => return error.hint(),
-            Self::Io { .. } | Self::Damaged { .. } | Self::State { .. } | Self::Encode(_) => return None,
-        };
-        Some(hint.to_owned())
+    pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -61,14 +65,7 @@ pub enum CheckpointMismatch {
     Clip { found: String, expected: String },
 }
 
-impl CheckpointMismatch {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Name { .. } => "give this run another directory",
-            Self::Clip { .. } => "put the former file back, or start a new run under another run.name",
-        };
-        Some(hint.to_owned())
-    }
-}
+hints!(pub CheckpointMismatch {
+    Self::Name { .. } => "give this run another directory",
+    Self::Clip { .. } => "put the former file back, or start a new run under another run.name",
+});

@@ -8,11 +8,12 @@ use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::Cursor;
 
 use super::error::{CheckpointError, CheckpointMismatch};
-use super::parts::{is_of_part, is_part_name};
 use crate::state::{RunState, read_tensors};
 
 pub(super) const STATE_FILE: &str = "state.safetensors";
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
+/// Of each file that holds tensors.
+pub(super) const EXTENSION: &str = ".safetensors";
 
 /// Version of the folder's layout: of 2, sections of the state that seldom change have files of their own.
 pub const FORMAT: u32 = 2;
@@ -170,5 +171,44 @@ fn damaged(path: &Path, what: String) -> CheckpointError {
     CheckpointError::Damaged {
         path: path.to_owned(),
         what,
+    }
+}
+
+/// The part of the state that a tensor belongs to.
+pub(super) fn section_of(tensor: &str) -> &str {
+    tensor.split('.').next().unwrap_or(tensor)
+}
+
+/// Whether the file is the one that a tensor of this name lies in.
+fn is_of_part(tensor: &str, file: &str) -> bool {
+    file.strip_suffix(EXTENSION) == Some(section_of(tensor))
+}
+
+/// Whether a manifest may list a file of this name beside `STATE_FILE`: it leads nowhere else.
+fn is_part_name(file: &str) -> bool {
+    let section = file.strip_suffix(EXTENSION).unwrap_or_default();
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    !section.is_empty() && section.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_out_of_the_folder_are_none_of_a_part() {
+        for name in ["source.safetensors", "rounds-00000000-00000016.safetensors"] {
+            assert!(is_part_name(name), "{name}");
+        }
+        for name in [
+            "../source.safetensors",
+            "/etc/x.safetensors",
+            ".safetensors",
+            "a\\b.safetensors",
+            "source.safetensors/..",
+            "source.pt",
+        ] {
+            assert!(!is_part_name(name), "{name}");
+        }
     }
 }

@@ -7,18 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tch::Tensor;
 
 use super::error::CheckpointError;
-use super::manifest::{FileEntry, STATE_FILE};
-use super::store::{io_error, write_synced};
+use super::manifest::{EXTENSION, FileEntry, STATE_FILE, section_of};
 use crate::state::names::is_settled;
 use crate::state::{RunState, digest_of_tensors, write_tensors};
-
-const EXTENSION: &str = ".safetensors";
 
 /// A state as the files that hold it. Shares the state's tensors.
 pub(super) struct StateParts {
@@ -107,15 +104,6 @@ impl StateParts {
     }
 }
 
-fn section_of(tensor: &str) -> &str {
-    tensor.split('.').next().unwrap_or(tensor)
-}
-
-/// Whether the file is the one that a tensor of this name lies in.
-pub(super) fn is_of_part(tensor: &str, file: &str) -> bool {
-    file.strip_suffix(EXTENSION) == Some(section_of(tensor))
-}
-
 impl FormerParts {
     fn same(&self, file: &str, digest: blake3::Hash) -> Option<(PathBuf, &FileEntry)> {
         let (found, entry) = self.files.get(file)?;
@@ -130,13 +118,6 @@ impl FilledParts {
         self.entries.insert(file.to_owned(), FileEntry::of(bytes));
         Ok(())
     }
-}
-
-/// Whether a manifest may list a file of this name beside `STATE_FILE`: it leads nowhere else.
-pub(super) fn is_part_name(file: &str) -> bool {
-    let section = file.strip_suffix(EXTENSION).unwrap_or_default();
-    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    !section.is_empty() && section.chars().all(plain)
 }
 
 /// Gives the file a second name, if it is whole. It may be gone with its folder, or the file system knows no links.
@@ -173,29 +154,14 @@ pub(super) fn write_files(
     Ok(filled)
 }
 
-/// The bytes of a file in a checkpoint's folder.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(io_error("read", path))
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut file = File::create_new(path).map_err(CheckpointError::io("create", path))?;
+    file.write_all(bytes)
+        .map_err(CheckpointError::io("write", path))?;
+    file.sync_all().map_err(CheckpointError::io("sync", path))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_lead_out_of_the_folder_are_none_of_a_part() {
-        for name in ["source.safetensors", "rounds-00000000-00000016.safetensors"] {
-            assert!(is_part_name(name), "{name}");
-        }
-        for name in [
-            "../source.safetensors",
-            "/etc/x.safetensors",
-            ".safetensors",
-            "a\\b.safetensors",
-            "source.safetensors/..",
-            "source.pt",
-        ] {
-            assert!(!is_part_name(name), "{name}");
-        }
-    }
+/// The bytes of a file in a checkpoint's folder.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    fs::read(path).map_err(CheckpointError::io("read", path))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use ulda_run::stage::{Cursor, Stage};
 use super::beside;
 use super::error::CheckpointError;
 use super::manifest::{CheckpointManifest, FORMAT, FileEntry, MANIFEST_FILE};
-use super::parts::{FilledParts, FormerParts, StateParts, read_file, write_files};
+use super::parts::{FilledParts, FormerParts, StateParts, read_file, write_files, write_synced};
 use crate::state::RunState;
 
 #[derive(Clone, Debug)]
@@ -172,11 +172,11 @@ impl CheckpointStore {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(io_error("list", &self.folder)(error)),
+            Err(error) => return Err(CheckpointError::io("list", &self.folder)(error)),
         };
         let mut found = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(io_error("list", &self.folder))?;
+            let entry = entry.map_err(CheckpointError::io("list", &self.folder))?;
             if let Some(cursor) = entry.file_name().to_str().and_then(parse_name) {
                 found.push((cursor, entry.path()));
             }
@@ -200,9 +200,9 @@ impl CheckpointStore {
     /// Removes what killed workers left half written. Whether a writer still lives cannot be seen from another
     /// host, so only that goes which would be pruned as soon as it were whole.
     fn sweep(&self, oldest: Cursor) -> Result<(), CheckpointError> {
-        let entries = fs::read_dir(&self.folder).map_err(io_error("list", &self.folder))?;
+        let entries = fs::read_dir(&self.folder).map_err(CheckpointError::io("list", &self.folder))?;
         for entry in entries {
-            let entry = entry.map_err(io_error("list", &self.folder))?;
+            let entry = entry.map_err(CheckpointError::io("list", &self.folder))?;
             let name = entry.file_name();
             let stands_for = name.to_str().and_then(beside::stands_for);
             if stands_for
@@ -229,7 +229,7 @@ pub(super) fn parse_name(name: &str) -> Option<Cursor> {
 /// When the folder has no readable manifest of a known format.
 pub fn read_manifest(folder: &Path) -> Result<CheckpointManifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
-    let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+    let bytes = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
     CheckpointManifest::parse(&bytes, &path)
 }
 
@@ -245,12 +245,12 @@ fn put_in_place(beside: &Path, path: &Path) -> Result<(), CheckpointError> {
         let renamed = fs::rename(beside, path);
         match renamed {
             Err(error) if races < RACES && is_taken(&error) => races += 1,
-            renamed => return renamed.map_err(io_error("rename into place", path)),
+            renamed => return renamed.map_err(CheckpointError::io("rename into place", path)),
         }
         remove_folder(&old)?;
         match fs::rename(path, &old) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("rename out of the way", path)(error));
+                return Err(CheckpointError::io("rename out of the way", path)(error));
             }
             Ok(()) | Err(_) => {}
         }
@@ -260,7 +260,7 @@ fn put_in_place(beside: &Path, path: &Path) -> Result<(), CheckpointError> {
             Err(error) => {
                 // Better the former one than none.
                 let _ = fs::rename(&old, path);
-                return Err(io_error("rename into place", path)(error));
+                return Err(CheckpointError::io("rename into place", path)(error));
             }
         }
     }
@@ -273,38 +273,23 @@ fn is_taken(error: &io::Error) -> bool {
     )
 }
 
-pub(super) fn io_error<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl Fn(io::Error) -> CheckpointError + 'a {
-    move |source| CheckpointError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
-
 fn create_folder(path: &Path) -> Result<(), CheckpointError> {
-    fs::create_dir_all(path).map_err(io_error("create folder", path))
+    fs::create_dir_all(path).map_err(CheckpointError::io("create folder", path))
 }
 
 fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CheckpointError::io("remove", path)(error))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let mut file = File::create_new(path).map_err(io_error("create", path))?;
-    file.write_all(bytes).map_err(io_error("write", path))?;
-    file.sync_all().map_err(io_error("sync", path))
 }
 
 fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(io_error("sync folder", path))
+        .map_err(CheckpointError::io("sync folder", path))
 }
 
 #[cfg(test)]

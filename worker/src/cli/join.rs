@@ -10,7 +10,7 @@ use ulda_run::Exit;
 
 use clap::Args;
 use ulda_collective::{DataPlaneListener, Sharing, Tls};
-use ulda_credentials::{Strangers, WorkerCredentials as Credentials};
+use ulda_credentials::{RefusalLog, WorkerCredentials as Credentials};
 use ulda_run::spec::DeviceChoice;
 use ulda_telemetry::Sender;
 
@@ -92,15 +92,15 @@ impl Join {
             worker = tracing::field::Empty
         );
         let _entered = span.enter();
-        let sight = DeviceSurvey::for_choice(self.device, cuda);
-        let chosen = match sight.choose(self.device, self.slot) {
+        let survey = DeviceSurvey::for_choice(self.device, cuda);
+        let chosen = match survey.choose(self.device, self.slot) {
             Ok(chosen) => chosen,
             Err(error) => {
                 tracing::error!("{}", with_hint(&error, error.hint()));
                 return ExitCode::from(Exit::BadInput);
             }
         };
-        if let Some(why) = sight.wasted() {
+        if let Some(why) = survey.wasted() {
             tracing::warn!("training on the CPU: {}", with_hint(&why, why.hint()));
         }
         let credentials = match Credentials::read(&self.credentials) {
@@ -172,7 +172,7 @@ impl Join {
         let _traces = trace(&joined.trace_parent, &self.run, self.slot, &exposition.meters());
         let wanted = joined.spec.config().compute.device;
         let chosen = match (self.device, wanted) {
-            (DeviceChoice::Auto, wanted) => sight.choose(wanted, self.slot),
+            (DeviceChoice::Auto, wanted) => survey.choose(wanted, self.slot),
             _ => Ok(chosen),
         };
         let setup = Setup {
@@ -232,18 +232,18 @@ fn behind(address: &str, number: u32) -> String {
     }
 }
 
-/// Gives the data plane its certificate, and each stranger there a line in the log.
+/// Gives the data plane its certificate, and logs each caller that it refuses as none of the run.
 fn guard(listener: &DataPlaneListener, credentials: &Credentials) {
     listener.use_tls(Tls {
         dials: credentials.to_peers(),
         accepts: credentials.from_peers(),
         peer: credentials.peer_name(),
     });
-    let strangers = Strangers::default();
+    let refusals = RefusalLog::default();
     listener.on_refusal(move |refusal| {
         let claim = refusal.claim.as_deref().map(str::as_bytes);
-        if refusal.cause.is_a_strangers() {
-            strangers.refused("data plane", Some(refusal.address), claim, &with_hint(&refusal.cause, refusal.cause.hint()));
+        if refusal.cause.is_unauthenticated() {
+            refusals.refused("data plane", Some(refusal.address), claim, &with_hint(&refusal.cause, refusal.cause.hint()));
         } else {
             tracing::debug!(address = %refusal.address, claim = refusal.claim, cause = %refusal.cause, "caller refused");
         }

@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use ulda_collective::{Collective, CollectiveError, PendingSum, ShardGroup};
 use ulda_method::trainable::{BucketSpan, TrainableSet};
 use ulda_method::{MethodError, Result};
+use ulda_run::hints;
 use ulda_run::ids::Shard;
 
 use super::gpu_sums::{self, BucketSums, Part};
@@ -182,16 +183,9 @@ pub enum ReductionError {
     Host(#[from] ulda_torch::TorchError),
 }
 
-impl ReductionError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Collective(error) => error.hint(),
-            Self::Incomplete { .. } | Self::Torch(_) | Self::Host(_) => None,
-        }
-    }
-}
+hints!(pub ReductionError {
+    Self::Collective(error) => error.hint(),
+});
 
 fn start(
     link: &Link,

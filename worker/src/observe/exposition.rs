@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use ulda_telemetry::{FloatCounter, signed};
 
-use super::families::{Facts, OfKind, SecondsCounter, WorkerMetrics};
+use super::families::{Facts, OfKind, WorkerMetrics};
 use super::meters::Meters;
 use super::process;
 
@@ -48,7 +50,8 @@ impl WorkerExposition {
             version: env!("CARGO_PKG_VERSION"),
             device: identity.device,
         };
-        let metrics = WorkerMetrics::register(&mut registry, facts);
+        registry.register("process", "The worker's version and device", Info::new(facts));
+        let metrics = WorkerMetrics::register(&mut registry);
         Self {
             registry,
             meters: Arc::new(Meters::new(metrics)),
@@ -115,10 +118,6 @@ fn count(counter: &Counter, total: u64) {
     counter.inner().store(total, Relaxed);
 }
 
-fn time(counter: &SecondsCounter, total: Duration) {
+fn time(counter: &FloatCounter, total: Duration) {
     counter.inner().store(total.as_secs_f64().to_bits(), Relaxed);
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

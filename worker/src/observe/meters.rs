@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ulda_collective::{Meter, PlaneStats};
 use ulda_dataset::DecodeCounters;
 use ulda_run::ids::Generation;
+use ulda_telemetry::signed;
 
 use super::families::{OfShardPhase, OfWorkerStage, WorkerMetrics};
 use super::steps::{StepDone, StepTraces};
@@ -69,8 +70,7 @@ impl Meters {
 
     /// The worker trains in a generation, over the plane that `meter` reads.
     pub fn generation_began(&self, generation: Generation, meter: Meter) {
-        let number = i64::try_from(generation.0).unwrap_or(i64::MAX);
-        self.metrics.generation.set(number);
+        self.metrics.generation.set(signed(generation.0));
         self.planes().present = Some(meter);
     }
 

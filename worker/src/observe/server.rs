@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use ulda_net::{Admission, AdmissionCaps, serve_http};
+use ulda_run::hints;
 
 use super::address::MetricsAddress;
 use super::exposition::{CONTENT_TYPE, WorkerExposition};
@@ -26,16 +27,9 @@ pub enum MetricsServeError {
     Start(#[source] std::io::Error),
 }
 
-impl MetricsServeError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Bind { .. } => Some("give another address with --http, or `off`".to_owned()),
-            Self::Start(_) => None,
-        }
-    }
-}
+hints!(pub MetricsServeError {
+    Self::Bind { .. } => "give another address with --http, or `off`",
+});
 
 /// Serves until it is dropped.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
 use ulda_run::stage::Cursor;
-use ulda_telemetry::{Sender, Span, Spans, TraceContext, TraceSampling};
+use ulda_telemetry::{Sender, Span, Spans, TraceContext, TraceSampling, signed};
 
 /// A step that a shard finished.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,6 @@ impl StepTraces {
             return;
         }
         let id = self.spans.id();
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.spans.send(Span {
             id,
             parent: Some(self.spans.context().stage(stage)),
@@ -61,8 +60,8 @@ impl StepTraces {
             end: SystemTime::now(),
             attributes: vec![
                 KeyValue::new("ulda.stage", stage),
-                KeyValue::new("ulda.step", number(step.at.step)),
-                KeyValue::new("ulda.generation", number(generation)),
+                KeyValue::new("ulda.step", signed(step.at.step)),
+                KeyValue::new("ulda.generation", signed(generation)),
                 KeyValue::new("ulda.rank", i64::from(self.rank)),
                 KeyValue::new("ulda.shard", i64::from(step.shard)),
             ],

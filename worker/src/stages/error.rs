@@ -4,9 +4,11 @@ use std::io::ErrorKind;
 
 use ulda_collective::CollectiveError;
 use ulda_dataset::{DatasetError, SampleError};
+use ulda_run::hints;
 
 use crate::link::ReductionError;
 use crate::state::StateError;
+use crate::style_sources::TooFewStyles;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -32,10 +34,8 @@ pub enum StageError {
     StyleBank(#[from] ulda_method::stylebank::StyleBankError),
     #[error("{stage}: the run's state has no {what}")]
     Unprepared { stage: &'static str, what: &'static str },
-    #[error(
-        "the style bank holds {styles} styles, and adapt.batch asks for {needed} different ones per step"
-    )]
-    FewStyles { styles: usize, needed: usize },
+    #[error(transparent)]
+    FewStyles(#[from] TooFewStyles),
     #[error("adapt.draw is own, and {missing} of {images} training images have no style")]
     NoOwnStyle { missing: usize, images: usize },
     #[error("the data set under `{root}` ran out of samples in the middle of a stage")]
@@ -62,37 +62,24 @@ pub enum StageError {
     Interrupted(String),
 }
 
-impl StageError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
-            Self::FewStyles { .. } => "lower adapt.batch or give more styles",
-            Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
-            Self::Collective(error) => return error.hint(),
-            Self::Reduction(error) => return error.hint(),
-            Self::Method(error) => return error.hint(),
-            Self::Weights(error) => return error.hint(),
-            Self::Backbone(error) => return error.hint(),
-            Self::Models(error) => return error.hint(),
-            Self::Sample(error) => return error.hint(),
-            Self::Dataset(error) => return error.hint(),
-            Self::StyleBank(error) => return error.hint(),
-            Self::Text(error) => return error.hint(),
-            Self::OutOfMemory(error) => return error.hint(),
-            Self::State(_)
-            | Self::FeedEnded { .. }
-            | Self::Shape { .. }
-            | Self::Write { .. }
-            | Self::Picture(_)
-            | Self::Scores(_)
-            | Self::Torch(_)
-            | Self::Interrupted(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub StageError {
+    Self::Unprepared { .. } => "the stage before it did not finish, start the run anew",
+    Self::FewStyles(_) => TooFewStyles::HINT,
+    Self::NoOwnStyle { .. } => "raise simulate.batches until all have been in one",
+    Self::Collective(error) => error.hint(),
+    Self::Reduction(error) => error.hint(),
+    Self::Method(error) => error.hint(),
+    Self::Weights(error) => error.hint(),
+    Self::Backbone(error) => error.hint(),
+    Self::Models(error) => error.hint(),
+    Self::Sample(error) => error.hint(),
+    Self::Dataset(error) => error.hint(),
+    Self::StyleBank(error) => error.hint(),
+    Self::Text(error) => error.hint(),
+    Self::OutOfMemory(error) => error.hint(),
+});
 
+impl StageError {
     /// Whether it would have gone well on a disk with more space.
     #[must_use]
     pub fn is_for_want_of_space(&self) -> bool {
@@ -115,7 +102,7 @@ impl StageError {
             Self::Sample(_)
                 | Self::Dataset(_)
                 | Self::Weights(_)
-                | Self::FewStyles { .. }
+                | Self::FewStyles(_)
                 | Self::NoOwnStyle { .. }
                 | Self::StyleBank(_)
                 | Self::Text(_)

@@ -11,6 +11,7 @@ use ulda_run::stage::Stage;
 
 use super::StageError;
 use super::context::Context;
+use crate::style_sources::TooFewStyles;
 
 pub struct Styles {
     bank: StyleBank,
@@ -36,10 +37,7 @@ impl Styles {
     pub fn new(context: &Context, bank: StyleBank) -> Result<Self, StageError> {
         let config = context.spec.config();
         let (seed, batch) = (config.run.seed, config.adapt.batch);
-        let (styles, needed) = (bank.len(), config.least_styles());
-        if styles < needed {
-            return Err(StageError::FewStyles { styles, needed });
-        }
+        TooFewStyles::check(config, "the style bank", bank.len())?;
         let draw = match config.adapt.draw {
             StyleDraw::Different => Draw::Any { repeats: false },
             StyleDraw::Any => Draw::Any { repeats: true },

@@ -49,6 +49,37 @@ impl StyleImage {
     }
 }
 
+/// Fewer styles than a step of adapt draws different ones.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{source_of_styles} gives {styles} styles, and adapt.batch asks for {needed} different ones per step"
+)]
+pub struct TooFewStyles {
+    /// A key of run.toml, or the bank that simulate made.
+    source_of_styles: &'static str,
+    styles: usize,
+    needed: usize,
+}
+
+impl TooFewStyles {
+    /// What a person can do about it.
+    pub const HINT: &str = "lower adapt.batch or give more styles";
+
+    /// # Errors
+    /// When `styles` are fewer than a step of adapt needs.
+    pub fn check(config: &RunConfig, source_of_styles: &'static str, styles: usize) -> Result<(), Self> {
+        let needed = config.least_styles();
+        match styles < needed {
+            true => Err(Self {
+                source_of_styles,
+                styles,
+                needed,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// What the bank of a run is made with.
 #[must_use]
 pub fn bank_header(config: &RunConfig, clip: &Backbone) -> BankHeader {

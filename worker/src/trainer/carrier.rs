@@ -1,7 +1,7 @@
 //! What carries gradients between the workers of a generation: NCCL where it can, else TCP.
 //!
 //! Every worker tells all others what it has, over the mesh that already stands; each then decides the same. NCCL's
-//! unique id goes the same way: the mesh knows its members, and strangers do not hear it.
+//! unique id goes the same way: the mesh knows its members, and nobody else receives it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use ulda_collective::{CollectiveError, DataPlane, ShardGroup, WorkerIndex};
 use ulda_nccl::{Communicator, Library, NcclDeadlines, NcclError, RankSeat, UniqueId};
 use ulda_run::spec::CollectiveChoice;
 
-use super::form::{FORMING, FormError};
-use super::{Trainer, TrainerError};
+use super::form_error::{CarrierRefused, FormError, NcclRefusal, Obstacle};
+use super::{FORMING, Trainer, TrainerError};
 use crate::exit::with_hint;
 use crate::link::{GpuSums, GpuTime, Link, Op, ShardPlacement};
 
@@ -37,72 +37,8 @@ enum Carrier {
     Nobody,
 }
 
-/// Why a worker has no NCCL or no communicator, as the others hear it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NcclRefusal {
-    pub why: String,
-    pub hint: Option<String>,
-}
-
-impl From<&NcclError> for NcclRefusal {
-    fn from(error: &NcclError) -> Self {
-        Self {
-            why: error.to_string(),
-            hint: error.hint(),
-        }
-    }
-}
-
-/// Why NCCL cannot serve these workers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Obstacle {
-    #[error("the worker at place {worker} computes on the CPU")]
-    OnCpu { worker: usize },
-    #[error("the workers at places {first} and {second} share one GPU, and NCCL takes one worker per GPU")]
-    SharedGpu { first: usize, second: usize },
-    #[error("at place {worker}, {}", refusal.why)]
-    NoLibrary { worker: usize, refusal: NcclRefusal },
-    #[error("the worker at place {worker} has NCCL {has} and the first one {first}")]
-    Versions {
-        worker: usize,
-        has: String,
-        first: String,
-    },
-    #[error("it did not form at place {worker}: {}", refusal.why)]
-    NotFormed { worker: usize, refusal: NcclRefusal },
-}
-
-impl Obstacle {
-    fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OnCpu { .. } => "its log says why, give it a GPU",
-            Self::SharedGpu { .. } => "start no more workers than there are GPUs, shards may be more",
-            Self::Versions { .. } => "use one image for all",
-            Self::NoLibrary { refusal, .. } | Self::NotFormed { refusal, .. } => return refusal.hint.clone(),
-        };
-        Some(hint.to_owned())
-    }
-}
-
 /// Largest part of the time to form that NCCL has; the coordinator gives a generation up after the whole.
 const SHARE_OF_FORMING: f64 = 0.75;
-
-/// compute.collective is nccl, and it cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("compute.collective is nccl, but {0}")]
-pub struct CarrierRefused(Obstacle);
-
-impl CarrierRefused {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let other = "make compute.collective auto or tcp";
-        Some(match self.0.hint() {
-            Some(hint) => format!("{hint}; or {other}"),
-            None => other.to_owned(),
-        })
-    }
-}
 
 fn obstacle(offers: &[Offer]) -> Option<Obstacle> {
     for (worker, offer) in offers.iter().enumerate() {

@@ -59,7 +59,7 @@ pub fn leave_models(
     let round = ROUND.min(Duration::from_secs_f64(
         deadline.collective.min(deadline.progress) / 4.0,
     ));
-    let mut told = false;
+    let mut warned = false;
     for iteration in 0.. {
         context.interrupt.check_between_steps()?;
         let through = brought(context, checkpoints, began, round)?;
@@ -76,7 +76,7 @@ pub fn leave_models(
             state.cursor,
             "waiting for the storage to take the finished models",
         );
-        if context.leads() && !through && !std::mem::replace(&mut told, true) {
+        if context.leads() && !through && !std::mem::replace(&mut warned, true) {
             let longest_s = context.spec.config().storage.final_models;
             tracing::warn!(
                 longest_s,

@@ -7,56 +7,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use ulda_collective::{
-    AbortCause, CollectiveError, DataPlane, DataPlaneListener, Membership, ShardGroup, WorkerIndex,
-    WorkerPeer,
+    AbortCause, DataPlane, DataPlaneListener, Membership, ShardGroup, WorkerIndex, WorkerPeer,
 };
 use ulda_run::StateClaim;
 use ulda_run::ids::{Generation, Shard};
-use ulda_run::stage::Stage;
 
-use super::carrier::{CarrierRefused, NcclRefusal};
-use super::{Trainer, TrainerError, claim};
+use super::form_error::FormError;
+use super::{FORMING, Trainer, TrainerError, claim};
 use crate::agent::{Form, Order};
-use crate::link::{At, GpuSums, Link, Op};
-use crate::state::{RunState, StateError};
-
-/// Why a generation could not be formed.
-#[derive(Debug, thiserror::Error)]
-pub enum FormError {
-    #[error(transparent)]
-    Collective(#[from] CollectiveError),
-    #[error("{0} gives this worker no shard")]
-    NoShard(Generation),
-    #[error("state received from another worker")]
-    Received(#[source] StateError),
-    #[error("no member holds the state at {0}, from which the generation was to start")]
-    NoHolder(ulda_run::stage::Cursor),
-    #[error("workers start from different states: {0}")]
-    Disagree(String),
-    #[error("compute.collective is nccl, and NCCL did not form: {}", .0.why)]
-    Nccl(NcclRefusal),
-    #[error(transparent)]
-    Own(Box<TrainerError>),
-}
-
-impl FormError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Collective(error) => error.hint(),
-            Self::Nccl(refusal) => refusal.hint.clone(),
-            Self::Own(error) => error.hint(),
-            Self::NoShard(_) | Self::Received(_) | Self::NoHolder(_) | Self::Disagree(_) => None,
-        }
-    }
-}
-
-impl From<CarrierRefused> for FormError {
-    fn from(refused: CarrierRefused) -> Self {
-        Self::Own(Box::new(TrainerError::Carrier(refused)))
-    }
-}
+use crate::link::{GpuSums, Link, Op};
+use crate::state::RunState;
 
 /// A data plane that stands, with the state in place.
 pub struct Formed {
@@ -96,9 +56,9 @@ impl Escape {
     }
 }
 
-/// Hears the orders that come while `generation` forms, until `over` is dropped; one that ends the forming
+/// Receives the orders that come while `generation` forms, until `over` is dropped; one that ends the forming
 /// takes the escape. Gives them all back, to be followed afterwards.
-fn overhear(
+fn watch_orders(
     orders: &Receiver<Order>,
     over: &Receiver<()>,
     generation: Generation,
@@ -127,9 +87,9 @@ fn overhear(
 fn ends_forming(order: &Order, generation: Generation) -> Option<String> {
     match order {
         Order::Fence {
-            generation: told,
+            generation: fenced,
             why,
-        } => (*told >= generation).then(|| why.clone()),
+        } => (*fenced >= generation).then(|| why.clone()),
         Order::Form(form) => (form.generation > generation).then(|| format!("{} forms", form.generation)),
         Order::Stop { why, .. } | Order::Orphaned { why } => Some(why.clone()),
         Order::Go { .. } => None,
@@ -137,7 +97,7 @@ fn ends_forming(order: &Order, generation: Generation) -> Option<String> {
 }
 
 impl Trainer {
-    /// Connects the data plane and gets the state in place, from a holder if need be. Ends early where an order
+    /// Connects the data plane and gets the state in place, from another member if need be. Ends early where an order
     /// says so; orders that came meanwhile are held for `next_order`.
     pub(super) fn form(&mut self, form: &Form) -> Result<Formed, FormError> {
         let escape = Escape::default();
@@ -145,11 +105,12 @@ impl Trainer {
         let (forming, over): (Sender<()>, Receiver<()>) = bounded(0);
         let generation = form.generation;
         let (formed, held) = std::thread::scope(|scope| {
-            let ear = scope.spawn(|| overhear(&orders, &over, generation, |why| escape.take(&listener, why)));
+            let watcher =
+                scope.spawn(|| watch_orders(&orders, &over, generation, |why| escape.take(&listener, why)));
             let formed = self.form_undisturbed(form, &escape);
             drop(forming);
             // It panics only where the channel library does; then no order was taken from it.
-            (formed, ear.join().unwrap_or_default())
+            (formed, watcher.join().unwrap_or_default())
         });
         self.held.extend(held);
         formed
@@ -192,7 +153,7 @@ impl Trainer {
         }
     }
 
-    /// The state the generation starts from: this worker's own, a holder's, or the run's beginning.
+    /// The state the generation starts from: this worker's own, another member's, or the run's beginning.
     fn agree(&self, form: &Form, link: &Link, speakers: &ShardGroup) -> Result<RunState, FormError> {
         let own = |error| FormError::Own(Box::new(TrainerError::State(error)));
         let Some(wanted) = &form.state else {
@@ -205,11 +166,11 @@ impl Trainer {
         let first = holds
             .iter()
             .position(|&holds| holds)
-            .ok_or(FormError::NoHolder(wanted.cursor))?;
+            .ok_or(FormError::NoSource(wanted.cursor))?;
         if holds.iter().all(|&holds| holds) {
             return mine
                 .map(RunState::share)
-                .ok_or(FormError::NoHolder(wanted.cursor));
+                .ok_or(FormError::NoSource(wanted.cursor));
         }
         let root = speakers.contributors()[first];
         let mut bytes = match mine {
@@ -226,13 +187,6 @@ impl Trainer {
         }
     }
 }
-
-/// Tags of forming; no step of training has this number.
-pub(super) const FORMING: At = At {
-    stage: Stage::Pretrain,
-    step: u64::MAX,
-    iteration: 0,
-};
 
 /// The lowest shard of each worker.
 fn speakers(membership: &Membership) -> ShardGroup {

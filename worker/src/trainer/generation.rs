@@ -8,7 +8,8 @@ use ulda_collective::{AbortCause, CollectiveError};
 use ulda_run::ids::{Generation, Shard};
 use ulda_run::{Digest, Exit, StateClaim};
 
-use super::form::{FormError, Formed};
+use super::form::Formed;
+use super::form_error::FormError;
 use super::shards::{GenerationFailure, Shards, ShardsOutcome};
 use super::{Trainer, TrainerError, claim};
 use crate::agent::{Fact, Form, Order};
@@ -83,15 +84,17 @@ impl Trainer {
         let patience = Duration::from_secs_f64(self.spec.config().deadline.form);
         loop {
             match self.next_order(patience) {
-                Some(Order::Go { generation: told }) if told == generation => return None,
+                Some(Order::Go { generation: going }) if going == generation => return None,
                 Some(Order::Go { .. }) => {}
-                Some(Order::Fence { generation: told, .. }) if told < generation => {}
                 Some(Order::Fence {
-                    generation: told,
+                    generation: fenced, ..
+                }) if fenced < generation => {}
+                Some(Order::Fence {
+                    generation: fenced,
                     why,
                 }) => {
                     tracing::info!(%generation, why, "fenced before training");
-                    return Some(Ok(Left::Abandoned { fenced: Some(told) }));
+                    return Some(Ok(Left::Abandoned { fenced: Some(fenced) }));
                 }
                 Some(Order::Stop { drain, why, exit }) => {
                     return Some(Ok(Left::Stopped { drain, why, exit }));
@@ -218,14 +221,16 @@ impl Trainer {
     fn leaves(&mut self, generation: Generation, order: Order) -> Option<Result<Left, TrainerError>> {
         match order {
             Order::Go { .. } => None,
-            Order::Fence { generation: told, .. } if told < generation => None,
+            Order::Fence {
+                generation: fenced, ..
+            } if fenced < generation => None,
             Order::Form(form) if form.generation <= generation => None,
             Order::Fence {
-                generation: told,
+                generation: fenced,
                 why,
             } => {
                 tracing::info!(%generation, why, "fenced");
-                Some(Ok(Left::Abandoned { fenced: Some(told) }))
+                Some(Ok(Left::Abandoned { fenced: Some(fenced) }))
             }
             Order::Form(form) => Some(Ok(self.overtaken(generation, form))),
             Order::Stop { drain, why, exit } => Some(Ok(Left::Stopped { drain, why, exit })),

@@ -7,6 +7,7 @@ mod carrier;
 mod courier;
 mod finish;
 mod form;
+mod form_error;
 mod generation;
 mod shards;
 
@@ -18,8 +19,10 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use ulda_collective::{DataPlaneListener, PlaneDeadlines};
+use ulda_run::hints;
 use ulda_run::ids::Generation;
 use ulda_run::spec::RunSpec;
+use ulda_run::stage::Stage;
 use ulda_run::{Digest, Exit, StateClaim};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
@@ -28,12 +31,20 @@ use crate::agent::{Agent, Fact, Order};
 use crate::checkpoint::{CheckpointClock, CheckpointError, Checkpoints, Upload};
 use crate::device::{Chosen, DeviceRefusal};
 use crate::exit::{exit_of, with_hint};
+use crate::link::At;
 use crate::observe::Meters;
 use crate::resources::{ResourceError, Resources};
 use crate::stages::StageError;
 use crate::state::{RunState, StateError};
 
 pub use generation::Left;
+
+/// Tags of forming; no step of training has this number.
+const FORMING: At = At {
+    stage: Stage::Pretrain,
+    step: u64::MAX,
+    iteration: 0,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainerError {
@@ -42,7 +53,7 @@ pub enum TrainerError {
     #[error(transparent)]
     Device(#[from] DeviceRefusal),
     #[error(transparent)]
-    Carrier(#[from] carrier::CarrierRefused),
+    Carrier(#[from] form_error::CarrierRefused),
     #[error("this process cannot go on")]
     Nccl(#[source] ulda_nccl::NcclError),
     #[error(transparent)]
@@ -63,24 +74,18 @@ pub enum TrainerError {
     Panicked(#[from] shards::ShardPanic),
 }
 
-impl TrainerError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Panicked(_) => "this worker's log says where",
-            Self::Resources(error) => return error.hint(),
-            Self::Device(error) => return error.hint(),
-            Self::Carrier(error) => return error.hint(),
-            Self::Nccl(error) => return error.hint(),
-            Self::Checkpoint(error) => return error.hint(),
-            Self::Stage(error) => return error.hint(),
-            Self::Input(error) => return error.cause.hint(),
-            Self::State(_) | Self::Orphaned(_) | Self::Torch(_) | Self::Thread(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
+hints!(pub TrainerError {
+    Self::Panicked(_) => "this worker's log says where",
+    Self::Resources(error) => error.hint(),
+    Self::Device(error) => error.hint(),
+    Self::Carrier(error) => error.hint(),
+    Self::Nccl(error) => error.hint(),
+    Self::Checkpoint(error) => error.hint(),
+    Self::Stage(error) => error.hint(),
+    Self::Input(error) => error.cause.hint(),
+});
 
+impl TrainerError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         exit_of(self, self.exit_of_cause())
@@ -206,7 +211,7 @@ impl Trainer {
                 false => self.next_order(Duration::MAX),
             };
             let Some(order) = order else {
-                tracing::warn!("finished, and not told to stop");
+                tracing::warn!("finished, and no order to stop came");
                 return ExitCode::SUCCESS;
             };
             let left = match order {
@@ -217,10 +222,10 @@ impl Trainer {
                 }
                 Order::Go { .. } => continue,
                 Order::Fence {
-                    generation: told,
+                    generation: fenced,
                     why,
                 } => {
-                    self.tell_broke(told, format!("fenced: {why}"), Vec::new());
+                    self.tell_broke(fenced, format!("fenced: {why}"), Vec::new());
                     continue;
                 }
                 Order::Stop { drain, why, exit } => Ok(Left::Stopped { drain, why, exit }),

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::variant_names;
+
 /// Where steps are computed, how precisely, and what carries their sums. All but device is part of what a run
 /// computes, within rounding.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,28 +34,12 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-impl DeviceChoice {
-    /// As run.toml and the worker's `--device` write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
-}
-
-impl std::str::FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Auto, Self::Cpu, Self::Cuda]
-            .into_iter()
-            .find(|choice| choice.name() == text)
-            .ok_or_else(|| format!("`{text}` is not one of auto, cpu, cuda"))
-    }
-}
+// As run.toml and the worker's `--device` write them.
+variant_names!(DeviceChoice parsed as "a device" {
+    Auto = "auto",
+    Cpu = "cpu",
+    Cuda = "cuda",
+});
 
 /// Numbers of matrix products and convolutions. Master weights, losses, statistics and sums are float32 in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -5,6 +5,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::variant_names;
+
 /// Stands for a domain's name in the path of simulate.bank.
 pub const DOMAIN_IN_BANK: &str = "{domain}";
 
@@ -42,18 +44,10 @@ pub enum StyleDraw {
     Own,
 }
 
-impl StyleSource {
-    /// As run.toml writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Learned => "learned",
-            Self::Content => "content",
-            Self::Images => "images",
-            Self::Bank => "bank",
-        }
-    }
+// As run.toml writes them.
+variant_names!(StyleSource { Learned = "learned", Content = "content", Images = "images", Bank = "bank" });
 
+impl StyleSource {
     /// Whether styles are made from batches of source crops.
     #[must_use]
     pub fn reads_source(self) -> bool {

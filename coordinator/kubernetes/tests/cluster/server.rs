@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -221,7 +221,16 @@ impl Store {
 fn status(code: u16, reason: &str, message: &str) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": message});
-    (StatusCode::from_u16(code).unwrap(), axum::Json(body)).into_response()
+    (StatusCode::from_u16(code).unwrap(), Json(body)).into_response()
+}
+
+/// A value as the body of an answer.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
+    }
 }
 
 struct Path<'a> {
@@ -252,9 +261,8 @@ fn parse(path: &str) -> Option<Path<'_>> {
 }
 
 async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: Bytes) -> Response {
-    let query: HashMap<String, String> = axum::extract::Query::try_from_uri(&uri)
-        .map(|query| query.0)
-        .unwrap_or_default();
+    let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let query: HashMap<String, String> = query.into_owned().collect();
     server.store().requests.push(format!("{method} {}", uri.path()));
     let broken = {
         let mut store = server.store();
@@ -351,9 +359,9 @@ fn missing(path: &Path<'_>) -> Response {
 fn get(server: &Server, path: &Path<'_>) -> Response {
     let name = path.name.unwrap_or_default();
     match server.get(path.plural, name) {
-        Some(object) => axum::Json(object).into_response(),
+        Some(object) => Json(object).into_response(),
         None if server.store().outside.contains(&(path.plural, name)) => {
-            axum::Json(json!({"metadata": {"name": name}})).into_response()
+            Json(json!({"metadata": {"name": name}})).into_response()
         }
         None => missing(path),
     }
@@ -384,7 +392,7 @@ fn list(server: &Server, path: &Path<'_>, query: &HashMap<String, String>) -> Re
         .map(|(_, object)| object)
         .collect();
     let version = store.version.to_string();
-    axum::Json(
+    Json(
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}),
     )
     .into_response()
@@ -414,7 +422,7 @@ fn create(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, bod
         store.rehearsals += usize::from(path.plural == "jobs");
         drop(store);
         server.tell();
-        return axum::Json(given).into_response();
+        return Json(given).into_response();
     }
     let denied = store
         .denials
@@ -428,7 +436,7 @@ fn create(server: &Server, path: &Path<'_>, query: &HashMap<String, String>, bod
     let written = store.write(path.plural, name, given.clone());
     drop(store);
     server.tell();
-    axum::Json(written).into_response()
+    Json(written).into_response()
 }
 
 fn patch(server: &Server, path: &Path<'_>, body: &Bytes) -> Response {
@@ -461,7 +469,7 @@ fn patch(server: &Server, path: &Path<'_>, body: &Bytes) -> Response {
     if path.plural == "statefulsets" && written["spec"]["replicas"] == 0 {
         tokio::spawn(end_pod(server.clone(), format!("{name}-0")));
     }
-    axum::Json(written).into_response()
+    Json(written).into_response()
 }
 
 /// As a StatefulSet's controller does it, and not at once.
@@ -474,7 +482,7 @@ fn delete(server: &Server, path: &Path<'_>) -> Response {
     let deleted = server.store().delete(path.plural, path.name.unwrap_or_default());
     server.tell();
     match deleted {
-        Some(object) => axum::Json(object).into_response(),
+        Some(object) => Json(object).into_response(),
         None => missing(path),
     }
 }

@@ -1,98 +1,35 @@
 //! Label sets, and the names of reasons.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use ulda_machine::{BreakReason, LostReason};
+use ulda_telemetry::label_sets;
 
-/// Of the run as a whole; the value of the metric is 1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RunFacts {
-    pub shards: u32,
-    pub domains: u32,
-    pub spec_digest: String,
-}
+label_sets! {
+    /// Of the run as a whole; the value of the metric is 1.
+    pub struct RunFacts { shards: u32, domains: u32, spec_digest: String }
+    pub struct Build { version: &'static str }
+    pub struct OfState { state: &'static str }
+    pub struct OfStage { stage: &'static str }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Build {
-    pub version: &'static str,
-}
+    /// A loss of a stage.
+    pub struct OfTerm { stage: &'static str, term: String }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfState {
-    pub state: &'static str,
-}
+    /// A learning rate of a stage.
+    pub struct OfGroup { stage: &'static str, group: String }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfStage {
-    pub stage: &'static str,
-}
+    /// A measure of the styles of a domain.
+    pub struct OfStyle { domain: String, measure: &'static str }
+    pub struct OfModel { set: String, model: String }
+    pub struct OfClass { set: String, model: String, class: String }
 
-/// A loss of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfTerm {
-    pub stage: &'static str,
-    pub term: String,
-}
+    /// A worker's place in the run, which outlives the process: its slot.
+    pub struct OfRank { rank: u32 }
+    pub struct OfPhase { rank: u32, stage: &'static str, phase: String }
 
-/// A learning rate of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfGroup {
-    pub stage: &'static str,
-    pub group: String,
-}
-
-/// A measure of the styles of a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfStyle {
-    pub domain: String,
-    pub measure: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfModel {
-    pub set: String,
-    pub model: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfClass {
-    pub set: String,
-    pub model: String,
-    pub class: String,
-}
-
-/// A worker's place in the run, which outlives the process: its slot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfRank {
-    pub rank: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfPhase {
-    pub rank: u32,
-    pub stage: &'static str,
-    pub phase: String,
-}
-
-/// A process that asks something of a storage: a rank, or the coordinator.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfClient {
-    pub client: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfOperation {
-    pub client: String,
-    pub operation: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfReason {
-    pub reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfCause {
-    pub cause: &'static str,
+    /// A process that asks something of a storage: a rank, or the coordinator.
+    pub struct OfClient { client: String }
+    pub struct OfOperation { client: String, operation: &'static str }
+    pub struct OfReason { reason: &'static str }
+    pub struct OfCause { cause: &'static str }
 }
 
 /// The name of why a generation was abandoned; a lost worker's says why it was lost.

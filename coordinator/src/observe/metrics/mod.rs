@@ -6,7 +6,6 @@
 
 mod families;
 mod labels;
-mod listing;
 mod opening;
 mod recorder;
 mod samples;

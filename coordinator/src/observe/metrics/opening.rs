@@ -1,11 +1,12 @@
 //! The values that metrics have before anything happened: what can happen stands at 0.
 
 use prometheus_client::metrics::family::Family;
+use ulda_machine::PhaseName;
 use ulda_run::stage::{Course, Cursor};
+use ulda_telemetry::signed;
 
 use super::families::RunMetrics;
 use super::labels::{OfCause, OfRank, OfReason, OfStage, OfState, break_reason_names};
-use super::listing::signed;
 use super::time_account::Cause;
 use crate::journal::{CheckpointRow, EvaluationRow, StageRow, wall_millis};
 
@@ -18,15 +19,6 @@ pub struct Past {
     pub evaluations: Vec<EvaluationRow>,
 }
 
-const STATES: [&str; 7] = [
-    "gathering",
-    "forming",
-    "training",
-    "draining",
-    "finished",
-    "stopped",
-    "failed",
-];
 /// Why messages are not acted on, in the order of the machine's counters.
 pub(super) const IGNORED: [&str; 3] = ["stale-generation", "unknown-worker", "out-of-turn"];
 
@@ -57,12 +49,12 @@ pub(super) fn begin(metrics: &RunMetrics, course: &Course, workers: u32) {
         appear(&metrics.badput, &OfCause { cause: cause.name() });
     }
     for rank in 0..workers {
-        seat(metrics, rank);
+        register_rank(metrics, rank);
     }
 }
 
 /// A rank that is known from now on.
-pub(super) fn seat(metrics: &RunMetrics, rank: u32) {
+pub(super) fn register_rank(metrics: &RunMetrics, rank: u32) {
     let of = OfRank { rank };
     appear(&metrics.worker_up, &of);
     appear(&metrics.worker_silence, &of);
@@ -73,7 +65,7 @@ pub(super) fn seat(metrics: &RunMetrics, rank: u32) {
 
 /// 1 for the state the run is in.
 pub(super) fn set_state(metrics: &RunMetrics, now: &str) {
-    for state in STATES {
+    for state in PhaseName::ALL.map(PhaseName::name) {
         let family = &metrics.state;
         family
             .get_or_create(&OfState { state })

@@ -9,14 +9,14 @@ use ulda_dataset::ConfusionMatrix;
 use ulda_machine::{Formation, Snapshot, Verdict};
 use ulda_run::ids::Slot;
 use ulda_run::stage::{Course, Cursor, Stage};
+use ulda_telemetry::signed;
 
 use super::families::RunMetrics;
 use super::labels::{
     OfCause, OfClass, OfGroup, OfModel, OfPhase, OfRank, OfReason, OfStage, OfStyle, OfTerm,
     break_reason_name,
 };
-use super::listing::signed;
-use super::opening::{IGNORED, Past, begin, seat, set_state, wall_seconds};
+use super::opening::{IGNORED, Past, begin, register_rank, set_state, wall_seconds};
 use super::samples::SamplesPerStep;
 use super::storage::StorageAccount;
 use super::time_account::TimeAccount;
@@ -40,7 +40,7 @@ pub struct MetricsRecorder {
     /// A generation started from wherever the workers' newest checkpoint is.
     unplaced: bool,
     /// Slot of each shard in the last generation.
-    seats: Vec<Option<Slot>>,
+    shard_slots: Vec<Option<Slot>>,
     samples: SamplesPerStep,
     ignored: [u64; 3],
     storage: StorageAccount,
@@ -67,7 +67,7 @@ impl MetricsRecorder {
             furthest: past.committed,
             broken_at: None,
             unplaced: false,
-            seats: Vec::new(),
+            shard_slots: Vec::new(),
             samples,
             ignored: [0; 3],
             storage: StorageAccount::default(),
@@ -158,12 +158,7 @@ impl MetricsRecorder {
         let metrics = &self.metrics;
         let stage = place.stage.name();
         metrics.last_step_timestamp.set(wall_seconds());
-        // A score that travels with the losses comes as an evaluation, too.
-        let losses = measures
-            .losses
-            .iter()
-            .filter(|loss| !loss.name.starts_with("validation"));
-        for loss in losses {
+        for loss in measures.training_losses() {
             let of = OfTerm {
                 stage,
                 term: loss.name.clone(),
@@ -250,13 +245,13 @@ impl MetricsRecorder {
                 .find(|member| member.worker == worker)
                 .map(|member| member.slot)
         };
-        let seats: Vec<Option<Slot>> = formation
+        let shard_slots: Vec<Option<Slot>> = formation
             .shard_owner
             .iter()
             .map(|owner| slot_of(*owner))
             .collect();
-        let moved: Vec<usize> = (0..seats.len().min(self.seats.len()))
-            .filter(|shard| self.seats[*shard] != seats[*shard])
+        let moved: Vec<usize> = (0..shard_slots.len().min(self.shard_slots.len()))
+            .filter(|shard| self.shard_slots[*shard] != shard_slots[*shard])
             .collect();
         self.metrics.shards_reassigned.inc_by(moved.len() as u64);
         let place = formation.state.as_ref().map(|state| state.cursor);
@@ -266,7 +261,7 @@ impl MetricsRecorder {
                 .map(|shard| self.samples.of_shard(place.stage, *shard));
             self.metrics.samples_reassigned.inc_by(samples.sum());
         }
-        self.seats = seats;
+        self.shard_slots = shard_slots;
         self.metrics
             .generation_workers
             .set(signed(formation.members.len() as u64));
@@ -306,7 +301,7 @@ impl MetricsRecorder {
         self.metrics.generation.set(signed(snapshot.generation.0));
         self.metrics.term.set(signed(snapshot.term));
         for slot in &snapshot.slots {
-            seat(&self.metrics, slot.slot.0);
+            register_rank(&self.metrics, slot.slot.0);
             let of = OfRank { rank: slot.slot.0 };
             let present = snapshot.workers.iter().find(|worker| worker.slot == slot.slot);
             let metrics = &self.metrics;
@@ -356,7 +351,7 @@ impl Audience for MetricsRecorder {
         match news {
             News::Verdict(verdict) => self.turn(now, verdict),
             News::Lost { slot, .. } => {
-                self.storage.lost(&self.metrics.storage, *slot);
+                self.storage.lost(&self.metrics, *slot);
                 self.metrics.workers_lost.inc();
             }
             News::Progress {
@@ -403,14 +398,10 @@ impl Audience for MetricsRecorder {
             }
             News::JournalWritten { took } => self.metrics.journal_commit.observe(took.as_secs_f64()),
             News::Looked(snapshot) => self.looked(now, snapshot),
-            News::Storage { client, count } => self.storage.count(&self.metrics.storage, *client, count),
+            News::Storage { client, count } => self.storage.count(&self.metrics, *client, count),
             News::Ended(end @ RunEnd::Finished { .. }) => self.over(now, &Verdict::Finished, end.name()),
             News::Ended(end) => self.over(now, &Verdict::Stopped, end.name()),
-            News::Serving { .. }
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
 }
@@ -421,17 +412,11 @@ mod tests {
     use ulda_run::ids::Generation;
     use ulda_run::stage::StageLength;
 
-    use super::super::labels::RunFacts;
     use super::*;
     use crate::rpc::Measured;
 
     fn recorder() -> (MetricsRecorder, RunMetrics) {
-        let facts = RunFacts {
-            shards: 2,
-            domains: 1,
-            spec_digest: String::new(),
-        };
-        let metrics = RunMetrics::register(&mut Registry::default(), facts);
+        let metrics = RunMetrics::register(&mut Registry::default());
         let course = Course::new(
             [(Stage::Simulate, 10), (Stage::Adapt, 100)].map(|(stage, steps)| StageLength { stage, steps }),
         );
@@ -454,10 +439,7 @@ mod tests {
             stage,
             steps_done,
             measures: Measures {
-                losses: vec![Measured {
-                    name: "seg".into(),
-                    value: loss,
-                }],
+                losses: vec![Measured::new("seg", loss)],
                 ..Measures::default()
             },
         }

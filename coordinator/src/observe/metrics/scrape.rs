@@ -1,11 +1,13 @@
 //! The text that Prometheus reads. Owns the registry; reads sizes from the disk at each scrape.
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use ulda_run::spec::RunSpec;
+use ulda_telemetry::signed;
 
 use super::families::RunMetrics;
-use super::labels::RunFacts;
+use super::labels::{Build, RunFacts};
 use crate::disk_space::DiskSpace;
 use crate::run_directory::RunDirectory;
 
@@ -42,7 +44,12 @@ impl RunExposition {
             domains: u32::try_from(config.domains.len()).unwrap_or(u32::MAX),
             spec_digest: blake3::hash(spec.to_toml().as_bytes()).to_hex().to_string(),
         };
-        let metrics = RunMetrics::register(&mut registry, facts);
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        registry.register("build", "The coordinator's version", Info::new(build));
+        registry.register("run", "The run's fixed facts", Info::new(facts));
+        let metrics = RunMetrics::register(&mut registry);
         Self {
             registry,
             metrics,
@@ -69,7 +76,6 @@ impl RunExposition {
 
     /// A disk that does not answer leaves the last values.
     fn measure_disk(&self) {
-        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         if let Some(space) = DiskSpace::of(self.directory.root()) {
             self.metrics.disk_free.set(signed(space.free_bytes));
             self.metrics.disk_size.set(signed(space.size_bytes));

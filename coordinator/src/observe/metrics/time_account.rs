@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 use ulda_machine::{Verdict, WaitReason};
+use ulda_run::variant_names;
 
 /// What time is spent on when no step that counts is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,30 +23,15 @@ pub enum Cause {
     Draining,
 }
 
-impl Cause {
-    pub const ALL: [Self; 7] = [
-        Self::Gathering,
-        Self::Loading,
-        Self::Reporting,
-        Self::Pacing,
-        Self::Forming,
-        Self::Repeating,
-        Self::Draining,
-    ];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gathering => "gathering",
-            Self::Loading => "loading",
-            Self::Reporting => "reporting",
-            Self::Pacing => "pacing",
-            Self::Forming => "forming",
-            Self::Repeating => "repeating",
-            Self::Draining => "draining",
-        }
-    }
-}
+variant_names!(Cause {
+    Gathering = "gathering",
+    Loading = "loading",
+    Reporting = "reporting",
+    Pacing = "pacing",
+    Forming = "forming",
+    Repeating = "repeating",
+    Draining = "draining",
+});
 
 /// What the present moment counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,39 +12,16 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use generations::GenerationView;
 
 use super::live::Live;
-use crate::journal::{JournalError, JournalReader};
-use crate::report::{self, ReportData, ReportError};
+use crate::journal::JournalReader;
+use crate::report::{self, ReportData, RunReadError};
 use crate::run_directory::RunDirectory;
-use crate::status::{self, Status, StatusError};
+use crate::status::{self, Status};
 
 /// Fetches the page's parts anew when the run changed.
 pub const SCRIPT: &str = include_str!("page.js");
 
 /// Four stages, the last one dawning.
 pub const ICON: &str = include_str!("icon.svg");
-
-/// Why there is no page.
-#[derive(Debug, thiserror::Error)]
-pub enum PageError {
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    #[error(transparent)]
-    Status(#[from] StatusError),
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-impl PageError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Report(error) => error.hint(),
-            Self::Status(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
-        }
-    }
-}
 
 /// The report's style sheet and what the page adds.
 #[must_use]
@@ -65,7 +42,7 @@ struct View<'a> {
 ///
 /// # Errors
 /// The run's files cannot be read.
-pub fn live_part(directory: &RunDirectory, live: Option<&Live>) -> Result<String, PageError> {
+pub fn live_part(directory: &RunDirectory, live: Option<&Live>) -> Result<String, RunReadError> {
     let journal = JournalReader::open(&directory.journal_file())?;
     let view = View {
         status: status::gather(directory)?,

@@ -10,6 +10,7 @@ use super::parts::is_running;
 use crate::durations::duration_text;
 use crate::journal::PhaseRow;
 use crate::observe::{Live, RankLive};
+use crate::report::phase_place;
 
 /// A worker that was not heard of for longer than this is told to be silent.
 const QUIET: Duration = Duration::from_secs(3);
@@ -120,24 +121,15 @@ fn past(phases: &[PhaseRow]) -> Markup {
     }
 }
 
-const ORDER: [&str; 5] = ["data", "forward", "backward", "reduce", "optimise"];
-
-fn place(name: &str) -> usize {
-    ORDER
-        .iter()
-        .position(|known| *known == name)
-        .unwrap_or(ORDER.len())
-}
-
 fn in_order(mut phases: Vec<(&str, f64)>) -> Vec<(&str, f64)> {
-    phases.sort_by_key(|(name, _)| place(name));
+    phases.sort_by_key(|(name, _)| phase_place(name));
     phases
 }
 
 /// All names once, in the order of a step.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut all: Vec<&str> = names.collect();
-    all.sort_by_key(|name| (place(name), *name));
+    all.sort_by_key(|name| (phase_place(name), *name));
     all.dedup();
     all.into_iter().map(str::to_owned).collect()
 }

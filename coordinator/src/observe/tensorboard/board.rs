@@ -9,7 +9,7 @@ use ulda_run::RunEnd;
 
 use prost::Message;
 use prost_types::value::Kind;
-use ulda_dataset::ConfusionMatrix;
+use ulda_dataset::{ConfusionMatrix, PngHeader};
 use ulda_run::Classes;
 use ulda_run::stage::{Course, Cursor, Stage};
 
@@ -18,18 +18,10 @@ use super::event::{
     TensorBoardEvent, TensorBoardImage, Value, What,
 };
 use crate::history::steps_before;
+use crate::rpc::{Measured, Measures};
 
 /// Sections of run.toml whose values are hyper-parameters.
 const HYPERPARAMETERS: [&str; 4] = ["run", "pretrain", "simulate", "adapt"];
-
-/// What became of a step, as one worker tells it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Step {
-    pub losses: Vec<(String, f64)>,
-    pub learning_rates: Vec<(String, f64)>,
-    pub phase_seconds: Vec<(String, f64)>,
-    pub images: u64,
-}
 
 /// An example strip of an evaluation set: its name and its PNG file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +109,7 @@ impl TensorBoardEvents {
 
     /// A worker in `rank` finished the step that leads to `place`.
     #[must_use]
-    pub fn step(&mut self, now: f64, rank: u32, place: Cursor, told: &Step) -> Vec<TensorBoardEvent> {
+    pub fn step(&mut self, now: f64, rank: u32, place: Cursor, measures: &Measures) -> Vec<TensorBoardEvent> {
         let mut events = Vec::new();
         if std::mem::take(&mut self.unplaced) {
             events.push(void_from(now, self.at(place)));
@@ -126,21 +118,19 @@ impl TensorBoardEvents {
             events.extend(self.pace(now));
         }
         self.latest = Some(place);
-        self.images += told.images;
-        for (phase, seconds) in &told.phase_seconds {
-            let mean = self.phases.entry((rank, phase.clone())).or_default();
-            mean.total += seconds;
+        self.images += measures.images;
+        for phase in &measures.phase_seconds {
+            let mean = self.phases.entry((rank, phase.name.clone())).or_default();
+            mean.total += phase.value;
             mean.count += 1.0;
         }
         let stage = place.stage;
-        let scalars = |kind: &'static str, named: &[(String, f64)]| {
-            let tagged = named
-                .iter()
-                .map(move |(name, value)| scalar(format!("{stage}/{kind}/{name}"), *value));
-            tagged.collect::<Vec<_>>()
-        };
-        let mut values = scalars("loss", &told.losses);
-        values.extend(scalars("learning_rate", &told.learning_rates));
+        let tagged = |kind: &str, of: &Measured| scalar(format!("{stage}/{kind}/{}", of.name), of.value);
+        let losses = measures.training_losses().map(|loss| tagged("loss", loss));
+        let rates = measures.learning_rates.iter();
+        let values: Vec<Value> = losses
+            .chain(rates.map(|rate| tagged("learning_rate", rate)))
+            .collect();
         if !values.is_empty() && self.learned < Some(place) {
             self.learned = Some(place);
             events.push(summary(now, self.at(place), values));
@@ -215,12 +205,12 @@ impl TensorBoardEvents {
         let values: Vec<Value> = strips
             .iter()
             .filter_map(|strip| {
-                let (width, height) = png_size(&strip.png)?;
+                let size = PngHeader::parse(&strip.png)?.size;
                 Some(Value {
                     tag: format!("examples/{set}/{}", strip.name),
                     content: Some(Content::Image(TensorBoardImage {
-                        height,
-                        width,
+                        height: i32::try_from(size.height).ok()?,
+                        width: i32::try_from(size.width).ok()?,
                         colorspace: 3,
                         encoded: strip.png.clone(),
                     })),
@@ -332,16 +322,6 @@ fn hyperparameters(run_toml: &str) -> BTreeMap<String, prost_types::Value> {
     found
 }
 
-/// Width and height of a PNG file, from its header.
-fn png_size(bytes: &[u8]) -> Option<(i32, i32)> {
-    let number = |from: usize| {
-        let four = bytes.get(from..from + 4)?;
-        i32::try_from(u32::from_be_bytes(four.try_into().ok()?)).ok()
-    };
-    (bytes.get(..8)? == b"\x89PNG\r\n\x1a\n").then_some(())?;
-    Some((number(16)?, number(20)?))
-}
-
 #[cfg(test)]
 mod tests {
     use ulda_run::stage::StageLength;
@@ -361,12 +341,12 @@ mod tests {
         Cursor { stage, step }
     }
 
-    fn loss(value: f64) -> Step {
-        Step {
-            losses: vec![("seg".into(), value)],
-            phase_seconds: vec![("forward".into(), 0.5)],
+    fn loss(value: f64) -> Measures {
+        Measures {
+            losses: vec![Measured::new("seg", value)],
+            phase_seconds: vec![Measured::new("forward", 0.5)],
             images: 4,
-            ..Step::default()
+            ..Measures::default()
         }
     }
 

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ulda_run::hints;
 use ulda_run::spec::RunSpec;
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Step, TensorBoardEvents};
+use super::board::TensorBoardEvents;
 use super::file::{EventFile, EventFileError, holds_events};
 use super::recorder::strips;
 use crate::history::{History, RunStanding};
 use crate::journal::{EvaluationRow, JournalError, JournalReader, MeasurementRow};
 use crate::report::SOURCE_ONLY;
+use crate::rpc::{Measured, Measures};
 use crate::run_directory::RunDirectory;
 
 /// Bytes of events after which they are written.
@@ -28,20 +30,13 @@ pub enum ExportError {
     AlreadyThere { path: PathBuf },
 }
 
-impl ExportError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::AlreadyThere { path } => format!(
-                "show it with `tensorboard --logdir {}`, or give another folder with --out",
-                path.display()
-            ),
-            Self::Journal(error) => return error.hint(),
-            Self::File(_) => return None,
-        })
-    }
-}
+hints!(pub ExportError {
+    Self::AlreadyThere { path } => format!(
+        "show it with `tensorboard --logdir {}`, or give another folder with --out",
+        path.display()
+    ),
+    Self::Journal(error) => error.hint(),
+});
 
 /// Writes one event file with all of the run's history into `folder`. Phase times, of which the journal keeps sums,
 /// are told once per stage.
@@ -60,8 +55,8 @@ pub fn export(directory: &RunDirectory, spec: &RunSpec, folder: &Path) -> Result
     let mut board = TensorBoardEvents::new(spec.course(), spec.classes(), began);
     let mut file = EventFile::create(folder, began)?;
     file.note(&board.configuration(began, &spec.to_toml()));
-    for (place, (at, step)) in steps(journal.measurements()?) {
-        for event in board.step(at, 0, place, &step) {
+    for (place, (at, measures)) in steps(journal.measurements()?) {
+        for event in board.step(at, 0, place, &measures) {
             file.note(&event);
         }
         if file.pending_bytes() > FULL_BYTES {
@@ -106,18 +101,15 @@ fn evaluation(
 }
 
 /// What was measured, by the step it belongs to.
-fn steps(rows: Vec<MeasurementRow>) -> BTreeMap<Cursor, (f64, Step)> {
-    let mut steps: BTreeMap<Cursor, (f64, Step)> = BTreeMap::new();
+fn steps(rows: Vec<MeasurementRow>) -> BTreeMap<Cursor, (f64, Measures)> {
+    let mut steps: BTreeMap<Cursor, (f64, Measures)> = BTreeMap::new();
     for row in rows {
-        let (at, step) = steps.entry(row.place).or_default();
+        let (at, measures) = steps.entry(row.place).or_default();
         *at = at.max(seconds(row.at_millis));
         let value = row.value.unwrap_or(f64::NAN);
         match row.name.split_once('.') {
-            // A score that travels with the losses comes as an evaluation, too.
-            Some(("loss", name)) if !name.starts_with("validation") => {
-                step.losses.push((name.to_owned(), value));
-            }
-            Some(("lr", name)) => step.learning_rates.push((name.to_owned(), value)),
+            Some(("loss", name)) => measures.losses.push(Measured::new(name, value)),
+            Some(("lr", name)) => measures.learning_rates.push(Measured::new(name, value)),
             Some(_) | None => {}
         }
     }

@@ -10,11 +10,11 @@ use ulda_dataset::ConfusionMatrix;
 use ulda_run::spec::{PathName, RunSpec};
 use ulda_run::stage::{Cursor, Stage};
 
-use super::board::{Step, Strip, TensorBoardEvents};
+use super::board::{Strip, TensorBoardEvents};
 use super::file::{EventFile, EventFileError};
 use crate::journal::wall_millis;
 use crate::report::SOURCE_ONLY;
-use crate::rpc::{Measured, Measures};
+use crate::rpc::Measures;
 use crate::run::{Audience, News};
 use crate::run_directory::RunDirectory;
 
@@ -39,7 +39,7 @@ struct Told {
 
 enum Fact {
     Started(Option<Cursor>),
-    Step(u32, Cursor, Step),
+    Step(u32, Cursor, Measures),
     Evaluated {
         model: String,
         set: PathName,
@@ -118,7 +118,7 @@ impl Audience for TensorBoard {
                     stage: *stage,
                     step: *steps_done,
                 };
-                self.tell(Fact::Step(slot.0, place, step_of(measures)));
+                self.tell(Fact::Step(slot.0, place, measures.clone()));
             }
             News::Evaluated {
                 model,
@@ -134,22 +134,7 @@ impl Audience for TensorBoard {
             }),
             News::GenerationStarted { at, .. } => self.tell(Fact::Started(*at)),
             News::Ended(end) => self.tell(Fact::Ended(end.clone())),
-            News::Serving { .. }
-            | News::Verdict(_)
-            | News::Launched { .. }
-            | News::Joined { .. }
-            | News::Lost { .. }
-            | News::Progress { .. }
-            | News::Checkpoint { .. }
-            | News::StageDone { .. }
-            | News::Restarted { .. }
-            | News::GenerationFormed { .. }
-            | News::GenerationAbandoned { .. }
-            | News::JournalWritten { .. }
-            | News::Storage { .. }
-            | News::Looked(_)
-            | News::WorkerDied(_)
-            | News::Stopping { .. } => {}
+            _ => {}
         }
     }
 }
@@ -166,22 +151,6 @@ impl Drop for TensorBoard {
         if self.left_out > 0 {
             tracing::warn!(facts = self.left_out, "left out of TensorBoard's events");
         }
-    }
-}
-
-fn step_of(measures: &Measures) -> Step {
-    let named = |values: &[Measured]| {
-        let pairs = values.iter().map(|value| (value.name.clone(), value.value));
-        pairs.collect::<Vec<_>>()
-    };
-    let mut losses = named(&measures.losses);
-    // A score that travels with the losses comes as an evaluation, too.
-    losses.retain(|(name, _)| !name.starts_with("validation"));
-    Step {
-        losses,
-        learning_rates: named(&measures.learning_rates),
-        phase_seconds: named(&measures.phase_seconds),
-        images: measures.images,
     }
 }
 
@@ -225,9 +194,9 @@ impl Writer {
             |event: Option<super::event::TensorBoardEvent>| event.iter().for_each(|event| file.note(event));
         match fact {
             Fact::Started(cursor) => note(board.generation_started(at, cursor)),
-            Fact::Step(rank, place, step) => {
+            Fact::Step(rank, place, measures) => {
                 board
-                    .step(at, rank, place, &step)
+                    .step(at, rank, place, &measures)
                     .into_iter()
                     .for_each(|event| note(Some(event)));
                 if at - self.paced >= PACE_EVERY {

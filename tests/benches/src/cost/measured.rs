@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use ulda_run::stage::Stage;
 
-use super::model::{DOMAINS, Job, Stage};
+use super::model::{DOMAINS, Job};
 use crate::Failure;
 
 /// The points kept in the repository.

@@ -1,6 +1,7 @@
 //! Seconds of a step and images per second, from work, device and network. Pure.
 
 use ulda_run::spec::{AdaptConfig, PretrainConfig, SimulateConfig};
+use ulda_run::stage::Stage;
 
 use super::network::Network;
 use super::sizes::{Bucket, EMBEDDING, Sizes};
@@ -18,27 +19,6 @@ const CONFUSION_BYTES: f64 = 361.0 * 8.0;
 pub const EVALUATION_SET: u32 = 500;
 /// SGD with momentum reads value, gradient and velocity, and writes value and velocity.
 const UPDATE_BYTES: f64 = 5.0 * 4.0;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    Pretrain,
-    Simulate,
-    Adapt,
-    Evaluate,
-}
-
-impl Stage {
-    pub const ALL: [Self; 4] = [Self::Pretrain, Self::Simulate, Self::Adapt, Self::Evaluate];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pretrain => "pretrain",
-            Self::Simulate => "simulate",
-            Self::Adapt => "adapt",
-            Self::Evaluate => "evaluate",
-        }
-    }
-}
 
 /// What is run, as far as it costs.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use plotters::prelude::*;
+use ulda_run::stage::Stage;
 
 use super::constants::SHARE;
 use super::hosts::{NODE_GIGABITS, Precision, cluster, cpu, h100, loopback};
 use super::measured::Point;
-use super::model::{Job, Scaling, Stage, step};
+use super::model::{Job, Scaling, step};
 use super::network::Gathers;
 use super::sizes::Sizes;
 use super::table::as_read;

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use ulda_model::Head;
+use ulda_run::stage::Stage;
 
 use super::constants::{ALL, DECODERS, Origin, READ_CROP, READ_PHOTO, SHARE};
 use super::hosts::{NODE_GIGABITS, Precision, cluster, cpu, h100, loopback};
 use super::measured::{ALL_REDUCES, GLOO, Point};
-use super::model::{Device, Job, Scaling, Stage, Step, step};
+use super::model::{Device, Job, Scaling, Step, step};
 use super::network::{Gathers, Network};
 use super::sizes::{EMBEDDING, Sizes};
 

@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, Server};
+use super::{Json, NAMESPACE, Server};
 
 /// What the submissions of these tests name.
 pub(super) fn usual() -> Vec<(&'static str, &'static str)> {
@@ -39,5 +39,5 @@ pub(super) fn review(server: &Server, body: &Bytes) -> Response {
         .iter()
         .any(|held| *held == (method.clone(), plural));
     review["status"] = json!({"allowed": !forbidden});
-    (StatusCode::CREATED, axum::Json(review)).into_response()
+    (StatusCode::CREATED, Json(review)).into_response()
 }

@@ -1,4 +1,4 @@
-//! Strangers at a run's doors are refused by name, the run goes on as if nobody had knocked, and its secrets stay in
+//! Callers that are not of the run are refused by name on each of its listeners, the run goes on, and its secrets stay in
 //! its credentials folder.
 
 #![allow(
@@ -78,16 +78,16 @@ impl Across {
         Program::start(command)
     }
 
-    /// Waits for the coordinator's line on a stranger; what it claimed and why it was refused.
+    /// Waits for the coordinator's line on a refused caller; what it claimed and why it was refused.
     fn refused(&mut self, peer: &str) -> (String, String) {
         self.coordinator
-            .wait_for("a refusal", |event| stranger(event, "control plane", peer))
+            .wait_for("a refusal", |event| refusal(event, "control plane", peer))
     }
 }
 
-fn stranger(event: &Json, door: &str, peer: &str) -> Option<(String, String)> {
-    let told = event.text("message") == "stranger refused"
-        && event.text("door") == door
+fn refusal(event: &Json, listener: &str, peer: &str) -> Option<(String, String)> {
+    let told = event.text("message") == "unauthenticated caller refused"
+        && event.text("listener") == listener
         && (event.text("peer") == peer || peer.is_empty());
     told.then(|| (event.text("claim").to_owned(), event.text("why").to_owned()))
 }
@@ -121,7 +121,10 @@ fn knock(address: &str, keys: &Path, shown: Option<&Path>) -> String {
     let heard = stream
         .write_all(b"hello")
         .and_then(|()| stream.read(&mut [0; 64]));
-    assert!(!matches!(heard, Ok(1..)), "a stranger was spoken with");
+    assert!(
+        !matches!(heard, Ok(1..)),
+        "an unauthenticated caller got an answer"
+    );
     peer
 }
 
@@ -135,12 +138,15 @@ fn shout(address: &str) -> String {
         .unwrap();
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer);
-    assert!(answer.len() < 64, "a stranger was spoken with: {answer:?}");
+    assert!(
+        answer.len() < 64,
+        "an unauthenticated caller got an answer: {answer:?}"
+    );
     peer
 }
 
 #[test]
-fn strangers_are_named_and_change_nothing() {
+fn unauthenticated_callers_are_named_and_change_nothing() {
     let mut run = Across::start();
 
     // Wrong token, right certificates.
@@ -182,13 +188,13 @@ fn strangers_are_named_and_change_nothing() {
         (event.text("message") == "joined").then(|| event.text("address").to_owned())
     });
     let peer = shout(&data);
-    let (claim, why) = first.wait_for("a refusal", |event| stranger(event, "data plane", &peer));
+    let (claim, why) = first.wait_for("a refusal", |event| refusal(event, "data plane", &peer));
     assert_eq!(
         (claim.as_str(), why.as_str()),
         ("nothing", "the other side does not speak the data-plane protocol")
     );
     let peer = knock_at_data_plane(&data, &others);
-    let (_, why) = first.wait_for("a refusal", |event| stranger(event, "data plane", &peer));
+    let (_, why) = first.wait_for("a refusal", |event| refusal(event, "data plane", &peer));
     assert!(why.contains("was not signed by this run's authority"), "{why}");
 
     let second = run.worker(1, &run.keys);
@@ -245,7 +251,10 @@ fn knock_at_data_plane(address: &str, others: &Path) -> String {
     let heard = stream
         .write_all(b"hello")
         .and_then(|()| stream.read(&mut [0; 64]));
-    assert!(!matches!(heard, Ok(1..)), "a stranger was spoken with");
+    assert!(
+        !matches!(heard, Ok(1..)),
+        "an unauthenticated caller got an answer"
+    );
     peer
 }
 
@@ -328,7 +337,7 @@ fn a_run_is_stopped_by_whoever_has_its_token() {
     ] {
         let (told, body) = ask(&page, "POST", "/api/stop", &headers);
         assert_eq!(told, status, "{headers:?}: {body}");
-        let (claim, why) = coordinator.wait_for("a refusal", |event| stranger(event, "status page", ""));
+        let (claim, why) = coordinator.wait_for("a refusal", |event| refusal(event, "status page", ""));
         assert_eq!(claim, "nosy/1", "{why}");
     }
     assert!(ask(&page, "GET", "/", &[]).1.contains("Stop this run"));

@@ -13,7 +13,7 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 use ulda_coordinator::rpc::{Ask, Guard, VERSION, WorkerService, bind, serve};
 use ulda_credentials::channel::{CoordinatorAccess, Distrust};
-use ulda_credentials::{Coordinator, Strangers, Token, WorkerCredentials, issue};
+use ulda_credentials::{Coordinator, RefusalLog, Token, WorkerCredentials, issue};
 use ulda_proto::v1;
 use ulda_proto::v1::coordinator_client::CoordinatorClient;
 
@@ -39,9 +39,13 @@ impl Run {
         let (asks, owner) = mpsc::channel(16);
         let closing = CancellationToken::new();
         let silence = Duration::from_secs(5);
-        let door = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
-        let guard = Guard::new(credentials.token(), Some(credentials.tls()), Strangers::default());
-        tokio::spawn(serve(listener, door, guard));
+        let service = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
+        let guard = Guard::new(
+            credentials.token(),
+            Some(credentials.tls()),
+            RefusalLog::default(),
+        );
+        tokio::spawn(serve(listener, service, guard));
         Self {
             folder,
             address,
@@ -142,12 +146,12 @@ async fn a_call_without_a_token_is_answered_before_its_body_is_read() {
     let (asks, mut owner) = mpsc::channel(16);
     let closing = CancellationToken::new();
     let silence = Duration::from_secs(5);
-    let door = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
+    let service = WorkerService::new(&small(), 1, asks, closing.clone(), TaskTracker::new(), silence);
     let token = Token::draw().unwrap();
     tokio::spawn(serve(
         listener,
-        door,
-        Guard::new(token.digest(), None, Strangers::default()),
+        service,
+        Guard::new(token.digest(), None, RefusalLog::default()),
     ));
     let mut client = CoordinatorClient::connect(format!("http://{address}"))
         .await
@@ -172,15 +176,15 @@ async fn certificates_of_another_authority_are_refused_on_both_sides() {
     let run = Run::new().await;
     let worker = run.worker();
     let others = made(&[]);
-    let stranger = WorkerCredentials::read(others.path()).unwrap();
-    let way = CoordinatorAccess::new(worker.token(), Some(stranger.to_coordinator()), "slot 1");
+    let other = WorkerCredentials::read(others.path()).unwrap();
+    let way = CoordinatorAccess::new(worker.token(), Some(other.to_coordinator()), "slot 1");
     join(&way, &run.endpoint("127.0.0.1")).await;
     let Some(Distrust::Coordinator { reason: told }) = way.distrust() else {
         panic!("the coordinator's certificate was believed")
     };
     assert_eq!(told, "was not signed by this run's authority");
 
-    // A stranger that believes anybody, and shows its own certificate.
+    // A caller that believes anybody, and shows its own certificate.
     std::fs::copy(run.folder.path().join("ca.pem"), others.path().join("run.pem")).unwrap();
     let way = CoordinatorAccess::new(
         worker.token(),

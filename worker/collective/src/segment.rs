@@ -1,16 +1,16 @@
 //! Payloads for workers on the same host lie in shared memory instead of travelling over loopback.
 //!
-//! Each worker of a plane has one *board*, which it alone writes and its peers map read-only:
+//! Each worker of a plane has one *segment*, which it alone writes and its peers map read-only:
 //!
 //! ```text
-//! mark (32 random bytes) | returns: by peer and slot of the peer's board, a u32 | slots of PIECE_BYTES each
+//! mark (32 random bytes) | returns: by peer and slot of the peer's segment, a u32 | slots of PIECE_BYTES each
 //! ```
 //!
 //! A payload is written into a free slot once, however many peers read it there, and frames carry the slot's number.
 //! A reader gives the slot back by counting up its own number for it; the writer compares these numbers with how often
 //! it gave the slot to that peer. Invariants: a slot is written only while every peer it was given to has given it back,
 //! so nothing that is still read is overwritten; there is no lock that a dead process could hold, and nobody waits for
-//! a slot: where none is free, the payload goes over the connection. A board is one plane's, so nothing of an older
+//! a slot: where none is free, the payload goes over the connection. A segment is one plane's, so nothing of an older
 //! generation can be read as a newer one's.
 
 use std::fs::File;
@@ -25,7 +25,7 @@ use crate::memory::Memory;
 use crate::offer::{MARK_BYTES, Offer};
 use crate::wait::lock;
 
-/// Most slots of a board.
+/// Most slots of a segment.
 pub(crate) const SLOTS: u16 = 64;
 /// Payloads up to this size go over the connection: a system call copies them anyway.
 const INLINE_BYTES: usize = 8 * 1024;
@@ -49,11 +49,11 @@ impl Default for Sharing {
     }
 }
 
-/// A slot of a board.
+/// A slot of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentSlot(pub u16);
 
-/// Sizes of a board.
+/// Sizes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     workers: usize,
@@ -79,7 +79,7 @@ impl Layout {
     }
 }
 
-/// A worker's own board.
+/// A worker's own segment.
 #[derive(Debug)]
 pub(crate) struct SharedSegment {
     memory: Memory,
@@ -91,7 +91,7 @@ pub(crate) struct SharedSegment {
 }
 
 impl SharedSegment {
-    /// A board for a mesh of `workers`; none where `sharing` is off.
+    /// A segment for a mesh of `workers`; none where `sharing` is off.
     pub fn create(
         workers: usize,
         sharing: Sharing,
@@ -146,19 +146,19 @@ impl SharedSegment {
     }
 }
 
-/// A peer's board.
+/// A peer's segment.
 #[derive(Debug)]
-pub(crate) struct PeerBoard {
+pub(crate) struct PeerSegment {
     memory: Memory,
     layout: Layout,
 }
 
-impl PeerBoard {
+impl PeerSegment {
     /// Maps what a peer of a mesh of `workers` has offered.
     ///
     /// # Errors
     /// When it is not there, not to be had, or not what the peer meant.
-    pub fn open(offer: &Offer, workers: usize) -> io::Result<PeerBoard> {
+    pub fn open(offer: &Offer, workers: usize) -> io::Result<PeerSegment> {
         if !(1..=SLOTS).contains(&offer.slots) {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -171,7 +171,7 @@ impl PeerBoard {
         if unsafe { memory.read(0, MARK_BYTES) } != offer.mark {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(PeerBoard { memory, layout })
+        Ok(PeerSegment { memory, layout })
     }
 
     /// Whether it has such a slot.
@@ -188,13 +188,13 @@ impl PeerBoard {
     }
 }
 
-/// All boards of a plane, as one worker sees them.
+/// All segments of a plane, as one worker sees them.
 #[derive(Debug)]
-pub(crate) struct Boards {
+pub(crate) struct SharedSegments {
     me: WorkerIndex,
     mine: Arc<SharedSegment>,
     /// By worker; none for this one and for those elsewhere.
-    peers: Vec<Option<Arc<PeerBoard>>>,
+    peers: Vec<Option<Arc<PeerSegment>>>,
     slots: Mutex<Slots>,
 }
 
@@ -215,15 +215,19 @@ struct Lent {
     to: Vec<WorkerIndex>,
 }
 
-impl Boards {
-    pub fn new(me: WorkerIndex, mine: Arc<SharedSegment>, peers: Vec<Option<Arc<PeerBoard>>>) -> Boards {
+impl SharedSegments {
+    pub fn new(
+        me: WorkerIndex,
+        mine: Arc<SharedSegment>,
+        peers: Vec<Option<Arc<PeerSegment>>>,
+    ) -> SharedSegments {
         let slots = Slots {
             free: (0..mine.layout.slots).rev().map(SegmentSlot).collect(),
             lent: Vec::new(),
             given: vec![[0; SLOTS as usize]; peers.len()],
             has_memory: [false; SLOTS as usize],
         };
-        Boards {
+        SharedSegments {
             me,
             mine,
             peers,
@@ -231,12 +235,12 @@ impl Boards {
         }
     }
 
-    /// Whether `worker` reads this worker's board, and this one that worker's.
+    /// Whether `worker` reads this worker's segment, and this one that worker's.
     pub fn shares_with(&self, worker: WorkerIndex) -> bool {
         self.peers[worker.0 as usize].is_some()
     }
 
-    /// Lays `payload` where those of `receivers` that share a board with this worker can read it; each of them must then
+    /// Lays `payload` where those of `receivers` that share a segment with this worker can read it; each of them must then
     /// be told of the slot. None when it is too short, when nobody shares, or when there is no room.
     pub fn lend(&self, payload: &[u8], receivers: &[WorkerIndex]) -> Option<SegmentSlot> {
         if !(INLINE_BYTES + 1..=PIECE_BYTES).contains(&payload.len()) {
@@ -310,14 +314,14 @@ impl Boards {
 
     /// The payload that `owner` says is in `slot`; none where it has no such slot. `length` is at most [`PIECE_BYTES`].
     pub fn borrow(&self, owner: WorkerIndex, slot: SegmentSlot, length: usize) -> Option<Loan> {
-        let board = self.peers[owner.0 as usize].as_ref()?;
-        if !board.has(slot) || length > PIECE_BYTES {
+        let segment = self.peers[owner.0 as usize].as_ref()?;
+        if !segment.has(slot) || length > PIECE_BYTES {
             return None;
         }
         // The frame that tells of the payload came after it.
         fence(Ordering::Acquire);
         Some(Loan {
-            board: board.clone(),
+            segment: segment.clone(),
             reader: self.mine.clone(),
             owner,
             slot,
@@ -326,10 +330,10 @@ impl Boards {
     }
 }
 
-/// A payload on a peer's board; given back when dropped.
+/// A payload on a peer's segment; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Loan {
-    board: Arc<PeerBoard>,
+    segment: Arc<PeerSegment>,
     reader: Arc<SharedSegment>,
     owner: WorkerIndex,
     slot: SegmentSlot,
@@ -338,10 +342,10 @@ pub(crate) struct Loan {
 
 impl Loan {
     pub fn bytes(&self) -> &[u8] {
-        let offset = self.board.layout.slot(self.slot);
+        let offset = self.segment.layout.slot(self.slot);
         // SAFETY: the owner writes the slot again only after it was given back, which the slice's end precedes. Only it
         // can write, and it has proved that it is one of the run.
-        unsafe { self.board.memory.read(offset, self.length) }
+        unsafe { self.segment.memory.read(offset, self.length) }
     }
 }
 
@@ -358,18 +362,18 @@ mod tests {
     const ME: WorkerIndex = WorkerIndex(0);
     const PEER: WorkerIndex = WorkerIndex(1);
 
-    /// Both ends of two workers that share boards of `slots`.
-    fn pair(slots: u16) -> [Boards; 2] {
-        let boards = [1, 2].map(|mark| {
-            let board = SharedSegment::create(2, Sharing::Slots(slots), [mark; MARK_BYTES]);
-            board.unwrap().unwrap()
+    /// Both ends of two workers that share segments of `slots`.
+    fn pair(slots: u16) -> [SharedSegments; 2] {
+        let segments = [1, 2].map(|mark| {
+            let segment = SharedSegment::create(2, Sharing::Slots(slots), [mark; MARK_BYTES]);
+            segment.unwrap().unwrap()
         });
-        let peer = |of: usize| Arc::new(PeerBoard::open(&boards[of].offer().unwrap(), 2).unwrap());
+        let peer = |of: usize| Arc::new(PeerSegment::open(&segments[of].offer().unwrap(), 2).unwrap());
         let ends = [
             (ME, 0, vec![None, Some(peer(1))]),
             (PEER, 1, vec![Some(peer(0)), None]),
         ];
-        ends.map(|(me, mine, peers)| Boards::new(me, boards[mine].clone(), peers))
+        ends.map(|(me, mine, peers)| SharedSegments::new(me, segments[mine].clone(), peers))
     }
 
     #[test]
@@ -390,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_and_lengths_beyond_the_board_are_not_borrowed() {
+    fn slots_and_lengths_beyond_the_segment_are_not_borrowed() {
         let [_, reader] = pair(2);
         assert!(reader.borrow(ME, SegmentSlot(1), PIECE_BYTES).is_some());
         assert!(reader.borrow(ME, SegmentSlot(2), 1).is_none());
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn short_payloads_and_strangers_get_no_slot() {
+    fn short_payloads_and_workers_that_share_nothing_get_no_slot() {
         let [lender, _] = pair(2);
         assert_eq!(lender.lend(&[0; INLINE_BYTES], &[PEER]), None);
         assert_eq!(lender.lend(&[0; PIECE_BYTES], &[ME]), None);
@@ -409,18 +413,18 @@ mod tests {
     }
 
     #[test]
-    fn a_board_is_known_by_its_mark_and_closed_in_the_end() {
-        let board = SharedSegment::create(2, Sharing::default(), [1; MARK_BYTES]);
-        let board = board.unwrap().unwrap();
-        let offer = board.offer().unwrap();
+    fn a_segment_is_known_by_its_mark_and_closed_in_the_end() {
+        let segment = SharedSegment::create(2, Sharing::default(), [1; MARK_BYTES]);
+        let segment = segment.unwrap().unwrap();
+        let offer = segment.offer().unwrap();
         let other = Offer {
             mark: [2; MARK_BYTES],
             ..offer
         };
-        assert!(PeerBoard::open(&offer, 2).is_ok());
-        assert!(PeerBoard::open(&other, 2).is_err());
-        assert!(PeerBoard::open(&offer, 2000).is_err(), "another mesh");
-        board.close();
-        assert!(board.offer().is_none() && PeerBoard::open(&offer, 2).is_err());
+        assert!(PeerSegment::open(&offer, 2).is_ok());
+        assert!(PeerSegment::open(&other, 2).is_err());
+        assert!(PeerSegment::open(&offer, 2000).is_err(), "another mesh");
+        segment.close();
+        assert!(segment.offer().is_none() && PeerSegment::open(&offer, 2).is_err());
     }
 }

@@ -180,10 +180,10 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-fn boards_mapped() -> usize {
+fn segments_mapped() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines()
-        .filter(|line| line.contains("memfd:ulda-board"))
+        .filter(|line| line.contains("memfd:ulda-segment"))
         .count()
 }
 
@@ -196,15 +196,15 @@ fn planes_leave_no_descriptors_and_no_mappings() {
         let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
         links.filter(|link| link.to_string_lossy().contains(name)).count()
     };
-    assert_eq!(boards_mapped(), 4, "each maps its own and the other's");
-    assert_eq!(opened("ulda-board"), 0, "a formed mesh lets nobody else in");
+    assert_eq!(segments_mapped(), 4, "each maps its own and the other's");
+    assert_eq!(opened("ulda-segment"), 0, "a formed mesh lets nobody else in");
     drop(live);
-    assert_eq!(boards_mapped(), 0);
+    assert_eq!(segments_mapped(), 0);
     let before = descriptors();
     for _ in 0..50 {
         sums(&mesh(2, 2, PATIENT), 20_011);
     }
-    assert_eq!(boards_mapped(), 0);
+    assert_eq!(segments_mapped(), 0);
     assert!(
         descriptors() <= before,
         "{before} before, {} after",

@@ -1,20 +1,22 @@
-//! A line in the log for each caller that was turned away: where it came from, what it claimed to be, and why.
+//! A line in the log for each caller that was refused before it proved that it belongs to the run: its address, what it
+//! claimed to be, and why.
 //!
-//! Whoever knocks often fills no disk: past a number of lines the others are counted and told with the next one.
+//! Many refusals do not fill the disk: past a number of lines within a window they are counted, and the next line says how
+//! many were left out.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines told within one window.
+/// Lines written within one window.
 const LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Longest claim that is repeated.
 const CLAIM_LETTERS: usize = 160;
 
-/// Tells of strangers; clones count together.
+/// Logs refused callers; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Strangers(Arc<Mutex<Tally>>);
+pub struct RefusalLog(Arc<Mutex<Tally>>);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -23,26 +25,23 @@ struct Tally {
     unlogged: u64,
 }
 
-impl Strangers {
-    /// Notes that the caller at `peer` was refused at `door`. `claim` is in its own words, if it said any.
-    pub fn refused(&self, door: &'static str, peer: Option<SocketAddr>, claim: Option<&[u8]>, why: &str) {
+impl RefusalLog {
+    /// Logs that `listener` refused the caller at `peer`. `claim` is what it said of itself, if anything.
+    pub fn refused(&self, listener: &'static str, peer: Option<SocketAddr>, claim: Option<&[u8]>, why: &str) {
         let Some(unlogged) = self.line(Instant::now()) else {
             return;
         };
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         let claim = claim.map_or_else(|| "nothing".to_owned(), shown);
-        if unlogged > 0 {
-            tracing::warn!(
-                door,
-                peer,
-                claim,
-                why,
-                unlogged,
-                "stranger refused, and others before it"
-            );
-        } else {
-            tracing::warn!(door, peer, claim, why, "stranger refused");
-        }
+        let unlogged = (unlogged > 0).then_some(unlogged);
+        tracing::warn!(
+            listener,
+            peer,
+            claim,
+            why,
+            unlogged,
+            "unauthenticated caller refused"
+        );
     }
 
     /// Whether to write a line now, and how many were left out before it.
@@ -64,7 +63,7 @@ impl Strangers {
     }
 }
 
-/// What a stranger said, harmless in a log.
+/// What a caller said of itself, without control characters.
 fn shown(claim: &[u8]) -> String {
     let text = String::from_utf8_lossy(claim);
     let plain = text.chars().take(CLAIM_LETTERS);
@@ -76,13 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_strangers_make_few_lines_and_are_counted() {
-        let strangers = Strangers::default();
+    fn many_refusals_make_few_lines_and_are_counted() {
+        let log = RefusalLog::default();
         let now = Instant::now();
-        let logged = (0..50).filter(|_| strangers.line(now).is_some()).count();
+        let logged = (0..50).filter(|_| log.line(now).is_some()).count();
         assert_eq!(logged, LINES as usize);
-        assert_eq!(strangers.line(now + WINDOW), Some(30));
-        assert_eq!(strangers.line(now + WINDOW), Some(0));
+        assert_eq!(log.line(now + WINDOW), Some(30));
+        assert_eq!(log.line(now + WINDOW), Some(0));
     }
 
     #[test]
