@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod checkpoint;
 pub mod cli;
+mod continued;
 pub mod device;
 mod exit;
 pub mod export;
