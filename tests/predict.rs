@@ -100,6 +100,31 @@ fn pictures_of_any_size_have_classes_and_confidence() {
     }
 }
 
+/// Under a limit of its memory, which holds the programs and the picture, but not what the network makes of it.
+#[test]
+fn a_prediction_without_memory_is_told_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("large.png"), 4096, 4000);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/tiny_source.pth");
+    let mut command = Command::new("sh");
+    command
+        .current_dir(folder.path())
+        .args(["-c", "ulimit -d 1048576; exec \"$0\" \"$@\""])
+        .arg(binary("coordinator"))
+        .args(["predict", "--out", "out", "--model"])
+        .arg(model)
+        .arg("large.png");
+    let said = Program::start(command).finish().expect(78).said();
+    for words in [
+        "error: out of memory on the CPU in a prediction: ",
+        " GiB were asked for; the network sees [1, 3, 4000, 4096]",
+        "hint: scale the image down, or give --crop",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
 /// A program `ffmpeg` in `folder`, which does what `script` says.
 fn ffmpeg(folder: &Path, script: &str) -> String {
     let path = folder.join("bin/ffmpeg");
@@ -158,6 +183,54 @@ fn frames_of_a_video_come_from_ffmpeg() {
         let said = predict(folder.path(), &path, &["clip.mp4"]).expect(78).said();
         assert!(said.contains(what) && said.contains("hint: "), "{said}");
     }
+}
+
+#[test]
+fn overlays_of_a_video_make_a_video_of_its_frame_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("clip.mp4"), "a film").unwrap();
+    let frame = "printf 'P6\\n40 36\\n255\\n'; head -c 4320 /dev/zero";
+    // It decodes, or writes the names that its pattern stands for.
+    let script = format!(
+        "case \"$*\" in *-framerate*) echo \"$@\" > encoded; for last in \"$@\"; do :; done\n\
+         echo progress=continue; ls out/clip/*_overlay.png > \"${{last#file:}}\";;\n\
+         *) {frame}; {frame};; esac"
+    );
+    let path = ffmpeg(folder.path(), &script);
+    let ffprobe = |said: &str| {
+        let program = at("bin/ffprobe");
+        std::fs::write(
+            &program,
+            format!("#!/bin/sh\necho \"$@\" > probed; echo '{said}'\n"),
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let film = ["--overlay-video", "clip.mp4"];
+    ffprobe("30000/1001");
+    let _ = predict(folder.path(), &path, &film).expect(0);
+    let encoded = std::fs::read_to_string(at("encoded")).unwrap();
+    assert!(
+        encoded.contains("-framerate 30000/1001 -i file:out/clip/%06d_overlay.png -frames:v 2 ")
+            && encoded.ends_with(" file:out/clip_overlay.mp4\n"),
+        "{encoded}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(at("out/clip_overlay.mp4")).unwrap(),
+        "out/clip/000001_overlay.png\nout/clip/000002_overlay.png\n"
+    );
+    assert!(
+        std::fs::read_to_string(at("probed"))
+            .unwrap()
+            .ends_with(" file:clip.mp4\n")
+    );
+    ffprobe("0/0");
+    let said = predict(folder.path(), &path, &film).expect(78).said();
+    assert!(
+        said.contains("ffprobe finds no frame rate in `clip.mp4`: it says `0/0`") && said.contains("hint: "),
+        "{said}"
+    );
 }
 
 #[test]

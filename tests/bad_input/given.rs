@@ -83,6 +83,49 @@ const ALONE: &[Case] = &[
         says: &["adapt.checkpoint", "clip.safetensors", "classifier"],
     },
     Case {
+        name: "a training to go on with that does not exist",
+        breaks: nothing,
+        command: &["check", "--set", "pretrain.continue_from=latest.pth"],
+        code: BAD_INPUT,
+        says: &["pretrain.continue_from", "latest.pth`", "correct the path"],
+    },
+    Case {
+        name: "a model alone as a training to go on with",
+        breaks: |world| {
+            fs::copy(fixture("tiny_source.safetensors"), world.path("latest.pth")).unwrap();
+        },
+        command: &["--set", "pretrain.continue_from=latest.pth"],
+        code: BAD_INPUT,
+        says: &[
+            "`pretrain.continue_from`",
+            "latest.pth` is of a model alone: it has no `optimizer_state`, so its training cannot go on",
+            "name a checkpoint that the authors' scripts saved while they trained",
+        ],
+    },
+    Case {
+        name: "a training of adapt to go on with, and styles to learn without a source-only model",
+        breaks: nothing,
+        command: &["--set", "adapt.continue_from=adapted.pth"],
+        code: BAD_INPUT,
+        says: &[
+            "`adapt.continue_from`: takes the place of pretrain",
+            "needs a source-only model",
+            "set pretrain.checkpoint",
+        ],
+    },
+    Case {
+        name: "a training of adapt in a run that is to pretrain",
+        breaks: nothing,
+        command: &[
+            "--stages",
+            "pretrain,simulate,adapt",
+            "--set",
+            "adapt.continue_from=adapted.pth",
+        ],
+        code: BAD_INPUT,
+        says: &["--stages names pretrain, and `adapt.continue_from` leaves it out"],
+    },
+    Case {
         name: "an adapted model, and nothing to score it on",
         breaks: |world| world.leave_out("[[evaluate.set]]"),
         command: &["--set", "adapt.checkpoint=adapted.pth"],

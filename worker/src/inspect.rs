@@ -12,6 +12,7 @@ use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
+use crate::continued::{self, ContinuedTraining};
 use crate::resources::{OTHER_CLASSES_HINT, ResourceError, backbone_tensors, other_classes, same_backbone};
 use crate::stages::templates;
 use crate::style_sources::{TooFewStyles, given_bank};
@@ -60,6 +61,8 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let source = source.and_then(|path| bring("pretrain.checkpoint", path));
     let adapted = config.given_model();
     let adapted = adapted.and_then(|path| bring("adapt.checkpoint", path));
+    let trained = config.continued();
+    let trained = trained.and_then(|(stage, path)| Some((stage, bring(continued::key(stage), path)?)));
     let bank = config.simulate.bank.as_ref().filter(|_| config.needs_styles());
     let bank = bank.and_then(|path| bring("simulate.bank", path));
     let clip = clip.and_then(|path| note(&mut findings, "clip.checkpoint", Weights::read(&path)));
@@ -87,12 +90,23 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         path.and_then(|path| inspect_model(&mut findings, key, &path, backbone.as_ref(), &classes))
     };
     let source = model("pretrain.checkpoint", source);
-    let adapted = model("adapt.checkpoint", adapted);
-    if let (Some(source), Some(adapted)) = (source, adapted)
-        && !same_backbone(&backbone_tensors(&source), &backbone_tensors(&adapted))
+    let adapted = model("adapt.checkpoint", adapted).map(|model| ("adapt.checkpoint", model));
+    let later = match trained {
+        Some((stage, path)) => {
+            let key = continued::key(stage);
+            let model = model(key, Some(path));
+            if let Some(model) = &model {
+                inspect_training(&mut findings, stage, model, config);
+            }
+            model.map(|model| (key, model))
+        }
+        None => adapted,
+    };
+    if let (Some(source), Some((key, model))) = (source, later)
+        && !same_backbone(&backbone_tensors(&source), &backbone_tensors(&model))
     {
-        let error = ResourceError::TwoBackbones;
-        findings.push(finding("adapt.checkpoint", &error, error.hint()));
+        let error = ResourceError::TwoBackbones { key };
+        findings.push(finding(key, &error, error.hint()));
     }
     findings
 }
@@ -185,6 +199,17 @@ fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Back
                 .map(|error| finding(KEY, &error, Some(TooFewStyles::HINT.to_owned()))),
         ),
         Err(error) => findings.push(finding(KEY, &error, error.hint())),
+    }
+}
+
+/// Looks at a training that `stage` goes on with, and tells what does not go on as it was.
+fn inspect_training(findings: &mut Vec<Finding>, stage: Stage, model: &Weights, config: &RunConfig) {
+    // What is wrong with the head itself is told already.
+    let Ok(head) = Head::load(model) else { return };
+    let key = continued::key(stage);
+    let training = ContinuedTraining::read(stage, model.path(), head, config);
+    if let Some(training) = note(findings, key, training) {
+        findings.extend(training.notes().iter().cloned());
     }
 }
 

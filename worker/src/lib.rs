@@ -6,9 +6,11 @@
 pub mod agent;
 pub mod checkpoint;
 pub mod cli;
+mod continued;
 pub mod device;
 mod exit;
 pub mod export;
+mod ffmpeg;
 pub mod group;
 pub mod inspect;
 pub mod link;

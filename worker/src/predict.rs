@@ -11,10 +11,11 @@ use ulda_dataset::{
 use ulda_model::{Backbone, Head, Weights, WeightsError};
 use ulda_run::Classes;
 
+use crate::ffmpeg::VideoError;
 use crate::model_classes::{ModelClassesError, classes_of};
-use crate::stages::{Normaliser, Predictor, StageError};
+use crate::stages::{Normaliser, Predictor, StageError, prediction_within_memory};
 use crate::tiles::{cut, paste, tiles};
-use crate::video::{VideoError, VideoFrames, is_video_name};
+use crate::video::{VideoFrames, is_video_name, write_overlays};
 
 /// Share of the class colour in an overlay.
 const OVERLAY_OPACITY: f32 = 0.5;
@@ -82,8 +83,19 @@ pub enum Confidence {
     Written,
 }
 
+/// What predictions are made of an input.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictionOptions {
+    /// Side of the square, pixels, that each image is resized and cropped to (`--crop_val` of the published `predict.py`).
+    pub crop: Option<u32>,
+    pub confidence: Confidence,
+    /// Whether the overlays of a video become a video too.
+    pub overlay_video: bool,
+}
+
 /// A whole segmentation model, as finished runs and published source checkpoints hold it.
 pub struct Model {
+    device: Device,
     backbone: Backbone,
     head: Head,
     normaliser: Normaliser,
@@ -95,14 +107,19 @@ impl Model {
     /// When the file is no segmentation model (`backbone.*` and `classifier.*`).
     pub fn read(path: &Path, device: Device) -> Result<Self, PredictError> {
         let weights = Weights::read(path)?;
-        let backbone = Backbone::load(&weights)?.to_device(device);
-        let head = Head::load(&weights)?.to_device(device);
+        let (backbone, head) = (Backbone::load(&weights)?, Head::load(&weights)?);
         let classes = classes_of(&weights, &head)?;
+        let placed = prediction_within_memory(device, "the model goes there as a whole", || {
+            let normaliser = Normaliser::new(device)?;
+            Ok((backbone.to_device(device), head.to_device(device), normaliser))
+        });
+        let (backbone, head, normaliser) = placed?;
         Ok(Self {
+            device,
             backbone,
             head,
             classes,
-            normaliser: Normaliser::new(device)?,
+            normaliser,
         })
     }
 
@@ -120,20 +137,14 @@ impl Model {
     }
 
     /// Writes `<name>_color.png`, `<name>_labelIds.png`, `<name>_overlay.png` and, if wanted, `<name>_confidence.png` into
-    /// `out`. Of a video, those of each frame go into the folder `<name>`, named by their number from 1. With `crop`, of
-    /// the square of so many pixels that each image is resized and cropped to (`--crop_val` of the published `predict.py`).
+    /// `out`. Of a video, those of each frame go into the folder `<name>`, named by their number from 1, and if wanted, the
+    /// overlays make `<name>_overlay.mp4`.
     ///
     /// # Errors
     /// When the image is unreadable or the disk refuses; for a video, also when there is no ffmpeg.
-    pub fn predict(
-        &self,
-        input: &Path,
-        out: &Path,
-        crop: Option<u32>,
-        confidence: Confidence,
-    ) -> Result<(), PredictError> {
-        let name = stem(input);
-        let cropped = |picture: Image| match crop {
+    pub fn predict(&self, input: &Path, out: &Path, options: PredictionOptions) -> Result<(), PredictError> {
+        let (name, confidence) = (stem(input), options.confidence);
+        let cropped = |picture: Image| match options.crop {
             Some(side) => picture.resized_and_cropped(side),
             None => picture,
         };
@@ -141,14 +152,18 @@ impl Model {
             return self.write(&cropped(read_image(input)?), out, &name, confidence);
         }
         let mut frames = VideoFrames::open(input)?;
-        let folder = out.join(name);
+        let folder = out.join(&name);
         std::fs::create_dir_all(&folder).map_err(|source| PredictError::Create {
             path: folder.clone(),
             source,
         })?;
-        for number in 1.. {
-            let Some(frame) = frames.next_frame()? else { break };
-            self.write(&cropped(frame), &folder, &format!("{number:06}"), confidence)?;
+        let mut count = 0;
+        while let Some(frame) = frames.next_frame()? {
+            count += 1;
+            self.write(&cropped(frame), &folder, &format!("{count:06}"), confidence)?;
+        }
+        if options.overlay_video {
+            write_overlays(input, &folder, count, &out.join(format!("{name}_overlay.mp4")))?;
         }
         Ok(())
     }
@@ -183,14 +198,24 @@ impl Model {
         for tile in tiles(size) {
             let part = cut(picture, tile.seen);
             let pixels = ImagePixels::Normalised(normalise(&part));
-            let predictor = Predictor::new(&self.backbone, &pixels, part.size, &self.normaliser)?;
-            let seen = if wanted {
-                let (seen, of_part) = predictor.classes_and_confidence(&self.head)?;
+            let needed = format!(
+                "the network sees [1, 3, {}, {}]",
+                part.size.height, part.size.width
+            );
+            let predicted = prediction_within_memory(self.device, &needed, || {
+                let predictor = Predictor::new(&self.backbone, &pixels, part.size, &self.normaliser)?;
+                match confidence {
+                    Confidence::Written => predictor.classes_and_confidence(&self.head),
+                    Confidence::LeftOut => {
+                        let seen = predictor.label_map(&predictor.classes(&self.head)?)?;
+                        Ok((seen, Vec::new()))
+                    }
+                }
+            });
+            let (seen, of_part) = predicted?;
+            if wanted {
                 paste(&mut confidences, size, tile, &of_part, part.size);
-                seen
-            } else {
-                predictor.label_map(&predictor.classes(&self.head)?)?
-            };
+            }
             paste(&mut ids, size, tile, &seen.ids, part.size);
         }
         Ok((LabelMap { size, ids }, confidences))

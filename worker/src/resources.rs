@@ -14,6 +14,7 @@ use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::hints;
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
 
+use crate::continued::{self, ContinuedTraining};
 use crate::model_classes::classes_of;
 use crate::state::{RunState, StateError, names};
 use crate::style_sources::{StyleImage, TooFewStyles, given_bank};
@@ -45,10 +46,8 @@ pub enum ResourceError {
         found: i64,
         expected: i64,
     },
-    #[error(
-        "adapt.checkpoint and pretrain.checkpoint have different backbones, and a run scores all its models on one"
-    )]
-    TwoBackbones,
+    #[error("{key} and pretrain.checkpoint have different backbones, and a run scores all its models on one")]
+    TwoBackbones { key: &'static str },
     #[error("{key} `{}` {what}", path.display())]
     OtherClasses {
         key: &'static str,
@@ -79,7 +78,7 @@ pub enum ResourceError {
 
 hints!(pub ResourceError {
     Self::OtherBackbone { .. } => "use a checkpoint trained on the same CLIP model",
-    Self::TwoBackbones => "score them in two runs, each with one of the keys",
+    Self::TwoBackbones { .. } => "score them in two runs, each with one of the keys",
     Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
     Self::FewStyles(_) => TooFewStyles::HINT,
     Self::NothingToDo => "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set",
@@ -147,6 +146,8 @@ pub struct Resources {
     source_head: Option<Head>,
     /// Of the model that the run scores instead of training one.
     adapted_head: Option<Head>,
+    /// A training of the authors' scripts that a stage goes on with.
+    pub continued: Option<ContinuedTraining>,
     /// Tensors of `segmentation` under their published names, `backbone.*`.
     pub backbone_state: BTreeMap<String, Tensor>,
 }
@@ -178,14 +179,28 @@ impl Resources {
         };
         let source = given(PRETRAIN, config.pretrain.checkpoint.as_deref())?;
         let adapted = given(ADAPT, config.given_model())?;
-        if let (Some(source), Some(adapted)) = (&source, &adapted)
-            && !same_backbone(&adapted.backbone_state, &source.backbone_state)
+        let continued = config.continued();
+        let trained = match continued {
+            Some((stage, path)) => given(continued::key(stage), Some(path))?,
+            None => None,
+        };
+        let later = continued.map_or(ADAPT, |(stage, _)| continued::key(stage));
+        let model = adapted.as_ref().or(trained.as_ref());
+        if let (Some(source), Some(model)) = (&source, model)
+            && !same_backbone(&model.backbone_state, &source.backbone_state)
         {
-            return Err(ResourceError::TwoBackbones);
+            return Err(ResourceError::TwoBackbones { key: later });
         }
-        let (segmentation, backbone_state) = match adapted.as_ref().or(source.as_ref()) {
+        let (segmentation, backbone_state) = match model.or(source.as_ref()) {
             None => (clip.clone(), backbone_tensors(&weights)),
             Some(model) => (placed(model.backbone.clone()), shallow(&model.backbone_state)),
+        };
+        let continued = match (continued, trained) {
+            (Some((stage, path)), Some(model)) => {
+                let read = ContinuedTraining::read(stage, path, model.head, config);
+                Some(read.map_err(|source| ResourceError::Model { key: later, source })?)
+            }
+            _ => None,
         };
         let origin = ClipOrigin {
             digest: weights.digest().to_owned(),
@@ -230,6 +245,7 @@ impl Resources {
             clip_weights: Arc::new(Mutex::new(weights)),
             source_head: source.map(|model| model.head),
             adapted_head: adapted.map(|model| model.head),
+            continued,
             backbone_state,
         })
     }
@@ -254,6 +270,7 @@ impl Resources {
             clip_weights: Arc::clone(&self.clip_weights),
             source_head: self.source_head.as_ref().map(Head::shallow_clone),
             adapted_head: self.adapted_head.as_ref().map(Head::shallow_clone),
+            continued: self.continued.as_ref().map(ContinuedTraining::share),
             backbone_state: shallow(&self.backbone_state),
         }
     }
@@ -287,6 +304,11 @@ impl Resources {
         }
         if let Some(head) = &self.adapted_head {
             state.set_section(names::ADAPTED, head.state());
+        }
+        if let Some(training) = &self.continued {
+            state.set_section(names::HEAD, training.head.state());
+            state.set_section(names::MOMENTUM, training.momentum());
+            state.set_fact(&names::steps_before(training.stage), training.steps());
         }
         if let Some(bank) = &self.bank {
             let bank = Tensor::f_from_slice(bank).map_err(StateError::Torch)?;

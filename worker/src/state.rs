@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
-use ulda_run::stage::Cursor;
+use ulda_run::stage::{Cursor, Stage};
 
 /// Key of the safetensors metadata entry that holds cursor and facts as JSON.
 const METADATA_KEY: &str = "ulda";
@@ -148,6 +148,18 @@ impl RunState {
         serde_json::from_value(value).map_err(|_| StateError::Fact {
             name: name.to_owned(),
         })
+    }
+
+    /// Steps of another training that `stage` goes on with; 0 if it starts anew.
+    ///
+    /// # Errors
+    /// When the fact has another form.
+    pub fn steps_before(&self, stage: Stage) -> Result<u64, StateError> {
+        let name = names::steps_before(stage);
+        match self.facts.contains_key(&name) {
+            true => self.fact(&name),
+            false => Ok(0),
+        }
     }
 
     pub fn set_fact(&mut self, name: &str, value: impl serde::Serialize) {
@@ -295,8 +307,6 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use ulda_run::stage::Stage;
-
     use super::*;
 
     fn example() -> RunState {

@@ -1,12 +1,13 @@
-//! Frames of a video, decoded by an `ffmpeg` of this host, which writes them into a pipe as PPM images.
+//! Videos, read and written by the `ffmpeg` of this host: frames come out of a pipe as PPM images, overlays go in as PNG files.
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::thread::JoinHandle;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::Command;
 
 use ulda_dataset::{Image, Size};
+
+use crate::ffmpeg::{Ffmpeg, VideoError};
 
 /// Endings of files that are taken for videos.
 const ENDINGS: [&str; 8] = ["avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm"];
@@ -14,42 +15,8 @@ const ENDINGS: [&str; 8] = ["avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "w
 const MOST_PIXELS: u64 = 1 << 27;
 /// Bytes of the header of a frame.
 const MOST_HEADER_BYTES: usize = 64;
-/// Bytes kept of what ffmpeg says.
-const MOST_SAID_BYTES: u64 = 2048;
-
-/// A video cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum VideoError {
-    #[error("`{}` is a video, and there is no ffmpeg on the PATH", .0.display())]
-    NoFfmpeg(PathBuf),
-    #[error("start ffmpeg")]
-    Start(#[source] io::Error),
-    #[error("read frames of `{}` from ffmpeg", path.display())]
-    Pipe {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("ffmpeg cannot read `{}`: {said}", path.display())]
-    Refused { path: PathBuf, said: String },
-    #[error("ffmpeg made no frame of `{}` that can be read: {what}", path.display())]
-    Frame { path: PathBuf, what: String },
-}
-
-impl VideoError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::NoFfmpeg(_) => "install ffmpeg, or give the frames as PNG or JPEG images",
-            Self::Refused { .. } | Self::Frame { .. } => {
-                "does `ffprobe` read it? convert it, or copy it again"
-            }
-            Self::Start(_) | Self::Pipe { .. } => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
+/// Bytes of a frame rate, such as `30000/1001`.
+const MOST_RATE_BYTES: u64 = 64;
 
 /// Whether a file is named as videos are.
 pub fn is_video_name(path: &Path) -> bool {
@@ -57,12 +24,16 @@ pub fn is_video_name(path: &Path) -> bool {
     ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
+/// A file as ffmpeg's programs take it: without a protocol, they take a name such as `concat:a|b` for more than a file.
+fn file(path: &Path) -> OsString {
+    let mut name = OsString::from("file:");
+    name.push(path);
+    name
+}
+
 /// The frames of a video, in order. Dropping it ends ffmpeg.
 pub struct VideoFrames {
-    path: PathBuf,
-    ffmpeg: Child,
-    frames: BufReader<ChildStdout>,
-    said: Option<JoinHandle<String>>,
+    ffmpeg: Ffmpeg,
     decoded: u64,
 }
 
@@ -72,10 +43,8 @@ impl VideoFrames {
     /// # Errors
     /// When there is no ffmpeg, or it cannot be started.
     pub fn open(path: &Path) -> Result<Self, VideoError> {
-        // Without a protocol, ffmpeg takes a name such as `concat:a|b` for more than a file.
-        let mut input = OsString::from("file:");
-        input.push(path);
-        let spawned = Command::new("ffmpeg")
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg
             .args([
                 "-nostdin",
                 "-v",
@@ -84,7 +53,7 @@ impl VideoFrames {
                 "file,pipe",
                 "-i",
             ])
-            .arg(input)
+            .arg(file(path))
             .args([
                 "-map",
                 "0:v:0",
@@ -95,27 +64,12 @@ impl VideoFrames {
                 "-pix_fmt",
                 "rgb24",
                 "pipe:1",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut ffmpeg = spawned.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => VideoError::NoFfmpeg(path.to_owned()),
-            _ => VideoError::Start(error),
-        })?;
-        let frames = BufReader::new(ffmpeg.stdout.take().expect("its output is piped"));
-        let said = ffmpeg
-            .stderr
-            .take()
-            .map(|stderr| std::thread::spawn(|| heard(stderr)));
-        Ok(Self {
-            path: path.to_owned(),
-            ffmpeg,
-            frames,
-            said,
-            decoded: 0,
-        })
+            ]);
+        Ok(Self::of(Ffmpeg::start(path, ffmpeg)?))
+    }
+
+    fn of(ffmpeg: Ffmpeg) -> Self {
+        Self { ffmpeg, decoded: 0 }
     }
 
     /// The next frame; none after the last.
@@ -124,7 +78,7 @@ impl VideoFrames {
     /// When ffmpeg fails, or writes something else.
     pub fn next_frame(&mut self) -> Result<Option<Image>, VideoError> {
         let Some(size) = self.header()? else {
-            self.end()?;
+            self.ffmpeg.end()?;
             return match self.decoded {
                 0 => Err(self.no_frame("there is none")),
                 _ => Ok(None),
@@ -132,13 +86,13 @@ impl VideoFrames {
         };
         self.decoded += 1;
         let mut rgb = vec![0; 3 * size.pixels()];
-        match self.frames.read_exact(&mut rgb) {
+        match self.ffmpeg.output.read_exact(&mut rgb) {
             Ok(()) => Ok(Some(Image { size, rgb })),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.end()?;
+                self.ffmpeg.end()?;
                 Err(self.no_frame("it is cut short"))
             }
-            Err(source) => Err(self.pipe(source)),
+            Err(source) => Err(self.ffmpeg.unreadable(source)),
         }
     }
 
@@ -149,15 +103,15 @@ impl VideoFrames {
         while text.split_ascii_whitespace().count() < 4
             || !text.ends_with(|end: char| end.is_ascii_whitespace())
         {
-            match self.frames.read(&mut byte) {
+            match self.ffmpeg.output.read(&mut byte) {
                 Ok(0) if text.is_empty() => return Ok(None),
                 Ok(0) => {
-                    self.end()?;
+                    self.ffmpeg.end()?;
                     return Err(self.no_frame("its header is cut short"));
                 }
                 Ok(_) => text.push(char::from(byte[0])),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(self.pipe(source)),
+                Err(source) => return Err(self.ffmpeg.unreadable(source)),
             }
             if text.len() > MOST_HEADER_BYTES {
                 return Err(self.no_frame("its header is none of a PPM image"));
@@ -177,54 +131,134 @@ impl VideoFrames {
         Ok(Some(Size::new(width, height)))
     }
 
-    /// Waits for ffmpeg, whose output has ended.
-    fn end(&mut self) -> Result<(), VideoError> {
-        let status = self.ffmpeg.wait().map_err(|source| self.pipe(source))?;
-        let said = self
-            .said
-            .take()
-            .and_then(|said| said.join().ok())
-            .unwrap_or_default();
-        let said = said.lines().next_back().unwrap_or_default().trim().to_owned();
-        if status.success() {
-            if !said.is_empty() {
-                tracing::warn!(video = %self.path.display(), said, "ffmpeg had trouble with a video");
-            }
-            return Ok(());
-        }
-        Err(VideoError::Refused {
-            path: self.path.clone(),
-            said: if said.is_empty() { status.to_string() } else { said },
-        })
-    }
-
     fn no_frame(&self, what: impl Into<String>) -> VideoError {
         VideoError::Frame {
-            path: self.path.clone(),
+            path: self.ffmpeg.path.clone(),
             what: what.into(),
         }
     }
+}
 
-    fn pipe(&self, source: io::Error) -> VideoError {
-        VideoError::Pipe {
-            path: self.path.clone(),
-            source,
+/// Writes the pictures `<number>_overlay.png` of `folder`, numbered from 000001 to `count`, as the video `out`, as fast as the
+/// video `source` that they were made of.
+///
+/// # Errors
+/// When there is no ffmpeg or ffprobe, or one of them fails.
+pub fn write_overlays(source: &Path, folder: &Path, count: u64, out: &Path) -> Result<(), VideoError> {
+    // In the pattern of their names, a `%` stands for itself only twice.
+    let folder = folder.to_string_lossy().replace('%', "%%");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            "-progress",
+            "pipe:1",
+            "-framerate",
+        ])
+        .arg(frame_rate(source)?)
+        .arg("-i")
+        .arg(format!("file:{folder}/%06d_overlay.png"))
+        // There may be others, of a longer video before.
+        .args(["-frames:v", &count.to_string()])
+        // The colours of most players, for which both sides must be even.
+        .args(["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"])
+        .arg(file(out));
+    let mut ffmpeg = Ffmpeg::start(source, ffmpeg)?;
+    // It tells of its progress every half second.
+    io::copy(&mut ffmpeg.output, &mut io::sink()).map_err(|source| ffmpeg.unreadable(source))?;
+    ffmpeg.end()
+}
+
+/// Frames a second of a video, such as `25/1`.
+fn frame_rate(path: &Path) -> Result<String, VideoError> {
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe
+        .args([
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "stream=avg_frame_rate",
+            "-of",
+            "default=noprint_wrappers=1:nokey=1",
+        ])
+        .arg(file(path));
+    let mut ffprobe = Ffmpeg::start(path, ffprobe)?;
+    let mut said = String::new();
+    let read = (&mut ffprobe.output)
+        .take(MOST_RATE_BYTES)
+        .read_to_string(&mut said);
+    read.map_err(|source| ffprobe.unreadable(source))?;
+    ffprobe.end()?;
+    let rate = said.lines().next().unwrap_or_default().trim();
+    let parts: Vec<Option<u32>> = rate.split('/').map(|part| part.parse().ok()).collect();
+    match parts[..] {
+        [Some(frames), Some(seconds)] if frames > 0 && seconds > 0 => Ok(rate.to_owned()),
+        _ => Err(VideoError::FrameRate {
+            path: path.to_owned(),
+            said: rate.chars().take(20).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const FRAME: &str = "printf 'P6\\n2 1\\n255\\nabcdef'";
+
+    fn frames(script: &str, patience: Duration) -> VideoFrames {
+        let mut program = Command::new("sh");
+        program.args(["-c", script]);
+        let ffmpeg = Ffmpeg::start_with(Path::new("clip.mp4"), program, patience);
+        VideoFrames::of(ffmpeg.unwrap())
+    }
+
+    #[test]
+    fn a_program_that_falls_silent_is_told_and_ended() {
+        let short = Duration::from_secs(1);
+        let began = Instant::now();
+        let mut hung = frames(&format!("{FRAME}; exec sleep 600"), short);
+        assert_eq!(hung.next_frame().unwrap().unwrap().rgb, b"abcdef");
+        let error = hung.next_frame().unwrap_err();
+        assert_eq!(error.to_string(), "ffmpeg wrote nothing of `clip.mp4` for 1 s");
+        assert!(error.hint().unwrap().contains("does `ffmpeg -i` with it end?"));
+        drop(hung);
+
+        // Within a frame, and after the last one.
+        let mut hung = frames("printf 'P6\\n2 1\\n255\\nabc'; exec sleep 600", short);
+        assert!(matches!(hung.next_frame(), Err(VideoError::Silent { .. })));
+        let mut hung = frames(&format!("{FRAME}; exec >&-; exec sleep 600"), short);
+        assert!(hung.next_frame().unwrap().is_some());
+        let error = hung.next_frame().unwrap_err();
+        assert!(error.to_string().ends_with("did not end within 1 s"), "{error}");
+        drop(hung);
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "nobody waits for `sleep`"
+        );
+    }
+
+    #[test]
+    fn frames_larger_than_the_pipe_come_whole_and_slow_ones_in_time() {
+        let patience = Duration::from_secs(120);
+        let large = "printf 'P6\\n2000 1000\\n255\\n'; head -c 6000000 /dev/zero";
+        let mut all = frames(&format!("{large}; {large}; echo trouble >&2"), patience);
+        for _ in 0..2 {
+            let frame = all.next_frame().unwrap().unwrap();
+            assert_eq!((frame.size, frame.rgb.len()), (Size::new(2000, 1000), 6_000_000));
         }
+        assert!(all.next_frame().unwrap().is_none());
+        let mut slow = frames(
+            "for part in 'P6 2 ' '1 255 ' abc def; do printf \"$part\"; sleep 0.1; done",
+            patience,
+        );
+        assert_eq!(slow.next_frame().unwrap().unwrap().rgb, b"abcdef");
     }
-}
-
-impl Drop for VideoFrames {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.ffmpeg.kill();
-        let _ = self.ffmpeg.wait();
-    }
-}
-
-/// The beginning of what ffmpeg says; the rest is read, so that it goes on, and dropped.
-fn heard(mut stderr: ChildStderr) -> String {
-    let mut said = Vec::new();
-    let _ = stderr.by_ref().take(MOST_SAID_BYTES).read_to_end(&mut said);
-    let _ = io::copy(&mut stderr, &mut io::sink());
-    String::from_utf8_lossy(&said).into_owned()
 }

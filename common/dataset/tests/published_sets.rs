@@ -313,3 +313,57 @@ fn the_source_section_of_the_page_has_two_splits() {
         "{missing}"
     );
 }
+
+#[test]
+fn acdc_is_a_source_by_the_section_of_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |condition: &str, split: &str| {
+        let frame = |what: &str, kind: &str| {
+            format!("{what}/{condition}/{split}/GOPR0356/GOPR0356_frame_000321_{kind}.png")
+        };
+        (frame("rgb_anon", "rgb_anon"), frame("gt", "gt_labelIds"))
+    };
+    let ids: Vec<u8> = (0..SIZE.pixels())
+        .map(|at| LABEL_IDS[at % LABEL_IDS.len()].0)
+        .collect();
+    for condition in ["night", "rain"] {
+        for split in ["train", "val", "train_ref"] {
+            let (image, label) = named(condition, split);
+            write_filled(create(&folder.path().join(image)), SIZE, 9);
+            if split != "train_ref" {
+                write_grey(create(&folder.path().join(label)), SIZE, &ids);
+            }
+        }
+    }
+    let section = documented("Training on ACDC");
+    for (section, conditions) in [
+        (section.clone(), &["night"][..]),
+        (section.replace("/night/", "/*/"), &["night", "rain"]),
+    ] {
+        let mut config: RunConfig = toml::from_str(&section).unwrap();
+        config.source.root = folder.path().to_owned();
+        config.clip.checkpoint = "RN50.pt".into();
+        config.run.end_after = EndAfter::Pretrain;
+        let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 }).unwrap();
+        let (source, classes) = (&spec.config().source, spec.classes());
+        for (split, set) in [
+            ("train", source.training_set(&classes)),
+            ("val", source.validation_set(&classes)),
+        ] {
+            let dataset = Dataset::open(&set).unwrap();
+            let images: Vec<_> = dataset
+                .samples
+                .iter()
+                .map(|sample| sample.image.clone())
+                .collect();
+            let wanted: Vec<_> = conditions
+                .iter()
+                .map(|condition| folder.path().join(named(condition, split).0))
+                .collect();
+            assert_eq!(images, wanted);
+            assert!(dataset.audit(Depth::Pixels, None).is_empty());
+            let example = load(&dataset, 0, &Sampling::default()).unwrap();
+            assert_eq!(example.label[..4], [255, 0, 18, 255]);
+        }
+    }
+}

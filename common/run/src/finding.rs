@@ -15,6 +15,9 @@ pub struct Finding {
     /// It may pass by itself: the system was short of something, or a storage was away.
     #[serde(default)]
     pub is_temporary: bool,
+    /// Nothing is wrong: it may not be meant, and the run is not refused for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_note: bool,
 }
 
 impl Finding {
@@ -26,6 +29,16 @@ impl Finding {
             what: what.into(),
             hint: hint.into(),
             is_temporary: false,
+            is_note: false,
+        }
+    }
+
+    /// Something that a person may want to know or change.
+    #[must_use]
+    pub fn note(key: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            is_note: true,
+            ..Self::new(key, what, hint)
         }
     }
 }

@@ -30,6 +30,16 @@ fn what_no_stage_reads_is_not_fetched() {
         ["clip.checkpoint", "source.root", "evaluate.set[0].root"]
     );
     assert_eq!(keys(&mut config("[source]\nroot = \"/city\"")).len(), 5);
+    let trainings = "[source]\nroot = \"/city\"\n[pretrain]\ncontinue_from = \"a.pth\"\n[adapt]\ncontinue_from = \"b.pth\"";
+    assert_eq!(
+        keys(&mut config(trainings))[..4],
+        [
+            "clip.checkpoint",
+            "source.root",
+            "simulate.bank",
+            "adapt.continue_from"
+        ]
+    );
 }
 
 #[test]

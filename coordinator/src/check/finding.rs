@@ -25,7 +25,7 @@ pub(super) fn finding(
     }
 }
 
-/// All that is wrong; empty when nothing is.
+/// All that is wrong, once [`Findings::take_notes`] has taken the notes out; empty when nothing is.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Findings(pub Vec<Finding>);
 
@@ -33,6 +33,11 @@ impl Findings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes out what is only worth a thought.
+    pub fn take_notes(&mut self) -> Vec<Finding> {
+        self.0.extract_if(.., |finding| finding.is_note).collect()
     }
 
     /// What the process ends with.

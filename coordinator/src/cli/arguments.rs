@@ -380,6 +380,9 @@ pub struct PredictArguments {
     /// Write the probability of each pixel's class as well, as grey pictures
     #[arg(long)]
     pub confidence: bool,
+    /// Write the overlays of each video as a video as well, in mp4
+    #[arg(long)]
+    pub overlay_video: bool,
     /// Images, folders of images, or videos, which need ffmpeg
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,

@@ -32,6 +32,7 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
                 listen: Some(serve.listen),
             };
             let mut findings = block_on(examine(&spec, &extent))?;
+            say_notes(&mut findings);
             findings.0.extend(super::security::findings(serve));
             findings
         }
@@ -41,6 +42,13 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
         OutputFormat::Table => print(&table(&findings, &name))?,
     }
     Ok(findings.exit())
+}
+
+/// Says what is only worth a thought, and leaves what is wrong.
+pub(super) fn say_notes(findings: &mut Findings) {
+    for note in findings.take_notes() {
+        say(format_args!("note: {note}"));
+    }
 }
 
 fn table(findings: &Findings, name: &str) -> String {

@@ -37,6 +37,9 @@ pub fn predict(arguments: &PredictArguments) -> Result<Exit, Stop> {
         if arguments.confidence {
             command.arg("--confidence");
         }
+        if arguments.overlay_video {
+            command.arg("--overlay-video");
+        }
         command.arg("--out").arg(&arguments.out).args(&arguments.inputs);
     }))
 }

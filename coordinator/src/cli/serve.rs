@@ -10,6 +10,7 @@ use ulda_storage::StorageCounters;
 use ulda_telemetry::{Sender, TraceContext};
 
 use super::arguments::{ServeArguments, Switch};
+use super::check::say_notes;
 use super::common::{directory_refused, remote_refused, worker_binary};
 use super::conclusion::{Served, conclude, concluded_late};
 use super::ledger;
@@ -53,7 +54,8 @@ pub(super) async fn prepare_and_serve(
             worker_binary: binary.clone(),
             listen: None,
         };
-        let findings = examine(spec, &extent).await;
+        let mut findings = examine(spec, &extent).await;
+        say_notes(&mut findings);
         if !findings.is_empty() {
             return Err(Stop {
                 exit: findings.exit(),

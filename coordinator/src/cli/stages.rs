@@ -124,7 +124,7 @@ fn left_out_by(config: &RunConfig, stage: Stage) -> &'static str {
     match stage {
         _ if config.given_model().is_some() => "adapt.checkpoint",
         _ if ends_before => "run.end_after",
-        Stage::Pretrain => "pretrain.checkpoint",
+        Stage::Pretrain => config.pretrain_is_replaced_by().unwrap_or("pretrain.checkpoint"),
         Stage::Simulate => "simulate.styles",
         Stage::Adapt | Stage::Evaluate => "run.end_after",
     }
@@ -271,6 +271,12 @@ mod tests {
             refused("simulate,adapt", &config),
             names("simulate", "simulate.styles")
         );
+        config.pretrain.checkpoint = None;
+        config.adapt.continue_from = Some("adapted.pth".into());
+        assert_eq!(refused("adapt", &config), None);
+        let replaced = names("pretrain", "adapt.continue_from");
+        assert_eq!(refused("pretrain,simulate,adapt", &config), replaced);
+        config.pretrain.checkpoint = Some("source.pth".into());
         config.adapt.checkpoint = Some("adapted.pth".into());
         assert_eq!(refused("evaluate", &config), None);
         assert_eq!(refused("adapt", &config), names("adapt", "adapt.checkpoint"));

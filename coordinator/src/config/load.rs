@@ -248,7 +248,7 @@ mod tests {
             "--set: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n\
              --set: `zebra` is not a key of a run.toml\n  hint: the sections are run, clip, source, classes, domain, text, pretrain, simulate, \
              adapt, evaluate, checkpoint, deadline, recovery, compute, storage\n\
-             --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has checkpoint, steps, batch, draw, mix, crop, augment, lr_head, \
+             --set: `adapt.zebra` is not a key of a run.toml\n  hint: `adapt` has checkpoint, continue_from, steps, batch, draw, mix, crop, augment, lr_head, \
              lr_rectifier, lr_scale, lr_policy, step_size, momentum, weight_decay, poly_power, lr_floor, dropout, rectifier, \
              scale_init, validate_every, loss"
         );

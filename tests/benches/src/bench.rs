@@ -2,14 +2,15 @@
 //!
 //! `bench` measures the small and the RN50-sized model, each step in a process of its own (so that peak memory is
 //! that step's), and prints one table. `bench prepare` writes a case (weights and inputs, all from seeds) that
-//! other implementations can be timed on, `bench step` times one step of a case and prints JSON. `bench cost` times
-//! nothing: it prints what the cost model predicts.
+//! other implementations can be timed on, `bench step` times one step of a case and prints JSON. `bench styling` times one
+//! operation of stage 1 in three ways. `bench cost` times nothing: it prints what the cost model predicts.
 
 mod case;
 mod cost;
 mod flops;
 mod setting;
 mod steps;
+mod styling;
 mod table;
 
 use std::path::PathBuf;
@@ -85,6 +86,16 @@ enum Verb {
         #[command(flatten)]
         setting: Setting,
     },
+    /// Restyling with the published rounding against a fused multiply-add, in turn
+    Styling {
+        /// Side of the square crop
+        #[arg(long, default_value_t = 512)]
+        crop: i64,
+        #[arg(long, default_value_t = 2)]
+        threads: u16,
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
     /// Tables and plot of the cost model, docs/cost-model.md
     Cost(cost::Options),
 }
@@ -153,6 +164,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             setting.prepare()?;
             println!("{:.0}", flops::matmul_peak(&setting)?);
             Ok(())
+        }
+        Some(Verb::Styling {
+            crop,
+            threads,
+            rounds,
+        }) => {
+            ulda_torch::runtime::keep_freed_memory()?;
+            ulda_torch::runtime::set_threads(threads)?;
+            styling::compare(crop, rounds)
         }
         Some(Verb::Cost(options)) => cost::run(&options),
     }

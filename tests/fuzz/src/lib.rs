@@ -143,6 +143,7 @@ fn pickle(bytes: &[u8]) -> bool {
         };
         let root = pickle.root();
         let _ = (root.items().map(|items| items.len()), root.text(), root.ints());
+        let _ = (root.numbered_entries().map(Iterator::count), root.number());
         read = true;
     }
     let _ = ulda_method::stylebank::BankStyle::from_authors_pickle(bytes, "a.pkl");

@@ -129,6 +129,13 @@ impl Rectifier {
         ("learnable_scale".into(), self.scale.shallow_clone())
     }
 
+    /// All parameters under their published names, shallow: those of the MLPs, then β.
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut named = self.mlp_parameters();
+        named.push(self.scale_parameter());
+        named
+    }
+
     /// f″ = β · (normalised(f′) · σ̃ + μ̃) + f′ for `styled` f′ [N, C₁, H, W] and each sample's scene embedding
     /// `texts` [N, E]. The clamp of σ̃ at 0 is inside autograd: no gradient flows where it was negative.
     ///

@@ -20,4 +20,4 @@ pub use head::{Head, HeadConfig, HeadStats, TrainMode};
 pub use seeded::Seeded;
 pub use segmentation::{SegmentationModel, upsample};
 pub use text::TextBank;
-pub use weights::{Weights, WeightsError, WeightsKind};
+pub use weights::{TrainingState, Weights, WeightsError, WeightsKind};

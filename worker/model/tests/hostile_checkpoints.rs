@@ -191,7 +191,7 @@ fn impossible_tensors_are_named() {
         ),
         (
             dict(&[("state_dict", dict(&[]))]),
-            "holds no tensors at its top or under `model_state`, but `state_dict`",
+            "holds no tensors at its top or under `model_state`, `state_dict`, but `state_dict`",
         ),
         (
             dict(&[("n".repeat(2_000).as_str(), row("0", 8))]),
@@ -247,7 +247,7 @@ fn limits_of_a_pickle_have_a_sentence() {
         (b"c__torch__\nA\n)\x81}b}b".to_vec(), "a value is built twice"),
         (
             b"}q\x00X\x01\x00\x00\x00ah\x00s".to_vec(),
-            "holds no tensors at its top or under `model_state`, but `a`",
+            "holds no tensors at its top or under `model_state`, `state_dict`, but `a`",
         ),
         (b"h\x00".to_vec(), "a back reference leads nowhere"),
         (b"Nr\xff\xff\xff\xff".to_vec(), "a back reference leads nowhere"),

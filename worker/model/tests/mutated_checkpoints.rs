@@ -10,7 +10,7 @@ use std::path::Path;
 use forge::*;
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
-use ulda_model::Weights;
+use ulda_model::{Head, TrainingState, Weights};
 
 #[test]
 fn a_file_that_is_cut_anywhere_is_refused() {
@@ -42,9 +42,9 @@ fn a_file_that_is_cut_anywhere_is_refused() {
     }
 }
 
-/// The entries of one of the golden archives, without its folder.
-fn entries(file: &str) -> Vec<(String, Vec<u8>)> {
-    let mut zip = zip::ZipArchive::new(std::fs::File::open(ulda_golden::path(file)).unwrap()).unwrap();
+/// The entries of an archive, without its folder.
+fn entries(file: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(file).unwrap()).unwrap();
     let wanted = |name: &str| name == "data.pkl" || name == "constants.pkl" || name.starts_with("data/");
     (0..zip.len())
         .filter_map(|index| {
@@ -77,7 +77,7 @@ fn outcome(path: &Path) {
     }
 }
 
-fn golden_pickle_with(file: &str, changes: &[(prop::sample::Index, u8)]) {
+fn pickle_with(file: &Path, changes: &[(prop::sample::Index, u8)], outcome: impl Fn(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let entries = entries(file);
     let entries: Vec<_> = entries
@@ -101,12 +101,23 @@ proptest! {
     /// The archive is sound, so that the pickle is what has to hold.
     #[test]
     fn a_changed_pickle_of_a_state_dictionary_returns(changes in changes()) {
-        golden_pickle_with("tiny_source.pth", &changes);
+        pickle_with(&ulda_golden::path("tiny_source.pth"), &changes, outcome);
     }
 
     #[test]
     fn a_changed_pickle_of_a_module_returns(changes in changes()) {
-        golden_pickle_with("tiny_clip.pt", &changes);
+        pickle_with(&ulda_golden::path("tiny_clip.pt"), &changes, outcome);
+    }
+
+    #[test]
+    fn a_changed_pickle_of_a_training_returns(changes in changes()) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stage2_training.pth");
+        let head = Head::load(&Weights::read(&file).unwrap()).unwrap();
+        pickle_with(&file, &changes, |path| {
+            if let Ok(training) = TrainingState::read(path, &head) {
+                assert_eq!(training.momentum.len(), head.parameters().len());
+            }
+        });
     }
 
     #[test]

@@ -59,8 +59,9 @@ fn views_of_one_storage_follow_their_strides() {
     ]
     .concat();
     let beside = dict(&[("cur_itrs", int(3)), ("model_state", ordered.clone())]);
+    let lightning = dict(&[("epoch", int(3)), ("state_dict", ordered.clone())]);
     let mut digests = Vec::new();
-    for state in [dict(&entries), ordered, beside] {
+    for state in [dict(&entries), ordered, beside, lightning] {
         let weights = Weights::read(&state_archive(folder.path(), "views.pth", &state)).unwrap();
         assert_eq!(weights.names().count(), views.len());
         for (name, _, size, values) in &views {
@@ -71,6 +72,27 @@ fn views_of_one_storage_follow_their_strides() {
     }
     digests.dedup();
     assert_eq!(digests.len(), 1);
+}
+
+#[test]
+fn the_prefix_of_a_wrapped_network_is_taken_off_where_all_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = |entries: &[(&str, Vec<u8>)]| -> Vec<String> {
+        let state = dict(&[("state_dict", dict(entries))]);
+        let weights = Weights::read(&state_archive(folder.path(), "wrapped.pth", &state)).unwrap();
+        weights.names().map(str::to_owned).collect()
+    };
+    let wrapped = [
+        ("module.backbone.conv1.weight", row("0", 8)),
+        ("module.module.bias", row("0", 2)),
+        ("ulda.classes", row("0", 1)),
+    ];
+    assert_eq!(
+        names(&wrapped),
+        ["backbone.conv1.weight", "module.bias", "ulda.classes"]
+    );
+    let mixed = [("module.a", row("0", 8)), ("b", row("0", 2))];
+    assert_eq!(names(&mixed), ["b", "module.a"]);
 }
 
 #[test]

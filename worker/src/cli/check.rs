@@ -21,9 +21,10 @@ impl Check {
         for finding in &findings {
             println!("{}", serde_json::json!(finding));
         }
-        if findings.is_empty() {
+        let mut wrong = findings.iter().filter(|finding| !finding.is_note).peekable();
+        if wrong.peek().is_none() {
             ExitCode::SUCCESS
-        } else if findings.iter().all(|finding| finding.is_temporary) {
+        } else if wrong.all(|finding| finding.is_temporary) {
             ExitCode::from(Exit::Unavailable)
         } else {
             ExitCode::from(Exit::BadInput)

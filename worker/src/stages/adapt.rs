@@ -1,5 +1,6 @@
 //! Stage 2: the head on simulated features, with the rectifier (METHOD.md).
 
+use tch::Tensor;
 use ulda_method::adapt::{AdaptStep, Rectification, trainables};
 use ulda_method::optim::{PolyDecay, SgdSettings};
 use ulda_method::rectifier::Rectifier;
@@ -15,6 +16,7 @@ use super::simulate::load_bank;
 use super::styles::Styles;
 use super::supervised::{
     Supervised, SupervisedSettings, head_from, load_momentum, rate_schedule, supervised_loss,
+    tell_of_training,
 };
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun, texts};
@@ -60,11 +62,13 @@ impl<'a> Adapt<'a> {
             weight_decay: config.weight_decay,
         };
         let mut set = trainables(&head, rectifier.as_ref(), sgd)?;
-        load_momentum(&mut set, state)?;
+        load_momentum(&mut set, state, &new_parameters(rectifier.as_ref(), state))?;
+        tell_of_training(context, state.cursor);
+        let steps_before = state.steps_before(Stage::Adapt)?;
         let decay = |base| {
             let poly = PolyDecay {
                 base,
-                total: config.steps,
+                total: steps_before.saturating_add(config.steps),
                 power: config.poly_power,
                 floor: config.lr_floor,
             };
@@ -82,6 +86,7 @@ impl<'a> Adapt<'a> {
             batch: config.batch,
             dropout: config.dropout,
             loss: supervised_loss(config.loss),
+            steps_before,
             rates,
         };
         let augmentation = augmentation(context.spec.config());
@@ -141,6 +146,12 @@ fn rectifier(context: &Context, state: &RunState) -> Result<Option<Rectifier>, S
     Ok(Some(rectifier))
 }
 
+/// Parameters of a rectifier that starts with this stage, although the head may go on with the momentum of another training.
+fn new_parameters(rectifier: Option<&Rectifier>, state: &RunState) -> Vec<(String, Tensor)> {
+    let new = rectifier.filter(|_| state.section(names::RECTIFIER).is_empty());
+    new.map_or_else(Vec::new, Rectifier::parameters)
+}
+
 impl StageRun for Adapt<'_> {
     fn step(&mut self, step: u64) -> Result<Progress, StageError> {
         let context = self.context;
@@ -181,12 +192,7 @@ impl StageRun for Adapt<'_> {
 
     fn save(&self, state: &mut RunState, extent: Extent) -> Result<(), StageError> {
         self.validation.save(state);
-        let rectifier = self.rectifier.iter().flat_map(|rectifier| {
-            rectifier
-                .mlp_parameters()
-                .into_iter()
-                .chain([rectifier.scale_parameter()])
-        });
+        let rectifier = self.rectifier.iter().flat_map(Rectifier::parameters);
         state.set_section(names::RECTIFIER, rectifier);
         state.clear_section(names::HEAD);
         state.clear_section(names::MOMENTUM);

@@ -13,13 +13,17 @@ use super::StageError;
 use super::context::Context;
 use crate::link::ReductionError;
 
-/// A stage that did not fit.
+/// What to do on a GPU that others fill.
+const END_OTHERS: &str = "end the other processes on this GPU";
+
+/// A stage or a prediction that did not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory on {place} in {at}: {asked}{held}; {shapes}")]
 pub struct OutOfMemory {
     /// Such as `cuda:0`.
     pub place: String,
-    pub at: Cursor,
+    /// Such as `adapt step 7`.
+    pub at: String,
     /// What could not be had.
     pub asked: String,
     /// What the device has and who holds it; empty where nobody knows.
@@ -44,11 +48,32 @@ pub fn within_memory<T>(
     at: Cursor,
     body: impl FnOnce() -> Result<T, StageError>,
 ) -> Result<T, StageError> {
-    let tell = |asked: String| {
-        let device = context.resources.device;
-        let config = context.spec.config();
-        StageError::OutOfMemory(Box::new(out_of_memory(at, device, config, asked)))
-    };
+    let config = context.spec.config();
+    caught(body, |asked| {
+        out_of_memory(asked, at.to_string(), context.resources.device, |memory| {
+            (shapes(at.stage, config), advice(at.stage, config, memory))
+        })
+    })
+}
+
+/// The same of a prediction on `device`; `needed` says what for.
+pub fn prediction_within_memory<T>(
+    device: Device,
+    needed: &str,
+    body: impl FnOnce() -> Result<T, StageError>,
+) -> Result<T, StageError> {
+    caught(body, |asked| {
+        out_of_memory(asked, "a prediction".to_owned(), device, |memory| {
+            (needed.to_owned(), prediction_advice(memory))
+        })
+    })
+}
+
+fn caught<T>(
+    body: impl FnOnce() -> Result<T, StageError>,
+    out_of_memory: impl FnOnce(String) -> OutOfMemory,
+) -> Result<T, StageError> {
+    let tell = |asked| StageError::OutOfMemory(Box::new(out_of_memory(asked)));
     match catch_unwind(AssertUnwindSafe(body)) {
         // Another worker's want of memory is not this one's.
         Ok(Err(
@@ -67,6 +92,12 @@ pub fn within_memory<T>(
             }
         }
     }
+}
+
+/// Whether a panic's text is libtorch's word for want of memory.
+#[must_use]
+pub fn says_out_of_memory(text: &str) -> bool {
+    shortage(text).is_some()
 }
 
 /// What could not be had, if `text` is libtorch's word for want of memory.
@@ -107,7 +138,13 @@ fn shortage(text: &str) -> Option<String> {
     None
 }
 
-fn out_of_memory(at: Cursor, device: Device, config: &RunConfig, asked: String) -> OutOfMemory {
+/// `describe` gives the sizes of tensors and what to lower, for a device with so much memory.
+fn out_of_memory(
+    asked: String,
+    at: String,
+    device: Device,
+    describe: impl FnOnce(Option<&DeviceMemory>) -> (String, String),
+) -> OutOfMemory {
     let (place, memory) = match device {
         Device::Cuda(index) => (
             format!("cuda:{index}"),
@@ -117,14 +154,28 @@ fn out_of_memory(at: Cursor, device: Device, config: &RunConfig, asked: String) 
         ),
         _ => ("the CPU".to_owned(), None),
     };
+    let (shapes, advice) = describe(memory.as_ref());
     OutOfMemory {
         place,
         at,
         asked,
         held: memory.map_or_else(String::new, |memory| held(&memory)),
-        shapes: shapes(at.stage, config),
-        advice: advice(at.stage, config, memory.as_ref()),
+        shapes,
+        advice,
     }
+}
+
+fn prediction_advice(memory: Option<&DeviceMemory>) -> String {
+    let mut ways = vec!["scale the image down, or give --crop".to_owned()];
+    match memory {
+        Some(memory) if memory.reserved_bytes * 2 < memory.total_bytes => {
+            ways.insert(0, END_OTHERS.to_owned());
+            ways.push("compute on the CPU (--device cpu)".to_owned());
+        }
+        Some(_) => ways.push("compute on the CPU (--device cpu)".to_owned()),
+        None => ways.push("end other programs of this host".to_owned()),
+    }
+    ways.join(", or ")
 }
 
 fn held(memory: &DeviceMemory) -> String {
@@ -214,7 +265,7 @@ fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> St
     }
     match memory {
         Some(memory) if memory.reserved_bytes * 2 < memory.total_bytes => {
-            ways.insert(0, "end the other processes on this GPU".to_owned());
+            ways.insert(0, END_OTHERS.to_owned());
         }
         Some(_) if config.compute.precision != ulda_run::spec::Precision::Bf16 => {
             ways.push("make compute.precision bf16".to_owned());
@@ -234,8 +285,12 @@ mod tests {
     use super::*;
     use tch::{Kind, Tensor};
 
-    fn at(stage: Stage) -> Cursor {
-        Cursor { stage, step: 7 }
+    fn told(stage: Stage, config: &RunConfig) -> OutOfMemory {
+        let at = Cursor { stage, step: 7 };
+        let asked = "1 GiB were asked for".to_owned();
+        out_of_memory(asked, at.to_string(), Device::Cpu, |memory| {
+            (shapes(stage, config), advice(stage, config, memory))
+        })
     }
 
     #[test]
@@ -275,12 +330,7 @@ mod tests {
     fn the_sentence_names_stage_sizes_and_what_to_lower() {
         let mut config = RunConfig::default();
         config.run.shards = Some(4);
-        let told = out_of_memory(
-            at(Stage::Adapt),
-            Device::Cpu,
-            &config,
-            "1 GiB were asked for".into(),
-        );
+        let told = told(Stage::Adapt, &config);
         let (batch, crop) = (config.adapt.batch, config.adapt.crop);
         let text = told.to_string();
         assert!(text.starts_with("out of memory on the CPU in adapt"), "{text}");
@@ -300,10 +350,7 @@ mod tests {
     #[test]
     fn domains_computed_at_once_are_what_to_lower_first() {
         let mut config = RunConfig::default();
-        let told = |config: &RunConfig| {
-            let asked = "1 GiB were asked for".to_owned();
-            out_of_memory(at(Stage::Simulate), Device::Cpu, config, asked)
-        };
+        let told = |config: &RunConfig| told(Stage::Simulate, config);
         config.domains = ["fog", "night", "rain", "snow", "dust"]
             .map(|name| ulda_run::spec::DomainConfig {
                 name: name.parse().unwrap(),
@@ -323,6 +370,32 @@ mod tests {
         assert!(text.contains("3 domains' logits [6, 19, 768, 768]"), "{text}");
         let lower = "lower simulate.domains_at_once (8), or lower simulate.batch (2)";
         assert!(refused.advice.starts_with(lower), "{}", refused.advice);
+    }
+
+    #[test]
+    fn a_prediction_without_memory_is_told_whether_libtorch_panics_or_not() {
+        const NEEDED: &str = "the network sees [1, 3, 2048, 4096]";
+        let refused = |body: fn() -> Result<(), StageError>| {
+            let error = prediction_within_memory(Device::Cpu, NEEDED, body).unwrap_err();
+            (error.to_string(), error.hint().unwrap_or_default())
+        };
+        let panics = refused(|| {
+            drop(Tensor::zeros([1 << 50], (Kind::Float, Device::Cpu)));
+            Ok(())
+        });
+        let fails = refused(|| Ok(Tensor::f_zeros([1 << 50], (Kind::Float, Device::Cpu)).map(drop)?));
+        assert_eq!(
+            panics.0,
+            "out of memory on the CPU in a prediction: 4194304.00 GiB were asked for; the network sees [1, 3, 2048, 4096]"
+        );
+        assert_eq!(fails, panics);
+        assert!(
+            panics.1.starts_with("scale the image down, or give --crop"),
+            "{}",
+            panics.1
+        );
+        let other = refused(|| Err(StageError::Interrupted("SIGTERM".into())));
+        assert_eq!(other.0, "interrupted: SIGTERM");
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod validation;
 pub use context::{Context, Interrupt, ShardEvent};
 pub use drive::run;
 pub use error::StageError;
-pub use memory::OutOfMemory;
+pub use memory::{OutOfMemory, prediction_within_memory, says_out_of_memory};
 pub use pixels::Normaliser;
 pub use predict::Predictor;
 pub use simulate::{STYLE_BANK, bank_bytes, leave_bank};

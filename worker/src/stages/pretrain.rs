@@ -12,6 +12,7 @@ use super::context::Context;
 use super::feed::Augmentation;
 use super::supervised::{
     Supervised, SupervisedSettings, head_from, load_momentum, placed, rate_schedule, supervised_loss,
+    tell_of_training,
 };
 use super::validation::SourceValidation;
 use super::{Extent, StageError, StageRun};
@@ -54,10 +55,12 @@ impl<'a> Pretrain<'a> {
             weight_decay: config.weight_decay,
         };
         let mut set = trainables(&head, None, sgd)?;
-        load_momentum(&mut set, state)?;
+        load_momentum(&mut set, state, &[])?;
+        tell_of_training(context, state.cursor);
+        let steps_before = state.steps_before(Stage::Pretrain)?;
         let decay = PolyDecay {
             base: config.lr,
-            total: config.steps,
+            total: steps_before.saturating_add(config.steps),
             power: config.poly_power,
             floor: config.lr_floor,
         };
@@ -66,6 +69,7 @@ impl<'a> Pretrain<'a> {
             batch: config.batch,
             dropout: config.dropout,
             loss: supervised_loss(config.loss),
+            steps_before,
             rates: vec![("head", rate_schedule(config.lr_policy, decay, config.step_size))],
         };
         let augmentation = Augmentation {

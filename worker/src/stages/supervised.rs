@@ -15,7 +15,7 @@ use ulda_model::{Head, Weights, WeightsKind};
 use ulda_run::ids::Shard;
 use ulda_run::plan::Purpose;
 use ulda_run::spec::{LossConfig, LossKind, LrPolicy};
-use ulda_run::stage::Stage;
+use ulda_run::stage::{Cursor, Stage};
 
 use super::StageError;
 use super::context::Context;
@@ -31,7 +31,9 @@ pub struct SupervisedSettings {
     pub batch: u32,
     pub dropout: f64,
     pub loss: SupervisedLoss,
-    /// One schedule per parameter group.
+    /// Steps that a training which the stage goes on with had done.
+    pub steps_before: u64,
+    /// One schedule per parameter group, over those steps and the stage's.
     pub rates: Vec<(&'static str, RateSchedule)>,
 }
 
@@ -153,7 +155,7 @@ impl<'a> Supervised<'a> {
             .course
             .rates
             .iter()
-            .map(|(_, schedule)| schedule.at(step + 1))
+            .map(|(_, schedule)| schedule.at(self.course.steps_before + step + 1))
             .collect();
         set.apply(&gradient, &rates)?;
         match (&mine, followed) {
@@ -278,14 +280,38 @@ pub fn placed(head: &Head, resources: &Resources) -> Head {
     head.to_device(resources.device).autocast(resources.reduced)
 }
 
-/// Momentum of `set` from a state, or zeros where the stage starts.
+/// Momentum of `set` from a state, or zeros where the stage starts. Parameters that are `new` have none in any case.
 ///
 /// # Errors
 /// When a state has momentum that does not fit.
-pub fn load_momentum(set: &mut TrainableSet, state: &RunState) -> Result<(), StageError> {
+pub fn load_momentum(
+    set: &mut TrainableSet,
+    state: &RunState,
+    new: &[(String, Tensor)],
+) -> Result<(), StageError> {
     let saved = state.section(names::MOMENTUM);
+    let none = |name: &str| {
+        let parameter = new.iter().find(|(known, _)| known == name)?;
+        Some(parameter.1.zeros_like())
+    };
     if !saved.is_empty() {
-        set.load_velocity(|name| saved.get(name).map(Tensor::shallow_clone))?;
+        set.load_velocity(|name| saved.get(name).map(Tensor::shallow_clone).or_else(|| none(name)))?;
     }
     Ok(())
+}
+
+/// Says once in a run what of a training that `stage` goes on with does not go on as it was.
+pub fn tell_of_training(context: &Context, cursor: Cursor) {
+    let training = context.resources.continued.as_ref();
+    let Some(training) = training.filter(|training| training.stage == cursor.stage) else {
+        return;
+    };
+    if !context.leads() || cursor.step > 0 {
+        return;
+    }
+    let (stage, steps) = (cursor.stage, training.steps());
+    tracing::info!(%stage, steps, "goes on with a training of the authors' scripts");
+    for note in training.notes() {
+        tracing::warn!(key = note.key, hint = note.hint, "{}", note.what);
+    }
 }

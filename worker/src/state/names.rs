@@ -1,5 +1,7 @@
 //! Names of sections and facts of the run state.
 
+use ulda_run::stage::Stage;
+
 /// The source-only head, after pretrain or from a published checkpoint.
 pub const SOURCE: &str = "source";
 /// The head being trained.
@@ -17,6 +19,12 @@ pub const ADAPTED: &str = "adapted";
 pub const BANK: &str = "bank";
 /// mIoU of `BEST`.
 pub const BEST_MIOU: &str = "best_miou";
+/// Steps that a training of the authors' scripts had done before `stage` went on with it.
+#[must_use]
+pub fn steps_before(stage: Stage) -> String {
+    format!("steps_before.{stage}")
+}
+
 /// Confusion matrices of evaluated sets.
 pub const CONFUSION: &str = "confusion";
 

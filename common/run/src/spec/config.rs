@@ -20,6 +20,7 @@ use super::path_name::PathName;
 use super::stages::{AdaptConfig, PretrainConfig, SimulateConfig};
 use super::storage::{StorageConfig, url_scheme};
 use super::text::{Prompts, TextSettings};
+use crate::stage::Stage;
 
 /// Far beyond what any machine serves, near enough to be told from a slip of the keyboard.
 const MOST_SHARDS: u32 = 1024;
@@ -103,7 +104,7 @@ impl Default for RunSection {
 pub struct ClipConfig {
     /// OpenAI's RN50.pt, another of its ResNets (RN101, RN50x4, RN50x16, RN50x64), or the same state dict as .safetensors.
     /// All sizes are read from it. A path or a URL such as s3://bucket/weights/RN50.pt, as are the roots of data sets,
-    /// pretrain.checkpoint, simulate.bank, adapt.checkpoint and the images of domains.
+    /// pretrain.checkpoint, simulate.bank, adapt.checkpoint, the two continue_from and the images of domains.
     #[schemars(extend("format" = "path"), example = &"RN50.pt")]
     pub checkpoint: PathBuf,
 }
@@ -332,10 +333,14 @@ impl RunConfig {
         ];
         let source = self.pretrain.checkpoint.as_mut();
         inputs.extend(source.map(|path| ("pretrain.checkpoint".to_owned(), path)));
+        let trained = self.pretrain.continue_from.as_mut();
+        inputs.extend(trained.map(|path| ("pretrain.continue_from".to_owned(), path)));
         let bank = self.simulate.bank.as_mut();
         inputs.extend(bank.map(|path| ("simulate.bank".to_owned(), path)));
         let adapted = self.adapt.checkpoint.as_mut();
         inputs.extend(adapted.map(|path| ("adapt.checkpoint".to_owned(), path)));
+        let trained = self.adapt.continue_from.as_mut();
+        inputs.extend(trained.map(|path| ("adapt.continue_from".to_owned(), path)));
         for (domain, config) in self.domains.iter_mut().enumerate() {
             let images = config.images.iter_mut().enumerate();
             inputs.extend(images.map(|(image, path)| (format!("domain[{domain}].images[{image}]"), path)));
@@ -349,11 +354,14 @@ impl RunConfig {
     pub fn inputs_read_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
         let (trains, styles) = (self.trains(), self.needs_styles());
         let scores_a_model = self.given_model().is_some();
+        let continued = self.continued().map(|(stage, _)| stage);
         let mut inputs = self.inputs_mut();
         inputs.retain(|(key, _)| match key.as_str() {
             "source.root" => trains,
             "simulate.bank" => styles,
             "adapt.checkpoint" => scores_a_model,
+            "pretrain.continue_from" => continued == Some(Stage::Pretrain),
+            "adapt.continue_from" => continued == Some(Stage::Adapt),
             key => styles || !key.starts_with("domain["),
         });
         inputs

@@ -27,7 +27,7 @@ impl RunConfig {
     #[must_use]
     pub fn includes(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Pretrain => self.pretrain.checkpoint.is_none() && self.given_model().is_none(),
+            Stage::Pretrain => self.pretrain_is_replaced_by().is_none(),
             Stage::Simulate => self.needs_styles() && self.simulate.styles != StyleSource::Bank,
             Stage::Adapt => self.has_adapted_model() && self.given_model().is_none(),
             Stage::Evaluate => !self.evaluate.sets.is_empty(),
@@ -55,16 +55,42 @@ impl RunConfig {
         given.filter(|_| self.has_adapted_model())
     }
 
+    /// The key that makes the run do without pretrain.
+    #[must_use]
+    pub fn pretrain_is_replaced_by(&self) -> Option<&'static str> {
+        let keys = [
+            ("adapt.checkpoint", self.given_model().is_some()),
+            ("pretrain.checkpoint", self.pretrain.checkpoint.is_some()),
+            (
+                "adapt.continue_from",
+                self.adapt.continue_from.is_some() && self.has_adapted_model(),
+            ),
+        ];
+        keys.into_iter().find_map(|(key, is_used)| is_used.then_some(key))
+    }
+
+    /// The stage that goes on with a training of the authors' scripts, and the file that holds it.
+    #[must_use]
+    pub fn continued(&self) -> Option<(Stage, &Path)> {
+        let files = [
+            (Stage::Pretrain, &self.pretrain.continue_from),
+            (Stage::Adapt, &self.adapt.continue_from),
+        ];
+        let used = files.into_iter().filter(|(stage, _)| self.includes(*stage));
+        let mut named = used.filter_map(|(stage, file)| Some((stage, file.as_deref()?)));
+        named.next()
+    }
+
     /// Whether there is an adapted model at the run's end, trained or given.
     #[must_use]
     pub fn has_adapted_model(&self) -> bool {
         self.run.end_after >= EndAfter::Adapt
     }
 
-    /// Whether there is a source-only model, trained or given; beside a given adapted one there may be none.
+    /// Whether there is a source-only model, trained or given; beside an adapted one that is given or goes on there may be none.
     #[must_use]
     pub fn has_source_model(&self) -> bool {
-        self.given_model().is_none() || self.pretrain.checkpoint.is_some()
+        self.includes(Stage::Pretrain) || self.pretrain.checkpoint.is_some()
     }
 
     /// How many styles the run's bank must hold at least: those that a batch of adapt draws.

@@ -462,6 +462,8 @@ mod tests {
         config.pretrain.checkpoint = Some("x".into());
         config.simulate.bank = Some("x".into());
         config.adapt.checkpoint = Some("x".into());
+        config.pretrain.continue_from = Some("x".into());
+        config.adapt.continue_from = Some("x".into());
         config.domains = vec![super::super::DomainConfig {
             name: "x".parse().unwrap(),
             prompt: "x".into(),

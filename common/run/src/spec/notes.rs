@@ -32,10 +32,26 @@ impl RunSpec {
     pub fn notes(&self, workers: u32) -> Vec<SpecNote> {
         let idle_shards = self.idle_shards("pretrain", Stage::Pretrain, self.config().pretrain.batch);
         let mut notes: Vec<SpecNote> = self.style_rate().into_iter().collect();
+        notes.extend(self.unused_training());
         notes.extend(self.idle_workers(workers));
         notes.extend(idle_shards);
         notes.extend(self.idle_shards("adapt", Stage::Adapt, self.config().adapt.batch));
         notes
+    }
+
+    /// A training that would go on, but in a stage that the run does not go through.
+    fn unused_training(&self) -> Option<SpecNote> {
+        let config = self.config();
+        let note = |key: &str, stage, by: &str| SpecNote {
+            key: key.into(),
+            what: format!("has no effect: {by} takes the place of {stage}"),
+            hint: format!("remove {by} to go on with that training"),
+        };
+        if let (Some(_), Some(by)) = (&config.pretrain.continue_from, config.pretrain_is_replaced_by()) {
+            return Some(note("pretrain.continue_from", Stage::Pretrain, by));
+        }
+        let is_scored = config.adapt.continue_from.is_some() && config.given_model().is_some();
+        is_scored.then(|| note("adapt.continue_from", Stage::Adapt, "adapt.checkpoint"))
     }
 
     fn idle_workers(&self, workers: u32) -> Option<SpecNote> {
@@ -143,6 +159,40 @@ mod tests {
         for (case, notes) in none.iter().enumerate() {
             assert!(notes.is_empty(), "case {case}: {notes:?}");
         }
+    }
+
+    #[test]
+    fn a_training_that_cannot_go_on_is_noted() {
+        let unused = |change: fn(&mut RunConfig)| {
+            notes(6, |config| {
+                config.pretrain.checkpoint = Some("source.pth".into());
+                config.evaluate.sets = toml::from_str::<RunConfig>(
+                    "[[evaluate.set]]\nname = \"x\"\nlayout = \"gta5\"\nroot = \"x\"",
+                )
+                .unwrap()
+                .evaluate
+                .sets;
+                change(config);
+            })
+        };
+        let used = unused(|config| config.adapt.continue_from = Some("adapted.pth".into()));
+        assert!(used.is_empty(), "{used:?}");
+        let scored = unused(|config| {
+            config.adapt.continue_from = Some("adapted.pth".into());
+            config.adapt.checkpoint = Some("adapted.pth".into());
+        });
+        assert_eq!(
+            scored,
+            [
+                "`adapt.continue_from`: has no effect: adapt.checkpoint takes the place of adapt\n  hint: remove \
+                 adapt.checkpoint to go on with that training"
+            ]
+        );
+        let replaced = unused(|config| config.pretrain.continue_from = Some("latest.pth".into()));
+        assert!(
+            replaced[0].starts_with("`pretrain.continue_from`: has no effect: pretrain.checkpoint"),
+            "{replaced:?}"
+        );
     }
 
     #[test]

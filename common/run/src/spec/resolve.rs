@@ -219,6 +219,34 @@ mod tests {
     }
 
     #[test]
+    fn a_training_of_others_goes_on_in_the_stage_whose_key_names_it() {
+        let stages = |config: &RunConfig| -> Vec<Stage> {
+            let spec = RunSpec::resolve(config.clone(), HOST).unwrap();
+            spec.course().stages().iter().map(|length| length.stage).collect()
+        };
+        let mut config = minimal();
+        config.pretrain.continue_from = Some("latest.pth".into());
+        assert_eq!(stages(&config), [Stage::Pretrain, Stage::Simulate, Stage::Adapt]);
+        assert_eq!(config.continued().unwrap().0, Stage::Pretrain);
+        config.adapt.continue_from = Some("adapted.pth".into());
+        let problems = RunSpec::resolve(config.clone(), HOST).unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert_eq!(problems.0[0].key, "adapt.continue_from");
+        config.simulate.styles = StyleSource::Bank;
+        config.simulate.bank = Some("bank.safetensors".into());
+        assert_eq!(stages(&config), [Stage::Adapt]);
+        assert_eq!(config.continued().unwrap().0, Stage::Adapt);
+        assert!(!config.has_source_model());
+        config.simulate = minimal().simulate;
+        config.pretrain.checkpoint = Some("source.pth".into());
+        assert_eq!(stages(&config), [Stage::Simulate, Stage::Adapt]);
+        assert!(config.has_source_model());
+        config.run.end_after = EndAfter::Simulate;
+        assert_eq!(stages(&config), [Stage::Simulate]);
+        assert_eq!(config.continued(), None);
+    }
+
+    #[test]
     fn styles_from_elsewhere_need_what_they_are_made_of_and_no_learning_keys() {
         let with = |styles, change: fn(&mut RunConfig)| {
             let mut config = minimal();

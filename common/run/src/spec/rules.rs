@@ -101,7 +101,7 @@ impl<'a> SpecRules<'a> {
             self.problem(
                 "source.layout",
                 "acdc is not a source data set",
-                "use cityscapes, gta5 or files",
+                "use cityscapes, gta5 or files; docs/data.md has the patterns of ACDC for files",
             );
         }
         for (key, split) in [
@@ -215,7 +215,21 @@ impl<'a> SpecRules<'a> {
         }
         self.batch_norm("adapt", self.config.adapt.batch);
         self.loss("adapt", self.config.adapt.loss);
+        self.source_of_learned_styles();
         self.styles_per_step();
+    }
+
+    /// Styles are learned with a source-only head, which a training of adapt that goes on does not bring.
+    fn source_of_learned_styles(&mut self) {
+        let config = self.config;
+        let learns = config.includes(Stage::Simulate) && config.simulate.styles == StyleSource::Learned;
+        if learns && !config.has_source_model() {
+            self.problem(
+                "adapt.continue_from",
+                "takes the place of pretrain, and simulate.styles = \"learned\" needs a source-only model",
+                "set pretrain.checkpoint, or name the styles of that training: simulate.styles = \"bank\" and simulate.bank",
+            );
+        }
     }
 
     fn evaluate(&mut self) {

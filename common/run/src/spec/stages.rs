@@ -46,6 +46,11 @@ pub struct PretrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"source.pth")]
     pub checkpoint: Option<PathBuf>,
+    /// A .pth of the authors' main.py whose training goes on (--continue_training): its head, the momentum and the number of its
+    /// steps, after which lr falls further. steps are those of this run, and best heads are found among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"latest_deeplabv3plus_resnet_clip_cityscapes.pth")]
+    pub continue_from: Option<PathBuf>,
     /// Optimiser steps.
     pub steps: u64,
     /// Images per step, over all shards.
@@ -95,6 +100,7 @@ impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
             checkpoint: None,
+            continue_from: None,
             steps: 200_000,
             batch: 2,
             crop: 768,
@@ -243,6 +249,11 @@ pub struct AdaptConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"), example = &"adapted.pth")]
     pub checkpoint: Option<PathBuf>,
+    /// A .pth of the authors' stage2_adapt.py or main.py --train_aug whose training goes on (--continue_training); takes the
+    /// place of pretrain. As in pretrain. A rectifier starts anew, since the file has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"), example = &"adapted_deeplabv3plus_resnet_clip_cityscapes.pth")]
+    pub continue_from: Option<PathBuf>,
     /// Optimiser steps.
     #[schemars(range(min = 1))]
     pub steps: u64,
@@ -302,6 +313,7 @@ impl Default for AdaptConfig {
     fn default() -> Self {
         Self {
             checkpoint: None,
+            continue_from: None,
             steps: 2_000,
             batch: 8,
             draw: StyleDraw::Different,

@@ -44,10 +44,11 @@ impl<'a> Machine<'a, '_> {
             0x95 => drop(self.take(8)?),
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
-            b'N' | b']' | 0x8f => self.push(PickleNode::Opaque),
+            b'N' | 0x8f => self.push(PickleNode::Opaque),
+            b']' => self.push(PickleNode::List(Vec::new())),
             b'G' => {
-                self.take(8)?;
-                self.push(PickleNode::Opaque);
+                let digits = self.take(8)?.first_chunk().ok_or(PickleError::EndsEarly)?;
+                self.push(PickleNode::Float(f64::from_be_bytes(*digits)));
             }
             0x88 => self.push(PickleNode::Bool(true)),
             0x89 => self.push(PickleNode::Bool(false)),
@@ -149,17 +150,21 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// Items of lists and sets, which are opaque: they are dropped.
+    /// Items of lists. Those of sets, and of lists that only a call would have made, are dropped.
     fn gather(&mut self, code: u8) -> Outcome<()> {
-        match code {
-            b'a' => drop(self.pop()?),
-            0x91 => {
-                self.since_mark()?;
-                self.push(PickleNode::Opaque);
-            }
-            _ => drop(self.since_mark()?),
+        let items = match code {
+            b'a' => vec![self.pop()?],
+            _ => self.since_mark()?,
+        };
+        if code == 0x91 {
+            self.push(PickleNode::Opaque);
+            return Ok(());
         }
-        self.top().map(drop)
+        let target = self.top()?;
+        if let PickleNode::List(list) = &mut self.nodes[target.0 as usize] {
+            list.extend(items);
+        }
+        Ok(())
     }
 
     /// Entries of a dictionary. Those of an object that only a call would have made are dropped.

@@ -45,14 +45,16 @@ struct NodeId(u32);
 
 #[derive(Debug)]
 enum PickleNode<'a> {
-    /// What no reader of tensors looks at: None, floats, lists and sets.
+    /// What no reader of tensors looks at: None and sets.
     Opaque,
     Bool(bool),
     Int(i64),
+    Float(f64),
     Text(&'a str),
     /// Byte strings, and integers of more than 64 bits (little-endian).
     Bytes(&'a [u8]),
     Tuple(Vec<NodeId>),
+    List(Vec<NodeId>),
     Dict(Vec<(NodeId, NodeId)>),
     Global {
         module: &'a str,
@@ -117,6 +119,17 @@ impl<'p> PickleValue<'p> {
         }))
     }
 
+    /// Entries of a dictionary with integer keys, in order.
+    pub fn numbered_entries(self) -> Option<impl Iterator<Item = (i64, PickleValue<'p>)>> {
+        let PickleNode::Dict(entries) = self.node() else {
+            return None;
+        };
+        Some(entries.iter().filter_map(move |(key, value)| {
+            let key = self.pickle.value(*key).int()?;
+            Some((key, self.pickle.value(*value)))
+        }))
+    }
+
     /// The value under a text key of a dictionary; the last one, as in Python, if the key is there twice.
     pub fn entry(self, key: &str) -> Option<PickleValue<'p>> {
         self.entries()?
@@ -169,10 +182,12 @@ impl<'p> PickleValue<'p> {
         }
     }
 
-    /// Items of a tuple.
+    /// Items of a tuple or a list.
     pub fn items(self) -> Option<Vec<PickleValue<'p>>> {
         match self.node() {
-            PickleNode::Tuple(items) => Some(items.iter().map(|item| self.pickle.value(*item)).collect()),
+            PickleNode::Tuple(items) | PickleNode::List(items) => {
+                Some(items.iter().map(|item| self.pickle.value(*item)).collect())
+            }
             _ => None,
         }
     }
@@ -209,10 +224,21 @@ impl<'p> PickleValue<'p> {
         }
     }
 
-    /// A tuple of integers.
+    /// A number, whole or not.
+    pub fn number(self) -> Option<f64> {
+        match self.node() {
+            PickleNode::Int(number) => Some(*number as f64),
+            PickleNode::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A tuple or a list of integers.
     pub fn ints(self) -> Option<Vec<i64>> {
         match self.node() {
-            PickleNode::Tuple(items) => items.iter().map(|item| self.pickle.value(*item).int()).collect(),
+            PickleNode::Tuple(items) | PickleNode::List(items) => {
+                items.iter().map(|item| self.pickle.value(*item).int()).collect()
+            }
             _ => None,
         }
     }

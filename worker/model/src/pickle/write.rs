@@ -25,6 +25,10 @@ pub fn int(number: i64) -> Vec<u8> {
     [b"\x8a\x08", &number.to_le_bytes()[..]].concat()
 }
 
+pub fn float(number: f64) -> Vec<u8> {
+    [b"G", &number.to_be_bytes()[..]].concat()
+}
+
 pub fn bool(value: bool) -> Vec<u8> {
     vec![if value { 0x88 } else { 0x89 }]
 }
@@ -35,6 +39,19 @@ pub fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
 
 pub fn ints(numbers: &[i64]) -> Vec<u8> {
     tuple(&numbers.iter().map(|number| int(*number)).collect::<Vec<_>>())
+}
+
+pub fn list(items: &[Vec<u8>]) -> Vec<u8> {
+    [b"](", &items.concat()[..], b"e"].concat()
+}
+
+/// A dictionary whose keys are integers.
+pub fn numbered_dict(entries: &[(i64, Vec<u8>)]) -> Vec<u8> {
+    let entries: Vec<u8> = entries
+        .iter()
+        .flat_map(|(key, value)| [int(*key), value.clone()].concat())
+        .collect();
+    [b"}(", &entries[..], b"u"].concat()
 }
 
 pub fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use safetensors::SafeTensorError;
 
 use crate::pickle::PickleError;
-use crate::weights::TensorProblem;
 use crate::weights::source::MOST_BYTES;
+use crate::weights::{STATE_KEYS, TensorProblem};
 
 /// The backbones that OpenAI published weights for and that have the features which styles are made for.
 const RESNETS: &str = "RN50, RN101, RN50x4, RN50x16 and RN50x64";
@@ -82,8 +82,13 @@ pub enum WeightsError {
     },
     #[error("checkpoint `{}` has {limit}, more than any checkpoint of the method", .path.display())]
     Limit { path: PathBuf, limit: LimitReached },
-    #[error("checkpoint `{}` holds no tensors at its top or under `model_state`{}", .path.display(), but(.keys))]
+    #[error(
+        "checkpoint `{}` holds no tensors at its top or under {}{}",
+        .path.display(), list(&STATE_KEYS.map(str::to_owned)), but(.keys)
+    )]
     NoTensors { path: PathBuf, keys: Vec<String> },
+    #[error("checkpoint `{}` {problem}, so its training cannot go on", .path.display())]
+    Training { path: PathBuf, problem: TrainingProblem },
     #[error("checkpoint `{}` lacks {} tensor(s): {}", .path.display(), .missing.len(), list(.missing))]
     Missing { path: PathBuf, missing: Vec<String> },
     #[error(
@@ -127,6 +132,7 @@ impl WeightsError {
             }
             Self::Limit { .. } => "name another checkpoint",
             Self::NoTensors { .. } => "`torch.save` the state dict itself, or under `model_state`",
+            Self::Training { .. } => "name a checkpoint that the authors' scripts saved while they trained",
             Self::NoResNet { .. } => "the method needs CLIP's RN50 or another of its ModifiedResNets",
             Self::VisionTransformer { .. } => "name the checkpoint of one of these, such as OpenAI's RN50.pt",
             Self::Read { .. } => "correct the path, or restore the file",
@@ -164,6 +170,23 @@ pub enum EntryProblem {
     Malformed(rawzip::Error),
     #[error("does not say `little`, the only order of bytes that is read")]
     ByteOrder,
+}
+
+/// Why a training cannot go on from a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingProblem {
+    #[error("is of a model alone: it has no `{0}`")]
+    Missing(&'static str),
+    #[error("has an optimiser without a group of {parameters} parameters, as many as the head has")]
+    NoGroup { parameters: usize },
+    #[error("has an optimiser without momentum of the head, unlike SGD with momentum")]
+    NoMomentum,
+    #[error("has momentum of shape {found:?} for `{parameter}`, expected {expected:?}")]
+    Shape {
+        parameter: String,
+        found: Vec<i64>,
+        expected: Vec<i64>,
+    },
 }
 
 /// What a checkpoint has too much of.

@@ -6,13 +6,20 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use crate::pickle::Pickle;
+use crate::pickle::{Pickle, PickleValue};
 use crate::weights::archive::StoredArchive;
 use crate::weights::error::shortened;
 use crate::weights::pickled::{CollectedTensors, StoredValue};
 use crate::weights::source::{CheckpointFile, MOST_BYTES};
 use crate::weights::strided::{MemoryBudget, numbers};
 use crate::weights::{EntryProblem, StridedTensor, TensorProblem, WeightsError, safetensors};
+
+/// What a zip archive begins with.
+const ZIP: &[u8] = b"PK\x03\x04";
+/// The entry that every archive of PyTorch has.
+const PICKLE: &str = "data.pkl";
+/// The entry that only TorchScript's have.
+const CONSTANTS: &str = "constants.pkl";
 
 /// Format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +45,7 @@ impl fmt::Display for WeightsKind {
 pub fn read(path: &Path) -> Result<(WeightsKind, Vec<(String, Tensor)>), WeightsError> {
     let source = CheckpointFile::open(path)?;
     let head = source.bytes(0, 9)?;
-    if head.starts_with(b"PK\x03\x04") {
+    if head.starts_with(ZIP) {
         return read_archive(&source);
     }
     if let [0x80, 2..=5, ..] = head[..] {
@@ -50,9 +57,46 @@ pub fn read(path: &Path) -> Result<(WeightsKind, Vec<(String, Tensor)>), Weights
 }
 
 fn read_archive(source: &CheckpointFile<'_>) -> Result<(WeightsKind, Vec<(String, Tensor)>), WeightsError> {
-    const PICKLE: &str = "data.pkl";
-    const MOST_PICKLE_BYTES: u64 = 64 << 20;
     let archive = StoredArchive::open(source)?;
+    let bytes = pickle_of(source, &archive)?;
+    let pickle = parse(source, &archive, &bytes)?;
+    let (kind, collected) = if archive.has(CONSTANTS) {
+        (
+            WeightsKind::TorchScript,
+            CollectedTensors::of_module(source.path, pickle.root())?,
+        )
+    } else {
+        (
+            WeightsKind::Pickle,
+            CollectedTensors::of_state(source.path, pickle.root())?,
+        )
+    };
+    Ok((kind, read_tensors(source, &archive, collected)?))
+}
+
+/// What `collect` finds in the pickle of a `.pth`, with the tensors that it names; none for the other formats.
+pub fn read_pickled<T>(
+    path: &Path,
+    collect: impl for<'p> FnOnce(PickleValue<'p>, &mut CollectedTensors<'p>) -> Result<T, WeightsError>,
+) -> Result<Option<(T, Vec<(String, Tensor)>)>, WeightsError> {
+    let source = CheckpointFile::open(path)?;
+    if !source.bytes(0, 4)?.starts_with(ZIP) {
+        return Ok(None);
+    }
+    let archive = StoredArchive::open(&source)?;
+    let bytes = pickle_of(&source, &archive)?;
+    if archive.has(CONSTANTS) {
+        return Ok(None);
+    }
+    let pickle = parse(&source, &archive, &bytes)?;
+    let mut collected = CollectedTensors::new(path);
+    let found = collect(pickle.root(), &mut collected)?;
+    Ok(Some((found, read_tensors(&source, &archive, collected)?)))
+}
+
+/// The bytes of the archive's pickle.
+fn pickle_of(source: &CheckpointFile<'_>, archive: &StoredArchive<'_>) -> Result<Vec<u8>, WeightsError> {
+    const MOST_PICKLE_BYTES: u64 = 64 << 20;
     if !archive.has(PICKLE) {
         return Err(WeightsError::NotACheckpoint {
             path: source.path.to_owned(),
@@ -65,24 +109,19 @@ fn read_archive(source: &CheckpointFile<'_>) -> Result<(WeightsKind, Vec<(String
             problem: EntryProblem::ByteOrder,
         });
     }
-    let bytes = archive.read(PICKLE, MOST_PICKLE_BYTES)?;
-    let pickle = Pickle::read(&mut &bytes[..]).map_err(|error| WeightsError::Pickle {
+    archive.read(PICKLE, MOST_PICKLE_BYTES)
+}
+
+fn parse<'b>(
+    source: &CheckpointFile<'_>,
+    archive: &StoredArchive<'_>,
+    bytes: &'b [u8],
+) -> Result<Pickle<'b>, WeightsError> {
+    Pickle::read(&mut &bytes[..]).map_err(|error| WeightsError::Pickle {
         path: source.path.to_owned(),
         entry: archive.full_name(PICKLE),
         source: error,
-    })?;
-    let (kind, collected) = if archive.has("constants.pkl") {
-        (
-            WeightsKind::TorchScript,
-            CollectedTensors::of_module(source.path, pickle.root())?,
-        )
-    } else {
-        (
-            WeightsKind::Pickle,
-            CollectedTensors::of_state(source.path, pickle.root())?,
-        )
-    };
-    Ok((kind, read_tensors(source, &archive, collected)?))
+    })
 }
 
 /// Checks all descriptions, then reads storage by storage, each once.

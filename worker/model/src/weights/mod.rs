@@ -8,6 +8,7 @@ mod pickled;
 mod safetensors;
 mod source;
 mod strided;
+mod training;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,13 +16,18 @@ use std::path::{Path, PathBuf};
 
 use tch::{Kind, Tensor};
 
-pub use error::{EntryProblem, LimitReached, WeightsError};
+use crate::marks;
+
+pub use error::{EntryProblem, LimitReached, TrainingProblem, WeightsError};
 pub use format::WeightsKind;
 pub use picker::Picker;
 pub(crate) use safetensors::read_safetensors;
 use strided::StridedTensor;
 pub use strided::TensorProblem;
+pub use training::TrainingState;
 
+/// Where training checkpoints keep the state dictionary: those of the authors' scripts, and those of most others.
+const STATE_KEYS: [&str; 2] = ["model_state", "state_dict"];
 /// More than the names and colours of 255 classes.
 const MOST_TEXT_BYTES: usize = 1 << 18;
 
@@ -47,15 +53,16 @@ impl fmt::Debug for Weights {
 
 impl Weights {
     /// Reads `path`, recognising its format by content: a TorchScript archive (OpenAI's `RN50.pt`),
-    /// safetensors, or a pickled state dict (`.pth`), plain or under `model_state`. No code that a checkpoint holds is
-    /// run, and time and memory are bounded by the file's length and fixed limits, whatever it says of itself.
+    /// safetensors, or a pickled state dict (`.pth`), plain or under `model_state` or `state_dict`. The prefix `module.` that
+    /// `DataParallel` gives all names is taken off. No code that a checkpoint holds is run, and time and memory are bounded
+    /// by the file's length and fixed limits, whatever it says of itself.
     ///
     /// # Errors
     /// The file cannot be read, is cut short, is of another format, is malformed or beyond a limit, or stores a kind of
     /// tensor that no supported checkpoint has.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
         let (kind, named) = format::read(path)?;
-        Self::from_tensors(path, kind, named)
+        Self::from_tensors(path, kind, unwrapped(named))
     }
 
     /// Weights that were made in memory; `path` is what errors will name.
@@ -153,6 +160,22 @@ impl Weights {
     pub fn pick(&self) -> Picker<'_> {
         Picker::new(self)
     }
+}
+
+/// `named` without the prefix of a network that `DataParallel` wraps, which all its tensors have. Marks of this program have
+/// none.
+fn unwrapped(mut named: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    const WRAPPER: &str = "module.";
+    let is_mark = |name: &str| name.starts_with(marks::PREFIX);
+    let is_wrapped = named
+        .iter()
+        .all(|(name, _)| name.starts_with(WRAPPER) || is_mark(name));
+    if is_wrapped {
+        for (name, _) in named.iter_mut().filter(|(name, _)| !is_mark(name)) {
+            name.drain(..WRAPPER.len());
+        }
+    }
+    named
 }
 
 /// BLAKE3 (hex) over name, shape and bits of tensors in the given order.

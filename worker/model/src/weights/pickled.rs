@@ -7,7 +7,7 @@ use tch::Kind;
 use crate::marks;
 use crate::pickle::PickleValue;
 use crate::weights::error::{LimitReached, shortened};
-use crate::weights::{StridedTensor, TensorProblem, WeightsError};
+use crate::weights::{STATE_KEYS, StridedTensor, TensorProblem, WeightsError};
 
 /// More tensors than any checkpoint of the method has.
 const MOST_TENSORS: usize = 10_000;
@@ -32,14 +32,19 @@ pub struct CollectedTensors<'p> {
 }
 
 impl<'p> CollectedTensors<'p> {
-    /// The tensors of a state dictionary. Training checkpoints keep it under `model_state`, beside an optimiser state
-    /// and NumPy scalars that are left alone, as is everything in the dictionary that is no tensor; class names are read.
-    pub fn of_state(path: &'p Path, root: PickleValue<'p>) -> Result<Self, WeightsError> {
-        let mut collected = Self {
+    /// Nothing yet of the checkpoint at `path`.
+    pub fn new(path: &'p Path) -> Self {
+        Self {
             path,
             found: Vec::new(),
-        };
-        let nested = root.entry("model_state");
+        }
+    }
+
+    /// The tensors of a state dictionary. Training checkpoints keep it under one of [`STATE_KEYS`], beside an optimiser state
+    /// and NumPy scalars that are left alone, as is everything in the dictionary that is no tensor; class names are read.
+    pub fn of_state(path: &'p Path, root: PickleValue<'p>) -> Result<Self, WeightsError> {
+        let mut collected = Self::new(path);
+        let nested = STATE_KEYS.iter().find_map(|key| root.entry(key));
         let state = nested.unwrap_or(root);
         for (name, value) in state.entries().into_iter().flatten() {
             collected.add_tensor(name, value)?;
@@ -59,10 +64,7 @@ impl<'p> CollectedTensors<'p> {
 
     /// The tensors and integers that are attributes of a TorchScript module and of those below it.
     pub fn of_module(path: &'p Path, root: PickleValue<'p>) -> Result<Self, WeightsError> {
-        let mut collected = Self {
-            path,
-            found: Vec::new(),
-        };
+        let mut collected = Self::new(path);
         let mut modules = vec![(String::new(), root, 0)];
         let mut attributes = 0;
         while let Some((prefix, module, depth)) = modules.pop() {
@@ -100,7 +102,8 @@ impl<'p> CollectedTensors<'p> {
         Ok(collected)
     }
 
-    fn add_tensor(&mut self, name: &str, value: PickleValue<'p>) -> Result<(), WeightsError> {
+    /// Adds what `value` says of a tensor; nothing if it is none.
+    pub fn add_tensor(&mut self, name: &str, value: PickleValue<'p>) -> Result<(), WeightsError> {
         match tensor(value) {
             None => Ok(()),
             Some(Ok(tensor)) => self.add(name, StoredValue::Tensor(tensor)),
