@@ -22,6 +22,12 @@ const MOST_SAID_BYTES: u64 = 2048;
 pub enum VideoError {
     #[error("`{}` is a video, and there is no ffmpeg on the PATH", .0.display())]
     NoFfmpeg(PathBuf),
+    #[error("read video `{}`", path.display())]
+    NotAFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("start ffmpeg")]
     Start(#[source] io::Error),
     #[error("read frames of `{}` from ffmpeg", path.display())]
@@ -41,6 +47,7 @@ impl VideoError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NotAFile { .. } => "give the file of a video, or PNG or JPEG images",
             Self::NoFfmpeg(_) => "install ffmpeg, or give the frames as PNG or JPEG images",
             Self::Refused { .. } | Self::Frame { .. } => {
                 "does `ffprobe` read it? convert it, or copy it again"
@@ -70,8 +77,13 @@ impl VideoFrames {
     /// Starts to decode the first video stream of `path`.
     ///
     /// # Errors
-    /// When there is no ffmpeg, or it cannot be started.
+    /// When it is no file, there is no ffmpeg, or it cannot be started.
     pub fn open(path: &Path) -> Result<Self, VideoError> {
+        // ffmpeg would wait for a pipe, and never end a device.
+        ulda_files::check_file(path, u64::MAX).map_err(|source| VideoError::NotAFile {
+            path: path.to_owned(),
+            source,
+        })?;
         // Without a protocol, ffmpeg takes a name such as `concat:a|b` for more than a file.
         let mut input = OsString::from("file:");
         input.push(path);

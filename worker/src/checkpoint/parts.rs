@@ -6,7 +6,7 @@
 //! use. Invariant: a file is linked only if its bytes still have their digest.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -154,7 +154,7 @@ fn link_whole(from: &Path, to: &Path, entry: &FileEntry) -> bool {
 
 fn entry_of(path: &Path) -> io::Result<FileEntry> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(ulda_files::open_file(path)?)?;
     Ok(FileEntry {
         blake3: hasher.finalize().to_hex().to_string(),
         size_bytes: hasher.count(),
@@ -173,9 +173,9 @@ pub(super) fn write_files(
     Ok(filled)
 }
 
-/// The bytes of a file in a checkpoint's folder.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(io_error("read", path))
+/// The bytes of a file in a checkpoint's folder, at most `most`.
+pub(super) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, CheckpointError> {
+    ulda_files::read_file(path, most).map_err(io_error("read", path))
 }
 
 #[cfg(test)]
