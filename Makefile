@@ -24,6 +24,8 @@ RUNS ?= 20
 SEED ?= 1
 # Lives of `make soak`; SECONDS=… sets a time instead.
 LIVES ?= 100000
+# Of `make endurance`.
+MINUTES ?= 15
 # Of `make bench`: RN50's crop and domains, kernel threads of a step, rounds, cpu or cuda (its first GPU), and the crop at
 # which it scales to two workers. QUICK=1 takes the small model and some minutes. BENCH_PRECISIONS="fp32 bf16" overrides
 # what the device suggests; ULDA_BENCH_PYTHON names an interpreter that has torch 2.11.
@@ -129,6 +131,18 @@ chaos: build ## Train under seeded faults on real processes and compare the dige
 .PHONY: soak
 soak: libtorch ## Live simulated lives of runs with faults (LIVES=100000, or SECONDS=3600)
 	$(if $(filter command line environment,$(origin SECONDS)),ULDA_SOAK_SECONDS=$(SECONDS),ULDA_LIVES=$(LIVES)) cargo test $(CARGO_FLAGS) -p ulda-machine --test machine_world -- --ignored soak --nocapture
+
+.PHONY: odd-files
+odd-files: libtorch ## Try pipes, devices, holes, folders, loops and missing files in place of every file that is opened
+	cargo test $(CARGO_FLAGS) --workspace --test odd_files -- --include-ignored --nocapture
+
+.PHONY: endurance
+endurance: build ## Train while workers are killed, and tell what the coordinator grows by (MINUTES=15)
+	python3 tests/endurance/run.py $(TARGET) --minutes $(MINUTES)
+
+.PHONY: recovery
+recovery: build ## Kill workers of our run and of torchrun's, which pip installs: time to the next step, steps done again
+	"$$(tests/python)" tests/yardstick/recovery.py $(TARGET)
 
 .PHONY: fuzz
 fuzz: libtorch ## Search bytes that break a reader, SECONDS=60 each (TARGETS="png pickle", MERGE=1 keeps what was learned)

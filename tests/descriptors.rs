@@ -6,8 +6,9 @@
 )]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use ulda_tests::{Flood, Json, Program, World, get, limit_descriptors};
+use ulda_tests::{Flood, Json, Program, World, get, limit_descriptors, run_bounded};
 
 /// Enough for a coordinator or a worker of this run, and far fewer than the connections below.
 const DESCRIPTORS: libc::rlim_t = 256;
@@ -103,6 +104,35 @@ fn silent_connections_to_every_port_neither_end_a_run_nor_keep_a_worker_from_com
         plain,
         "a flooded run against an undisturbed one"
     );
+}
+
+/// From too few to be started with, over too few for a coordinator and for a worker, to enough.
+///
+/// The dynamic loader ends with 127; a run whose workers cannot be started fails when their restarts are spent.
+const FEW: [libc::rlim_t; 9] = [4, 8, 12, 16, 20, 28, 36, 48, 64];
+
+#[test]
+fn too_few_descriptors_are_told_and_are_never_bad_input_however_few_they_are() {
+    let world = World::new();
+    let mut ended = Vec::new();
+    for limit in FEW {
+        let name = format!("run.name=few-{limit}");
+        let mut command = world.command(&["--workers", "1", "--http", "127.0.0.1:0", "--set", &name]);
+        command.args(["--set", "pretrain.steps=1", "--set", "run.end_after=pretrain"]);
+        command.args(["--set", "recovery.restarts=1"]);
+        limit_descriptors(&mut command, limit);
+        let end = run_bounded(command, Duration::from_secs(60));
+        assert!(matches!(end.code, Some(0 | 1 | 75 | 127)), "{limit}: {end:?}");
+        let says = end.said.to_lowercase();
+        assert!(
+            end.code == Some(0) || says.contains("open files") || says.contains("open shared object"),
+            "{limit}: {end:?}"
+        );
+        assert!(!says.contains("panicked"), "{limit}: {end:?}");
+        ended.push(end.code);
+    }
+    assert_eq!(ended.last(), Some(&Some(0)), "{ended:?}");
+    assert!(ended.contains(&Some(75)), "{ended:?}");
 }
 
 /// This process holds both ends' worth of connections.

@@ -3,10 +3,11 @@
 //! Checkpoints and models are the workers' business. Blocking: called from plain threads only. The journal stays on
 //! the coordinator's own disk.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use toml::Table;
+use ulda_files::MOST_TEXT_BYTES;
 use ulda_run::hints;
 use ulda_run::spec::{RunConfig, RunSpec};
 use ulda_storage::{Settings, Storage, StorageCounters, StorageError};
@@ -237,7 +238,8 @@ impl RemoteRun {
             std::fs::create_dir_all(parent).map_err(disk)?;
         }
         let beside = path.with_extension("part");
-        std::fs::write(&beside, &bytes)
+        ulda_files::create_file(&beside)
+            .and_then(|mut file| file.write_all(&bytes))
             .and_then(|()| std::fs::rename(&beside, &path))
             .map_err(disk)
     }
@@ -254,7 +256,7 @@ impl RemoteRun {
         };
         for entry in std::fs::read_dir(&folder).map_err(disk)? {
             let entry = entry.map_err(disk)?;
-            let bytes = std::fs::read(entry.path()).map_err(disk)?;
+            let bytes = ulda_files::read_file(&entry.path(), MOST_TEXT_BYTES).map_err(disk)?;
             let name = entry.file_name();
             self.storage
                 .put(&format!("report/{}", name.to_string_lossy()), bytes)?;

@@ -7,11 +7,13 @@ use prost::Message;
 use tch::{Device, Kind, Tensor};
 use ulda_coordinator::config::{Preset, commented_run_toml};
 use ulda_dataset::{Image, LabelMap, Size};
-use ulda_method::stylebank::BankStyle;
+use ulda_method::stylebank::{BankDomain, BankHeader, BankStyle, StyleBank};
 use ulda_model::pickle::write as pickle;
 use ulda_proto::v1;
 use ulda_run::Classes;
+use ulda_run::stage::{Cursor, Stage};
 use ulda_run::style_health::StyleHealth;
+use ulda_worker::state::RunState;
 
 /// Writes `seed-N` into the folder of each target.
 pub fn write(folder: &dyn Fn(&str) -> PathBuf) {
@@ -53,6 +55,8 @@ fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("checkpoint", vec![checkpoint()]),
         ("archive", archives()),
         ("manifest", vec![MANIFEST.into()]),
+        ("state", vec![run_state()]),
+        ("bank", vec![bank()]),
         ("journal", vec![RECORDS.into()]),
         (
             "tokenizer",
@@ -240,6 +244,35 @@ fn style() -> BankStyle {
 fn state() -> Vec<u8> {
     let row = pickle::tensor(pickle::storage("FloatStorage", "0", 8), 0, &[2, 4], &[4, 1]);
     pickle::dict(&[("model_state", pickle::dict(&[("weight", row)]))])
+}
+
+/// A state in the middle of adapt with a tensor of each of two kinds.
+fn run_state() -> Vec<u8> {
+    let mut state = RunState::new(Cursor {
+        stage: Stage::Adapt,
+        step: 3,
+    });
+    let numbers = |kind| Tensor::arange(6, (kind, Device::Cpu)).reshape([2, 3]);
+    state.set_section("head", [("weight".to_owned(), numbers(Kind::Float))]);
+    state.set_section("count", [("seen".to_owned(), numbers(Kind::Int64))]);
+    state.set_fact("best", 0.5);
+    state.to_bytes().unwrap()
+}
+
+fn bank() -> Vec<u8> {
+    let domains = ["fog", "night"].map(|name| BankDomain {
+        name: name.into(),
+        prompt: format!("driving at {name}"),
+    });
+    let mut bank = StyleBank::new(BankHeader {
+        backbone: "ab".repeat(32),
+        channels: 2,
+        domains: domains.to_vec(),
+    });
+    for domain in 0..2 {
+        bank.insert("a.png", domain, style()).unwrap();
+    }
+    bank.to_bytes().unwrap()
 }
 
 fn safetensors() -> Vec<u8> {

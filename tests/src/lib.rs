@@ -10,6 +10,7 @@
 )]
 
 mod binaries;
+mod bounded;
 pub mod credentials;
 mod flood;
 mod http;
@@ -19,6 +20,7 @@ mod scratch;
 mod world;
 
 pub use binaries::binary;
+pub use bounded::{BoundedEnd, run_bounded};
 pub use flood::{Flood, limit_descriptors};
 pub use http::get;
 pub use left::{Final, Json, checkpoints, tensor_bytes};

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use ulda_method::stylebank::{StyleBank, StyleBankError, authors_file_name};
+use ulda_method::stylebank::{StyleBankError, authors_file_name};
 use ulda_model::export::{ModelExportError, write_onnx, write_pth, write_torchscript};
 use ulda_model::{Weights, WeightsError};
 use ulda_run::ExportFormat;
 use ulda_run::spec::PathName;
+
+use crate::style_sources::read_bank;
 
 /// Why an export was not written.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,7 @@ pub fn export(format: ExportFormat, from: &Path, out: &Path) -> Result<(), Expor
     };
     let weights = Weights::read(from).map_err(ExportRefusal::Weights)?;
     write_whole(out, |beside| {
-        let file = File::create(beside).map_err(ModelExportError::Write);
+        let file = ulda_files::create_file(beside).map_err(ModelExportError::Write);
         let written = file.and_then(|file| write(&weights, BufWriter::new(file)));
         written.map_err(|error| match error {
             ModelExportError::Weights(error) => ExportRefusal::Weights(error),
@@ -73,8 +75,7 @@ fn export_styles(from: &Path, out: &Path) -> Result<(), ExportRefusal> {
         let origin = from.display().to_string();
         ExportRefusal::Bank(StyleBankError::Unreadable { origin, reason })
     };
-    let bytes = fs::read(from).map_err(|error| unreadable(error.to_string()))?;
-    let bank = StyleBank::from_bytes(&bytes, &from.display().to_string()).map_err(ExportRefusal::Bank)?;
+    let bank = read_bank(from).map_err(ExportRefusal::Bank)?;
     let domains = &bank.header().domains;
     if let Some(domain) = domains
         .iter()

@@ -20,6 +20,12 @@ const CHUNKS: usize = 64;
 pub enum VideoError {
     #[error("`{}` is a video, and there is no {program} on the PATH", path.display())]
     NoFfmpeg { path: PathBuf, program: String },
+    #[error("read video `{}`", path.display())]
+    NotAFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("start ffmpeg")]
     Start(#[source] io::Error),
     #[error("read what ffmpeg writes of `{}`", path.display())]
@@ -45,6 +51,7 @@ impl VideoError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NotAFile { .. } => "give the file of a video, or PNG or JPEG images",
             Self::NoFfmpeg { .. } => "install ffmpeg, or give the frames as PNG or JPEG images",
             Self::Refused { .. } | Self::Frame { .. } | Self::FrameRate { .. } => {
                 "does `ffprobe` read it? convert it, or copy it again"

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use ulda_files::MOST_CONFIGURATION_BYTES;
 use ulda_model::text::{fill, region_prompt};
 use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
 use ulda_net::Shortage;
@@ -112,7 +113,8 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
 }
 
 fn read_spec(path: &Path) -> Result<RunSpec, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let text = ulda_files::read_text(path, MOST_CONFIGURATION_BYTES)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     let config: RunConfig = toml::from_str(&text).map_err(|error| error.to_string())?;
     RunSpec::resolve(config, Host { workers: 1, cores: 1 }).map_err(|problems| problems.to_string())
 }

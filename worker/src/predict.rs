@@ -1,5 +1,6 @@
 //! Segments images and frames of videos with a finished model and paints the result.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tch::Device;
@@ -133,7 +134,8 @@ impl Model {
         }
         let path = out.join("classes.json");
         let text = serde_json::to_string_pretty(&self.classes).expect("texts have a JSON form");
-        std::fs::write(&path, text + "\n").map_err(|source| PredictError::Create { path, source })
+        let written = ulda_files::create_file(&path).and_then(|mut file| writeln!(file, "{text}"));
+        written.map_err(|source| PredictError::Create { path, source })
     }
 
     /// Writes `<name>_color.png`, `<name>_labelIds.png`, `<name>_overlay.png` and, if wanted, `<name>_confidence.png` into

@@ -41,8 +41,13 @@ impl VideoFrames {
     /// Starts to decode the first video stream of `path`.
     ///
     /// # Errors
-    /// When there is no ffmpeg, or it cannot be started.
+    /// When it is no file, there is no ffmpeg, or it cannot be started.
     pub fn open(path: &Path) -> Result<Self, VideoError> {
+        // ffmpeg would wait for a pipe, and never end a device.
+        ulda_files::check_file(path, u64::MAX).map_err(|source| VideoError::NotAFile {
+            path: path.to_owned(),
+            source,
+        })?;
         let mut ffmpeg = Command::new("ffmpeg");
         ffmpeg
             .args([

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ulda_files::{MOST_CREDENTIAL_BYTES, read_file};
+
 use crate::CredentialsError;
 
 pub const TOKEN: &str = "token";
@@ -35,7 +37,7 @@ pub(crate) fn exists(folder: &Path) -> Result<(), CredentialsError> {
 
 /// A file that others may read.
 pub(crate) fn open(path: &Path) -> Result<Vec<u8>, CredentialsError> {
-    fs::read(path).map_err(|source| unreadable(path, source))
+    read_file(path, MOST_CREDENTIAL_BYTES).map_err(|source| unreadable(path, source))
 }
 
 /// A file that others must not be able to read.

@@ -4,11 +4,11 @@
 //! to RGB as Pillow's `convert("RGB")` does. JPEG in `jpeg.rs`. Labels: PNG, 8-bit grey, or palette of any depth, whose *index* is
 //! the label. A PNG is decoded straight into the buffer of the part that is wanted, and rows below it are not decoded.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
 use png::{BitDepth, ColorType, Reader, Transformations};
+use ulda_files::MOST_IMAGE_BYTES;
 
 use crate::error::SampleError;
 use crate::geometry::{Size, Window};
@@ -187,7 +187,7 @@ fn unpack(packed: &[u8], size: Size, bits: u8) -> Vec<u8> {
 }
 
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, SampleError> {
-    fs::read(path).map_err(|e| SampleError::io(path, e))
+    ulda_files::read_file(path, MOST_IMAGE_BYTES).map_err(|e| SampleError::io(path, e))
 }
 
 fn check_size(path: &Path, size: Size) -> Result<(), SampleError> {

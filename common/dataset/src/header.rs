@@ -1,6 +1,5 @@
 //! What the first bytes of an image file say, without touching its pixels.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
@@ -49,7 +48,7 @@ impl ImageHeader {
 
 /// Reads the header of an image.
 pub fn read_header(path: &Path) -> Result<ImageHeader, SampleError> {
-    let file = File::open(path).map_err(|e| SampleError::io(path, e))?;
+    let file = ulda_files::open_file(path).map_err(|e| SampleError::io(path, e))?;
     ImageHeader::read(path, BufReader::new(file))
 }
 

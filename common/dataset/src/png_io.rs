@@ -84,7 +84,7 @@ pub(crate) fn write_png(path: &Path, size: Size, pixels: Pixels<'_>) -> Result<(
     };
     let mut part = OsString::from(path);
     part.push(".part");
-    let file = BufWriter::new(File::create(&part).map_err(failed)?);
+    let file = BufWriter::new(ulda_files::create_file(Path::new(&part)).map_err(failed)?);
     encode(file, size, pixels).map_err(|source| {
         fs::remove_file(&part).ok();
         match source {

@@ -45,7 +45,7 @@ const MOST_MORE_BYTES: u64 = 1 << 30;
 /// When it is damaged, holds anything but files and folders below itself, holds far more than its size promises, or the
 /// disk is full.
 pub(crate) fn unpack(archive: &Path, format: Format, url: &str, folder: &Path) -> Result<(), StorageError> {
-    let file = File::open(archive).map_err(StorageError::disk("open", archive))?;
+    let file = ulda_files::open_file(archive).map_err(StorageError::disk("open", archive))?;
     let packed = file
         .metadata()
         .map_err(StorageError::disk("look at", archive))?

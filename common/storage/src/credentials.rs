@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
+use ulda_files::MOST_CREDENTIAL_BYTES;
 
 /// A profile of a credentials file.
 pub(crate) struct CredentialsFile {
@@ -53,7 +54,7 @@ impl CredentialsFile {
         {
             return Ok(Arc::clone(credential));
         }
-        let text = std::fs::read_to_string(&self.path).map_err(io)?;
+        let text = ulda_files::read_text(&self.path, MOST_CREDENTIAL_BYTES).map_err(io)?;
         let credential = profile(&text, &self.profile).ok_or_else(|| FileError::Profile {
             path: self.path.clone(),
             profile: self.profile.clone(),

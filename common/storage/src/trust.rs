@@ -11,6 +11,7 @@ use object_store::Certificate;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, RootCertStore};
+use ulda_files::MOST_CREDENTIAL_BYTES;
 
 /// What is wrong with the bundle.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +38,11 @@ pub(crate) fn bundle() -> Result<Vec<Certificate>, BundleError> {
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<Certificate>, BundleError> {
-    let pem = std::fs::read(path).map_err(|cause| BundleError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
+    let pem =
+        ulda_files::read_file(path, MOST_CREDENTIAL_BYTES).map_err(|cause| BundleError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
     let mut certificates = Vec::new();
     for (index, found) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         // What the client would only call a builder error.

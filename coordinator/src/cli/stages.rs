@@ -2,7 +2,6 @@
 //!
 //! Both only set keys of the run.toml, between the environment and `--set`, so that a resolved run.toml says it all.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -185,6 +184,9 @@ fn taken(chosen: &ChosenStages, from: &Path) -> Result<Vec<Edit>, Stop> {
     Ok(edits)
 }
 
+/// As many as a worker reads of a model; they are not hashed in vain.
+const MOST_RESULT_BYTES: u64 = 8 << 30;
+
 /// The digest of a result, which must be the one that the run noted when it ended. Runs of earlier versions noted none of
 /// their style bank; what was just fetched from a run's storage was compared on its way.
 fn checked_digest(finished: &FinishedRun, path: &Path, file: &str) -> Result<String, Stop> {
@@ -194,7 +196,9 @@ fn checked_digest(finished: &FinishedRun, path: &Path, file: &str) -> Result<Str
         model => manifest.of_file(model),
     };
     let mut hasher = blake3::Hasher::new();
-    let hashed = File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
+    let hashed = ulda_files::check_file(path, MOST_RESULT_BYTES)
+        .and_then(|()| ulda_files::open_file(path))
+        .and_then(|file| hasher.update_reader(file).map(drop));
     let path = path.to_owned();
     if let Err(source) = hashed {
         return Err(Stop::bad_input(StagesError::Read { path, source }));

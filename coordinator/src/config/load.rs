@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use toml::Table;
+use ulda_files::MOST_CONFIGURATION_BYTES;
 use ulda_run::spec::RunConfig;
 
 use super::edit::Edit;
@@ -135,21 +136,22 @@ fn tidy(path: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<Table, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => LoadError::Missing {
-            path: path.to_owned(),
-        },
-        io::ErrorKind::IsADirectory => LoadError::Folder {
-            path: path.to_owned(),
-        },
-        io::ErrorKind::InvalidData => LoadError::NotText {
-            path: path.to_owned(),
-        },
-        _ => LoadError::Read {
-            path: path.to_owned(),
-            source,
-        },
-    })?;
+    let text =
+        ulda_files::read_text(path, MOST_CONFIGURATION_BYTES).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LoadError::Missing {
+                path: path.to_owned(),
+            },
+            io::ErrorKind::IsADirectory => LoadError::Folder {
+                path: path.to_owned(),
+            },
+            io::ErrorKind::InvalidData => LoadError::NotText {
+                path: path.to_owned(),
+            },
+            _ => LoadError::Read {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
     text.parse().map_err(|cause: toml::de::Error| LoadError::Syntax {
         path: path.to_owned(),
         reason: cause.to_string(),

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ulda_files::MOST_IMAGE_BYTES;
 use ulda_run::spec::PathName;
 
 use super::events;
@@ -176,7 +177,9 @@ async fn example(State(site): Shared, Path((set, file)): Path<(String, String)>)
         let bytes = named(&set).zip(named(&file)).and_then(|(set, file)| {
             let path = site.directory().examples().join(set).join(&file);
             let is_picture = file.as_str().ends_with(".png");
-            is_picture.then(|| std::fs::read(path).ok()).flatten()
+            is_picture
+                .then(|| ulda_files::read_file(&path, MOST_IMAGE_BYTES).ok())
+                .flatten()
         });
         Ok::<_, String>(match bytes {
             Some(bytes) => {

@@ -106,6 +106,7 @@ impl JournalReader {
     /// # Errors
     /// There is none, or it is not a journal of this format.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        JournalError::of_special(path)?;
         let connection = open_for_reading(path).map_err(|source| JournalError::of_read(path, source))?;
         let found = format_of(&connection).map_err(|source| JournalError::of_read(path, source))?;
         if found != FORMAT {

@@ -26,6 +26,8 @@ pub enum JournalError {
     Format { path: PathBuf, found: i64 },
     #[error("`{}` is not a journal", path.display())]
     NotAJournal { path: PathBuf },
+    #[error("open journal `{}`", path.display())]
+    NotAFile { path: PathBuf, source: std::io::Error },
     #[error("no space left to write journal `{}`", path.display())]
     DiskFull { path: PathBuf },
     #[error("write journal `{}`", path.display())]
@@ -44,7 +46,7 @@ pub enum JournalError {
 
 hints!(pub JournalError {
     Self::Format { .. } => "use the version that wrote it",
-    Self::NotAJournal { .. } => "restore it, or remove the run directory",
+    Self::NotAJournal { .. } | Self::NotAFile { .. } => "restore it, or remove the run directory",
     Self::DiskFull { .. } => "free some and continue with `coordinator resume`",
 });
 
@@ -70,9 +72,18 @@ impl JournalError {
             | Self::Format { .. }
             | Self::Superseded { .. }
             | Self::NotAJournal { .. }
+            | Self::NotAFile { .. }
             | Self::Read { .. }
             | Self::Spawn { .. } => false,
         }
+    }
+
+    /// Refuses what SQLite would open, or wait for, although it is no file.
+    pub(super) fn of_special(path: &Path) -> Result<(), Self> {
+        ulda_files::check_file(path, u64::MAX).map_err(|source| Self::NotAFile {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     pub(super) fn of_read(path: &Path, source: rusqlite::Error) -> Self {
@@ -130,6 +141,7 @@ impl Journal {
     /// # Errors
     /// The file is not a journal, is of another format, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        JournalError::of_special(path)?;
         let connection = open_for_writing(path).map_err(|source| match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => JournalError::NotAJournal {
                 path: path.to_owned(),

@@ -1,7 +1,6 @@
 //! Why a worker ended, out of its log.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +42,7 @@ pub fn first_cause(slot: u32, exit: String, log: &Path, from: u64) -> WorkerDeat
 }
 
 fn tail(log: &Path, from: u64) -> io::Result<String> {
-    let mut file = File::open(log)?;
+    let mut file = ulda_files::open_file(log)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(
         from.min(length).max(length.saturating_sub(TAIL_BYTES)),

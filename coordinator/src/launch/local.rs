@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -114,11 +113,7 @@ impl LocalLauncher {
             path: command.log.clone(),
             source,
         };
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&command.log)
-            .map_err(log)?;
+        let output = ulda_files::append_to(&command.log).map_err(log)?;
         let from = output.metadata().map_err(log)?.len();
         let errors = output.try_clone().map_err(log)?;
         let mut child = tokio::process::Command::new(&command.program)

@@ -2,7 +2,7 @@
 //! older one. Invariant: a batch that is sent again, because its answer was lost, is written once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -82,8 +82,7 @@ impl LogKeeper {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.write_all(text.as_bytes())
+        ulda_files::append_to(path)?.write_all(text.as_bytes())
     }
 }
 

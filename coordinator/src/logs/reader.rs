@@ -1,7 +1,7 @@
 //! The log files of a run as one stream, in the order of time.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,8 @@ impl LogReader {
 fn read_on(slot: u32, path: &Path, position: &mut Position, lines: &mut Vec<LogLine>) -> io::Result<()> {
     let aside = path.with_extension("log.1");
     let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino());
-    let (present, before) = (inode(path)?, inode(&aside).ok());
+    let present = inode(path).map_err(|cause| named(path, &cause))?;
+    let before = inode(&aside).ok();
     if position.inode != present {
         // The file was put aside since, or this is the first look.
         if let Some(before) = before {
@@ -107,8 +108,12 @@ fn read_on(slot: u32, path: &Path, position: &mut Position, lines: &mut Vec<LogL
     read_file(slot, path, position, lines)
 }
 
+fn named(path: &Path, cause: &io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("read `{}`: {cause}", path.display()))
+}
+
 fn read_file(slot: u32, path: &Path, position: &mut Position, lines: &mut Vec<LogLine>) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = ulda_files::open_file(path).map_err(|cause| named(path, &cause))?;
     loop {
         file.seek(SeekFrom::Start(position.offset))?;
         let mut bytes = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use ulda_files::MOST_TEXT_BYTES;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::hints;
 
@@ -73,7 +74,7 @@ impl FinalManifest {
     /// What the manifest says; nothing for a run that has none yet.
     pub(crate) fn read(directory: &RunDirectory) -> Result<Self, FinalManifestError> {
         let path = directory.final_checkpoints().join("manifest.json");
-        match std::fs::read(&path) {
+        match ulda_files::read_file(&path, MOST_TEXT_BYTES) {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|source| FinalManifestError::Damaged { path, source })
             }

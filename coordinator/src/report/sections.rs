@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
+use ulda_files::MOST_IMAGE_BYTES;
 use ulda_run::stage::Stage;
 
 use super::chart::{Chart, Drawing, Series};
@@ -18,7 +19,7 @@ pub(super) fn examples(data: &ReportData) -> Markup {
         .examples
         .iter()
         .filter_map(|example| {
-            let bytes = std::fs::read(&example.file).ok()?;
+            let bytes = ulda_files::read_file(&example.file, MOST_IMAGE_BYTES).ok()?;
             let name = example.file.file_stem()?.to_string_lossy().into_owned();
             Some((example.set.as_str(), name, STANDARD.encode(bytes)))
         })

@@ -1,10 +1,11 @@
 //! `run.lock`: who serves a run.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use ulda_files::MOST_CONFIGURATION_BYTES;
 
 use super::{RunDirectory, RunDirectoryError, io_error};
 
@@ -21,6 +22,9 @@ pub struct Server {
     #[serde(default)]
     pub page: Option<String>,
 }
+
+/// A former announcement has a process id, an address and a URL.
+const MOST_FORMER_BYTES: u64 = 16 << 10;
 
 /// The lock on a run; released when dropped.
 #[derive(Debug)]
@@ -44,13 +48,7 @@ impl RunDirectory {
     /// Another coordinator serves it.
     pub fn lock(&self) -> Result<RunLock, RunDirectoryError> {
         let path = self.lock_file();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|source| io_error("open", &path, source))?;
+        let file = ulda_files::open_or_create(&path).map_err(|source| io_error("open", &path, source))?;
         match file.try_lock() {
             Ok(()) => Ok(RunLock { file, path }),
             Err(TryLockError::WouldBlock) => Err(RunDirectoryError::Served {
@@ -64,7 +62,7 @@ impl RunDirectory {
     /// The coordinator that serves the run now, if one does.
     #[must_use]
     pub fn server(&self) -> Option<Server> {
-        let file = File::open(self.lock_file()).ok()?;
+        let file = ulda_files::open_file(&self.lock_file()).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => self.last_server(),
             Ok(()) | Err(TryLockError::Error(_)) => None,
@@ -74,11 +72,7 @@ impl RunDirectory {
     /// The coordinator that served the run last.
     #[must_use]
     pub fn last_server(&self) -> Option<Server> {
-        let mut text = String::new();
-        File::open(self.lock_file())
-            .ok()?
-            .read_to_string(&mut text)
-            .ok()?;
+        let text = ulda_files::read_text(&self.lock_file(), MOST_CONFIGURATION_BYTES).ok()?;
         serde_json::from_str(&text).ok()
     }
 }
@@ -92,7 +86,13 @@ impl RunLock {
     pub fn announce(&mut self, server: &Server) -> Result<(), RunDirectoryError> {
         let text = serde_json::to_string(server).expect("plain fields have a JSON form");
         let mut write = || -> io::Result<()> {
-            let former = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
+            let mut former = self.file.metadata()?.len();
+            if former > MOST_FORMER_BYTES {
+                // No announcement is that long.
+                self.file.set_len(0)?;
+                former = 0;
+            }
+            let former = usize::try_from(former).unwrap_or(0);
             self.file.rewind()?;
             self.file.write_all(format!("{text:<former$}").as_bytes())?;
             self.file.sync_all()

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
+use ulda_files::{MOST_CONFIGURATION_BYTES, MOST_CREDENTIAL_BYTES};
 use ulda_run::hints;
 use ulda_run::spec::{Host, RunConfig, RunSpec, SpecProblems};
 
@@ -293,12 +294,13 @@ impl RunDirectory {
 
     fn spec_table(&self) -> Result<Table, RunDirectoryError> {
         let path = self.spec_file();
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => RunDirectoryError::NotARun {
-                path: self.root.clone(),
-            },
-            _ => io_error("read", &path, source),
-        })?;
+        let text =
+            ulda_files::read_text(&path, MOST_CONFIGURATION_BYTES).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => RunDirectoryError::NotARun {
+                    path: self.root.clone(),
+                },
+                _ => io_error("read", &path, source),
+            })?;
         text.parse()
             .map_err(|cause: toml::de::Error| self.damaged(cause.message()))
     }
@@ -331,7 +333,7 @@ impl RunDirectory {
     /// The file cannot be read or written.
     pub fn secret(&self) -> Result<Vec<u8>, RunDirectoryError> {
         let path = self.secret_file();
-        match fs::read(&path) {
+        match ulda_files::read_file(&path, MOST_CREDENTIAL_BYTES) {
             Ok(secret) if secret.len() == 32 => return Ok(secret),
             Ok(_) => {}
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
@@ -357,7 +359,7 @@ impl RunDirectory {
 /// The disk refuses; no space is told apart.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunDirectoryError> {
     let beside = path.with_extension("tmp");
-    let written = File::create(&beside)
+    let written = ulda_files::create_file(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
     written.map_err(|source| io_error("write", path, source))
@@ -385,7 +387,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = RunDirectory::at(folder.path());
         let mut lock = directory.lock().unwrap();
-        for address in ["127.0.0.1:1", "127.0.0.1:65535", "127.0.0.1:22"] {
+        for (address, former_bytes) in [
+            ("127.0.0.1:1", 0),
+            ("127.0.0.1:65535", 0),
+            ("127.0.0.1:22", 8 << 30),
+            ("127.0.0.1:3", 0),
+        ] {
+            if former_bytes > 0 {
+                let file = OpenOptions::new().write(true).open(directory.lock_file());
+                file.unwrap().set_len(former_bytes).unwrap();
+            }
             let server = Server {
                 process_id: 7,
                 address: address.into(),

@@ -9,6 +9,8 @@ mod bad_rows;
 mod bench;
 mod cli;
 mod compare;
+#[path = "../../../proto/tests/hostile/mod.rs"]
+mod hostile;
 mod journal;
 mod launch;
 mod lives;

@@ -4,9 +4,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
-};
+use prost_reflect::{DescriptorPool, Value};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,140 +16,24 @@ use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess};
 use ulda_proto::{DESCRIPTION, v1};
 
 use super::bench::{Bench, ask, outcome, page_of, told};
+use super::hostile::{Hostile, mutations, whole};
 use super::lives::signal;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// More of one thing than any worker has.
-const MANY: usize = 20_000;
 /// Beyond those that a hostile request may name.
 const FIRST_SLOT: u32 = 10;
 
-/// A request in which one field holds what it should not.
-struct Hostile {
-    what: String,
-    message: DynamicMessage,
-}
-
-/// What a field holds in a request that is in order.
-fn in_order(field: &FieldDescriptor) -> Value {
-    let text = |name: &str| match name {
+fn texts(field: &str) -> Option<String> {
+    let text = match field {
         "run" => "small",
         "version" => VERSION,
         "data_address" | "metrics_address" => "127.0.0.1:4000",
         "stage" => "adapt",
         "training" => "unmarked",
         "name" => "put",
-        _ => "x",
+        _ => return None,
     };
-    let number = match field.name() {
-        // No generation was formed yet.
-        "generation" => 0,
-        _ => 1,
-    };
-    let one = match field.kind() {
-        Kind::String => Value::String(text(field.name()).to_owned()),
-        Kind::Bytes => Value::Bytes(vec![1].into()),
-        Kind::Bool => Value::Bool(true),
-        Kind::Double => Value::F64(1.0),
-        Kind::Uint32 => Value::U32(1),
-        Kind::Int32 => Value::I32(1),
-        Kind::Uint64 | Kind::Fixed64 => Value::U64(number),
-        Kind::Message(of) => Value::Message(whole(&of).remove(0)),
-        other => panic!("say what is hostile in a field of kind {other:?}"),
-    };
-    match (field.is_list(), field.name()) {
-        (true, "confusion") => Value::List(vec![one; 361]),
-        (true, _) => Value::List(vec![one]),
-        (false, _) => one,
-    }
-}
-
-/// Requests that are in order: one for each fact that the message can carry.
-fn whole(of: &MessageDescriptor) -> Vec<DynamicMessage> {
-    let mut plain = DynamicMessage::new(of.clone());
-    for field in of.fields().filter(|field| field.containing_oneof().is_none()) {
-        plain.set_field(&field, in_order(&field));
-    }
-    let facts = of.fields().filter(|field| field.containing_oneof().is_some());
-    let mut messages: Vec<DynamicMessage> = facts
-        .map(|fact| {
-            let mut message = plain.clone();
-            message.set_field(&fact, in_order(&fact));
-            message
-        })
-        .collect();
-    if messages.is_empty() {
-        messages.push(plain);
-    }
-    messages
-}
-
-fn hostile_values(kind: &Kind) -> Vec<Value> {
-    match kind {
-        Kind::String => ["", "..", "../../x", "a\0b", "a\nb", &"x".repeat(1 << 20)]
-            .map(|text| Value::String(text.to_owned()))
-            .to_vec(),
-        Kind::Bytes => vec![
-            Value::Bytes(Vec::new().into()),
-            Value::Bytes(vec![0; 1 << 20].into()),
-        ],
-        Kind::Bool => vec![Value::Bool(false)],
-        Kind::Double => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0, f64::MAX]
-            .map(Value::F64)
-            .to_vec(),
-        Kind::Uint32 => [0, 1 << 31, u32::MAX].map(Value::U32).to_vec(),
-        Kind::Int32 => [0, -1, i32::MIN, i32::MAX].map(Value::I32).to_vec(),
-        Kind::Uint64 | Kind::Fixed64 => [0, 1 << 63, u64::MAX].map(Value::U64).to_vec(),
-        _ => Vec::new(),
-    }
-}
-
-/// `message` with each of its fields, at any depth, made hostile in turn.
-fn mutations(message: &DynamicMessage, path: &str) -> Vec<Hostile> {
-    let mut all = Vec::new();
-    for field in message
-        .descriptor()
-        .fields()
-        .filter(|field| message.has_field(field))
-    {
-        let path = format!("{path}.{}", field.name());
-        let was = message.get_field(&field).into_owned();
-        let mut with = |what: &str, value: Value| {
-            let mut message = message.clone();
-            message.set_field(&field, value);
-            all.push(Hostile {
-                what: format!("{path} {what}"),
-                message,
-            });
-        };
-        let inner: Vec<(String, Value)> = match field.kind() {
-            Kind::Message(of) => {
-                let parts = whole(&of).into_iter().flat_map(|part| mutations(&part, ""));
-                parts
-                    .map(|part| (part.what, Value::Message(part.message)))
-                    .collect()
-            }
-            kind => hostile_values(&kind)
-                .into_iter()
-                .map(|value| (format!("= {:.30}", format!("{value:?}")), value))
-                .collect(),
-        };
-        for (what, value) in inner {
-            match &was {
-                Value::List(items) => {
-                    let mut items = items.clone();
-                    items[0] = value;
-                    with(&what, Value::List(items));
-                }
-                _ => with(&what, value),
-            }
-        }
-        if let Value::List(items) = &was {
-            with("empty", Value::List(Vec::new()));
-            with("endless", Value::List(vec![items[0].clone(); MANY]));
-        }
-    }
-    all
+    Some(text.to_owned())
 }
 
 /// A coordinator that waits for two workers.
@@ -304,8 +186,8 @@ async fn no_field_of_a_message_ends_the_coordinator() {
     let service = pool.get_service_by_name("ulda.v1.Coordinator").unwrap();
     let (mut tried, mut refused) = (0, 0);
     for call in service.methods() {
-        for request in whole(&call.input()) {
-            for hostile in mutations(&request, call.name()) {
+        for request in whole(&call.input(), texts) {
+            for hostile in mutations(&request, call.name(), texts) {
                 let sent = tokio::time::timeout(PATIENCE, served.send(call.name(), &hostile, worker)).await;
                 let what = &hostile.what;
                 let answer = sent.unwrap_or_else(|_| panic!("{what}: no answer\n{}", served.said()));

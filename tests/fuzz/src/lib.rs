@@ -12,12 +12,14 @@ use ulda_coordinator::history::known_records;
 use ulda_coordinator::journal::{JournalReader, RecordRow, audit_journal};
 use ulda_coordinator::rpc::probe;
 use ulda_machine::fold;
+use ulda_method::stylebank::StyleBank;
 use ulda_model::pickle::Pickle;
 use ulda_model::{Tokenizer, Weights};
 use ulda_proto::v1;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::stage::Stage;
 use ulda_worker::checkpoint::CheckpointManifest;
+use ulda_worker::state::RunState;
 
 /// A function that reads foreign bytes.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     Target::new("configuration", configuration),
     Target::new("wire", wire),
     Target::new("frame", ulda_collective::is_header),
@@ -40,6 +42,8 @@ pub const TARGETS: [Target; 14] = [
     Target::new("checkpoint", |bytes| weights(bytes, "model.pth")),
     Target::new("archive", archive),
     Target::new("manifest", manifest),
+    Target::new("state", state),
+    Target::new("bank", bank),
     Target::new("journal", journal),
     Target::new("tokenizer", tokenizer),
 ];
@@ -176,6 +180,28 @@ fn archive(bytes: &[u8]) -> bool {
 
 fn manifest(bytes: &[u8]) -> bool {
     CheckpointManifest::parse(bytes, Path::new("manifest.json")).is_ok()
+}
+
+/// A run's state, as a checkpoint holds it. One that is accepted is the same when it was written and read again.
+fn state(bytes: &[u8]) -> bool {
+    let Ok(state) = RunState::from_bytes(bytes) else {
+        return false;
+    };
+    let written = state.to_bytes().expect("what was read can be written");
+    let again = RunState::from_bytes(&written).expect("what was written can be read");
+    assert_eq!(again.digest(), state.digest());
+    true
+}
+
+/// A style bank. One that is accepted is the same when it was written and read again.
+fn bank(bytes: &[u8]) -> bool {
+    let Ok(bank) = StyleBank::from_bytes(bytes, "bank.safetensors") else {
+        return false;
+    };
+    let written = bank.to_bytes().expect("what was read can be written");
+    let again = StyleBank::from_bytes(&written, "bank.safetensors").expect("what was written can be read");
+    assert_eq!(again, bank);
+    true
 }
 
 /// Records, one per line; or a whole journal, where the bytes begin as SQLite's files do.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
 use ulda_credentials::channel::{AuthenticatedClient, CoordinatorAccess, Distrust, host_of, is_loopback};
+use ulda_files::MOST_CONFIGURATION_BYTES;
 use ulda_proto::v1;
 use ulda_run::Exit;
 use ulda_run::ids::WorkerId;
@@ -145,7 +146,7 @@ impl Switchboard {
 
 /// Nothing, if the coordinator listens on all addresses of its host: which one leads there is not said.
 fn announced(run_directory: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(run_directory.join(SERVER_FILE)).ok()?;
+    let text = ulda_files::read_text(&run_directory.join(SERVER_FILE), MOST_CONFIGURATION_BYTES).ok()?;
     let server: Server = serde_json::from_str(&text).ok()?;
     let address = server.address.parse::<std::net::SocketAddr>();
     if address.is_ok_and(|address| address.ip().is_unspecified()) {

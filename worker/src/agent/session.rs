@@ -215,7 +215,9 @@ impl Drop for Agent {
 impl Joined {
     fn from_wire(reply: v1::JoinReply) -> Result<Self, AgentError> {
         let bad = |what: String| AgentError::BadReply(what);
-        let config: RunConfig = toml::from_str(&reply.spec_toml).map_err(|error| bad(error.to_string()))?;
+        // Without the text around it, which may be of any length.
+        let config: RunConfig =
+            toml::from_str(&reply.spec_toml).map_err(|error| bad(error.message().to_owned()))?;
         // Nothing is left open in a resolved run.toml, so the host given here decides nothing.
         let spec = RunSpec::resolve(config, Host { workers: 1, cores: 1 })
             .map_err(|error| bad(error.to_string()))?;

@@ -94,8 +94,7 @@ impl CheckpointManifest {
     /// # Errors
     /// When the bytes are not those that the manifest lists as `name`.
     pub fn check_file(&self, name: &str, bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
-        let entry = self.files.get(name);
-        let entry = entry.ok_or_else(|| damaged(path, "the manifest does not list it".to_owned()))?;
+        let entry = self.entry(name, path)?;
         if bytes.len() as u64 != entry.size_bytes {
             let what = format!(
                 "it has {} bytes, the manifest says {}",
@@ -113,6 +112,11 @@ impl CheckpointManifest {
         Ok(())
     }
 
+    fn entry(&self, name: &str, path: &Path) -> Result<&FileEntry, CheckpointError> {
+        let entry = self.files.get(name);
+        entry.ok_or_else(|| damaged(path, "the manifest does not list it".to_owned()))
+    }
+
     /// # Errors
     /// When it lists what is no file of a checkpoint's folder.
     pub(super) fn check_names(&self, folder: &Path) -> Result<(), CheckpointError> {
@@ -126,19 +130,21 @@ impl CheckpointManifest {
         }
     }
 
-    /// The run state in the files of the folder, which `read` reads and which are checked here.
+    /// The run state in the files of the folder, which `read` reads and which are checked here; it gets a file's name and
+    /// the bytes that it may have at most.
     ///
     /// # Errors
     /// When one cannot be read or is damaged, or they are not the state that the manifest was written for.
     pub fn state<B: AsRef<[u8]>>(
         &self,
         folder: &Path,
-        read: impl Fn(&str) -> Result<B, CheckpointError>,
+        read: impl Fn(&str, u64) -> Result<B, CheckpointError>,
     ) -> Result<RunState, CheckpointError> {
         self.check_names(folder)?;
         let checked = |file: &str| -> Result<B, CheckpointError> {
-            let bytes = read(file)?;
-            self.check_file(file, bytes.as_ref(), &folder.join(file))?;
+            let path = folder.join(file);
+            let bytes = read(file, self.entry(file, &path)?.size_bytes)?;
+            self.check_file(file, bytes.as_ref(), &path)?;
             Ok(bytes)
         };
         let unreadable = |file: &str| {

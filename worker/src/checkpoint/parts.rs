@@ -135,7 +135,7 @@ fn link_whole(from: &Path, to: &Path, entry: &FileEntry) -> bool {
 
 fn entry_of(path: &Path) -> io::Result<FileEntry> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(ulda_files::open_file(path)?)?;
     Ok(FileEntry {
         blake3: hasher.finalize().to_hex().to_string(),
         size_bytes: hasher.count(),
@@ -161,7 +161,7 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointEr
     file.sync_all().map_err(CheckpointError::io("sync", path))
 }
 
-/// The bytes of a file in a checkpoint's folder.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(CheckpointError::io("read", path))
+/// The bytes of a file in a checkpoint's folder, at most `most`.
+pub(super) fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, CheckpointError> {
+    ulda_files::read_file(path, most).map_err(CheckpointError::io("read", path))
 }

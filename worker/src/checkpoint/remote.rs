@@ -127,7 +127,7 @@ impl RemoteStore {
         let manifest = self.storage.get(&object(name, MANIFEST_FILE))?;
         let manifest = CheckpointManifest::parse(&manifest, &path.join(MANIFEST_FILE))?;
         manifest.check_owner(&self.run, &self.clip, &path)?;
-        let state = manifest.state(&path, |file| Ok(self.storage.get(&object(name, file))?))?;
+        let state = manifest.state(&path, |file, _| Ok(self.storage.get(&object(name, file))?))?;
         *self.former() = Some((name.to_owned(), manifest));
         Ok(state)
     }
@@ -175,7 +175,7 @@ impl RemoteStore {
                 continue;
             }
             let path = folder.join(file);
-            let bytes = read_file(&path)?;
+            let bytes = read_file(&path, entry.size_bytes)?;
             manifest.check_file(file, &bytes, &path)?;
             self.storage.put(&object(name, file), bytes)?;
         }

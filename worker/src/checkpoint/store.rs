@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ulda_files::MOST_TEXT_BYTES;
 use ulda_run::clip::ClipOrigin;
 use ulda_run::stage::{Cursor, Stage};
 
@@ -158,7 +159,7 @@ impl CheckpointStore {
     pub fn read(&self, path: &Path) -> Result<RunState, CheckpointError> {
         let manifest = read_manifest(path)?;
         manifest.check_owner(&self.run, &self.clip, path)?;
-        let state = manifest.state(path, |file| read_file(&path.join(file)))?;
+        let state = manifest.state(path, |file, most| read_file(&path.join(file), most))?;
         let former = StateParts::of(&state).into_former(path.to_owned(), &manifest.files);
         *self.former() = Some(Arc::new(former));
         Ok(state)
@@ -229,7 +230,7 @@ pub(super) fn parse_name(name: &str) -> Option<Cursor> {
 /// When the folder has no readable manifest of a known format.
 pub fn read_manifest(folder: &Path) -> Result<CheckpointManifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
-    let bytes = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
+    let bytes = ulda_files::read_file(&path, MOST_TEXT_BYTES).map_err(CheckpointError::io("read", &path))?;
     CheckpointManifest::parse(&bytes, &path)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use ulda_run::ids::Shard;
 use ulda_run::spec::StyleSource;
 use ulda_run::stage::{Course, Cursor, Stage};
 
@@ -9,6 +10,7 @@ use super::adapt::Adapt;
 use super::context::{Context, ShardEvent};
 use super::evaluate::Evaluate;
 use super::memory::within_memory;
+use super::panic_point::panic_if_asked;
 use super::pretrain::Pretrain;
 use super::simulate::{Measure, Simulate};
 use super::{Extent, StageError, StageRun};
@@ -50,6 +52,7 @@ fn run_stage(context: &Context, course: &Course, state: &mut RunState) -> Result
     let mut saved = begun;
     while state.cursor.stage == stage && !ended(course, state.cursor) {
         let began = SystemTime::now();
+        panic_if_asked(state.cursor, Shard(context.link.shard()));
         let outcome = context
             .interrupt
             .check_between_steps()

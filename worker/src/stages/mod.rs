@@ -11,6 +11,7 @@ mod error;
 mod evaluate;
 mod feed;
 mod memory;
+mod panic_point;
 mod pixels;
 mod predict;
 mod pretrain;

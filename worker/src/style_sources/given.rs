@@ -12,7 +12,7 @@ use super::bank_header;
 /// Largest file of a style that is read; one of RN50 has about 3 KiB.
 const MOST_STYLE_BYTES: u64 = 1 << 20;
 /// Largest bank that is read; that of six domains over Cityscapes has 37 MB.
-const MOST_BANK_BYTES: u64 = 8 << 30;
+const MOST_BANK_BYTES: u64 = 1 << 30;
 
 /// The styles of this run's domains in what `simulate.bank` names; none where the run names no bank.
 ///
@@ -27,12 +27,20 @@ pub fn given_bank(config: &RunConfig, clip: &Backbone) -> Result<Option<StyleBan
         return authors_bank(path, header).map(Some);
     }
     let origin = path.display().to_string();
+    read_bank(path)?.select(&header, &origin).map(Some)
+}
+
+/// The style bank in a file.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn read_bank(path: &Path) -> Result<StyleBank, StyleBankError> {
+    let origin = path.display().to_string();
     let bytes = read_bounded(path, MOST_BANK_BYTES).map_err(|reason| StyleBankError::Unreadable {
         origin: origin.clone(),
         reason,
     })?;
-    let bank = StyleBank::from_bytes(&bytes, &origin)?;
-    bank.select(&header, &origin).map(Some)
+    StyleBank::from_bytes(&bytes, &origin)
 }
 
 /// The authors' styles of all domains. Their files do not say which weights they were made with, so only the number of
@@ -107,17 +115,7 @@ fn style_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
 
 /// A plain file of at most so many bytes; pipes and devices are refused.
 fn read_bounded(file: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
-    let there = fs::metadata(file).map_err(|error| error.to_string())?;
-    if !there.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    if there.len() > most_bytes {
-        return Err(format!(
-            "it has {} bytes, and at most {most_bytes} are read",
-            there.len()
-        ));
-    }
-    fs::read(file).map_err(|error| error.to_string())
+    ulda_files::read_file(file, most_bytes).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -231,7 +229,7 @@ mod tests {
         fs::create_dir(at("night/a.png.pkl")).unwrap();
         assert_eq!(
             refused(),
-            "style `X/night/a.png.pkl` is not readable: it is not a file"
+            "style `X/night/a.png.pkl` is not readable: it is a folder, not a file"
         );
     }
 }

@@ -9,7 +9,7 @@ use ulda_method::stylebank::{BankDomain, BankHeader};
 use ulda_model::Backbone;
 use ulda_run::spec::RunConfig;
 
-pub use given::given_bank;
+pub use given::{given_bank, read_bank};
 
 /// An image whose statistics are a style.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ulda_files::MOST_TEXT_BYTES;
 use ulda_run::spec::{DatasetConfig, Layout};
 
 use super::error::DatasetError;
@@ -139,7 +140,7 @@ fn listed(root: &Path, split: &str, absent: Absent) -> Result<Vec<Sample>, Datas
 /// When there are none, or no such file; `wanted` says what it has to be.
 pub(super) fn lines_of(list: &Path, wanted: &'static str) -> Result<Vec<(usize, String)>, DatasetError> {
     let list = list.to_owned();
-    let text = match fs::read_to_string(&list) {
+    let text = match ulda_files::read_text(&list, MOST_TEXT_BYTES) {
         Ok(text) => text,
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             return Err(DatasetError::ListMissing { list, wanted });

@@ -1,6 +1,6 @@
 //! Objects to files: one by one in order, or many small ones at once.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Component, Path};
@@ -21,11 +21,7 @@ pub(super) fn download(
     part: &Path,
     lock: &Lock,
 ) -> Result<(), StorageError> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(part)
-        .map_err(StorageError::disk("create", part))?;
+    let mut file = ulda_files::append_to(part).map_err(StorageError::disk("create", part))?;
     let there = file.metadata().map_err(StorageError::disk("read", part))?.len();
     let there = if there > object.size_bytes {
         file.set_len(0).map_err(StorageError::disk("cut", part))?;
@@ -118,7 +114,7 @@ fn file_of(storage: &Storage, object: &Object, folder: &Path) -> Result<(), Stor
         std::fs::create_dir_all(parent).map_err(StorageError::disk("create folder", parent))?;
     }
     let beside = folder.join(format!("{}.part", object.name));
-    let mut file = File::create(&beside).map_err(StorageError::disk("create", &beside))?;
+    let mut file = ulda_files::create_file(&beside).map_err(StorageError::disk("create", &beside))?;
     storage.chunks(object, 0, |bytes| {
         file.write_all(&bytes)
             .map_err(StorageError::disk("write", &beside))

@@ -1,6 +1,6 @@
 //! One process of a host at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,12 +18,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Waits for the lock, for as long as its holder gets on: `idle` is the longest time without.
     pub fn take(path: PathBuf, idle: Duration) -> Result<Self, StorageError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StorageError::disk("create", &path))?;
+        let file = ulda_files::open_or_create(&path).map_err(StorageError::disk("create", &path))?;
         let mut seen = modified(&path);
         let mut since = Instant::now();
         let mut logged = false;

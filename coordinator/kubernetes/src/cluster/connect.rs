@@ -1,10 +1,12 @@
 //! The way to a cluster: kubeconfig, or the pod this runs in. Every request has a deadline and a name.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use ulda_files::{MOST_CONFIGURATION_BYTES, MOST_CREDENTIAL_BYTES};
 
 use super::error::{Asked, ClusterError, explain};
 use crate::manifest::ObjectManifest;
@@ -13,6 +15,8 @@ use crate::names::Label;
 /// Longest wait for one answer of the API.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for the command of a kubeconfig that logs in.
+const LOG_IN_DEADLINE: Duration = Duration::from_secs(45);
 
 /// A namespace of a cluster.
 #[derive(Clone)]
@@ -31,6 +35,7 @@ impl Cluster {
         let no_config = |cause: &dyn std::error::Error| ClusterError::NoConfig {
             reason: cause.to_string(),
         };
+        check_files().map_err(|reason| ClusterError::NoConfig { reason })?;
         let mut config = match context {
             Some(_) => {
                 let options = KubeConfigOptions {
@@ -47,7 +52,7 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_DEADLINE);
         let server = config.cluster_url.to_string();
         let namespace = namespace.map_or_else(|| config.default_namespace.clone(), ToString::to_string);
-        let client = Client::try_from(config).map_err(|cause| no_config(&cause))?;
+        let client = client_of(config).await?;
         Ok(Self::new(client, namespace, server))
     }
 
@@ -126,6 +131,58 @@ impl Cluster {
             .await?;
         Ok(listed.items)
     }
+}
+
+/// A client, which may need a token from a command that the kubeconfig names and that may never end: its thread is then
+/// left behind.
+async fn client_of(config: Config) -> Result<Client, ClusterError> {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    let log_in = move || {
+        let _entered = runtime.enter();
+        // Nobody waits any more after the deadline.
+        let _ = done.send(Client::try_from(config));
+    };
+    let started = std::thread::Builder::new().name("log-in".into()).spawn(log_in);
+    let no_config = |reason: String| ClusterError::NoConfig { reason };
+    started.map_err(|cause| no_config(cause.to_string()))?;
+    match tokio::time::timeout(LOG_IN_DEADLINE, outcome).await {
+        Ok(Ok(client)) => client.map_err(|cause| no_config(cause.to_string())),
+        Ok(Err(_)) => Err(no_config("logging in panicked".into())),
+        Err(_) => Err(ClusterError::LogIn {
+            waited: LOG_IN_DEADLINE,
+        }),
+    }
+}
+
+/// Refuses a kubeconfig, and certificates, keys and tokens that it names, which are no files of a reasonable size: the
+/// client reads them to their ends.
+fn check_files() -> Result<(), String> {
+    let named = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty());
+    let own = || Some(std::env::home_dir()?.join(".kube/config"));
+    let kubeconfigs: Vec<PathBuf> = match &named {
+        Some(paths) => std::env::split_paths(paths).collect(),
+        None => own().into_iter().collect(),
+    };
+    for path in kubeconfigs {
+        check("kubeconfig", &path, MOST_CONFIGURATION_BYTES)?;
+    }
+    // What else is wrong with it is said where it is used.
+    let Ok(config) = Kubeconfig::read() else {
+        return Ok(());
+    };
+    let clusters = config.clusters.into_iter().filter_map(|named| named.cluster);
+    let authorities = clusters.filter_map(|cluster| cluster.certificate_authority);
+    let users = config.auth_infos.into_iter().filter_map(|named| named.auth_info);
+    let of_users = users.flat_map(|user| [user.client_certificate, user.client_key, user.token_file]);
+    for path in authorities.chain(of_users.flatten()) {
+        check("file of the kubeconfig", Path::new(&path), MOST_CREDENTIAL_BYTES)?;
+    }
+    Ok(())
+}
+
+fn check(what: &str, path: &Path, most: u64) -> Result<(), String> {
+    ulda_files::check_file(path, most).map_err(|cause| format!("{what} `{}`: {cause}", path.display()))
 }
 
 /// A kind of object that a run consists of.

@@ -18,6 +18,8 @@ pub enum Blame {
 pub enum ClusterError {
     #[error("no cluster is configured: {reason}")]
     NoConfig { reason: String },
+    #[error("waited {} s for the command of the kubeconfig that logs in", waited.as_secs())]
+    LogIn { waited: Duration },
     #[error("the cluster's API at {server} cannot be reached: {reason}")]
     Unreachable { server: String, reason: String },
     #[error("the certificate of the cluster's API at {server} is not trusted: {reason}")]
@@ -89,6 +91,9 @@ impl ClusterError {
             Self::NoConfig { .. } => {
                 "point KUBECONFIG to a kubeconfig, or name one of its contexts with --context".into()
             }
+            Self::LogIn { .. } => {
+                "log in once with `kubectl get pods`; its command must not ask for anything".into()
+            }
             Self::Unreachable { .. } => {
                 "`kubectl cluster-info` shows whether it is up; a VPN or proxy may be missing".into()
             }
@@ -147,6 +152,7 @@ impl ClusterError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Unreachable { .. }
+            | Self::LogIn { .. }
             | Self::Late { .. }
             | Self::NoLog { .. }
             | Self::Quota { .. }

@@ -235,7 +235,7 @@ pub(super) fn strips(folder: &Path) -> Vec<Strip> {
             (is_png && entry.metadata().ok()?.len() <= STRIP_BYTES).then_some(())?;
             Some(Strip {
                 name: path.file_stem()?.to_string_lossy().into_owned(),
-                png: std::fs::read(&path).ok()?,
+                png: ulda_files::read_file(&path, STRIP_BYTES).ok()?,
             })
         })
         .collect();

@@ -1,8 +1,10 @@
 //! The file of a checkpoint, opened so that nothing but a regular file of bounded size is read.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use ulda_files::FileRefusal;
 
 use crate::weights::WeightsError;
 
@@ -17,30 +19,23 @@ pub struct CheckpointFile<'a> {
 }
 
 impl<'a> CheckpointFile<'a> {
-    /// Opens without waiting, so that a pipe that nobody writes to is refused like any other special file.
+    /// Opens a regular file, without waiting.
     pub fn open(path: &'a Path) -> Result<Self, WeightsError> {
         let failed = |source| WeightsError::Read {
             path: path.to_owned(),
             source,
         };
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(failed)?;
+        let not_a_file = |found| WeightsError::NotAFile {
+            path: path.to_owned(),
+            found,
+        };
+        let file = ulda_files::open_file(path).map_err(|error| match FileRefusal::of(&error) {
+            Some(FileRefusal::Folder) => not_a_file("a folder"),
+            Some(FileRefusal::Pipe) => not_a_file("a pipe"),
+            Some(FileRefusal::Device) => not_a_file("a device"),
+            Some(FileRefusal::TooLarge { .. }) | None => failed(error),
+        })?;
         let meta = file.metadata().map_err(failed)?;
-        let kind = meta.file_type();
-        if !kind.is_file() {
-            let found = match () {
-                () if kind.is_dir() => "a folder",
-                () if kind.is_fifo() => "a pipe",
-                () => "a device",
-            };
-            return Err(WeightsError::NotAFile {
-                path: path.to_owned(),
-                found,
-            });
-        }
         if meta.len() > MOST_BYTES {
             return Err(WeightsError::TooLarge {
                 path: path.to_owned(),

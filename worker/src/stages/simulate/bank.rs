@@ -1,6 +1,7 @@
 //! The style bank in the run's state.
 
 use std::fs;
+use std::io::Write;
 
 use tch::Tensor;
 use ulda_method::stylebank::{BankHeader, StyleBank};
@@ -51,9 +52,10 @@ pub(super) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, StageError> {
 pub fn leave_bank(context: &Context, bytes: &[u8]) -> Result<(), StageError> {
     let folder = context.resources.run_directory.join("styles");
     let (path, beside) = (folder.join("bank.safetensors"), folder.join("bank.writing"));
-    if !fs::read(&path).is_ok_and(|there| there == bytes) {
+    let there = ulda_files::read_file(&path, bytes.len() as u64);
+    if !there.is_ok_and(|there| there == bytes) {
         fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&beside, bytes))
+            .and_then(|()| ulda_files::create_file(&beside)?.write_all(bytes))
             .and_then(|()| fs::rename(&beside, &path))
             .map_err(|source| {
                 // What is left of it would only take the space that was too little.
