@@ -8,7 +8,7 @@ use ulda_dataset::{
     Image, ImagePixels, LabelMap, PicturesError, SampleError, WriteError, list_pictures, normalise,
     read_image, write_grey, write_rgb,
 };
-use ulda_model::{Backbone, Head, Weights, WeightsError};
+use ulda_model::{Backbone, Head, SegmentationModel, Weights, WeightsError};
 use ulda_run::Classes;
 
 use crate::model_classes::{ModelClassesError, classes_of};
@@ -95,8 +95,7 @@ impl Model {
     /// When the file is no segmentation model (`backbone.*` and `classifier.*`).
     pub fn read(path: &Path, device: Device) -> Result<Self, PredictError> {
         let weights = Weights::read(path)?;
-        let backbone = Backbone::load(&weights)?.to_device(device);
-        let head = Head::load(&weights)?.to_device(device);
+        let SegmentationModel { backbone, head } = SegmentationModel::load(&weights)?.to_device(device);
         let classes = classes_of(&weights, &head)?;
         Ok(Self {
             backbone,
