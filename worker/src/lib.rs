@@ -7,6 +7,7 @@ pub mod agent;
 pub mod checkpoint;
 pub mod cli;
 pub mod device;
+pub mod estimate;
 mod exit;
 pub mod export;
 mod fit;

@@ -10,6 +10,7 @@ mod exit;
 mod export;
 mod finding;
 mod run_end;
+mod stage_cost;
 mod state_claim;
 
 pub mod clip;
@@ -26,4 +27,5 @@ pub use exit::Exit;
 pub use export::ExportFormat;
 pub use finding::Finding;
 pub use run_end::RunEnd;
+pub use stage_cost::StageCost;
 pub use state_claim::{Digest, StateClaim};

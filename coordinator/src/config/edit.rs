@@ -43,6 +43,16 @@ impl Edit {
         })
     }
 
+    /// The key as places of keys are named: `domain[0].name` for `domain.0.name` too.
+    pub(super) fn place(&self) -> String {
+        parse_steps(&self.key)
+            .iter()
+            .fold(String::new(), |place, step| match step {
+                Step::Key(key) => keys::join(&place, key),
+                Step::Item(index) => format!("{place}[{index}]"),
+            })
+    }
+
     /// Puts the value into the tree. Relative paths are relative to `here`.
     ///
     /// # Errors
@@ -82,7 +92,7 @@ impl Edit {
 }
 
 /// Makes a relative path, or each of a list, start at `here`.
-fn start_at(value: &mut Value, here: &Path) {
+pub(super) fn start_at(value: &mut Value, here: &Path) {
     match value {
         Value::String(path) if !path.is_empty() && url_scheme(path).is_none() => {
             *path = here.join(&*path).to_string_lossy().into_owned();

@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 use ulda_run::spec::{Key, Keys, PathName, ValueKind};
 
+use super::files::EXTENDS;
 use super::nearest::nearest;
 use super::problem::Problem;
 
@@ -60,7 +61,11 @@ fn section(keys: &[Key], plain: &str, shown: &str, table: &Table, problems: &mut
 pub fn unknown(shown: &str, plain: &str) -> Problem {
     let keys = Keys::of_run();
     let all = keys.all();
+    let last = plain.rsplit('.').next();
     let hint = match nearest(plain, all.iter().map(|(path, _)| path.as_str())) {
+        _ if last == Some(EXTENDS) => {
+            format!("`{EXTENDS}` stands in a file, before its first section")
+        }
         Some(near) => format!("the nearest known key is `{near}`"),
         None => {
             let section = plain.rsplit_once('.').map_or("", |(section, _)| section);
@@ -78,7 +83,7 @@ fn names(keys: &[Key]) -> String {
     names.join(", ")
 }
 
-fn join(prefix: &str, key: &str) -> String {
+pub(super) fn join(prefix: &str, key: &str) -> String {
     if prefix.is_empty() {
         key.to_owned()
     } else {
@@ -86,7 +91,7 @@ fn join(prefix: &str, key: &str) -> String {
     }
 }
 
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the text \"{text}\""),
         Value::Integer(number) => format!("{number}"),
