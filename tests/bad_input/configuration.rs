@@ -271,7 +271,7 @@ const FILES: &[Case] = &[
     Case {
         name: "an unknown key in a file that is extended",
         breaks: |world| extend(world, "[adapt]\nstpes = 3\n"),
-        command: &["submit", "--image", "x"],
+        command: &["submit", "--workers", "1", "--image", "x"],
         code: BAD_INPUT,
         says: &["base.toml:2: `adapt.stpes` is not a key", "`adapt.steps`"],
     },
