@@ -3,16 +3,30 @@
 //! `worker check` tells all of it before a run starts; a worker that joins a run which nobody could check (its coordinator
 //! has no libtorch) refuses by the same rules before the first step.
 
+use std::error::Error;
+
 use ulda_model::text::{fill, region_prompt};
 use ulda_model::{Backbone, TextEncoder, Weights};
+use ulda_net::Shortage;
 use ulda_run::spec::{RunConfig, StyleSource};
 use ulda_run::stage::Stage;
 use ulda_run::{Classes, Finding};
 
-use crate::inspect::finding;
-use crate::stages::templates;
+use crate::templates::templates;
 
 const CLIP: &str = "clip.checkpoint";
+
+/// `error` with its causes as a finding; one that may pass where the system was short of something.
+pub fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {
+    Finding {
+        is_temporary: Shortage::of(error).is_some(),
+        ..Finding::new(
+            key,
+            crate::with_causes(error),
+            Shortage::hint_or(error, hint).unwrap_or_default(),
+        )
+    }
+}
 
 /// All that does not fit. `weights` are those of `clip.checkpoint`, `backbone` is their image tower.
 pub fn misfits(

@@ -1,32 +1,18 @@
 //! Finds what is wrong with a run's checkpoints, prompts and style bank, before any work.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use ulda_model::{Backbone, SegmentationModel, Weights, WeightsError};
-use ulda_net::Shortage;
 use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
-use crate::fit::misfits;
+use crate::fit::{finding, misfits};
 use crate::resources::{
     OTHER_CLASSES_HINT, ResourceError, backbone_tensors, enough_styles, other_classes, same_backbone,
 };
 use crate::style_sources::given_bank;
-
-/// `error` with its causes as a finding; one that may pass where the system was short of something.
-pub(crate) fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {
-    Finding {
-        is_temporary: Shortage::of(error).is_some(),
-        ..Finding::new(
-            key,
-            crate::with_causes(error),
-            Shortage::hint_or(error, hint).unwrap_or_default(),
-        )
-    }
-}
 
 /// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
 #[must_use]

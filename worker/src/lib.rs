@@ -22,6 +22,7 @@ pub mod resources;
 pub mod stages;
 pub mod state;
 pub mod style_sources;
+mod templates;
 mod tiles;
 pub mod trainer;
 mod video;

@@ -13,7 +13,7 @@ use super::common::{block_on, columns, print, worker_binary};
 use super::conclusion::shown;
 use crate::check::{DiskNeed, Examination, Extent, examine};
 use crate::durations::duration_text;
-use crate::estimate::{StageTime, TimeSource, shards_of_a_worker, stage_costs, stage_time};
+use crate::estimate::{ExpectedTime, TimeSource, shards_of_a_worker, stage_costs, stage_time};
 use crate::exit::{Exit, Stop};
 use crate::run_directory::RunDirectory;
 
@@ -59,7 +59,7 @@ pub(super) fn dry_run(
 struct StageForecast {
     length: StageLength,
     cost: Option<StageCost>,
-    time: Option<StageTime>,
+    time: Option<ExpectedTime>,
 }
 
 struct Forecast<'a> {
@@ -203,7 +203,7 @@ impl<'a> Forecast<'a> {
         }
         let mut text = String::new();
         for stage in &self.stages {
-            if let Some(StageTime {
+            if let Some(ExpectedTime {
                 source:
                     TimeSource::Run {
                         name,

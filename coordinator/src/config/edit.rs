@@ -6,6 +6,7 @@ use toml::{Table, Value};
 use ulda_run::spec::{Keys, ValueKind, url_scheme};
 
 use super::keys;
+use super::places::join;
 use super::problem::Problem;
 
 /// `a.b=c`, not yet checked.
@@ -48,7 +49,7 @@ impl Edit {
         parse_steps(&self.key)
             .iter()
             .fold(String::new(), |place, step| match step {
-                Step::Key(key) => keys::join(&place, key),
+                Step::Key(key) => join(&place, key),
                 Step::Item(index) => format!("{place}[{index}]"),
             })
     }

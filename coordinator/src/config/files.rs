@@ -10,13 +10,11 @@ use toml::{Table, Value};
 use ulda_run::spec::{Keys, ValueKind, url_scheme};
 
 use super::edit::start_at;
-use super::keys;
-use super::load::LoadError;
-use super::places::KeyPlaces;
+use super::error::LoadError;
+use super::keys::{self, EXTENDS};
+use super::places::{KeyPlaces, join};
 use super::problem::{Origin, Problem};
 
-/// Names the files that a file extends; stands before its first section.
-pub const EXTENDS: &str = "extends";
 /// Most files in a row, each of which extends the next.
 const MOST_DEEP: usize = 8;
 /// Most files of one configuration; a list of lists could name any number.
@@ -155,7 +153,7 @@ fn bases(value: &Value) -> (Vec<PathBuf>, Option<Problem>) {
 /// Puts `over` over `under`. `replaced` gets the keys whose values were replaced.
 fn merge(under: &mut Table, over: Table, prefix: &str, replaced: &mut Vec<String>) {
     for (name, value) in over {
-        let key = keys::join(prefix, &name);
+        let key = join(prefix, &name);
         // A map of values is one value.
         let is_map = || {
             let known = Keys::of_run().get(&key);

@@ -3,9 +3,12 @@
 use toml::{Table, Value};
 use ulda_run::spec::{Key, Keys, PathName, ValueKind};
 
-use super::files::EXTENDS;
 use super::nearest::nearest;
+use super::places::join;
 use super::problem::Problem;
+
+/// Names the files that a file extends; stands before its first section.
+pub const EXTENDS: &str = "extends";
 
 /// All that is wrong with the keys and types of a whole tree.
 #[must_use]
@@ -81,14 +84,6 @@ pub fn unknown(shown: &str, plain: &str) -> Problem {
 fn names(keys: &[Key]) -> String {
     let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     names.join(", ")
-}
-
-pub(super) fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{prefix}.{key}")
-    }
 }
 
 pub(super) fn describe(value: &Value) -> String {

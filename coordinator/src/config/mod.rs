@@ -5,6 +5,7 @@
 
 mod differ;
 mod edit;
+mod error;
 mod files;
 mod keys;
 mod load;
@@ -16,7 +17,8 @@ mod problem;
 
 pub use differ::{KeyDifference, differences};
 pub use edit::Edit;
-pub use load::{Layers, LoadError, LoadedConfig, load};
+pub use error::LoadError;
+pub use load::{Layers, LoadedConfig, load};
 pub use pages::{commented_run_toml, file_schema, reference_page};
 pub use places::{KeyPlace, KeyPlaces};
 pub use presets::Preset;

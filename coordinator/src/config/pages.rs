@@ -6,7 +6,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 use ulda_run::spec::{Key, Keys, RunConfig, ValueKind, Word, json_schema};
 
-use super::files::EXTENDS;
+use super::keys::EXTENDS;
 
 /// Columns of a comment.
 const WIDTH: usize = 118;

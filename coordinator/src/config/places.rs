@@ -76,6 +76,15 @@ impl KeyPlaces {
     }
 }
 
+/// "a.b".
+pub(super) fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
+    }
+}
+
 struct Lines<'a> {
     text: &'a str,
     found: Vec<(String, usize)>,
@@ -90,7 +99,7 @@ impl Lines<'_> {
 
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            let key = super::keys::join(prefix, name.get_ref());
+            let key = join(prefix, name.get_ref());
             self.note(&key, name.span().start);
             self.value(&key, value);
         }

@@ -7,4 +7,4 @@ mod costs;
 mod times;
 
 pub use costs::stage_costs;
-pub use times::{StageTime, TimeSource, shards_of_a_worker, stage_time};
+pub use times::{ExpectedTime, TimeSource, shards_of_a_worker, stage_time};

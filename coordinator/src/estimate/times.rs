@@ -22,7 +22,7 @@ pub enum TimeSource {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct StageTime {
+pub struct ExpectedTime {
     pub duration: Duration,
     pub source: TimeSource,
 }
@@ -35,18 +35,18 @@ pub fn stage_time(
     workers: u32,
     cost: Option<&StageCost>,
     rate: Option<f64>,
-) -> Option<StageTime> {
+) -> Option<ExpectedTime> {
     if let Some(rate) = rate {
         let shards = f64::from(shards_of_a_worker(spec, workers));
         let seconds = cost?.shard_flop? * shards / rate;
-        return Some(StageTime {
+        return Some(ExpectedTime {
             duration: Duration::try_from_secs_f64(seconds).ok()?,
             source: TimeSource::Rate,
         });
     }
     let (name, seconds_per_step) = as_before(spec.config(), stage, workers)?;
     let seconds = seconds_per_step * spec.course().steps(stage) as f64;
-    Some(StageTime {
+    Some(ExpectedTime {
         duration: Duration::try_from_secs_f64(seconds).ok()?,
         source: TimeSource::Run {
             name,

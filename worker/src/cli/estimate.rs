@@ -11,13 +11,13 @@ use crate::exit::{exit_of, with_hint};
 use crate::inspect::read_spec;
 
 #[derive(Args)]
-pub struct Estimate {
+pub struct EstimateCosts {
     /// Resolved run.toml
     #[arg(long)]
     spec: PathBuf,
 }
 
-impl Estimate {
+impl EstimateCosts {
     pub fn run(self) -> ExitCode {
         let spec = match read_spec(&self.spec) {
             Ok(spec) => spec,

@@ -31,7 +31,7 @@ enum Verb {
     /// Load everything a run needs and print what is wrong, one JSON object per line.
     Check(check::Check),
     /// Print what each stage of a run costs by its shapes, one JSON object per line; computes nothing.
-    Estimate(estimate::Estimate),
+    Estimate(estimate::EstimateCosts),
     /// List the GPUs that workers on this host would use, and NCCL; or why there are none.
     Devices(devices::Devices),
     /// Segment images with a finished model.

@@ -28,7 +28,6 @@ pub use memory::OutOfMemory;
 pub use pixels::Normaliser;
 pub use predict::Predictor;
 pub use simulate::{STYLE_BANK, bank_bytes, leave_bank};
-pub use texts::templates;
 
 use crate::progress::Progress;
 use crate::state::RunState;
