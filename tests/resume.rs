@@ -5,10 +5,12 @@
     reason = "a test whose bench cannot be set up has failed"
 )]
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use ulda_tests::{Final, Json, Program, World, checkpoints, copy_tree};
 
 /// Long enough to be interrupted in its middle.
@@ -112,6 +114,105 @@ fn an_interrupted_run_goes_on_with_fewer_workers() {
         .collect();
     let _ = world.start(&arguments).finish().expect(0);
     assert_eq!(&world.finished("run"), undisturbed());
+}
+
+/// Rewrites a checkpoint as versions before format 2 left it: with all of the state in one file.
+fn rewrite_as_format_1(checkpoint: &Path) {
+    let manifest_file = checkpoint.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&manifest_file).unwrap()).unwrap();
+    let files: Vec<String> = manifest["files"].as_object().unwrap().keys().cloned().collect();
+    assert!(files.len() > 1, "{files:?}");
+    let (mut header, mut tensors) = (serde_json::Map::new(), Vec::new());
+    for file in files {
+        let bytes = fs::read(checkpoint.join(&file)).unwrap();
+        fs::remove_file(checkpoint.join(&file)).unwrap();
+        let (length, rest) = bytes.split_first_chunk().unwrap();
+        let (own, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+        let own: serde_json::Map<String, Value> = serde_json::from_slice(own).unwrap();
+        for (name, mut entry) in own {
+            for offset in entry
+                .get_mut("data_offsets")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                *offset = (offset.as_u64().unwrap() + tensors.len() as u64).into();
+            }
+            if name != "__metadata__" || file == "state.safetensors" {
+                header.insert(name, entry);
+            }
+        }
+        tensors.extend_from_slice(data);
+    }
+    let mut header = serde_json::to_vec(&header).unwrap();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let state = [&(header.len() as u64).to_le_bytes()[..], &header, &tensors].concat();
+    let digest = blake3::hash(&state).to_hex().to_string();
+    manifest["format"] = 1.into();
+    manifest["files"] =
+        serde_json::json!({"state.safetensors": {"blake3": digest, "size_bytes": state.len()}});
+    fs::write(checkpoint.join("state.safetensors"), state).unwrap();
+    fs::write(manifest_file, manifest.to_string()).unwrap();
+}
+
+/// docs/release.md: a checkpoint of format 1 is read, and a key that a run.toml lacks means what programs meant before there
+/// was the key.
+#[test]
+fn a_run_directory_as_the_format_before_left_it_is_resumed_to_the_same_bits() {
+    const LATER_KEYS: [&str; 8] = [
+        "every_seconds",
+        "nccl",
+        "draw",
+        "mix",
+        "augment",
+        "resize_feature",
+        "domains_at_once",
+        "step_size",
+    ];
+    let world = World::new();
+    let run = killed(&world);
+    checkpoints(&run)
+        .iter()
+        .for_each(|checkpoint| rewrite_as_format_1(checkpoint));
+    let file = run.join("run.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let is_later = |line: &&str| {
+        LATER_KEYS
+            .iter()
+            .any(|key| line.starts_with(&format!("{key} = ")))
+    };
+    let (later, kept): (Vec<&str>, Vec<&str>) = text.lines().partition(is_later);
+    assert!(later.len() >= LATER_KEYS.len(), "{later:?}");
+    fs::write(&file, kept.join("\n")).unwrap();
+    resume(&world, &run, "3");
+    assert_eq!(&world.finished("run"), undisturbed());
+    let log = fs::read_to_string(run.join("logs/worker-0.log")).unwrap();
+    assert!(
+        log.contains("checkpoint read") && !warnings(&run).contains("passed over"),
+        "{log}"
+    );
+}
+
+#[test]
+fn checkpoints_of_a_later_format_are_passed_over_with_a_sentence() {
+    let world = World::new();
+    let run = killed(&world);
+    for checkpoint in checkpoints(&run) {
+        let file = checkpoint.join("manifest.json");
+        let text = fs::read_to_string(&file).unwrap();
+        let later = text
+            .replace("\"format\": 2", "\"format\": 3")
+            .replace("\"format\":2", "\"format\":3");
+        assert_ne!(later, text);
+        fs::write(file, later).unwrap();
+    }
+    resume(&world, &run, "2");
+    assert_eq!(&world.finished("run"), undisturbed());
+    let warned = warnings(&run);
+    assert!(
+        warned.contains("its format is 3, this program reads 1 to 2"),
+        "{warned}"
+    );
 }
 
 #[test]

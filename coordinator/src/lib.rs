@@ -10,6 +10,7 @@ pub mod compare;
 pub mod config;
 pub mod disk_space;
 pub mod durations;
+pub mod estimate;
 pub mod exit;
 pub mod history;
 pub mod host_names;

@@ -3,7 +3,7 @@
 use ulda_tests::{Program, World, binary};
 
 use super::breaking::{cut, fixture, halve, patch, remove};
-use super::case::{BAD_INPUT, Case, hold, nothing};
+use super::case::{BAD_INPUT, Case, contents, hold, nothing};
 
 const CLIP: &[Case] = &[
     Case {
@@ -229,6 +229,30 @@ const SOURCE: &[Case] = &[
         ],
     },
 ];
+
+/// A coordinator without workers of its own, as on a cluster, has no libtorch to look into the checkpoint.
+#[test]
+fn workers_that_nobody_launched_refuse_before_the_first_step_what_only_the_checkpoint_reveals() {
+    let world = World::new();
+    let arguments = ["--no-launch", "--http", "off", "--set", "simulate.scene_pool=8"];
+    let mut run = world.start(&arguments);
+    let address = run.wait_for("its address", |event| {
+        let address = event.text("address");
+        (event.text("message") == "serving").then(|| format!("https://{address}"))
+    });
+    let join = ["join", "--coordinator", &address, "--run", "small", "--slot", "0"];
+    let mut worker = world.worker(&join);
+    worker.args(["--credentials", "runs/small/credentials"]);
+    let worker = Program::start(worker).finish().expect(BAD_INPUT);
+    let refused = run.finish().expect(BAD_INPUT);
+    for said in [worker.err, refused.err] {
+        for words in ["simulate.scene_pool is 8", "was made for 16", "set it to 16"] {
+            assert!(said.contains(words), "does not say `{words}`:\n{said}");
+        }
+        assert!(!said.contains("pretrain step"), "{said}");
+    }
+    assert_eq!(contents(&world.path("runs/small/checkpoints")).len(), 0);
+}
 
 #[test]
 fn wrong_clip_weights() {

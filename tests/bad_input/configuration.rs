@@ -66,6 +66,27 @@ const COMMAND_LINES: &[Case] = &[
         says: &["`=5` is not of the form key=value"],
     },
     Case {
+        name: "rate of a run that is not dry",
+        breaks: nothing,
+        command: &["--gflops", "5"],
+        code: USAGE,
+        says: &["--dry-run"],
+    },
+    Case {
+        name: "rate of nothing",
+        breaks: nothing,
+        command: &["--dry-run", "--gflops", "0"],
+        code: USAGE,
+        says: &["invalid value '0' for '--gflops", "no number above 0"],
+    },
+    Case {
+        name: "dry run of a run that goes on",
+        breaks: nothing,
+        command: &["--dry-run", "--resume"],
+        code: USAGE,
+        says: &["'--dry-run' cannot be used with '--resume'"],
+    },
+    Case {
         name: "listen without a port",
         breaks: nothing,
         command: &["--listen", "here"],
@@ -126,6 +147,12 @@ const COMMAND_LINES: &[Case] = &[
     },
 ];
 
+/// Lets the run.toml extend a base.toml of this text.
+fn extend(world: &World, base: &str) {
+    std::fs::write(world.path("base.toml"), base).unwrap();
+    edit(world, "\n[run]", "extends = \"base.toml\"\n[run]");
+}
+
 const FILES: &[Case] = &[
     Case {
         name: "no configuration of that name",
@@ -171,7 +198,7 @@ const FILES: &[Case] = &[
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "run.toml: `stimulate` is not a key",
+            "run.toml:37: `stimulate` is not a key",
             "the nearest known key is `simulate`",
         ],
     },
@@ -180,7 +207,80 @@ const FILES: &[Case] = &[
         breaks: |world| edit(world, "[clip]", "[[clip]]"),
         command: &[],
         code: BAD_INPUT,
-        says: &["run.toml: `clip` is a list", "a section"],
+        says: &["run.toml:8: `clip` is a list", "a section"],
+    },
+    Case {
+        name: "a value out of range in the file that is extended",
+        breaks: |world| extend(world, "[adapt]\n\nstep_size = 0\n"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "`adapt.step_size`: is 0 (set in base.toml:3)",
+            "give a whole number of 1 or more",
+        ],
+    },
+    Case {
+        name: "a file that is extended does not exist",
+        breaks: |world| edit(world, "\n[run]", "extends = \"none.toml\"\n[run]"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &[
+            "run.toml:1: `extends` names a file that cannot be used",
+            "configuration `none.toml` does not exist",
+            "relative to the file that says it",
+        ],
+    },
+    Case {
+        name: "a folder is extended",
+        breaks: |world| edit(world, "\n[run]", "extends = \"data\"\n[run]"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["configuration `data` is a folder", "name a file of TOML"],
+    },
+    Case {
+        name: "a device is extended",
+        breaks: |world| edit(world, "\n[run]", "extends = \"/dev/zero\"\n[run]"),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["configuration `/dev/zero` is not text", "name a file of TOML"],
+    },
+    Case {
+        name: "a file extends itself",
+        breaks: |world| edit(world, "\n[run]", "extends = [\"run.toml\"]\n[run]"),
+        command: &["check"],
+        code: BAD_INPUT,
+        says: &[
+            "extend each other in a circle: `run.toml`, then `run.toml`",
+            "remove one of these `extends`",
+        ],
+    },
+    Case {
+        name: "extends is a number",
+        breaks: |world| edit(world, "\n[run]", "extends = 3\n[run]"),
+        command: &["train", "--dry-run"],
+        code: BAD_INPUT,
+        says: &["run.toml:1: `extends` is 3", "give the path of a file in quotes"],
+    },
+    Case {
+        name: "extends below a section",
+        breaks: |world| edit(world, "[adapt]", "[adapt]\nextends = \"base.toml\""),
+        command: &[],
+        code: BAD_INPUT,
+        says: &["`adapt.extends` is not a key", "before its first section"],
+    },
+    Case {
+        name: "an unknown key in a file that is extended",
+        breaks: |world| extend(world, "[adapt]\nstpes = 3\n"),
+        command: &["submit", "--workers", "1", "--image", "x"],
+        code: BAD_INPUT,
+        says: &["base.toml:2: `adapt.stpes` is not a key", "`adapt.steps`"],
+    },
+    Case {
+        name: "dry run of what check refuses",
+        breaks: nothing,
+        command: &["train", "--dry-run", "--set", "simulate.scene_pool=8"],
+        code: BAD_INPUT,
+        says: &["`simulate.scene_pool`: is 8", "set it to 16"],
     },
     Case {
         name: "domain without a prompt",

@@ -385,9 +385,9 @@ const VALUES: &[Case] = &[
         command: &[],
         code: BAD_INPUT,
         says: &[
-            "run.toml: `domain[0].name` has 300 bytes",
-            "run.toml: `domain[2].name` starts with `.`",
-            "run.toml: `domain[3].name` holds `\\0`",
+            "`domain[0].name` has 300 bytes",
+            "`domain[2].name` starts with `.`",
+            "`domain[3].name` holds `\\0`",
             "give a name of at most 100",
         ],
     },

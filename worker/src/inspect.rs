@@ -1,34 +1,19 @@
 //! Finds what is wrong with a run's checkpoints, prompts and style bank, before any work.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use ulda_files::MOST_CONFIGURATION_BYTES;
-use ulda_model::text::{fill, region_prompt};
-use ulda_model::{Backbone, Head, TextEncoder, Weights, WeightsError};
-use ulda_net::Shortage;
-use ulda_run::spec::{Host, RunConfig, RunSpec, StyleSource};
+use ulda_model::{Backbone, Head, SegmentationModel, Weights, WeightsError};
+use ulda_run::spec::{Host, RunConfig, RunSpec};
 use ulda_run::stage::Stage;
 use ulda_run::{Classes, Finding};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use crate::continued::{self, ContinuedTraining};
+use crate::fit::{finding, misfits};
 use crate::resources::{OTHER_CLASSES_HINT, ResourceError, backbone_tensors, other_classes, same_backbone};
-use crate::stages::templates;
 use crate::style_sources::{TooFewStyles, given_bank};
-
-/// `error` with its causes as a finding; one that may pass where the system was short of something.
-fn finding(key: &str, error: &(dyn Error + 'static), hint: Option<String>) -> Finding {
-    Finding {
-        is_temporary: Shortage::of(error).is_some(),
-        ..Finding::new(
-            key,
-            crate::with_causes(error),
-            Shortage::hint_or(error, hint).unwrap_or_default(),
-        )
-    }
-}
 
 /// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
 #[must_use]
@@ -70,14 +55,9 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     let backbone = clip
         .as_ref()
         .and_then(|weights| note(&mut findings, "clip.checkpoint", Backbone::load(weights)));
-    let learns = config.includes(Stage::Simulate) && config.simulate.styles == StyleSource::Learned;
-    if let Some(weights) = &clip
-        && (learns || config.includes(Stage::Adapt))
-    {
-        inspect_prompts(&mut findings, &spec, weights);
-    }
-    if let Some(backbone) = &backbone {
-        inspect_scene_pool(&mut findings, &spec, backbone, learns);
+    let classes = spec.classes();
+    if let (Some(weights), Some(backbone)) = (&clip, &backbone) {
+        findings.extend(misfits(config, &classes, weights, backbone));
     }
     if let Some(backbone) = &backbone
         && let Some(path) = bank
@@ -86,7 +66,6 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         here.simulate.bank = Some(path);
         inspect_bank(&mut findings, &here, backbone);
     }
-    let classes = spec.classes();
     let mut model = |key: &str, path: Option<PathBuf>| {
         path.and_then(|path| inspect_model(&mut findings, key, &path, backbone.as_ref(), &classes))
     };
@@ -112,7 +91,7 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     findings
 }
 
-fn read_spec(path: &Path) -> Result<RunSpec, String> {
+pub(crate) fn read_spec(path: &Path) -> Result<RunSpec, String> {
     let text = ulda_files::read_text(path, MOST_CONFIGURATION_BYTES)
         .map_err(|error| format!("cannot be read: {error}"))?;
     let config: RunConfig = toml::from_str(&text).map_err(|error| error.to_string())?;
@@ -125,70 +104,6 @@ fn note<T>(findings: &mut Vec<Finding>, key: &str, outcome: Result<T, WeightsErr
             findings.push(finding(key, &error, error.hint()));
         })
         .ok()
-}
-
-fn inspect_prompts(findings: &mut Vec<Finding>, spec: &RunSpec, weights: &Weights) {
-    let Some(encoder) = note(
-        findings,
-        "clip.checkpoint",
-        TextEncoder::load(weights, tch::Device::Cpu),
-    ) else {
-        return;
-    };
-    let (templates, classes) = (templates(spec.config()), spec.classes());
-    for (index, domain) in spec.config().domains.iter().enumerate() {
-        let scene = domain.prompt.all();
-        let regions = classes
-            .iter()
-            .flat_map(|class| scene.iter().map(|prompt| region_prompt(&class.name, prompt)));
-        let texts: Vec<String> = scene
-            .iter()
-            .map(|prompt| (*prompt).to_owned())
-            .chain(regions)
-            .collect();
-        if let Err(error) = encoder.tokenize(&fill(&templates, &texts)) {
-            findings.push(finding(&format!("domain[{index}].prompt"), &error, error.hint()));
-        }
-    }
-}
-
-fn inspect_scene_pool(findings: &mut Vec<Finding>, spec: &RunSpec, backbone: &Backbone, learns: bool) {
-    let config = spec.config();
-    let rectifies = config.includes(Stage::Adapt) && config.adapt.rectifier;
-    let Some(side) = backbone.config().scene_side() else {
-        if learns || rectifies {
-            findings.push(Finding::new(
-                "clip.checkpoint",
-                "has no attention pool, which the scene loss and the rectifier need",
-                "use CLIP's own checkpoint, not one of a segmentation model",
-            ));
-        }
-        return;
-    };
-    if !learns {
-        return;
-    }
-    let simulate = &config.simulate;
-    if let Some(pool) = simulate.scene_pool.map(i64::from).filter(|pool| *pool != side) {
-        findings.push(Finding::new(
-            "simulate.scene_pool",
-            format!("is {pool}, but the checkpoint's attention pool was made for {side}"),
-            format!("set it to {side}, or leave it out"),
-        ));
-    }
-    // The stem's convolution rounds up, its pooling and that of three stages down.
-    let whole = i64::from(simulate.crop.div_ceil(2) / 2);
-    if !simulate.resize_feature && whole / 8 != side / 8 {
-        findings.push(Finding::new(
-            "simulate.crop",
-            format!(
-                "is {}, whose whole feature the checkpoint's attention pool does not take: it was made for crops of {}",
-                simulate.crop,
-                4 * side
-            ),
-            format!("set it to {}, or simulate.resize_feature to true", 4 * side),
-        ));
-    }
 }
 
 fn inspect_bank(findings: &mut Vec<Finding>, config: &RunConfig, backbone: &Backbone) {
@@ -224,22 +139,23 @@ fn inspect_model(
     classes: &Classes,
 ) -> Option<Weights> {
     let weights = note(findings, key, Weights::read(path))?;
-    let backbone = note(findings, key, Backbone::load(&weights));
-    let head = note(findings, key, Head::load(&weights));
-    let other = head.and_then(|head| other_classes(&weights, &head, classes));
-    findings.extend(other.map(|what| Finding::new(key, what, OTHER_CLASSES_HINT)));
-    if let (Some(model), Some(clip)) = (backbone, clip)
-        && model.config().low_channels() != clip.config().low_channels()
-    {
-        findings.push(Finding::new(
-            key,
-            format!(
-                "has {} low-level channels, clip.checkpoint has {}",
-                model.config().low_channels(),
-                clip.config().low_channels()
-            ),
-            "use a checkpoint trained on the same CLIP model",
-        ));
+    let model = note(findings, key, SegmentationModel::load(&weights));
+    if let Some(SegmentationModel { backbone, head }) = model {
+        let other = other_classes(&weights, &head, classes);
+        findings.extend(other.map(|what| Finding::new(key, what, OTHER_CLASSES_HINT)));
+        if let Some(clip) = clip
+            && backbone.config().low_channels() != clip.config().low_channels()
+        {
+            findings.push(Finding::new(
+                key,
+                format!(
+                    "has {} low-level channels, clip.checkpoint has {}",
+                    backbone.config().low_channels(),
+                    clip.config().low_channels()
+                ),
+                "use a checkpoint trained on the same CLIP model",
+            ));
+        }
     }
     Some(weights)
 }

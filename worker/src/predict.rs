@@ -9,7 +9,7 @@ use ulda_dataset::{
     Image, ImagePixels, LabelMap, PicturesError, SampleError, WriteError, list_pictures, normalise,
     read_image, write_grey, write_rgb,
 };
-use ulda_model::{Backbone, Head, Weights, WeightsError};
+use ulda_model::{Backbone, Head, SegmentationModel, Weights, WeightsError};
 use ulda_run::Classes;
 
 use crate::ffmpeg::VideoError;
@@ -108,7 +108,7 @@ impl Model {
     /// When the file is no segmentation model (`backbone.*` and `classifier.*`).
     pub fn read(path: &Path, device: Device) -> Result<Self, PredictError> {
         let weights = Weights::read(path)?;
-        let (backbone, head) = (Backbone::load(&weights)?, Head::load(&weights)?);
+        let SegmentationModel { backbone, head } = SegmentationModel::load(&weights)?;
         let classes = classes_of(&weights, &head)?;
         let placed = prediction_within_memory(device, "the model goes there as a whole", || {
             let normaliser = Normaliser::new(device)?;

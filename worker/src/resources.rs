@@ -8,13 +8,14 @@ use tch::{Device, Kind, Tensor};
 use ulda_dataset::{Dataset, DatasetError, PicturesError};
 use ulda_method::stylebank::StyleBankError;
 use ulda_model::clip::BackboneError;
-use ulda_model::{Backbone, Head, Weights, WeightsError, marks};
-use ulda_run::Classes;
+use ulda_model::{Backbone, Head, SegmentationModel, Weights, WeightsError, marks};
 use ulda_run::clip::{ClipOrigin, ClipTraining};
 use ulda_run::hints;
 use ulda_run::spec::{DatasetConfig, PathName, Precision, RunConfig, RunSpec, StyleSource};
+use ulda_run::{Classes, Finding};
 
 use crate::continued::{self, ContinuedTraining};
+use crate::fit::misfits;
 use crate::model_classes::classes_of;
 use crate::state::{RunState, StateError, names};
 use crate::style_sources::{StyleImage, TooFewStyles, given_bank};
@@ -60,6 +61,8 @@ pub enum ResourceError {
         #[source]
         source: DatasetError,
     },
+    #[error("{} {}", .0.key, .0.what)]
+    Misfit(Finding),
     #[error("simulate.bank")]
     Bank(#[from] StyleBankError),
     #[error("{key}")]
@@ -82,6 +85,7 @@ hints!(pub ResourceError {
     Self::OtherClasses { .. } => OTHER_CLASSES_HINT,
     Self::FewStyles(_) => TooFewStyles::HINT,
     Self::NothingToDo => "set pretrain.steps, simulate.batches or adapt.steps, or add an evaluation set",
+    Self::Misfit(finding) => finding.hint.as_str(),
     Self::Clip(error) => error.hint(),
     Self::Model { source, .. } => source.hint(),
     Self::Dataset { source, .. } => source.hint(),
@@ -172,7 +176,11 @@ impl Resources {
             let backbone = backbone.to_device(device);
             reduced.map_or_else(|| backbone.clone(), |kind| backbone.to_kind(kind))
         };
-        let clip = placed(Backbone::load(&weights).map_err(ResourceError::Clip)?);
+        let clip = Backbone::load(&weights).map_err(ResourceError::Clip)?;
+        if let Some(misfit) = misfits(config, classes, &weights, &clip).into_iter().next() {
+            return Err(ResourceError::Misfit(misfit));
+        }
+        let clip = placed(clip);
         let given = |key, path: Option<&Path>| {
             path.map(|path| GivenModel::read(key, path, &clip, classes))
                 .transpose()
@@ -335,7 +343,7 @@ impl GivenModel {
     ) -> Result<Self, ResourceError> {
         let unfit = |source| ResourceError::Model { key, source };
         let weights = Weights::read(path).map_err(unfit)?;
-        let backbone = Backbone::load(&weights).map_err(unfit)?;
+        let SegmentationModel { backbone, head } = SegmentationModel::load(&weights).map_err(unfit)?;
         let (found, expected) = (backbone.config().low_channels(), clip.config().low_channels());
         if found != expected {
             return Err(ResourceError::OtherBackbone {
@@ -345,7 +353,6 @@ impl GivenModel {
                 expected,
             });
         }
-        let head = Head::load(&weights).map_err(unfit)?;
         if let Some(what) = other_classes(&weights, &head, classes) {
             let path = path.to_owned();
             return Err(ResourceError::OtherClasses { key, path, what });

@@ -11,6 +11,7 @@ mod export;
 mod finding;
 mod names;
 mod run_end;
+mod stage_cost;
 mod state_claim;
 
 pub mod clip;
@@ -28,4 +29,5 @@ pub use export::ExportFormat;
 pub use finding::Finding;
 pub use names::UnknownName;
 pub use run_end::RunEnd;
+pub use stage_cost::StageCost;
 pub use state_claim::{Digest, StateClaim};

@@ -9,6 +9,8 @@ use ulda_run::{Finding, with_causes};
 
 use ulda_run::Exit;
 
+use crate::config::KeyPlaces;
+
 /// `error` with its causes as a finding; one that may pass where the system was short of something.
 pub(super) fn finding(
     key: impl Into<String>,
@@ -38,6 +40,17 @@ impl Findings {
     /// Takes out what is only worth a thought.
     pub fn take_notes(&mut self) -> Vec<Finding> {
         self.0.extract_if(.., |finding| finding.is_note).collect()
+    }
+
+    /// With the lines that say so, of keys that stand in one of several files.
+    #[must_use]
+    pub fn placed(mut self, places: &KeyPlaces) -> Self {
+        for finding in &mut self.0 {
+            if let Some(place) = places.of_value(&finding.key) {
+                finding.what += &format!(" (set in {place})");
+            }
+        }
+        self
     }
 
     /// What the process ends with.

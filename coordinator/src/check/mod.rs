@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use ulda_run::Finding;
 use ulda_run::spec::{RunSpec, SpecProblems, is_url};
 
+use crate::config::KeyPlaces;
 use finding::finding;
 
 pub use finding::Findings;
+pub use space::DiskNeed;
 pub use ulda_dataset::Depth;
+pub(crate) use worker::spec_file;
 
 /// What to look at besides the run's own rules.
 #[derive(Clone, Debug)]
@@ -26,6 +29,14 @@ pub struct Extent {
     pub worker_binary: Option<PathBuf>,
     /// `None`: the address is bound already.
     pub listen: Option<SocketAddr>,
+}
+
+/// How a run is looked at before it starts.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    pub depth: Depth,
+    /// Where its keys stand.
+    pub places: KeyPlaces,
 }
 
 /// All findings on a configuration that broke the run's own rules.

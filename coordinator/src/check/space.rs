@@ -42,7 +42,7 @@ pub(super) fn findings(spec: &RunSpec) -> Option<Finding> {
             "name another folder, or change its permissions",
         ));
     }
-    free_bytes(&there).and_then(|free| too_little(&there, needed_bytes(spec), free))
+    free_bytes(&there).and_then(|free| too_little(&there, DiskNeed::of(spec).total(), free))
 }
 
 fn too_little(folder: &Path, needed: u64, free: u64) -> Option<Finding> {
@@ -60,28 +60,67 @@ fn too_little(folder: &Path, needed: u64, free: u64) -> Option<Finding> {
     })
 }
 
-/// Checkpoints are about as large as the backbone (the imported archive is float16 with text encoder, about
-/// the same bytes as the float32 backbone alone) and the head together.
-fn needed_bytes(spec: &RunSpec) -> u64 {
-    let config = spec.config();
-    let clip = std::fs::metadata(&config.clip.checkpoint).map_or(0, |file| file.len());
-    let head = HEAD_BYTES.saturating_mul(u64::from(config.pretrain.head_channels)) / 256;
-    let states = u64::from(config.checkpoint.keep).saturating_add(1);
-    let domains = config.domains.len() as u64;
-    let styles = match config.includes(Stage::Simulate) && config.simulate.styles.reads_source() {
-        true => config
-            .simulate
-            .batches
-            .saturating_mul(u64::from(config.simulate.batch))
-            .saturating_mul(domains),
-        // Of few files that are there, or none.
-        false => 0,
-    };
-    (clip + head)
-        .saturating_mul(FINAL_MODELS)
-        .saturating_add(head.saturating_mul(states))
-        .saturating_add(styles.saturating_mul(STYLE_BYTES))
-        .saturating_add(BESIDES_BYTES)
+/// What a run will write, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskNeed {
+    /// The checkpoints that are kept: heads with their momentum. Those of a stage replace the ones of the stage before.
+    checkpoints: u64,
+    /// The stage that writes the first of them.
+    first: Option<Stage>,
+    styles: u64,
+    /// Models, report, journal and logs.
+    pub at_the_end: u64,
+    /// Of the disk of the run's directory.
+    pub free_bytes: Option<u64>,
+}
+
+impl DiskNeed {
+    /// A model is about as large as the CLIP checkpoint (the imported archive is float16 with text encoder, about the same
+    /// bytes as the float32 backbone alone) and the head together.
+    #[must_use]
+    pub fn of(spec: &RunSpec) -> Self {
+        let config = spec.config();
+        let clip = std::fs::metadata(&config.clip.checkpoint).map_or(0, |file| file.len());
+        let head = HEAD_BYTES.saturating_mul(u64::from(config.pretrain.head_channels)) / 256;
+        let states = u64::from(config.checkpoint.keep).saturating_add(1);
+        let domains = config.domains.len() as u64;
+        let styles = match config.includes(Stage::Simulate) && config.simulate.styles.reads_source() {
+            true => config
+                .simulate
+                .batches
+                .saturating_mul(u64::from(config.simulate.batch))
+                .saturating_mul(domains),
+            // Of few files that are there, or none.
+            false => 0,
+        };
+        let models = (clip + head).saturating_mul(FINAL_MODELS);
+        Self {
+            checkpoints: head.saturating_mul(states),
+            first: spec.course().start().map(|start| start.stage),
+            styles: styles.saturating_mul(STYLE_BYTES),
+            at_the_end: models.saturating_add(BESIDES_BYTES),
+            free_bytes: nearest_existing(&config.run.directory).and_then(|there| free_bytes(&there)),
+        }
+    }
+
+    /// What a stage adds at most to what the ones before it left.
+    #[must_use]
+    pub fn of_stage(&self, stage: Stage) -> u64 {
+        let checkpoints = if self.first == Some(stage) {
+            self.checkpoints
+        } else {
+            0
+        };
+        let styles = if stage == Stage::Simulate { self.styles } else { 0 };
+        checkpoints.saturating_add(styles)
+    }
+
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.checkpoints
+            .saturating_add(self.styles)
+            .saturating_add(self.at_the_end)
+    }
 }
 
 fn nearest_existing(path: &Path) -> Option<PathBuf> {

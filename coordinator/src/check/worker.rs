@@ -23,7 +23,7 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
             "build it with `make`, or name it with --worker-binary",
         )];
     }
-    match written(spec) {
+    match spec_file(spec) {
         Ok(file) => run(binary, file.path()).await,
         Err(cause) => {
             let folder = std::env::temp_dir();
@@ -36,7 +36,7 @@ pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
 }
 
 /// The resolved configuration as a file of a name that nobody else can know, gone when dropped.
-fn written(spec: &RunSpec) -> std::io::Result<NamedTempFile> {
+pub(crate) fn spec_file(spec: &RunSpec) -> std::io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix("ulda-check-")
         .suffix(".toml")

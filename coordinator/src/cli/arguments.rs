@@ -164,6 +164,12 @@ pub struct ServeArguments {
     pub log: LogFormat,
 }
 
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "it is no number above 0".to_owned())
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct TrainArguments {
     /// Worker processes
@@ -184,6 +190,12 @@ pub struct TrainArguments {
     /// Continue the run if its directory holds it already
     #[arg(long)]
     pub resume: bool,
+    /// Check the run and show the steps, time, memory and disk of each stage; start nothing
+    #[arg(long, conflicts_with_all = ["resume", "supervised"])]
+    pub dry_run: bool,
+    /// Arithmetic that one worker sustains, which the times of --dry-run stand on [default: as runs beside it took]
+    #[arg(long, value_name = "GFLOP/S", requires = "dry_run", value_parser = positive)]
+    pub gflops: Option<f64>,
     #[command(flatten)]
     pub supervised: SupervisedArguments,
 }

@@ -6,10 +6,11 @@ use super::arguments::{CheckArguments, OutputFormat};
 use super::common::{block_on, columns, host, print, print_json, say, worker_binary};
 use super::stages::chosen_configuration;
 use crate::check::{Depth, Extent, Findings, examine, of_problems};
+use crate::config::LoadedConfig;
 use crate::exit::{Exit, Stop};
 
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
-    let config = chosen_configuration(&arguments.config, &arguments.stages)?;
+    let LoadedConfig { config, places } = chosen_configuration(&arguments.config, &arguments.stages)?;
     let name = config.run.name.to_string();
     let findings = match RunSpec::resolve(config, host(arguments.workers)) {
         Err(problems) => of_problems(problems),
@@ -37,6 +38,7 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
             findings
         }
     };
+    let findings = findings.placed(&places);
     match arguments.output {
         OutputFormat::Json => print_json(&findings)?,
         OutputFormat::Table => print(&table(&findings, &name))?,

@@ -5,22 +5,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ulda_run::spec::{Host, RunConfig};
+use ulda_run::spec::Host;
 
 use super::arguments::ConfigArguments;
-use crate::config::{Layers, load};
+use crate::config::{Layers, LoadedConfig, load};
 use crate::exit::Stop;
 use crate::printable::printable;
 use crate::remote::RemoteError;
 use crate::run_directory::{RunDirectory, RunDirectoryError};
 
-/// The configuration that the arguments, the environment and the file make together.
-pub fn configuration(arguments: &ConfigArguments) -> Result<RunConfig, Stop> {
+/// The configuration that the arguments, the environment and the files make together.
+pub fn configuration(arguments: &ConfigArguments) -> Result<LoadedConfig, Stop> {
     configuration_below(arguments, None)
 }
 
 /// The same with all relative paths starting at `base`, for a run that reads its files elsewhere.
-pub fn configuration_below(arguments: &ConfigArguments, base: Option<&Path>) -> Result<RunConfig, Stop> {
+pub fn configuration_below(arguments: &ConfigArguments, base: Option<&Path>) -> Result<LoadedConfig, Stop> {
     let here = std::env::current_dir().context("find the current directory")?;
     let default = Path::new("run.toml");
     let file = arguments

@@ -9,6 +9,7 @@ mod compare;
 mod compare_arguments;
 mod conclusion;
 mod credentials;
+mod dry_run;
 mod export;
 mod export_tensorboard;
 mod finished;

@@ -17,7 +17,7 @@ use super::ledger;
 use super::security::{Security, refuse_early, settle};
 use super::supervised::{self, TerminationSignals};
 use super::view::refused as page_refused;
-use crate::check::{Depth, Extent, examine};
+use crate::check::{Examination, Extent, examine};
 use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::http::{self, HttpServer, Site, Stopper};
@@ -35,7 +35,7 @@ pub(super) async fn prepare_and_serve(
     directory: &RunDirectory,
     workers: u32,
     serve: &ServeArguments,
-    depth: Option<Depth>,
+    examination: Option<Examination>,
     bars: Option<MultiProgress>,
     supervision: Option<Supervision>,
 ) -> Result<Exit, Stop> {
@@ -48,7 +48,7 @@ pub(super) async fn prepare_and_serve(
     let remote = RemoteRun::of(spec.config(), &StorageCounters::default()).map_err(remote_refused)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
-    if let Some(depth) = depth {
+    if let Some(Examination { depth, places }) = examination {
         let extent = Extent {
             depth,
             worker_binary: binary.clone(),
@@ -59,7 +59,7 @@ pub(super) async fn prepare_and_serve(
         if !findings.is_empty() {
             return Err(Stop {
                 exit: findings.exit(),
-                cause: findings.into(),
+                cause: findings.placed(&places).into(),
                 hint: None,
             });
         }

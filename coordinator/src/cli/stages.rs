@@ -13,7 +13,7 @@ use super::arguments::{ConfigArguments, StagesArguments};
 use super::common::{configuration, say};
 use super::finished::FinishedRun;
 use crate::compare::ScoredModel;
-use crate::config::Edit;
+use crate::config::{Edit, LoadedConfig};
 use crate::exit::{Stop, StopCause};
 use crate::remote::STYLE_BANK;
 use crate::report::FinalManifest;
@@ -130,7 +130,10 @@ fn left_out_by(config: &RunConfig, stage: Stage) -> &'static str {
 }
 
 /// The configuration of a new run, with the stages that were chosen.
-pub fn chosen_configuration(config: &ConfigArguments, stages: &StagesArguments) -> Result<RunConfig, Stop> {
+pub fn chosen_configuration(
+    config: &ConfigArguments,
+    stages: &StagesArguments,
+) -> Result<LoadedConfig, Stop> {
     let Some(chosen) = &stages.stages else {
         return configuration(config);
     };
@@ -140,13 +143,14 @@ pub fn chosen_configuration(config: &ConfigArguments, stages: &StagesArguments) 
     }
     sets.extend(config.sets.iter().cloned());
     let config = config.config.clone();
-    let mut config = configuration(&ConfigArguments { config, sets })?;
+    let mut loaded = configuration(&ConfigArguments { config, sets })?;
+    let config = &mut loaded.config;
     if chosen.first() == Stage::Evaluate && config.adapt.checkpoint.is_none() {
         // A source-only model alone.
         config.run.end_after = EndAfter::Pretrain;
     }
-    chosen.check(&config).map_err(Stop::bad_input)?;
-    Ok(config)
+    chosen.check(config).map_err(Stop::bad_input)?;
+    Ok(loaded)
 }
 
 /// Keys that name what the stages before the chosen ones left in the run `from`.

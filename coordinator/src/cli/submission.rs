@@ -15,6 +15,7 @@ use super::cluster_arguments::SubmitArguments;
 use super::common::configuration_below;
 use super::train::enough_and_not_too_many;
 use crate::check::of_problems;
+use crate::config::LoadedConfig;
 use crate::exit::{Stop, StopCause};
 
 const GPU_RESOURCE: &str = "nvidia.com/gpu";
@@ -79,7 +80,7 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         .data_claims
         .first()
         .map_or_else(|| PathBuf::from(DATA_PATH), |claim| claim.path.clone());
-    let mut config = configuration_below(&arguments.config, Some(&base))?;
+    let LoadedConfig { mut config, places } = configuration_below(&arguments.config, Some(&base))?;
     let run: RunName = config.run.name.as_str().parse().map_err(|why| {
         Stop::bad_input(SubmitError::Name {
             name: config.run.name.to_string(),
@@ -93,7 +94,7 @@ pub fn submission(arguments: &SubmitArguments) -> Result<Submission, Stop> {
         return Err(Stop::bad_input(SubmitError::Cache { path }));
     }
     let spec = RunSpec::resolve(config, host(arguments))
-        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
+        .map_err(|problems| Stop::bad_input(of_problems(problems).placed(&places)))?;
     enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
     let storage = storage(arguments, spec.config())?;
     refuse_few_cores(arguments, &spec)?;

@@ -10,9 +10,11 @@ use ulda_storage::StorageCounters;
 use super::arguments::{ResumeArguments, ServeArguments, TrainArguments};
 use super::common::{block_on, directory_refused, host, remote_refused, run_directory, say};
 use super::conclusion::shown;
+use super::dry_run::dry_run;
 use super::serve::prepare_and_serve;
 use super::stages::chosen_configuration;
-use crate::check::{Depth, of_problems};
+use crate::check::{Depth, Examination, of_problems};
+use crate::config::LoadedConfig;
 use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::journal::JournalReader;
@@ -22,7 +24,7 @@ use crate::run::Supervision;
 use crate::run_directory::RunDirectory;
 
 pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
-    let mut config = chosen_configuration(&arguments.config, &arguments.stages)?;
+    let LoadedConfig { mut config, places } = chosen_configuration(&arguments.config, &arguments.stages)?;
     let state = arguments
         .supervised
         .state
@@ -32,8 +34,8 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
     let directory = RunDirectory::of(&config).with_state(state.as_deref());
     let continues = arguments.resume && directory.holds_a_run();
     // Nothing is asked of a storage whose settings are wrong.
-    RunSpec::resolve(config.clone(), host(arguments.workers))
-        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
+    let refused = |problems| Stop::bad_input(of_problems(problems).placed(&places));
+    RunSpec::resolve(config.clone(), host(arguments.workers)).map_err(refused)?;
     let elsewhere = if arguments.resume && !continues {
         in_storage(&config)?
     } else {
@@ -44,8 +46,7 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
     } else if let Some((_, there)) = &elsewhere {
         keep_resolved(&mut config, there);
     }
-    let spec = RunSpec::resolve(config, host(arguments.workers))
-        .map_err(|problems| Stop::bad_input(of_problems(problems)))?;
+    let spec = RunSpec::resolve(config, host(arguments.workers)).map_err(refused)?;
     if let Some(refusal) = directory.conflict(&spec, continues).map_err(directory_refused)? {
         return Err(directory_refused(refusal));
     }
@@ -58,7 +59,17 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         ));
     }
     let goes_on = continues || elsewhere.is_some();
-    let depth = if goes_on { None } else { Some(Depth::Headers) };
+    let examination = Examination {
+        depth: Depth::Headers,
+        places,
+    };
+    if arguments.dry_run {
+        if !arguments.serve.no_launch {
+            enough_and_not_too_many(arguments.workers, &spec.config().recovery)?;
+        }
+        return dry_run(&spec, &directory, arguments, &examination);
+    }
+    let examination = Some(examination).filter(|_| !goes_on);
     let supervision = arguments.supervised.supervised.then(|| Supervision {
         attempt: arguments.supervised.attempt.clone(),
     });
@@ -67,7 +78,7 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         &directory,
         arguments.workers,
         &arguments.serve,
-        depth,
+        examination,
         supervision,
     )
 }
@@ -117,10 +128,10 @@ fn go(
     directory: &RunDirectory,
     workers: u32,
     serve: &ServeArguments,
-    depth: Option<Depth>,
+    examination: Option<Examination>,
     supervision: Option<Supervision>,
 ) -> Result<Exit, Stop> {
-    if depth.is_none() && is_finished(directory) {
+    if examination.is_none() && is_finished(directory) {
         say(format_args!(
             "run `{}` is finished already: nothing is left to train",
             shown(directory.root()).display()
@@ -142,7 +153,7 @@ fn go(
         false => tracing::info_span!("run", run = %spec.config().run.name),
     };
     let bars = people.then_some(bars);
-    let serving = prepare_and_serve(spec, directory, workers, serve, depth, bars, supervision);
+    let serving = prepare_and_serve(spec, directory, workers, serve, examination, bars, supervision);
     block_on(serving.instrument(span))?
 }
 

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 use ulda_run::spec::{Keys, ValueKind, url_scheme};
 
 use super::keys;
+use super::places::join;
 use super::problem::Problem;
 
 /// `a.b=c`, not yet checked.
@@ -41,6 +42,16 @@ impl Edit {
             key: key.to_lowercase().replace("__", "."),
             value: value.to_owned(),
         })
+    }
+
+    /// The key as places of keys are named: `domain[0].name` for `domain.0.name` too.
+    pub(super) fn place(&self) -> String {
+        parse_steps(&self.key)
+            .iter()
+            .fold(String::new(), |place, step| match step {
+                Step::Key(key) => join(&place, key),
+                Step::Item(index) => format!("{place}[{index}]"),
+            })
     }
 
     /// Puts the value into the tree. Relative paths are relative to `here`.
@@ -82,7 +93,7 @@ impl Edit {
 }
 
 /// Makes a relative path, or each of a list, start at `here`.
-fn start_at(value: &mut Value, here: &Path) {
+pub(super) fn start_at(value: &mut Value, here: &Path) {
     match value {
         Value::String(path) if !path.is_empty() && url_scheme(path).is_none() => {
             *path = here.join(&*path).to_string_lossy().into_owned();

@@ -4,7 +4,11 @@ use toml::{Table, Value};
 use ulda_run::spec::{Key, Keys, PathName, ValueKind};
 
 use super::nearest::nearest;
+use super::places::join;
 use super::problem::Problem;
+
+/// Names the files that a file extends; stands before its first section.
+pub const EXTENDS: &str = "extends";
 
 /// All that is wrong with the keys and types of a whole tree.
 #[must_use]
@@ -60,7 +64,11 @@ fn section(keys: &[Key], plain: &str, shown: &str, table: &Table, problems: &mut
 pub fn unknown(shown: &str, plain: &str) -> Problem {
     let keys = Keys::of_run();
     let all = keys.all();
+    let last = plain.rsplit('.').next();
     let hint = match nearest(plain, all.iter().map(|(path, _)| path.as_str())) {
+        _ if last == Some(EXTENDS) => {
+            format!("`{EXTENDS}` stands in a file, before its first section")
+        }
         Some(near) => format!("the nearest known key is `{near}`"),
         None => {
             let section = plain.rsplit_once('.').map_or("", |(section, _)| section);
@@ -78,15 +86,7 @@ fn names(keys: &[Key]) -> String {
     names.join(", ")
 }
 
-fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{prefix}.{key}")
-    }
-}
-
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the text \"{text}\""),
         Value::Integer(number) => format!("{number}"),

@@ -1,14 +1,14 @@
 //! Reads the layers and merges them.
 
-use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use toml::Table;
-use ulda_files::MOST_CONFIGURATION_BYTES;
 use ulda_run::spec::RunConfig;
 
 use super::edit::Edit;
+use super::error::LoadError;
+use super::files::{self, MergedFiles};
 use super::keys;
+use super::places::KeyPlaces;
 use super::problem::{Origin, Problems};
 
 /// Everything a configuration is made of, lowest precedence first.
@@ -36,70 +36,43 @@ impl Layers {
     }
 }
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("configuration `{}` does not exist", path.display())]
-    Missing { path: PathBuf },
-    #[error("configuration `{}` is a folder", path.display())]
-    Folder { path: PathBuf },
-    #[error("configuration `{}` is not text", path.display())]
-    NotText { path: PathBuf },
-    #[error("read configuration `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("configuration `{}` is not TOML\n{}", path.display(), reason.trim_end())]
-    Syntax { path: PathBuf, reason: String },
-    #[error("{0}")]
-    Keys(Problems),
-    #[error("configuration cannot be read: {reason}")]
-    Shape { reason: String },
-}
-
-impl LoadError {
-    /// What a person can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Missing { path } => format!(
-                "write one with `coordinator init {}`, or name it with --config",
-                path.display()
-            ),
-            Self::Folder { .. } | Self::NotText { .. } => "name a run.toml with --config".into(),
-            Self::Syntax { .. } => "`coordinator init -` shows how one is written".into(),
-            Self::Shape { .. } => "compare it with the output of `coordinator init -`".into(),
-            Self::Read { .. } | Self::Keys(_) => return None,
-        })
-    }
+/// A configuration, and where its values come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedConfig {
+    pub config: RunConfig,
+    /// Of what files say and neither the environment nor `--set` changes. Empty where a file extends no other: then there
+    /// is one place to look.
+    pub places: KeyPlaces,
 }
 
 /// Merges the layers into a configuration whose paths are absolute.
 ///
 /// # Errors
 /// Names every unknown key and every wrong type of all layers at once.
-pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
-    let mut problems = Vec::new();
+pub fn load(layers: &Layers, here: &Path) -> Result<LoadedConfig, LoadError> {
     let start = layers.base.as_deref().unwrap_or(here);
-    let (mut tree, base) = match &layers.file {
-        None => (Table::new(), start.to_owned()),
+    let (merged, base) = match &layers.file {
+        None => (MergedFiles::default(), start.to_owned()),
         Some(path) => {
-            let tree = read(path)?;
-            let origin = Origin::File(path.clone());
-            problems.extend(
-                keys::problems(&tree)
-                    .into_iter()
-                    .map(|problem| problem.from(&origin)),
-            );
+            let merged = files::read(path, here, layers.base.as_deref())?;
             let folder = here.join(path).parent().unwrap_or(here).to_owned();
-            (tree, layers.base.clone().unwrap_or(folder))
+            (merged, layers.base.clone().unwrap_or(folder))
         }
     };
+    let MergedFiles {
+        mut tree,
+        mut places,
+        mut problems,
+        count,
+    } = merged;
     for (origin, edits) in [
         (Origin::Environment, &layers.environment),
         (Origin::Set, &layers.sets),
     ] {
         for edit in edits {
-            if let Err(found) = edit.apply(&mut tree, start) {
-                problems.extend(found.into_iter().map(|problem| problem.from(&origin)));
+            match edit.apply(&mut tree, start) {
+                Ok(()) => places.remove(&edit.place()),
+                Err(found) => problems.extend(found.into_iter().map(|problem| problem.from(&origin))),
             }
         }
     }
@@ -116,7 +89,10 @@ pub fn load(layers: &Layers, here: &Path) -> Result<RunConfig, LoadError> {
             reason: cause.message().to_owned(),
         })?;
     config.map_paths(|path| tidy(&base.join(path)));
-    Ok(config)
+    Ok(LoadedConfig {
+        config,
+        places: if count > 1 { places } else { KeyPlaces::default() },
+    })
 }
 
 /// The path without `.` and `..`; what stands before a `..` is looked up, as it may be a symbolic link.
@@ -135,29 +111,6 @@ fn tidy(path: &Path) -> PathBuf {
     tidied
 }
 
-fn read(path: &Path) -> Result<Table, LoadError> {
-    let text =
-        ulda_files::read_text(path, MOST_CONFIGURATION_BYTES).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => LoadError::Missing {
-                path: path.to_owned(),
-            },
-            io::ErrorKind::IsADirectory => LoadError::Folder {
-                path: path.to_owned(),
-            },
-            io::ErrorKind::InvalidData => LoadError::NotText {
-                path: path.to_owned(),
-            },
-            _ => LoadError::Read {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
-    text.parse().map_err(|cause: toml::de::Error| LoadError::Syntax {
-        path: path.to_owned(),
-        reason: cause.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +127,7 @@ mod tests {
             },
             Path::new("/here"),
         )
+        .map(|loaded| loaded.config)
     }
 
     fn told(list: &[&str]) -> String {
@@ -238,7 +192,7 @@ mod tests {
             sets: edits(&["adapt.steps=4"]),
             ..Layers::default()
         };
-        let config = load(&layers, Path::new("/")).unwrap();
+        let config = load(&layers, Path::new("/")).unwrap().config;
         assert_eq!((config.adapt.steps, config.run.seed), (4, 9));
         assert_eq!(Edit::from_variable("ULDA_WORKERS", "3"), None);
     }
@@ -278,5 +232,185 @@ mod tests {
             told(&["domain.0.name=night"]),
             "`domain[0].prompt` is missing\n  hint: give a text in quotes, or a list of texts, [\"…\", \"…\"]"
         );
+    }
+
+    /// Files by name below a folder, and what the first one comes to.
+    fn merged(files: &[(&str, &str)], sets: &[&str]) -> (tempfile::TempDir, Result<LoadedConfig, LoadError>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let layers = Layers {
+            file: Some(folder.path().join(files[0].0)),
+            sets: edits(sets),
+            ..Layers::default()
+        };
+        let loaded = load(&layers, folder.path());
+        (folder, loaded)
+    }
+
+    /// What is said of these files, without the folder they lie in.
+    fn refused(files: &[(&str, &str)]) -> String {
+        let (folder, loaded) = merged(files, &[]);
+        let error = loaded.unwrap_err();
+        let hint = error.hint().unwrap_or_default();
+        let said = format!("{:#}\n{hint}", anyhow::Error::new(error));
+        said.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    const TWO_DOMAINS: &str = "extends = \"../base.toml\"\n[[domain]]\nname = \"fog\"\nprompt = \"fog\"\n\
+                               [[domain]]\nname = \"rain\"\nprompt = \"rain\"\n[adapt]\nsteps = 5\n";
+
+    #[test]
+    fn sections_are_merged_key_by_key_and_lists_are_replaced() {
+        let (folder, loaded) = merged(
+            &[
+                (
+                    "runs/night.toml",
+                    "extends = [\"two/domains.toml\", \"../more.toml\"]\n[adapt]\nbatch = 4\n\
+                                     [[domain]]\nname = \"night\"\nprompt = \"night\"\n",
+                ),
+                (
+                    "runs/two/domains.toml",
+                    &TWO_DOMAINS.replace("../base", "../../base"),
+                ),
+                (
+                    "base.toml",
+                    "[adapt]\nsteps = 3\nlr_head = 0.5\n[clip]\ncheckpoint = \"RN50.pt\"\n[source]\nroot = \"/data\"\n",
+                ),
+                (
+                    "more.toml",
+                    "[adapt]\nlr_head = 0.25\n[source.files.label_values]\n7 = 1\n",
+                ),
+            ],
+            &["adapt.dropout=0.5"],
+        );
+        let LoadedConfig { config, places } = loaded.unwrap();
+        assert_eq!(
+            (config.adapt.steps, config.adapt.batch, config.adapt.lr_head),
+            (5, 4, 0.25)
+        );
+        let names: Vec<&str> = config.domains.iter().map(|domain| domain.name.as_str()).collect();
+        assert_eq!(names, ["night"]);
+        // Where the file lies that says it, or the first one for what none says.
+        let folder = folder.path();
+        assert_eq!(config.clip.checkpoint, folder.join("RN50.pt"));
+        assert_eq!(config.run.directory, folder.join("runs/runs"));
+        let at = |key: &str| {
+            let place = places.of_value(key)?.to_string();
+            Some(place.replace(&format!("{}/", folder.display()), ""))
+        };
+        assert_eq!(at("adapt.steps").as_deref(), Some("runs/two/domains.toml:9"));
+        assert_eq!(at("adapt.batch").as_deref(), Some("runs/night.toml:3"));
+        assert_eq!(at("adapt.lr_head").as_deref(), Some("runs/../more.toml:2"));
+        assert_eq!(at("domain[0].name").as_deref(), Some("runs/night.toml:5"));
+        assert_eq!(at("domain[1].name"), None);
+        assert_eq!(at("adapt.dropout"), None, "it is of --set");
+    }
+
+    #[test]
+    fn relative_paths_of_all_files_start_at_the_base_that_is_given() {
+        let (folder, _) = merged(
+            &[
+                ("a/run.toml", "extends = \"../b/base.toml\""),
+                ("b/base.toml", "clip.checkpoint = \"w/RN50.pt\""),
+            ],
+            &[],
+        );
+        let layers = Layers {
+            file: Some(folder.path().join("a/run.toml")),
+            base: Some("/data".into()),
+            ..Layers::default()
+        };
+        let config = load(&layers, folder.path()).unwrap().config;
+        assert_eq!(config.clip.checkpoint, Path::new("/data/w/RN50.pt"));
+        assert_eq!(config.run.directory, Path::new("/data/runs"));
+    }
+
+    #[test]
+    fn a_map_of_labels_is_one_value() {
+        let map = |label: &str| format!("[source.files.label_values]\n{label}\n");
+        let (_, loaded) = merged(
+            &[
+                ("run.toml", &format!("extends = \"base.toml\"\n{}", map("7 = 1"))),
+                ("base.toml", &map("8 = 2")),
+            ],
+            &[],
+        );
+        assert_eq!(loaded.unwrap().config.source.files.label_values.len(), 1);
+    }
+
+    #[test]
+    fn a_file_alone_has_no_places_to_tell_apart() {
+        let (_, loaded) = merged(&[("run.toml", "[adapt]\nsteps = 3\n")], &[]);
+        assert_eq!(loaded.unwrap().places, KeyPlaces::default());
+    }
+
+    #[test]
+    fn what_cannot_be_extended_is_said_with_its_file_and_line() {
+        let extends = |value: &str| format!("# first\nextends = {value}\n");
+        let base = ("base.toml", "[adapt]\n\nstpes = 3\n");
+        assert_eq!(
+            refused(&[("run.toml", &extends("\"base.toml\"")), base]),
+            "base.toml:3: `adapt.stpes` is not a key of a run.toml\n  hint: the nearest known key is `adapt.steps`\n"
+        );
+        assert_eq!(
+            refused(&[("run.toml", &extends("\"none.toml\""))]),
+            "run.toml:2: `extends` names a file that cannot be used: configuration `none.toml` does not exist\n\
+             a path in `extends` is relative to the file that says it"
+        );
+        assert_eq!(
+            refused(&[
+                ("run.toml", &extends("\"a.toml\"")),
+                ("a.toml", "extends = \"run.toml\"")
+            ]),
+            "run.toml:2: `extends` names a file that cannot be used: a.toml:1: `extends` names a file that cannot be used: \
+             configurations extend each other in a circle: `run.toml`, then `a.toml`, then `run.toml`\nremove one of these `extends`"
+        );
+        for (value, what) in [
+            ("3", "is 3"),
+            ("[1]", "is a list of 1"),
+            ("\"s3://b/c\"", "names `s3://b/c`"),
+            ("\"\"", "names ``"),
+        ] {
+            let said = refused(&[("run.toml", &extends(value))]);
+            assert!(said.contains(&format!("run.toml:2: `extends` {what}")), "{said}");
+        }
+        let below = refused(&[("run.toml", "[adapt]\nextends = \"base.toml\"")]);
+        assert!(
+            below.contains("stands in a file, before its first section"),
+            "{below}"
+        );
+        let device = refused(&[("run.toml", &extends("\"/dev/zero\""))]);
+        assert!(
+            device.contains("configuration `/dev/zero`: it is a device, not a file"),
+            "{device}"
+        );
+    }
+
+    #[test]
+    fn chains_and_numbers_of_files_have_an_end() {
+        let names: Vec<String> = (0..9).map(|number| format!("{number}.toml")).collect();
+        let texts: Vec<String> = (1..10).map(|next| format!("extends = \"{next}.toml\"")).collect();
+        let chain: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let said = refused(&chain);
+        assert!(
+            said.contains("`8.toml` is one file too many: at most 8 may extend each other in a row"),
+            "{said}"
+        );
+        let twice = |next: &str| format!("extends = [{}]", vec![format!("\"{next}.toml\""); 8].join(", "));
+        let said = refused(&[
+            ("a.toml", &twice("b")),
+            ("b.toml", &twice("c")),
+            ("c.toml", &twice("d")),
+            ("d.toml", ""),
+        ]);
+        assert!(said.contains("one file too many"), "{said}");
     }
 }

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use toml::{Table, Value};
-use ulda_run::spec::{Key, Keys, RunConfig, ValueKind, Word};
+use ulda_run::spec::{Key, Keys, RunConfig, ValueKind, Word, json_schema};
+
+use super::keys::EXTENDS;
 
 /// Columns of a comment.
 const WIDTH: usize = 118;
@@ -15,12 +17,32 @@ const WIDTH: usize = 118;
 pub fn commented_run_toml(config: &RunConfig) -> String {
     let keys = Keys::of_run();
     let mut text = comment(&keys.documentation);
+    let _ = write!(
+        text,
+        "\n{}# {EXTENDS} = \"base.toml\"\n",
+        comment(EXTENDS_MEANING)
+    );
     let tree = config.to_table();
     for section in &keys.sections {
         write_section(&mut text, &section.name, section, tree.get(&section.name));
     }
     text
 }
+
+/// The JSON Schema of a run.toml's file: its keys, and the files that it extends.
+#[must_use]
+pub fn file_schema() -> serde_json::Value {
+    let mut schema = json_schema();
+    schema["properties"][EXTENDS] = serde_json::json!({
+        "description": EXTENDS_MEANING,
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    });
+    schema
+}
+
+const EXTENDS_MEANING: &str = "\
+Files whose values this one takes over, relative to this file: one path, or a list in which later files come over earlier \
+ones. This file comes over all of them.";
 
 const PAGE_HEAD: &str = "\
 # Configuration
@@ -33,6 +55,27 @@ run.toml with `#:schema ./run.schema.json` (Taplo, Even Better TOML).
 A name is at most 100 ASCII letters, digits, `-`, `_` and `.`, the first a letter or digit. Relative paths start at the folder
 of the run.toml; a path to data or weights may be a URL (`s3://bucket/key`, `file:///folder`). A value out of range is refused
 even where the run has no use for it.
+
+## Several files
+
+| key | value | default | meaning |
+|--|--|--|--|
+| `extends` | path or list of paths | | Stands before the first section. Files whose values this one takes over, relative to this file; later ones come over earlier ones, and this file over all |
+
+What runs have in common stands in one file, and each run says what differs:
+
+```toml
+extends = \"base.toml\"
+
+[run]
+name = \"night-s2\"
+seed = 2
+```
+
+Sections are merged key by key. Any other value replaces the one before it, also a list such as `[[domain]]` or `[[evaluate.set]]`, of which
+a file says all items or none. What another file sets can be changed, not removed. Relative paths start at the folder of the file that
+says them; with `coordinator submit` all start at the first `--data-claim`. At most 8 files extend each other in a row. Messages
+name file and line. The run's directory keeps the merged configuration, and the files are not read again.
 ";
 
 /// `docs/configuration.md`.

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::places::KeyPlace;
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     File(PathBuf),
+    Line(KeyPlace),
     Environment,
     Set,
 }
@@ -15,6 +18,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Line(place) => place.fmt(f),
             Self::Environment => f.write_str("environment"),
             Self::Set => f.write_str("--set"),
         }

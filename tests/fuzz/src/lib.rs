@@ -91,10 +91,10 @@ fn configuration(bytes: &[u8]) -> bool {
             file: Some(path.to_owned()),
             ..Layers::default()
         };
-        let Ok(config) = load(&layers, Path::new("/")) else {
+        let Ok(loaded) = load(&layers, Path::new("/")) else {
             return false;
         };
-        let Ok(spec) = RunSpec::resolve(config, host) else {
+        let Ok(spec) = RunSpec::resolve(loaded.config, host) else {
             return false;
         };
         assert_eq!(resolved(&spec.to_toml()).to_toml(), spec.to_toml());

@@ -14,6 +14,7 @@ mod seeded;
 mod segmentation;
 pub mod text;
 pub mod weights;
+pub mod work;
 
 pub use clip::{Backbone, ClipSizes, ImageConfig, TextConfig, TextEncoder, Tokenizer};
 pub use head::{Head, HeadConfig, HeadStats, TrainMode};

@@ -4,6 +4,7 @@ use tch::{Device, Tensor};
 
 use crate::clip::Backbone;
 use crate::head::Head;
+use crate::weights::{Weights, WeightsError};
 
 /// Backbone and head, for inference: no style, no rectifier.
 #[derive(Debug)]
@@ -13,6 +14,29 @@ pub struct SegmentationModel {
 }
 
 impl SegmentationModel {
+    /// The backbone and the head of `weights`, on the CPU.
+    ///
+    /// # Errors
+    /// See [`Backbone::load`] and [`Head::load`]; or the head was made for a backbone of other channels.
+    pub fn load(weights: &Weights) -> Result<Self, WeightsError> {
+        let (backbone, head) = (Backbone::load(weights)?, Head::load(weights)?);
+        let (image, sizes) = (backbone.config(), head.config());
+        let misfit = [
+            ("the head's stage-4 channels", sizes.deep, image.deep_channels()),
+            ("the head's low-level channels", sizes.low, image.low_channels()),
+        ];
+        let misfit = misfit.into_iter().find(|(_, found, expected)| found != expected);
+        match misfit {
+            Some((field, found, expected)) => Err(WeightsError::Size {
+                path: weights.path().to_owned(),
+                field,
+                found,
+                expected: format!("{expected}, its backbone's"),
+            }),
+            None => Ok(Self { backbone, head }),
+        }
+    }
+
     /// Logits [N, classes, H, W] of normalised images [N, 3, H, W].
     pub fn logits(&self, x: &Tensor) -> Tensor {
         let low = self.backbone.stem_and_layer1(x);
@@ -62,6 +86,33 @@ fn resizing(from: i64, to: i64, like: &Tensor) -> Tensor {
 mod tests {
     use super::*;
     use crate::Seeded;
+    use crate::head::HeadConfig;
+    use crate::miniature::{MiniatureSpec, tensors};
+    use crate::weights::WeightsKind;
+
+    #[test]
+    fn a_head_of_another_backbone_is_refused_with_the_channels_of_both() {
+        let with_head = |deep, low| {
+            let mut named = tensors(&MiniatureSpec::default()).unwrap();
+            named.extend(Head::new(HeadConfig::published(deep, low, 3), 1).state());
+            let path = std::path::Path::new("model");
+            let weights = Weights::from_tensors(path, WeightsKind::Safetensors, named).unwrap();
+            SegmentationModel::load(&weights)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(with_head(512, 64), Ok(()));
+        let refused = with_head(2048, 64).unwrap_err();
+        assert!(
+            refused.contains("stage-4 channels is 2048, expected 512"),
+            "{refused}"
+        );
+        let refused = with_head(512, 256).unwrap_err();
+        assert!(
+            refused.contains("low-level channels is 256, expected 64"),
+            "{refused}"
+        );
+    }
 
     #[test]
     fn products_resize_as_the_kernel_does_with_its_gradients() {

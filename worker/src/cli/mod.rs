@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod estimate;
 mod export;
 mod join;
 mod miniature;
@@ -29,6 +30,8 @@ enum Verb {
     Join(join::Join),
     /// Load everything a run needs and print what is wrong, one JSON object per line.
     Check(check::Check),
+    /// Print what each stage of a run costs by its shapes, one JSON object per line; computes nothing.
+    Estimate(estimate::EstimateCosts),
     /// List the GPUs that workers on this host would use, and NCCL; or why there are none.
     Devices(devices::Devices),
     /// Segment images with a finished model.
@@ -50,6 +53,7 @@ pub fn main(cuda: bool) -> ExitCode {
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
         Verb::Check(check) => check.run(),
+        Verb::Estimate(estimate) => estimate.run(),
         Verb::Devices(devices) => devices.run(cuda),
         Verb::Predict(predict) => predict.run(cuda),
         Verb::Export(export) => export.run(),

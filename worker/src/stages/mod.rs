@@ -29,7 +29,6 @@ pub use memory::{OutOfMemory, prediction_within_memory, says_out_of_memory};
 pub use pixels::Normaliser;
 pub use predict::Predictor;
 pub use simulate::{STYLE_BANK, bank_bytes, leave_bank};
-pub use texts::templates;
 
 use crate::progress::Progress;
 use crate::state::RunState;

@@ -2,23 +2,13 @@
 
 use tch::Tensor;
 use ulda_model::TextBank;
-use ulda_model::text::{IMAGENET_TEMPLATES, ULDA_TEMPLATES};
-use ulda_run::spec::{RunConfig, TemplateSet, Templates};
 use ulda_run::stage::Cursor;
 
 use super::StageError;
 use super::context::Context;
 use crate::link::{At, Op};
 use crate::state::{StateError, read_tensors, write_tensors};
-
-/// The sentences that a run puts its prompts into.
-pub fn templates(config: &RunConfig) -> Vec<&str> {
-    match &config.text.templates {
-        Templates::Published(TemplateSet::Ulda) => ULDA_TEMPLATES.to_vec(),
-        Templates::Published(TemplateSet::Imagenet) => IMAGENET_TEMPLATES.to_vec(),
-        Templates::Own(own) => own.iter().map(String::as_str).collect(),
-    }
-}
+use crate::templates::templates;
 
 /// Scene and region embeddings of every domain. Encoded once per set of weights and prompt, then read from disk.
 ///

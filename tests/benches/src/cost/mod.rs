@@ -13,7 +13,6 @@ mod page;
 mod plot;
 mod sizes;
 mod table;
-mod work;
 
 use std::path::PathBuf;
 

@@ -1,11 +1,11 @@
 //! Seconds of a step and images per second, from work, device and network. Pure.
 
+use ulda_model::work::{NetworkSizes, NetworkWork};
 use ulda_run::spec::{AdaptConfig, PretrainConfig, SimulateConfig};
 use ulda_run::stage::Stage;
 
 use super::network::Network;
 use super::sizes::{Bucket, EMBEDDING, Sizes};
-use super::work::{Networks, Work};
 
 /// Side to which simulate pools for the CLIP branch.
 const SCENE_POOL: f64 = 56.0;
@@ -66,38 +66,20 @@ impl Job {
     }
 
     /// Work per image of a step; of simulate, per image and domain of an iteration.
-    pub fn work(&self) -> Work {
-        let networks = Networks::rn50();
-        let low = self.pixels / 16.0;
-        let feature = |passes: f64| Work::streamed(low * networks.head.low as f64 * passes, passes);
+    pub fn work(&self) -> NetworkWork {
+        let networks = NetworkSizes::rn50();
         match self.stage {
-            Stage::Pretrain => {
-                networks.low_level(self.pixels) + networks.deep(low, 1.0) + networks.head(low) * 3.0
-            }
-            // Restyling and rectifying pass over the feature about 8 times forward and 8 backward.
-            Stage::Adapt => {
-                networks.low_level(self.pixels)
-                    + networks.deep(low, 1.0) * 2.0
-                    + networks.head(low) * 3.0
-                    + feature(16.0)
-            }
-            // PIN, its gradient and the alignment's pixel terms: about 12 passes.
-            Stage::Simulate => {
-                let scene = networks.deep(SCENE_POOL * SCENE_POOL, 2.0);
-                (networks.deep(low, 1.0) + networks.head(low) + scene) * 2.0 + feature(12.0)
-            }
-            Stage::Evaluate => {
-                networks.low_level(self.pixels)
-                    + networks.deep(low, 1.0)
-                    + networks.head(low) * f64::from(self.heads)
-            }
+            Stage::Pretrain => networks.pretrain(self.pixels),
+            Stage::Adapt => networks.adapt(self.pixels),
+            Stage::Simulate => networks.simulate(self.pixels, SCENE_POOL * SCENE_POOL),
+            Stage::Evaluate => networks.evaluate(self.pixels, self.heads),
         }
     }
 
     /// Share of a step's multiply-adds that its backward pass does.
     fn backward_share(&self) -> f64 {
-        let networks = Networks::rn50();
-        let macs = |work: Work| work.total().macs;
+        let networks = NetworkSizes::rn50();
+        let macs = |work: NetworkWork| work.total().macs;
         let (head, deep) = (macs(networks.head(1.0)), macs(networks.deep(1.0, 1.0)));
         let backward = match self.stage {
             Stage::Pretrain => 2.0 * head,
@@ -150,7 +132,7 @@ impl Roofs {
 }
 
 impl Device {
-    fn roofs(&self, work: &Work, images: f64, workers: u32) -> Roofs {
+    fn roofs(&self, work: &NetworkWork, images: f64, workers: u32) -> Roofs {
         let crowding = self
             .cores
             .map_or(1.0, |cores| (f64::from(workers) / cores).max(1.0));
@@ -332,7 +314,7 @@ fn simulate(
     let prototypes = domains * batch * (PROTOTYPE_HEADER + CLASSES_PRESENT * EMBEDDING as f64 * 4.0);
     let everyone = network.ranks(workers, 1);
     // Once a round, from every lane to all: styles, and from the lanes of one batch the projectors.
-    let styles = domains * batch * 2.0 * 4.0 * Networks::rn50().head.low as f64;
+    let styles = domains * batch * 2.0 * 4.0 * NetworkSizes::rn50().head.low as f64;
     let projectors = domains * projector / f64::from(data_shards);
     let result = network.gather(everyone, styles + projectors) / f64::from(job.iterations);
     Step {
@@ -372,8 +354,9 @@ fn evaluate(job: &Job, scaling: Scaling, workers: u32, device: &Device, network:
 #[cfg(test)]
 mod tests {
     use super::super::hosts::{Precision, cluster, h100};
+    use ulda_model::work::KernelWork;
+
     use super::super::network::Gathers;
-    use super::super::work::KernelWork;
     use super::*;
     use crate::case::{IMAGES, Size};
     use crate::flops;
@@ -420,17 +403,17 @@ mod tests {
             launch: 0.5,
             cores: None,
         };
-        let convolution = Work(vec![KernelWork {
+        let convolution = NetworkWork(vec![KernelWork {
             macs: 3.0,
             moved: 1.0,
             weights: 1.0,
             launches: 1.0,
         }]);
         // 3 s of arithmetic against 2 of memory, then 5 s of memory; 2 launches.
-        let roofs = device.roofs(&(convolution + Work::streamed(5.0, 1.0)), 1.0, 1);
+        let roofs = device.roofs(&(convolution + NetworkWork::streamed(5.0, 1.0)), 1.0, 1);
         assert_eq!((roofs.arithmetic, roofs.memory, roofs.launches), (3.0, 5.0, 1.0));
         assert_eq!(roofs.seconds(), 8.0);
-        let many = device.roofs(&Work::streamed(5.0, 20.0), 1.0, 1);
+        let many = device.roofs(&NetworkWork::streamed(5.0, 20.0), 1.0, 1);
         assert_eq!(many.seconds(), 10.0);
     }
 

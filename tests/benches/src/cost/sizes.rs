@@ -9,10 +9,10 @@ use ulda_method::optim::SgdSettings;
 use ulda_method::projector::{PUBLISHED_HIDDEN, Projector};
 use ulda_method::rectifier::{PUBLISHED_SCALE, Rectifier};
 use ulda_method::trainable::TrainableSet;
+use ulda_model::work::NetworkSizes;
 use ulda_model::{Head, TrainMode};
 use ulda_torch::{Pass, ShardSync};
 
-use super::work::Networks;
 use crate::Failure;
 
 /// As the worker cuts its gradient (`worker/src/link/gradients.rs`).
@@ -45,7 +45,7 @@ impl Sizes {
     /// # Errors
     /// When libtorch is out of memory.
     pub fn read() -> Result<Self, Failure> {
-        let networks = Networks::rn50();
+        let networks = NetworkSizes::rn50();
         let head = Head::new(networks.head, 1);
         let low = networks.head.low;
         let rectifier = Rectifier::new(EMBEDDING, low, PUBLISHED_SCALE, 1, Device::Cpu)?;
@@ -111,7 +111,7 @@ fn norm_messages(head: &Head) -> Result<Vec<f64>, Failure> {
 
 /// Buckets with the moment they are ready, for a backward pass that spends `behind` multiply-adds per low-level pixel
 /// behind the head.
-fn buckets(set: &TrainableSet, networks: &Networks, behind: f64) -> Vec<Bucket> {
+fn buckets(set: &TrainableSet, networks: &NetworkSizes, behind: f64) -> Vec<Bucket> {
     let whole = 2.0 * networks.head(1.0).total().macs + behind;
     // Autograd works through the head's layers from the last to the first.
     let mut ready = vec![1.0; set.entries().len()];
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn buckets_hold_every_parameter_and_their_moments_agree_with_the_walk() {
         let sizes = Sizes::read().unwrap();
-        let networks = Networks::rn50();
+        let networks = NetworkSizes::rn50();
         let head = Head::new(networks.head, 1);
         let counted: f64 = head
             .parameters()

@@ -108,15 +108,16 @@ impl ImageConfig {
             }
         });
         let config = picker.finish(Self { width, blocks, pool })?;
-        match config.pool.as_ref().map(|pool| pool.heads) {
-            Some(0) => Err(WeightsError::Size {
+        // The stem halves it, and the pool's heads have 64 channels each.
+        if width < 2 || width % 2 == 1 {
+            return Err(WeightsError::Size {
                 path: weights.path().to_owned(),
                 field: "image width",
                 found: width,
                 expected: "an even number".to_owned(),
-            }),
-            _ => Ok(config),
+            });
         }
+        Ok(config)
     }
 }
 

@@ -98,14 +98,19 @@ impl TextEncoder {
     /// Token ids of the prompts, [M, context] (i64).
     ///
     /// # Errors
-    /// A prompt is too long.
+    /// A prompt is too long, or the vocabulary is not CLIP's.
     pub fn tokenize<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor, EncodeError> {
-        let context = self.config.context;
+        let TextConfig {
+            context, vocabulary, ..
+        } = self.config;
         let mut ids = Vec::with_capacity(prompts.len() * context as usize);
         for prompt in prompts {
             ids.extend(self.tokenizer.encode(prompt.as_ref(), context as usize)?);
         }
-        Ok(Tensor::from_slice(&ids).view([-1, context]))
+        match ids.iter().max() {
+            Some(&token) if token >= vocabulary => Err(EncodeError::Vocabulary { token, vocabulary }),
+            _ => Ok(Tensor::from_slice(&ids).view([-1, context])),
+        }
     }
 
     /// Text features of the prompts, [M, E], not normalised.
@@ -114,17 +119,6 @@ impl TextEncoder {
     /// A prompt is too long, or the vocabulary is not CLIP's.
     pub fn encode<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor, EncodeError> {
         let ids = self.tokenize(prompts)?;
-        let largest = if prompts.is_empty() {
-            0
-        } else {
-            ids.max().int64_value(&[])
-        };
-        if largest >= self.config.vocabulary {
-            return Err(EncodeError::Vocabulary {
-                token: largest,
-                vocabulary: self.config.vocabulary,
-            });
-        }
         Ok(tch::no_grad(|| {
             self.features(&ids.to_device(self.tokens.device()))
         }))

@@ -8,8 +8,7 @@ pub mod onnx;
 mod pth;
 mod torchscript;
 
-use crate::clip::Backbone;
-use crate::head::Head;
+use crate::segmentation::SegmentationModel;
 use crate::weights::{Weights, WeightsError};
 
 pub use onnx::write_onnx;
@@ -29,7 +28,5 @@ pub enum ModelExportError {
 
 /// Refuses weights that are no whole segmentation model.
 fn check(weights: &Weights) -> Result<(), WeightsError> {
-    Backbone::load(weights)?;
-    Head::load(weights)?;
-    Ok(())
+    SegmentationModel::load(weights).map(drop)
 }
