@@ -172,7 +172,7 @@ fn a_bundle_that_cannot_be_used_is_named_before_anything_is_asked() {
     let missing = folder.path().join("missing.pem");
     for (bundle, words) in [
         (missing.as_path(), "No such file or directory"),
-        (folder.path(), "Is a directory"),
+        (folder.path(), "it is a folder, not a file"),
         (empty.as_path(), "has no certificate"),
     ] {
         let refusal = with(&server, &[("AWS_CA_BUNDLE", bundle)]).unwrap_err();
