@@ -57,6 +57,8 @@ pub enum StageError {
     #[error("libtorch refused an operation")]
     Torch(#[from] tch::TchError),
     #[error(transparent)]
+    Host(#[from] ulda_torch::TorchError),
+    #[error(transparent)]
     OutOfMemory(Box<super::OutOfMemory>),
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -88,6 +90,7 @@ impl StageError {
             | Self::Picture(_)
             | Self::Scores(_)
             | Self::Torch(_)
+            | Self::Host(_)
             | Self::Interrupted(_) => return None,
         };
         Some(hint.to_owned())
