@@ -9,6 +9,7 @@ pub mod cli;
 pub mod device;
 mod exit;
 pub mod export;
+mod fit;
 pub mod inspect;
 pub mod link;
 pub mod logs;

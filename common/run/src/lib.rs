@@ -24,6 +24,6 @@ pub use causes::{hinted, with_causes};
 pub use classes::{CITYSCAPES, Class, Classes, ClassesProblem, MOST_CLASSES};
 pub use exit::Exit;
 pub use export::ExportFormat;
-pub use finding::Finding;
+pub use finding::{Finding, HostAdvice};
 pub use run_end::RunEnd;
 pub use state_claim::{Digest, StateClaim};

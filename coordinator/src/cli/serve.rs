@@ -16,7 +16,7 @@ use super::ledger;
 use super::security::{Security, refuse_early, settle};
 use super::supervised::{self, TerminationSignals};
 use super::view::refused as page_refused;
-use crate::check::{Depth, Extent, examine};
+use crate::check::{Depth, Examined, Extent, examine};
 use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::http::{self, HttpServer, Site, Stopper};
@@ -47,13 +47,15 @@ pub(super) async fn prepare_and_serve(
     let remote = RemoteRun::of(spec.config(), &StorageCounters::default()).map_err(remote_refused)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
+    let mut spec = spec.clone();
     if let Some(depth) = depth {
         let extent = Extent {
             depth,
             worker_binary: binary.clone(),
+            workers,
             listen: None,
         };
-        let findings = examine(spec, &extent).await;
+        let Examined { findings, advice } = examine(&spec, &extent).await;
         if !findings.is_empty() {
             return Err(Stop {
                 exit: findings.exit(),
@@ -61,9 +63,11 @@ pub(super) async fn prepare_and_serve(
                 hint: None,
             });
         }
-        claim(spec, remote.clone()).await?;
-        directory.create(spec).map_err(directory_refused)?;
+        spec = spec.with_domains_at_once(advice.map_or(1, |advice| advice.domains_at_once));
+        claim(&spec, remote.clone()).await?;
+        directory.create(&spec).map_err(directory_refused)?;
     }
+    let spec = &spec;
     let mut lock = directory.lock().map_err(directory_refused)?;
     let Security {
         folder: credentials,

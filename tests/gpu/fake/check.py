@@ -175,10 +175,23 @@ def expect(ended, code, *words):
     return f"{code}: {said[:300]}" if said else str(code)
 
 
+def domains_at_once(gpu, name, gib, expected):
+    """Trains a run of two domains that leaves domains_at_once open, on a GPU of so much memory."""
+    short = ("pretrain.steps=2", "simulate.batches=1", "adapt.steps=2", "evaluate.examples=0")
+    held = ("run.shards=1", "simulate.prompt_groups=1")
+    expect(whole_run(gpu, name, *short, *held, gib=gib), 0)
+    decided = tomllib.loads((gpu.folder / "runs" / name / "run.toml").read_text())["simulate"]["domains_at_once"]
+    if decided != expected:
+        raise Failed(f"domains_at_once is {decided} on {gib} GiB, expected {expected}")
+    return f"{decided} on {gib} GiB"
+
+
 def fault_rows(gpu):
     """Name and check of each row about whole programs."""
     return {
         "worker devices": lambda: expect(gpu.run("worker", "devices", "--require-gpu"), 0, "Fake GPU 0", "GiB free"),
+        "domains at once, much memory": lambda: domains_at_once(gpu, "much", 80, 2),
+        "domains at once, little memory": lambda: domains_at_once(gpu, "little", 3.3, 1),
         "old driver, worker devices": lambda: expect(
             gpu.run("worker", "devices", "--require-gpu", driver=12040), 78, "CUDA up to 12.4, and libtorch needs 13.0"
         ),

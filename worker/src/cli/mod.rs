@@ -49,7 +49,7 @@ pub fn main(cuda: bool) -> ExitCode {
     }
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
-        Verb::Check(check) => check.run(),
+        Verb::Check(check) => check.run(cuda),
         Verb::Devices(devices) => devices.run(cuda),
         Verb::Predict(predict) => predict.run(cuda),
         Verb::Export(export) => export.run(),
