@@ -211,7 +211,7 @@ impl CostModel<'_> {
         let passes = f64::from(own) * batch * f64::from(simulate.iterations);
         let once = self.sizes.low_level(pixels).total().flops() * batch;
         let flop = rounds * (once + work.total().flops() * passes);
-        let together = f64::from(simulate.domains_at_once.min(own).max(1));
+        let together = f64::from(self.spec.domains_at_once().min(own).max(1));
         let maps = 12.0 * self.sizes.held_map() * pixels;
         let branch = match segments {
             true => (self.sizes.held_head() + self.sizes.held_deep()) * pixels,

@@ -11,21 +11,36 @@ use ulda_storage::StorageCounters;
 use ulda_storage::fetch::Inputs;
 
 use crate::continued::{self, ContinuedTraining};
+use crate::device::DeviceSurvey;
+use crate::domains_at_once::domains_at_once;
 use crate::fit::{finding, misfits};
 use crate::resources::{OTHER_CLASSES_HINT, ResourceError, backbone_tensors, other_classes, same_backbone};
 use crate::style_sources::{TooFewStyles, given_bank};
 
-/// Everything wrong that can be told from the resolved run.toml at `path` and the files it names.
+/// What a look at a run's inputs gives.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    pub findings: Vec<Finding>,
+    /// What a run that leaves it open should have, where this host has GPUs.
+    pub domains_at_once: Option<u32>,
+}
+
+/// Everything wrong that can be told from the resolved run.toml at `path` and the files it names; `cuda` says whether
+/// libtorch's CUDA library was found, `workers` how many will share this host.
 #[must_use]
-pub fn inspect(path: &Path) -> Vec<Finding> {
+pub fn inspect(path: &Path, cuda: bool, workers: u32) -> Inspection {
     let spec = match read_spec(path) {
         Ok(spec) => spec,
         Err(what) => {
-            return vec![Finding::new(
+            let finding = Finding::new(
                 path.display().to_string(),
                 what,
                 "is this worker of the same build as its coordinator? build both with `make`",
-            )];
+            );
+            return Inspection {
+                findings: vec![finding],
+                domains_at_once: None,
+            };
         }
     };
     let mut findings = Vec::new();
@@ -88,7 +103,14 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
         let error = ResourceError::TwoBackbones { key };
         findings.push(finding(key, &error, error.hint()));
     }
-    findings
+    let domains_at_once = backbone.and_then(|backbone| {
+        let survey = DeviceSurvey::for_choice(config.compute.device, cuda);
+        domains_at_once(&spec, backbone.config(), &survey, workers)
+    });
+    Inspection {
+        findings,
+        domains_at_once,
+    }
 }
 
 pub(crate) fn read_spec(path: &Path) -> Result<RunSpec, String> {

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod cli;
 mod continued;
 pub mod device;
+mod domains_at_once;
 pub mod estimate;
 mod exit;
 pub mod export;

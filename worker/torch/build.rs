@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     "cpp/autograd.cpp",
     "cpp/batch_norm.cpp",
+    "cpp/batch_norm_cudnn.cpp",
     "cpp/convolution.cpp",
+    "cpp/fused_convolution.cpp",
     "cpp/optim.cpp",
     "cpp/runtime.cpp",
     "cpp/stream.cpp",

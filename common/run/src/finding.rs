@@ -20,6 +20,13 @@ pub struct Finding {
     pub is_note: bool,
 }
 
+/// What the worker's check settles, where the run leaves it to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAdvice {
+    /// `simulate.domains_at_once`.
+    pub domains_at_once: u32,
+}
+
 impl Finding {
     /// Something that a person has to mend.
     #[must_use]

@@ -26,7 +26,7 @@ pub use causes::{IntoHint, hinted, with_causes};
 pub use classes::{CITYSCAPES, Class, Classes, ClassesProblem, MOST_CLASSES};
 pub use exit::Exit;
 pub use export::ExportFormat;
-pub use finding::Finding;
+pub use finding::{Finding, HostAdvice};
 pub use names::UnknownName;
 pub use run_end::RunEnd;
 pub use stage_cost::StageCost;

@@ -10,8 +10,8 @@ mod worker;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ulda_run::Finding;
 use ulda_run::spec::{RunSpec, SpecProblems, is_url};
+use ulda_run::{Finding, HostAdvice};
 
 use crate::config::KeyPlaces;
 use finding::finding;
@@ -27,6 +27,8 @@ pub struct Extent {
     pub depth: Depth,
     /// `None`: workers come from elsewhere and check their own files.
     pub worker_binary: Option<PathBuf>,
+    /// Workers that will share this host.
+    pub workers: u32,
     /// `None`: the address is bound already.
     pub listen: Option<SocketAddr>,
 }
@@ -51,8 +53,16 @@ pub fn of_problems(problems: SpecProblems) -> Findings {
     )
 }
 
+/// What an examination gives.
+#[derive(Debug, Default)]
+pub struct Examined {
+    pub findings: Findings,
+    /// What the worker says that this host should do, where it was asked.
+    pub advice: Option<HostAdvice>,
+}
+
 /// Looks at data, disk, port, storage, worker binary and, through the worker, checkpoints.
-pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
+pub async fn examine(spec: &RunSpec, extent: &Extent) -> Examined {
     let mut findings = Vec::new();
     findings.extend(space::findings(spec));
     if let Some(address) = extent.listen
@@ -79,19 +89,23 @@ pub async fn examine(spec: &RunSpec, extent: &Extent) -> Findings {
         }
     };
     // Without its storage, the worker could only say the same again.
-    let of_worker: Vec<Finding> = match &extent.worker_binary {
-        Some(binary) if stored.is_empty() => worker::findings(spec, binary).await,
-        Some(_) | None => Vec::new(),
+    let of_worker = match &extent.worker_binary {
+        Some(binary) if stored.is_empty() => worker::said(spec, binary, extent.workers).await,
+        Some(_) | None => worker::Said::default(),
     };
     // The worker tells of a missing file too; once is enough.
     findings.extend(
         of_worker
+            .findings
             .into_iter()
             .filter(|finding| clip.as_ref().is_none_or(|clip| clip.key != finding.key)),
     );
     findings.extend(clip);
     findings.extend(stored);
-    Findings(findings)
+    Examined {
+        findings: Findings(findings),
+        advice: of_worker.advice,
+    }
 }
 
 fn clip_exists(path: &Path) -> Option<Finding> {

@@ -1,4 +1,4 @@
-//! What the worker finds wrong with checkpoints, through `worker check`: only it can read tensors.
+//! What the worker finds wrong with checkpoints, through `worker check`: only it can read tensors and ask GPUs.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,31 +6,47 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use ulda_run::Finding;
 use ulda_run::spec::RunSpec;
+use ulda_run::{Finding, HostAdvice};
 
 use super::finding::finding;
 use ulda_run::Exit;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Runs `worker check` on the resolved configuration.
-pub(super) async fn findings(spec: &RunSpec, binary: &Path) -> Vec<Finding> {
+/// What a check says.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub findings: Vec<Finding>,
+    pub advice: Option<HostAdvice>,
+}
+
+impl From<Finding> for Said {
+    fn from(finding: Finding) -> Self {
+        Self {
+            findings: vec![finding],
+            advice: None,
+        }
+    }
+}
+
+/// Runs `worker check` on the resolved configuration, for so many workers on this host.
+pub(super) async fn said(spec: &RunSpec, binary: &Path, workers: u32) -> Said {
     if !binary.is_file() {
-        return vec![Finding::new(
+        return Said::from(Finding::new(
             "--worker-binary",
             format!("worker binary `{}` does not exist", binary.display()),
             "build it with `make`, or name it with --worker-binary",
-        )];
+        ));
     }
     match spec_file(spec) {
-        Ok(file) => run(binary, file.path()).await,
+        Ok(file) => run(binary, file.path(), workers).await,
         Err(cause) => {
             let folder = std::env::temp_dir();
-            vec![Finding {
+            Said::from(Finding {
                 what: format!("write a file in `{}`: {cause}", folder.display()),
                 ..finding("disk", &cause, None)
-            }]
+            })
         }
     }
 }
@@ -45,51 +61,49 @@ pub(crate) fn spec_file(spec: &RunSpec) -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
-async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
+async fn run(binary: &Path, spec: &Path, workers: u32) -> Said {
     let failed = |what: String, hint: &str| {
-        vec![Finding::new(
-            "worker",
-            format!("`{} check` {what}", binary.display()),
-            hint,
-        )]
+        Finding::new("worker", format!("`{} check` {what}", binary.display()), hint)
     };
     let output = tokio::process::Command::new(binary)
         .arg("check")
         .arg("--spec")
         .arg(spec)
+        .arg("--workers")
+        .arg(workers.to_string())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let output = match tokio::time::timeout(DEADLINE, output).await {
         Ok(Ok(output)) => output,
         Ok(Err(cause)) => {
-            return vec![Finding {
+            return Said::from(Finding {
                 what: format!("`{} check` cannot be started: {cause}", binary.display()),
                 ..finding("worker", &cause, Some("check --worker-binary".to_owned()))
-            }];
+            });
         }
         Err(_) => {
-            return failed(
+            return Said::from(failed(
                 format!("did not end within {} s", DEADLINE.as_secs()),
                 "is the disk with the checkpoints responding?",
-            );
+            ));
         }
     };
     let lines = String::from_utf8_lossy(&output.stdout);
-    let findings: Vec<Finding> = lines
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let said = Said {
+        findings: lines.lines().filter_map(read::<Finding>).collect(),
+        advice: lines.lines().find_map(read::<HostAdvice>),
+    };
     let as_agreed = match output.status.code() {
         Some(0) => true,
         Some(code) => {
             let expected = [Exit::BadInput, Exit::Unavailable].map(|exit| i32::from(exit.code()));
-            expected.contains(&code) && !findings.is_empty()
+            expected.contains(&code) && !said.findings.is_empty()
         }
         None => false,
     };
     if as_agreed {
-        return findings;
+        return said;
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     let last = errors
@@ -98,10 +112,12 @@ async fn run(binary: &Path, spec: &Path) -> Vec<Finding> {
         .find(|line| !line.trim().is_empty())
         .unwrap_or("no output")
         .trim();
-    let mut all = findings;
-    all.extend(failed(
-        format!("ended with {}: {last}", output.status),
-        "run it by hand",
-    ));
+    let mut all = said;
+    let what = format!("ended with {}: {last}", output.status);
+    all.findings.push(failed(what, "run it by hand"));
     all
+}
+
+fn read<T: serde::de::DeserializeOwned>(line: &str) -> Option<T> {
+    serde_json::from_str(line).ok()
 }

@@ -30,9 +30,10 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Stop> {
                 } else {
                     Some(worker_binary(serve.worker_binary.as_deref())?)
                 },
+                workers: arguments.workers,
                 listen: Some(serve.listen),
             };
-            let mut findings = block_on(examine(&spec, &extent))?;
+            let mut findings = block_on(examine(&spec, &extent))?.findings;
             say_notes(&mut findings);
             findings.0.extend(super::security::findings(serve));
             findings

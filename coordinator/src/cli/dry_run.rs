@@ -9,9 +9,10 @@ use ulda_run::spec::{DeviceChoice, RunSpec};
 use ulda_run::stage::{Stage, StageLength};
 
 use super::arguments::TrainArguments;
+use super::check::say_notes;
 use super::common::{block_on, columns, print, worker_binary};
 use super::conclusion::shown;
-use crate::check::{DiskNeed, Examination, Extent, examine};
+use crate::check::{DiskNeed, Examination, Examined, Extent, examine};
 use crate::durations::duration_text;
 use crate::estimate::{ExpectedTime, TimeSource, shards_of_a_worker, stage_costs, stage_time};
 use crate::exit::{Exit, Stop};
@@ -35,9 +36,12 @@ pub(super) fn dry_run(
     let extent = Extent {
         depth: examination.depth,
         worker_binary: worker.clone(),
+        workers: arguments.workers,
         listen: Some(serve.listen),
     };
-    let mut findings = block_on(examine(spec, &extent))?;
+    let Examined { mut findings, advice } = block_on(examine(spec, &extent))?;
+    let spec = &spec.with_domains_at_once(advice.map_or(1, |advice| advice.domains_at_once));
+    say_notes(&mut findings);
     findings.0.extend(super::security::findings(serve));
     if !findings.is_empty() {
         return Err(Stop {

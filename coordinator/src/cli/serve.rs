@@ -17,7 +17,7 @@ use super::ledger;
 use super::security::{Security, refuse_early, settle};
 use super::supervised::{self, TerminationSignals};
 use super::view::refused as page_refused;
-use crate::check::{Examination, Extent, examine};
+use crate::check::{Examination, Examined, Extent, examine};
 use crate::exit::{Exit, Stop};
 use crate::history::History;
 use crate::http::{self, HttpServer, Site, Stopper};
@@ -48,13 +48,15 @@ pub(super) async fn prepare_and_serve(
     let remote = RemoteRun::of(spec.config(), &StorageCounters::default()).map_err(remote_refused)?;
     let listener = listen(serve, directory).await?;
     let web = http::bind(serve.http).await.map_err(page_refused)?;
+    let mut spec = spec.clone();
     if let Some(Examination { depth, places }) = examination {
         let extent = Extent {
             depth,
             worker_binary: binary.clone(),
+            workers,
             listen: None,
         };
-        let mut findings = examine(spec, &extent).await;
+        let Examined { mut findings, advice } = examine(&spec, &extent).await;
         say_notes(&mut findings);
         if !findings.is_empty() {
             return Err(Stop {
@@ -63,9 +65,11 @@ pub(super) async fn prepare_and_serve(
                 hint: None,
             });
         }
-        claim(spec, remote.clone()).await?;
-        directory.create(spec).map_err(directory_refused)?;
+        spec = spec.with_domains_at_once(advice.map_or(1, |advice| advice.domains_at_once));
+        claim(&spec, remote.clone()).await?;
+        directory.create(&spec).map_err(directory_refused)?;
     }
+    let spec = &spec;
     let mut lock = directory.lock().map_err(directory_refused)?;
     let Security {
         folder: credentials,

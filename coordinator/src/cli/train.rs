@@ -45,6 +45,12 @@ pub fn train(arguments: &TrainArguments) -> Result<Exit, Stop> {
         keep_resolved(&mut config, &directory.config().map_err(directory_refused)?);
     } else if let Some((_, there)) = &elsewhere {
         keep_resolved(&mut config, there);
+    } else if directory.holds_a_run()
+        && let Ok(there) = directory.config()
+    {
+        // The run that is there is refused below; what its host decided makes it no other one.
+        let decided = there.simulate.domains_at_once;
+        config.simulate.domains_at_once = config.simulate.domains_at_once.or(decided);
     }
     let spec = RunSpec::resolve(config, host(arguments.workers)).map_err(refused)?;
     if let Some(refusal) = directory.conflict(&spec, continues).map_err(directory_refused)? {
@@ -106,7 +112,9 @@ fn keep_resolved(config: &mut RunConfig, there: &RunConfig) {
     let run = &mut config.run;
     run.shards = run.shards.or(there.run.shards);
     run.threads_per_shard = run.threads_per_shard.or(there.run.threads_per_shard);
-    config.simulate.prompt_groups = config.simulate.prompt_groups.or(there.simulate.prompt_groups);
+    let (simulate, before) = (&mut config.simulate, &there.simulate);
+    simulate.prompt_groups = simulate.prompt_groups.or(before.prompt_groups);
+    simulate.domains_at_once = simulate.domains_at_once.or(before.domains_at_once);
 }
 
 fn workers_of_last_time(directory: &RunDirectory) -> u32 {

@@ -52,6 +52,36 @@ fn assert_gone(processes: &[ProcessIdentity]) {
 }
 
 #[test]
+fn what_the_host_decides_is_written_down_when_the_run_is_created_and_kept() {
+    let decided = |bench: &Bench| {
+        let config = std::fs::read_to_string(bench.run().join("run.toml")).unwrap();
+        let config: ulda_run::spec::RunConfig = toml::from_str(&config).unwrap();
+        config.simulate.domains_at_once
+    };
+    let run = |bench: &Bench, arguments: &[&str], advice: &str| {
+        let mut command = bench.command(arguments);
+        let output = command.env("TINY_ADVICE", advice).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    let bench = Bench::new();
+    run(&bench, &[], r#"{"domains_at_once":3}"#);
+    assert_eq!(decided(&bench), Some(3));
+    run(&bench, &["resume", "runs/small"], r#"{"domains_at_once":2}"#);
+    assert_eq!(decided(&bench), Some(3));
+
+    let silent = Bench::new();
+    run(&silent, &[], "");
+    assert_eq!(decided(&silent), Some(1));
+    let given = Bench::new();
+    run(
+        &given,
+        &["--set", "simulate.domains_at_once=2"],
+        r#"{"domains_at_once":3}"#,
+    );
+    assert_eq!(decided(&given), Some(2));
+}
+
+#[test]
 fn a_run_finishes_and_leaves_scores_report_and_no_process() {
     let bench = Bench::new();
     let output = bench.output(&["--workers", "2"]);

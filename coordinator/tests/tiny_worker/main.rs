@@ -32,6 +32,9 @@ fn main() -> Result<(), Anything> {
                 println!("{findings}");
                 std::process::exit(78);
             }
+            if let Ok(advice) = std::env::var("TINY_ADVICE") {
+                println!("{advice}");
+            }
             Ok(())
         }
         Some("predict" | "export") => {

@@ -288,7 +288,7 @@ fn update(
 ) -> Result<(Phases, Losses), Failure> {
     let mut phases = done.phases;
     let started = Instant::now();
-    let gradient = set.gradient().shallow_clone();
+    let gradient = set.collect_gradient()?.shallow_clone();
     set.apply(&gradient, rates)?;
     head.commit_batch_stats(&done.batch_stats);
     phases.optimise += started.elapsed();

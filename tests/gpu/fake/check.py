@@ -26,6 +26,7 @@ COLUMNS = (
     ("MB to device", "bytes_to_device", 1e6, 2),
     ("kB to host", "bytes_to_host", 1e3, 2),
     ("MB filled", "filled_bytes", 1e6, 1),
+    ("copies on the device", "copies_on_device", 1, 0),
     ("TF32 products", "tf32_products", 1, 0),
     ("CPU ms", "cpu_microseconds", 1e3, 0),
 )
@@ -44,7 +45,9 @@ class FakeGpu:
         libraries = [fakes, arguments.libtorch / "lib", arguments.libtorch.parent / "nvidia/cu13/lib"]
         self.environment = kept | {
             "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-            "LD_PRELOAD": f"{fakes}/libcudart.so.13:{fakes}/libfake_libraries.so",
+            "LD_PRELOAD": ":".join(
+                f"{fakes}/{name}" for name in ("libcudart.so.13", "libfake_libraries.so", "libfake_regressions.so")
+            ),
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "NO_COLOR": "1",
         }
@@ -81,7 +84,7 @@ def settings_of(row):
     return ", ".join(words)
 
 
-def count_step(gpu, row):
+def count_step(gpu, row, **fake):
     """Counts and kernels of one warm step."""
     report = gpu.folder / "report.json"
     report.unlink(missing_ok=True)
@@ -89,7 +92,7 @@ def count_step(gpu, row):
     arguments += ["--warm-up", 2, "--repeats", 3]
     if "domains_at_once" in row:
         arguments += ["--domains-at-once", row["domains_at_once"]]
-    gpu.must("bench", *arguments, report=report)
+    gpu.must("bench", *arguments, report=report, **fake)
     steps = json.loads(report.read_text())["steps"]
     step = steps[-1]
     # Of the steps that count, the one with the least to do beside it.
@@ -115,6 +118,30 @@ def check_step(gpu, row, everywhere):
     missing = [name for name in row.get("needs", []) if not any(name in kernel for kernel in kernels)]
     over += [f"no kernel `{name}` was launched" for name in missing]
     return counts, over
+
+
+def regression(gpu, row, everywhere, count, **fake):
+    """A step of `row` with something put back that was mended: `count` must be above its bound."""
+    counts, _ = count_step(gpu, row, **fake)
+    over = above(counts, everywhere | row["most"])
+    said = next((text for text in over if text.startswith(f"{count} is ")), None)
+    if said is None:
+        raise Failed(f"the bounds do not notice: {count} is {counts.get(count, 0)}")
+    return said
+
+
+def regression_rows(gpu, bounds):
+    """Name and check of each mended fault that is put back. The bounds must notice each one."""
+    row = next(row for row in bounds["step"] if settings_of(row) == "pretrain, fp32")
+    put_back = {
+        "regression: convolutions without bias and ReLU": ("launches", {"fault": "fusion"}),
+        "regression: uninitialised memory filled": ("filled_bytes", {"regression": "fill"}),
+        "regression: TF32 in float32": ("tf32_products", {"regression": "tf32"}),
+    }
+    return {
+        name: lambda count=count, fake=fake: regression(gpu, row, bounds["everywhere"], count, **fake)
+        for name, (count, fake) in put_back.items()
+    }
 
 
 def whole_run(gpu, name, *sets, **fake):
@@ -148,10 +175,23 @@ def expect(ended, code, *words):
     return f"{code}: {said[:300]}" if said else str(code)
 
 
+def domains_at_once(gpu, name, gib, expected):
+    """Trains a run of two domains that leaves domains_at_once open, on a GPU of so much memory."""
+    short = ("pretrain.steps=2", "simulate.batches=1", "adapt.steps=2", "evaluate.examples=0")
+    held = ("run.shards=1", "simulate.prompt_groups=1")
+    expect(whole_run(gpu, name, *short, *held, gib=gib), 0)
+    decided = tomllib.loads((gpu.folder / "runs" / name / "run.toml").read_text())["simulate"]["domains_at_once"]
+    if decided != expected:
+        raise Failed(f"domains_at_once is {decided} on {gib} GiB, expected {expected}")
+    return f"{decided} on {gib} GiB"
+
+
 def fault_rows(gpu):
     """Name and check of each row about whole programs."""
     return {
         "worker devices": lambda: expect(gpu.run("worker", "devices", "--require-gpu"), 0, "Fake GPU 0", "GiB free"),
+        "domains at once, much memory": lambda: domains_at_once(gpu, "much", 80, 2),
+        "domains at once, little memory": lambda: domains_at_once(gpu, "little", 3.3, 1),
         "old driver, worker devices": lambda: expect(
             gpu.run("worker", "devices", "--require-gpu", driver=12040), 78, "CUDA up to 12.4, and libtorch needs 13.0"
         ),
@@ -161,6 +201,7 @@ def fault_rows(gpu):
         "out of memory at an allocation": lambda: expect(
             whole_run(gpu, "full", fault="malloc:12"), 78, "out of memory on cuda:0 in", "were asked for", "hint: "
         ),
+        "slow events": lambda: expect(whole_run(gpu, "slow", fault="events:200"), 0),
         "illegal address at a launch": lambda: expect(
             whole_run(gpu, "illegal", fault="launch:2000"), 1, "an illegal memory access was encountered"
         ),
@@ -216,10 +257,22 @@ class Check:
 
     def steps(self):
         rows = self.chosen(self.bounds["step"], settings_of)
-        if rows:
+        regressions = self.chosen(regression_rows(self.gpu, self.bounds).items(), lambda row: row[0])
+        if rows or regressions:
             self.gpu.must("bench", "prepare", "case", *self.bounds["case"])
         for name, row in rows:
             self.count(name, lambda row=row: check_step(self.gpu, row, self.bounds["everywhere"]))
+        # What was learned in this call is not in the bounds yet.
+        if not self.learn:
+            self.judge(regressions)
+
+    def judge(self, rows):
+        """Runs checks that say by themselves whether they hold."""
+        for name, (_, check) in rows:
+            try:
+                print(f"ok      {name}: {check()}", flush=True)
+            except (Failed, subprocess.TimeoutExpired) as error:
+                self.fail(name, error)
 
     def programs(self):
         runs = self.chosen(self.bounds["run"], lambda row: row["name"])
@@ -230,11 +283,7 @@ class Check:
             (self.gpu.folder / "run.toml").write_text(RUN_TOML.read_text())
         for name, row in runs:
             self.count(name, lambda row=row: check_run(self.gpu, row))
-        for name, (_, check) in faults:
-            try:
-                print(f"ok      {name}: {check()}", flush=True)
-            except (Failed, subprocess.TimeoutExpired) as error:
-                self.fail(name, error)
+        self.judge(faults)
 
 
 def main():

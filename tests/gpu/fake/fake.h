@@ -8,4 +8,6 @@ void fake_library_launch(const char* name);
 void fake_count(const char* name);
 // Whether this process has a context on `device`.
 int fake_has_context(int device);
+// Whether cuDNN has no fused operations, as FAKE_CUDA_FAULT orders.
+int fake_refuses_fusion(void);
 }

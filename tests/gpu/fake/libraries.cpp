@@ -137,8 +137,21 @@ extern "C" int cudnnBackendDestroyDescriptor(void* descriptor) {
 SUCCEEDS(cudnnDestroy)
 SUCCEEDS(cudnnSetStream)
 SUCCEEDS(cudnnBackendInitialize)
-SUCCEEDS(cudnnBackendSetAttribute)
-SUCCEEDS(cudnnBackendFinalize)
+// A descriptor, as far as the fakes look: whether it is a graph of several operations.
+struct Described {
+  bool fused;
+};
+extern "C" int cudnnBackendSetAttribute(void* descriptor, int name, int, int64_t count, const void*) {
+  // CUDNN_ATTR_OPERATIONGRAPH_OPS
+  if (name == 801) {
+    static_cast<Described*>(descriptor)->fused = count > 1;
+  }
+  return 0;
+}
+extern "C" int cudnnBackendFinalize(void* descriptor) {
+  // CUDNN_STATUS_NOT_SUPPORTED
+  return static_cast<Described*>(descriptor)->fused && fake_refuses_fusion() ? 3000 : 0;
+}
 // One engine without notes, whose numbers are all 0.
 extern "C" int cudnnBackendGetAttribute(void*, int, int type, int64_t asked, int64_t* count, void* out) {
   // cudnnBackendAttributeType_t: wide ones are INT64, DOUBLE and VOID_PTR; notes are NUMERICAL_NOTE and BEHAVIOR_NOTE.
@@ -155,3 +168,20 @@ extern "C" int cudnnBackendGetAttribute(void*, int, int type, int64_t asked, int
 }
 COMPUTES(cudnnBackendExecute)
 COMPUTES(cudnnBatchNormalizationForwardInference)
+COMPUTES(cudnnBatchNormalizationForwardTrainingEx)
+COMPUTES(cudnnBatchNormalizationBackwardEx)
+// Sizes that stand for the real ones.
+extern "C" int cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(
+    void*, int, int, void*, void*, void*, void*, void*, size_t* bytes) {
+  *bytes = 256;
+  return 0;
+}
+extern "C" int cudnnGetBatchNormalizationTrainingExReserveSpaceSize(void*, int, int, void*, void*, size_t* bytes) {
+  *bytes = 256;
+  return 0;
+}
+extern "C" int cudnnGetBatchNormalizationBackwardExWorkspaceSize(
+    void*, int, int, void*, void*, void*, void*, void*, void*, void*, size_t* bytes) {
+  *bytes = 256;
+  return 0;
+}

@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -134,6 +135,11 @@ cudaError_t fill(void* at, int value, size_t bytes) {
   return ok();
 }
 
+// What an event points to: how often it will still be found not to have passed.
+std::atomic<long>* polls_left(cudaEvent_t event) {
+  return reinterpret_cast<std::atomic<long>*>(event);
+}
+
 struct CallConfiguration {
   dim3 grid, block;
   size_t shared_bytes;
@@ -157,6 +163,10 @@ void fake_library_launch(const char* name) {
 
 void fake_count(const char* name) {
   Ledger::get().add(name);
+}
+
+int fake_refuses_fusion(void) {
+  return Faults::get().refuses_fusion();
 }
 
 int fake_has_context(int device) {
@@ -451,7 +461,7 @@ cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
   return fill(at, value, bytes);
 }
 
-// Streams and events: all that was asked for is done at once.
+// Streams and events: all that was asked for is done at once, though an order may keep events from saying so.
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
   in_context();
   *stream = static_cast<cudaStream_t>(std::malloc(16));
@@ -499,28 +509,29 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) {
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   in_context();
-  *event = static_cast<cudaEvent_t>(std::malloc(16));
+  *event = reinterpret_cast<cudaEvent_t>(new std::atomic<long>(0));
   return ok();
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
   return cudaEventCreateWithFlags(event, 0);
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  std::free(event);
+  delete polls_left(event);
   return ok();
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
   *milliseconds = 1;
   return ok();
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return Faults::get().result(polls_left(event)->fetch_sub(1) > 0 ? cudaErrorNotReady : cudaSuccess);
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  polls_left(event)->store(Faults::get().event_polls());
   return ok();
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
-  return ok();
-}
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t, cudaStream_t, unsigned) {
-  return ok();
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
+  return cudaEventRecord(event, stream);
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
   return wait();

@@ -1,14 +1,16 @@
 //! Trained parameters in one flat buffer, their gradients in another: what is reduced over shards in buckets and
 //! updated by one kernel per learning rate.
 //!
-//! Invariant: every parameter's data and `.grad` are views of the buffers, at 64-byte boundaries; the order of
-//! entries is that of construction and part of the run's definition.
+//! Invariant: every parameter's data are a view of the buffer, at a 64-byte boundary, and so is its `.grad` on a CPU; the
+//! order of entries is that of construction and part of the run's definition. On a GPU a backward pass leaves gradients
+//! beside the buffer, and they are copied there bucket by bucket: one launch each, where zeroing and adding would be one for
+//! each parameter.
 
 use std::ops::Range;
 
-use tch::{Kind, Tensor, no_grad};
-use ulda_torch::Update;
+use tch::{Device, Kind, Tensor, no_grad};
 use ulda_torch::grad::GradientHooks;
+use ulda_torch::{Update, gather_gradients, set_grad};
 
 use crate::error::{MethodError, Result, expect_shape};
 use crate::optim::SgdSettings;
@@ -60,6 +62,8 @@ pub struct TrainableSet {
     values: Tensor,
     gradient: Tensor,
     velocity: Tensor,
+    /// Each parameter's part of the flat gradient, where backward passes leave gradients beside it.
+    places: Option<Vec<Tensor>>,
     settings: SgdSettings,
 }
 
@@ -70,6 +74,17 @@ impl TrainableSet {
     /// # Errors
     /// When there is no parameter, one is not float32, or they live on different devices.
     pub fn new(groups: Vec<ParameterGroup>, settings: SgdSettings) -> Result<TrainableSet> {
+        let first = groups.iter().flat_map(|group| &group.parameters).next();
+        let beside = first.is_some_and(|(_, leaf)| matches!(leaf.device(), Device::Cuda(_)));
+        TrainableSet::with_gradients(groups, settings, beside)
+    }
+
+    /// `beside` says whether backward passes leave gradients beside the flat one.
+    fn with_gradients(
+        groups: Vec<ParameterGroup>,
+        settings: SgdSettings,
+        beside: bool,
+    ) -> Result<TrainableSet> {
         let (mut entries, mut leaves, mut spans, mut at) = (Vec::new(), Vec::new(), Vec::new(), 0usize);
         for group in groups {
             let start = at;
@@ -103,12 +118,15 @@ impl TrainableSet {
             })?;
         let flat = || Tensor::f_zeros([at as i64], (Kind::Float, device));
         let (values, gradient, velocity) = (flat()?, flat()?, flat()?);
+        let mut places = Vec::with_capacity(entries.len());
         for (entry, leaf) in entries.iter().zip(&mut leaves) {
             let mut place = view(&values, entry)?;
             no_grad(|| place.f_copy_(leaf))?;
             leaf.f_set_data(&place)?;
             let _ = leaf.f_set_requires_grad(true)?;
-            ulda_torch::set_grad(leaf, Some(&view(&gradient, entry)?))?;
+            let place = view(&gradient, entry)?;
+            set_grad(leaf, (!beside).then_some(&place))?;
+            places.push(place);
         }
         Ok(TrainableSet {
             entries,
@@ -117,6 +135,7 @@ impl TrainableSet {
             values,
             gradient,
             velocity,
+            places: beside.then_some(places),
             settings,
         })
     }
@@ -136,17 +155,35 @@ impl TrainableSet {
         self.values.numel()
     }
 
-    /// Flat gradient `[len]`, float32; backward passes add to it.
+    /// Flat gradient `[len]`, float32: the buckets of [`TrainableSet::on_bucket_ready`] as they become complete. After a
+    /// backward pass without it, [`TrainableSet::collect_gradient`] completes all.
     pub fn gradient(&self) -> &Tensor {
         &self.gradient
     }
 
-    /// Sets the gradient to zero, keeping the parameters bound to it.
+    /// The flat gradient `[len]` that backward passes since [`TrainableSet::zero_gradient`] added up to.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn collect_gradient(&self) -> Result<&Tensor> {
+        if let Some(places) = &self.places {
+            gather_gradients(&self.leaves, places)?;
+        }
+        Ok(&self.gradient)
+    }
+
+    /// Forgets what backward passes have left: they begin at zero again.
     ///
     /// # Errors
     /// When the device fails.
     pub fn zero_gradient(&self) -> Result<()> {
-        let _ = self.gradient.shallow_clone().f_zero_()?;
+        if self.places.is_some() {
+            for leaf in &self.leaves {
+                set_grad(leaf, None)?;
+            }
+        } else {
+            let _ = self.gradient.shallow_clone().f_zero_()?;
+        }
         Ok(())
     }
 
@@ -191,12 +228,22 @@ impl TrainableSet {
             }
         }
         let sizes: Vec<usize> = buckets.iter().map(|bucket| bucket.entries.len()).collect();
+        let to_copy: Option<Vec<_>> = self.places.as_ref().map(|places| {
+            let part = |all: &[Tensor], of: &Range<usize>| -> Vec<Tensor> {
+                all[of.clone()].iter().map(Tensor::shallow_clone).collect()
+            };
+            let of = buckets.iter().map(|bucket| &bucket.entries);
+            of.map(|of| (part(&self.leaves, of), part(places, of))).collect()
+        });
         let mut missing = sizes.clone();
         let hook = move |entry: i64| {
             let bucket = bucket_of[entry as usize];
             missing[bucket] -= 1;
             if missing[bucket] == 0 {
                 missing[bucket] = sizes[bucket];
+                if let Some((leaves, places)) = to_copy.as_ref().map(|copies| &copies[bucket]) {
+                    gather_gradients(leaves, places).map_err(|error| error.to_string())?;
+                }
                 ready(bucket)?;
             }
             Ok(())
@@ -249,7 +296,7 @@ impl TrainableSet {
     /// # Errors
     /// When libtorch is out of memory.
     pub fn named_gradient(&self) -> Result<Vec<(String, Tensor)>> {
-        self.named(&self.gradient)
+        self.named(self.collect_gradient()?)
     }
 
     /// Overwrites the parameters with what `find` has for each name.
@@ -303,27 +350,27 @@ fn view(flat: &Tensor, entry: &ParameterEntry) -> Result<Tensor> {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
-    use tch::Device;
 
     fn leaf(shape: &[i64], value: f64) -> Tensor {
         Tensor::full(shape, value, (Kind::Float, Device::Cpu)).set_requires_grad(true)
     }
 
     fn two_groups() -> (Tensor, Tensor, TrainableSet) {
+        two_groups_with(false)
+    }
+
+    fn two_groups_with(beside: bool) -> (Tensor, Tensor, TrainableSet) {
         let (a, b) = (leaf(&[3], 1.0), leaf(&[2, 2], 2.0));
         let group = |name, parameter: &Tensor| ParameterGroup {
             name,
             parameters: vec![(format!("{name}.weight"), parameter.shallow_clone())],
         };
         let groups = vec![group("a", &a), group("b", &b)];
-        let set = TrainableSet::new(
-            groups,
-            SgdSettings {
-                momentum: 0.9,
-                weight_decay: 0.0,
-            },
-        )
-        .unwrap();
+        let settings = SgdSettings {
+            momentum: 0.9,
+            weight_decay: 0.0,
+        };
+        let set = TrainableSet::with_gradients(groups, settings, beside).unwrap();
         (a, b, set)
     }
 
@@ -370,6 +417,44 @@ mod tests {
         let mut seen = seen.lock().unwrap().clone();
         seen.sort_unstable();
         assert_eq!(seen, [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn gradients_beside_the_buffer_are_the_same_and_add_up_until_zeroed() {
+        let (a, b, set) = two_groups_with(true);
+        let loss = || a.sum(Kind::Float) * 3.0 + (&b * &b).sum(Kind::Float);
+        let (bound_a, bound_b, bound) = two_groups();
+        let bound_loss = || bound_a.sum(Kind::Float) * 3.0 + (&bound_b * &bound_b).sum(Kind::Float);
+        for _ in 0..2 {
+            loss().backward();
+            bound_loss().backward();
+        }
+        assert_eq!(*set.collect_gradient().unwrap(), *bound.gradient());
+        set.zero_gradient().unwrap();
+        // A parameter that the loss does not reach has no gradient.
+        (a.sum(Kind::Float) * 5.0).backward();
+        let flat = set.collect_gradient().unwrap();
+        assert_eq!((flat.double_value(&[0]), flat.double_value(&[16])), (5.0, 0.0));
+    }
+
+    #[test]
+    fn a_bucket_is_in_the_buffer_when_it_is_reported() {
+        let (a, b, set) = two_groups_with(true);
+        let (buckets, flat) = (set.buckets(64), set.gradient().shallow_clone());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (log, starts) = (Arc::clone(&seen), [16, 0]);
+        let ready = move |bucket: usize| {
+            log.lock()
+                .unwrap()
+                .push((bucket, flat.double_value(&[starts[bucket]])));
+            Ok(())
+        };
+        let hooks = set.on_bucket_ready(&buckets, ready).unwrap();
+        (a.sum(Kind::Float) * 3.0 + b.sum(Kind::Float)).backward();
+        drop(hooks);
+        let mut seen = seen.lock().unwrap().clone();
+        seen.sort_by_key(|(bucket, _)| *bucket);
+        assert_eq!(seen, [(0, 1.0), (1, 3.0)]);
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn update(stage: &str, set: &mut TrainableSet, loss: f64) {
         assert!(largest(&gradient) > 0.0, "{stage}: `{name}` has no gradient");
     }
     let rates = vec![0.01; set.group_names().len()];
-    let gradient = set.gradient().copy();
+    let gradient = set.collect_gradient().unwrap().copy();
     set.apply(&gradient, &rates).unwrap();
     for (_, value) in set.named_values().unwrap() {
         let _ = largest(&value);

@@ -197,7 +197,7 @@ fn five_steps(fixture: &str, rectified: bool) {
             .iter()
             .map(|base| PolyDecay::published(*base, total).at(step as u64))
             .collect();
-        let gradient = set.gradient().copy();
+        let gradient = set.collect_gradient().unwrap().copy();
         set.apply(&gradient, &lrs).unwrap();
         tiny.head.commit_batch_stats(&outcome.batch_stats);
         let values = set.named_values().unwrap();

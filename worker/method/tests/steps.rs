@@ -71,7 +71,7 @@ fn pretrain_learns_a_batch() {
     for _ in 0..6 {
         set.zero_gradient().unwrap();
         losses.push(scene.pretrain_loss(0.0, 0));
-        let gradient = set.gradient().copy();
+        let gradient = set.collect_gradient().unwrap().copy();
         set.apply(&gradient, &[0.02]).unwrap();
     }
     assert!(losses[5] < 0.8 * losses[0], "{losses:?}");
@@ -94,7 +94,7 @@ fn training_resumes_from_saved_values_and_momentum() {
         for _ in 0..count {
             set.zero_gradient().unwrap();
             scene.pretrain_loss(0.0, 0);
-            let gradient = set.gradient().copy();
+            let gradient = set.collect_gradient().unwrap().copy();
             set.apply(&gradient, &[0.01]).unwrap();
         }
         (set.named_values().unwrap(), set.named_velocity().unwrap())

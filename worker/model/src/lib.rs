@@ -7,6 +7,7 @@
 pub mod clip;
 pub mod export;
 pub mod head;
+mod kept;
 pub mod marks;
 pub mod miniature;
 pub mod pickle;

@@ -4,7 +4,10 @@ use tch::{Device, Tensor};
 
 use crate::clip::Backbone;
 use crate::head::Head;
+use crate::kept::{KeptMatrices, MatrixKey};
 use crate::weights::{Weights, WeightsError};
+
+static RESIZING: KeptMatrices = KeptMatrices::new();
 
 /// Backbone and head, for inference: no style, no rectifier.
 #[derive(Debug)]
@@ -75,7 +78,13 @@ fn upsample_by_products(x: &Tensor, [height, width]: [i64; 2]) -> Tensor {
 
 /// [to, from]: what each of `from` pixels gives to each of `to`.
 fn resizing(from: i64, to: i64, like: &Tensor) -> Tensor {
-    tch::no_grad(|| {
+    let key = MatrixKey {
+        from,
+        to,
+        kind: like.kind(),
+        device: like.device(),
+    };
+    RESIZING.get(key, || {
         let unit = Tensor::eye(from, (like.kind(), like.device())).view([1, from, from, 1]);
         let resized = unit.upsample_bilinear2d([to, 1], false, None, None);
         resized.view([from, to]).tr()

@@ -2,22 +2,31 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use ulda_run::Exit;
+use ulda_run::{Exit, HostAdvice};
 
 use clap::Args;
 
-use crate::inspect::inspect;
+use crate::inspect::{Inspection, inspect};
 
 #[derive(Args)]
 pub struct Check {
     /// Resolved run.toml
     #[arg(long)]
     spec: PathBuf,
+    /// Workers that will share this host and its GPUs
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
 }
 
 impl Check {
-    pub fn run(self) -> ExitCode {
-        let findings = inspect(&self.spec);
+    pub fn run(self, cuda: bool) -> ExitCode {
+        let Inspection {
+            findings,
+            domains_at_once,
+        } = inspect(&self.spec, cuda, self.workers);
+        if let Some(domains_at_once) = domains_at_once {
+            println!("{}", serde_json::json!(HostAdvice { domains_at_once }));
+        }
         for finding in &findings {
             println!("{}", serde_json::json!(finding));
         }

@@ -52,7 +52,7 @@ pub fn main(cuda: bool) -> ExitCode {
     }
     match arguments.verb {
         Verb::Join(join) => join.run(cuda),
-        Verb::Check(check) => check.run(),
+        Verb::Check(check) => check.run(cuda),
         Verb::Estimate(estimate) => estimate.run(),
         Verb::Devices(devices) => devices.run(cuda),
         Verb::Predict(predict) => predict.run(cuda),

@@ -6,6 +6,7 @@ use ulda_method::simulate::ProjectorReduce;
 use ulda_method::{MethodError, Result};
 use ulda_run::ids::Shard;
 use ulda_run::plan::{Lane, Lanes};
+use ulda_torch::upload;
 
 use super::{At, Link, Op};
 
@@ -49,9 +50,8 @@ impl ProjectorReduce for LaneReduce {
                     what: "reduce projector gradients",
                     reason: error.to_string(),
                 })?;
-            *gradient = Tensor::f_from_slice(&values)?
-                .f_div_scalar(data_shards as f64)?
-                .f_to_device(gradient.device())?;
+            let mean = Tensor::f_from_slice(&values)?.f_div_scalar(data_shards as f64)?;
+            *gradient = upload(&mean, gradient.device())?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use ulda_collective::{Collective, ShardGroup};
 use ulda_method::simulate::{Prototype, PrototypeExchange};
 use ulda_method::{MethodError, Result};
 use ulda_run::plan::{Lane, Lanes};
+use ulda_torch::upload;
 
 use super::{At, Link, Op};
 
@@ -58,7 +59,7 @@ impl PrototypeExchange for LanePrototypes {
             decode(bytes, &mut prototypes)?;
         }
         for prototype in &mut prototypes {
-            prototype.rows = prototype.rows.f_to_device(self.device)?;
+            prototype.rows = upload(&prototype.rows, self.device)?;
         }
         Ok(prototypes)
     }

@@ -57,6 +57,8 @@ pub enum StageError {
     #[error("libtorch refused an operation")]
     Torch(#[from] tch::TchError),
     #[error(transparent)]
+    Host(#[from] ulda_torch::TorchError),
+    #[error(transparent)]
     OutOfMemory(Box<super::OutOfMemory>),
     #[error("interrupted: {0}")]
     Interrupted(String),

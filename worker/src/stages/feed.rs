@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use ulda_dataset::labels::IGNORE;
 use ulda_dataset::{
     Adjustment, Crop, Dataset, DecodeCounters, Example, Jitter, Job, Prefetcher, Sampling, Size,
@@ -12,7 +12,7 @@ use ulda_dataset::{
 use ulda_run::plan::{Batches, SampleAt, draw_sample, slice};
 use ulda_run::spec::JitterConfig;
 use ulda_run::stage::Stage;
-use ulda_torch::upload;
+use ulda_torch::Staging;
 
 use super::StageError;
 use super::pixels::{Normaliser, format_for};
@@ -176,7 +176,6 @@ pub fn stack(
 ) -> Result<(Tensor, Tensor), StageError> {
     let size = examples.first().map_or(Size::new(0, 0), |example| example.size);
     let (height, width) = (i64::from(size.height), i64::from(size.width));
-    let mut labels = Vec::with_capacity(examples.len());
     for example in examples {
         if example.size != size {
             let what = format!(
@@ -185,13 +184,10 @@ pub fn stack(
             );
             return Err(StageError::Shape { what });
         }
-        labels.push(Tensor::f_from_slice(&example.label)?.f_view([height, width])?);
     }
     let images = normaliser.batch(examples.iter().map(|example| &example.image), size)?;
-    let labels = match labels.is_empty() {
-        true => Tensor::f_zeros([0, height, width], (Kind::Uint8, device))?,
-        false => upload(&Tensor::f_stack(&labels, 0)?, device)?,
-    };
+    let labels = examples.iter().map(|example| example.label.as_slice());
+    let labels = Staging::of_bytes(labels, &[height, width], device)?.send()?;
     Ok((images, labels))
 }
 

@@ -227,7 +227,7 @@ fn domains_at_once(config: &RunConfig) -> u32 {
     let held = u32::try_from(config.domains.len())
         .unwrap_or(u32::MAX)
         .div_ceil(groups);
-    config.simulate.domains_at_once.min(held).max(1)
+    config.simulate.domains_at_once.unwrap_or(1).min(held).max(1)
 }
 
 fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> String {
@@ -248,7 +248,7 @@ fn advice(stage: Stage, config: &RunConfig, memory: Option<&DeviceMemory>) -> St
         && config.simulate.styles == StyleSource::Learned
         && domains_at_once(config) > 1
     {
-        let domains = config.simulate.domains_at_once;
+        let domains = config.simulate.domains_at_once.unwrap_or(1);
         ways.insert(0, format!("lower simulate.domains_at_once ({domains})"));
     }
     if stage == Stage::Pretrain {
@@ -363,7 +363,7 @@ mod tests {
         assert!(text.contains("one domain's logits [2, 19, 768, 768]"), "{text}");
         assert!(!refused.advice.contains("domains_at_once"), "{}", refused.advice);
 
-        config.simulate.domains_at_once = 8;
+        config.simulate.domains_at_once = Some(8);
         config.simulate.prompt_groups = Some(2);
         let refused = told(&config);
         let text = refused.to_string();

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 use ulda_dataset::{CLIP_MEAN, CLIP_STD, ImagePixels, PixelFormat, Size};
-use ulda_torch::upload;
+use ulda_torch::{Staging, upload};
 
 use super::StageError;
 
@@ -49,15 +49,13 @@ impl Normaliser {
         size: Size,
     ) -> Result<Tensor, StageError> {
         let (height, width) = (i64::from(size.height), i64::from(size.width));
-        let (mut normalised, mut rgb) = (Vec::new(), Vec::new());
+        let (mut normalised, mut rgb): (_, Vec<&[u8]>) = (Vec::new(), Vec::new());
         for image in images {
             match image {
                 ImagePixels::Normalised(values) => {
                     normalised.push(Tensor::f_from_slice(values)?.f_view([3, height, width])?);
                 }
-                ImagePixels::Rgb(values) => {
-                    rgb.push(Tensor::f_from_slice(values)?.f_view([height, width, 3])?)
-                }
+                ImagePixels::Rgb(values) => rgb.push(values),
             }
         }
         match (normalised.is_empty(), rgb.is_empty()) {
@@ -67,7 +65,7 @@ impl Normaliser {
             )?),
             (false, true) => Ok(upload(&joined(&normalised)?, self.device)?),
             (true, false) => {
-                let bytes = upload(&joined(&rgb)?, self.device)?;
+                let bytes = Staging::of_bytes(rgb.into_iter(), &[height, width, 3], self.device)?.send()?;
                 let values = bytes.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
                 Ok(self.shift.f_addcmul(&values, &self.scale)?)
             }

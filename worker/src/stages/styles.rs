@@ -8,6 +8,7 @@ use ulda_method::stylebank::{DrawnStyles, StyleBank};
 use ulda_run::plan::{Batches, draw_mix, draw_own_styles, draw_styles};
 use ulda_run::spec::StyleDraw;
 use ulda_run::stage::Stage;
+use ulda_torch::upload;
 
 use super::StageError;
 use super::context::Context;
@@ -89,9 +90,8 @@ impl Styles {
         let images = mine.len() as i64;
         let shares = mine.flat_map(|image| draw_mix(self.seed, step, image, channels));
         let shares = Tensor::f_from_slice(&shares.collect::<Vec<f32>>())?;
-        Ok(shares
-            .f_view([images, channels as i64, 1, 1])?
-            .f_to_device(device)?)
+        let shares = shares.f_view([images, channels as i64, 1, 1])?;
+        Ok(upload(&shares, device)?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 use ulda_dataset::ConfusionMatrix;
-use ulda_torch::upload;
+use ulda_torch::Staging;
 
 use super::StageError;
 use super::predict::read_ids;
@@ -48,7 +48,9 @@ impl Tally {
             }
             Self::OnDevice(counts) => {
                 let device = counts.device();
-                let truth = upload(&Tensor::f_from_slice(label)?, device)?;
+                let truth =
+                    Staging::of_bytes(std::iter::once(label), &[label.len() as i64], device)?.send()?;
+                let truth = truth.f_flatten(0, -1)?;
                 let count = counts.size()[1];
                 let pixels = CELLS / count.max(4);
                 let ids = Tensor::f_arange(count, (Kind::Int64, device))?;

@@ -1,19 +1,27 @@
 // BatchNorm over the images of every shard, for layers that do not depend on each other: an autograd function whose
 // forward and backward each hold one all-gather of the per-channel sums of all these layers, done by a Rust callback.
-// One shard alone gathers nothing, and its sums stay on the device.
+// One shard alone gathers nothing; on a GPU it is cuDNN's (batch_norm_cudnn.cpp). Several shards on GPUs use the kernels of
+// PyTorch's SyncBatchNorm.
+#include "batch_norm.h"
 #include "entry.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/batch_norm_backward_elemt.h>
+#include <ATen/ops/batch_norm_backward_reduce.h>
+#include <ATen/ops/batch_norm_elemt.h>
 #include <ATen/ops/batch_norm_update_stats.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_batch_norm.h>
 #include <ATen/ops/native_batch_norm_backward.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 using torch::autograd::AutogradContext;
@@ -58,6 +66,13 @@ at::Tensor to_device(const std::vector<double>& channel_values, const at::Tensor
   return at::tensor(channel_values, at::kDouble).to(like.device());
 }
 
+// To a GPU, f32, from pinned memory and without a wait.
+at::Tensor to_gpu(const std::vector<double>& values, const at::Tensor& like) {
+  auto host = at::empty({static_cast<int64_t>(values.size())}, at::TensorOptions(at::kFloat).pinned_memory(true));
+  std::copy(values.begin(), values.end(), host.data_ptr<float>());
+  return host.to(like.device(), /*non_blocking=*/true);
+}
+
 // [parts * C] in the shape that fits [N, C, H, W]: every image has the row of its part.
 at::Tensor per_channel(const at::Tensor& values, int64_t parts, int64_t images) {
   auto rows = values.view({parts, -1, 1, 1});
@@ -67,6 +82,13 @@ at::Tensor per_channel(const at::Tensor& values, int64_t parts, int64_t images) 
 // Values of each channel and part of this shard.
 double count_of(const at::Tensor& x, int64_t parts) {
   return static_cast<double>(x.size(0) / parts * x.size(2) * x.size(3));
+}
+
+void check_count(double count, size_t layer) {
+  TORCH_CHECK(
+      count > 1,
+      "batch norm layer ", layer, " has ", static_cast<int64_t>(count),
+      " value(s) per channel over all shards, needs at least 2; hint: use a batch of 2 or more images");
 }
 
 // Mean and variance of each channel of each part, [parts * C], and of how many values.
@@ -122,11 +144,22 @@ std::vector<double> message_of(at::TensorList xs, int64_t parts) {
   return message;
 }
 
-// Moments of each layer over all shards, f64, where x lies.
-std::vector<Moments> over_shards(const Exchange& exchange, at::TensorList xs, int64_t parts) {
+// What normalises a layer, f32 [parts * C] each, and of how many values.
+struct Normals {
+  at::Tensor mean, var, invstd;
+  double count;
+
+  static Normals of(const Moments& moments, double eps) {
+    auto invstd = moments.var.add(eps).sqrt_().reciprocal_().to(at::kFloat);
+    return {moments.mean.to(at::kFloat), moments.var.to(at::kFloat), invstd, moments.count};
+  }
+};
+
+// Of each layer over all shards, where x lies.
+std::vector<Normals> over_shards(const Exchange& exchange, at::TensorList xs, int64_t parts, double eps) {
   const auto mine = message_of(xs, parts);
   const auto all = exchange.gather(false, mine);
-  std::vector<double> combined(mine.size() - xs.size(), 0.0), counts(xs.size(), 0.0);
+  std::vector<double> combined(mine.size() - xs.size(), 0.0), counts(xs.size(), 0.0), invstds;
   size_t at = 0;
   for (size_t l = 0; l < xs.size(); l++) {
     const size_t channels = parts * xs[l].size(1);
@@ -151,36 +184,51 @@ std::vector<Moments> over_shards(const Exchange& exchange, at::TensorList xs, in
     }
     for (size_t c = 0; c < channels; c++) {
       m2[c] /= total;
+      invstds.push_back(1.0 / std::sqrt(m2[c] + eps));
     }
     at += 2 * channels;
   }
-  const auto there = to_device(combined, xs[0]);
-  std::vector<Moments> moments;
+  const bool on_gpu = xs[0].is_cuda();
+  at::Tensor there;
+  if (on_gpu) {
+    // All that the GPU would compute of them in one copy.
+    combined.insert(combined.end(), invstds.begin(), invstds.end());
+    there = to_gpu(combined, xs[0]);
+  } else {
+    there = to_device(combined, xs[0]);
+  }
+  std::vector<Normals> normals;
+  int64_t invstd = there.size(0) - static_cast<int64_t>(invstds.size());
   at = 0;
   for (size_t l = 0; l < xs.size(); l++) {
     const int64_t channels = parts * xs[l].size(1);
-    moments.push_back({there.narrow(0, at, channels), there.narrow(0, at + channels, channels), counts[l]});
+    const auto mean = there.narrow(0, at, channels), var = there.narrow(0, at + channels, channels);
+    normals.push_back(
+        on_gpu ? Normals{mean, var, there.narrow(0, invstd, channels), counts[l]}
+               : Normals::of({mean, var, counts[l]}, eps));
     at += 2 * channels;
+    invstd += channels;
   }
-  return moments;
+  return normals;
 }
 
 at::Tensor normalise(
     const at::Tensor& x,
     const at::Tensor& weight,
     const at::Tensor& bias,
-    const at::Tensor& mean,
-    const at::Tensor& var,
+    const Normals& by,
     double eps,
     int64_t parts) {
   if (x.size(0) == 0) {
     return at::empty_like(x);
   }
   std::vector<at::Tensor> normalised;
-  const auto xs = x.chunk(parts), means = mean.chunk(parts), vars = var.chunk(parts);
+  const auto xs = x.chunk(parts), means = by.mean.chunk(parts), vars = by.var.chunk(parts),
+             invstds = by.invstd.chunk(parts);
   for (int64_t p = 0; p < parts; p++) {
     normalised.push_back(
-        std::get<0>(at::native_batch_norm(xs[p], weight, bias, means[p], vars[p], false, 0.0, eps)));
+        x.is_cuda() ? at::batch_norm_elemt(xs[p], weight, bias, means[p], invstds[p], eps)
+                    : std::get<0>(at::native_batch_norm(xs[p], weight, bias, means[p], vars[p], false, 0.0, eps)));
   }
   return parts == 1 ? normalised[0] : at::cat(normalised);
 }
@@ -210,6 +258,12 @@ Sums own_sums(const Saved& layer, const at::Tensor& dy, double eps, int64_t part
   const auto dys = dy.chunk(parts), xs = layer.x.chunk(parts);
   const auto means = layer.mean.chunk(parts), vars = layer.var.chunk(parts), invstds = layer.invstd.chunk(parts);
   for (int64_t p = 0; p < parts; p++) {
+    if (layer.x.is_cuda()) {
+      auto sums = at::batch_norm_backward_reduce(dys[p], xs[p], means[p], invstds[p], layer.weight, true, true, true);
+      of_dy_xhat.push_back(std::get<2>(sums));
+      of_dy.push_back(std::get<0>(sums));
+      continue;
+    }
     auto sums = at::native_batch_norm_backward(
         dys[p], xs[p], layer.weight, means[p], vars[p], means[p], invstds[p], false, eps, {false, true, true});
     of_dy_xhat.push_back(std::get<1>(sums));
@@ -246,7 +300,8 @@ std::vector<Sums> means_over_shards(
       }
     }
   }
-  const auto there = to_device(combined, own[0].dy).to(at::kFloat);
+  const bool on_gpu = own[0].dy.is_cuda();
+  const auto there = on_gpu ? to_gpu(combined, own[0].dy) : to_device(combined, own[0].dy).to(at::kFloat);
   int64_t at = 0;
   for (const auto& sums : own) {
     const int64_t channels = sums.dy.numel();
@@ -259,6 +314,19 @@ std::vector<Sums> means_over_shards(
 // weight * invstd * (dy - mean(dy) - xhat * mean(dy * xhat))
 at::Tensor gradient_of_input(const Saved& layer, const at::Tensor& dy, const Sums& mean, int64_t parts) {
   const int64_t images = layer.x.size(0) / parts;
+  if (layer.x.is_cuda() && images > 0) {
+    // The kernel takes sums, of dy and of dy * (x - mean), and their count: these are of one value.
+    const auto one = at::ones({1}, layer.mean.options().dtype(at::kInt));
+    const auto dys = dy.chunk(parts), xs = layer.x.chunk(parts), means = layer.mean.chunk(parts),
+               invstds = layer.invstd.chunk(parts), of_dy = mean.dy.chunk(parts),
+               of_dy_xmu = (mean.dy_xhat / layer.invstd).chunk(parts);
+    std::vector<at::Tensor> found;
+    for (int64_t p = 0; p < parts; p++) {
+      found.push_back(at::batch_norm_backward_elemt(
+          dys[p], xs[p], means[p], invstds[p], layer.weight.detach(), of_dy[p], of_dy_xmu[p], one));
+    }
+    return parts == 1 ? found[0] : at::cat(found);
+  }
   auto scale = (layer.weight.detach() * layer.invstd.view({parts, -1})).view(-1);
   auto spread = [&](const at::Tensor& values) { return per_channel(values, parts, images); };
   return (layer.x - spread(layer.mean))
@@ -279,29 +347,24 @@ struct SyncBatchNorms : torch::autograd::Function<SyncBatchNorms> {
       double eps,
       int64_t parts,
       const c10::intrusive_ptr<Exchange>& exchange) {
-    std::vector<Moments> moments;
+    std::vector<Normals> normals;
     if (exchange->shards == 1 && xs[0].size(0) > 0) {
       for (const auto& x : xs) {
-        moments.push_back(of_one_shard(own_moments(x, parts)));
+        normals.push_back(Normals::of(of_one_shard(own_moments(x, parts)), eps));
       }
     } else {
-      moments = over_shards(*exchange, xs, parts);
+      normals = over_shards(*exchange, xs, parts, eps);
     }
     variable_list out, stats, saved;
     std::vector<double> counts;
     for (size_t l = 0; l < xs.size(); l++) {
-      const auto& [mean, var, count] = moments[l];
-      TORCH_CHECK(
-          count > 1,
-          "batch norm layer ", exchange->layer + l, " has ", static_cast<int64_t>(count),
-          " value(s) per channel over all shards, needs at least 2; hint: use a batch of 2 or more images");
-      auto invstd = var.add(eps).sqrt_().reciprocal_().to(at::kFloat);
-      auto mean_t = mean.to(at::kFloat), var_t = var.to(at::kFloat);
-      out.push_back(normalise(xs[l], weights[l], biases[l], mean_t, var_t, eps, parts));
-      stats.push_back(mean_t);
-      stats.push_back(var_t);
-      counts.push_back(count);
-      saved.insert(saved.end(), {xs[l], weights[l], mean_t, var_t, invstd});
+      const auto& by = normals[l];
+      check_count(by.count, exchange->layer + l);
+      out.push_back(normalise(xs[l], weights[l], biases[l], by, eps, parts));
+      stats.push_back(by.mean);
+      stats.push_back(by.var);
+      counts.push_back(by.count);
+      saved.insert(saved.end(), {xs[l], weights[l], by.mean, by.var, by.invstd});
     }
     ctx->save_for_backward(saved);
     ctx->saved_data["exchange"] = c10::IValue::make_capsule(exchange);
@@ -310,6 +373,8 @@ struct SyncBatchNorms : torch::autograd::Function<SyncBatchNorms> {
     ctx->saved_data["eps"] = eps;
     stats.push_back(at::tensor(counts, at::kDouble));
     ctx->mark_non_differentiable(stats);
+    // Else the statistics would each have a gradient of zeros, made in a launch.
+    ctx->set_materialize_grads(false);
     out.insert(out.end(), stats.begin(), stats.end());
     return out;
   }
@@ -350,17 +415,10 @@ struct SyncBatchNorms : torch::autograd::Function<SyncBatchNorms> {
   }
 };
 
-std::vector<at::Tensor> tensors(void* const* handles, size_t count) {
-  std::vector<at::Tensor> all;
-  for (size_t i = 0; i < count; i++) {
-    all.push_back(ulda::tensor(handles[i]));
-  }
-  return all;
-}
-
 } // namespace
 
-// `count` layers, of which `layer` numbers the first; as many places in `ys`, `means`, `vars` and `counts`.
+// `count` layers, of which `layer` numbers the first; as many places in `ys`, `means`, `vars` and `counts`. Means and
+// variances are [parts, C].
 extern "C" int ulda_sync_batch_norms(
     void* const* xs,
     void* const* weights,
@@ -380,7 +438,8 @@ extern "C" int ulda_sync_batch_norms(
   // Made first, so that `sync` is released whatever fails.
   auto exchange = c10::make_intrusive<Exchange>(sync, release, callback, shards, layer);
   return ulda::guarded([&] {
-    const auto x = tensors(xs, count), weight = tensors(weights, count), bias = tensors(biases, count);
+    const auto x = ulda::tensors(xs, count), weight = ulda::tensors(weights, count),
+               bias = ulda::tensors(biases, count);
     TORCH_CHECK(count > 0, "no batch norm layer was given");
     for (size_t l = 0; l < count; l++) {
       TORCH_CHECK(
@@ -397,14 +456,25 @@ extern "C" int ulda_sync_batch_norms(
     TORCH_CHECK(
         parts > 0 && x[0].size(0) % parts == 0,
         "batch norm layer ", layer, " cannot cut ", x[0].size(0), " image(s) into ", parts, " equal parts");
-    const auto out = SyncBatchNorms::apply(
-        at::TensorList(x), at::TensorList(weight), at::TensorList(bias), eps, static_cast<int64_t>(parts), exchange);
-    const double* found = out.back().const_data_ptr<double>();
+    const auto cuts = static_cast<int64_t>(parts);
+    const bool by_cudnn = shards == 1 && x[0].is_cuda() && x[0].size(0) > 0;
+    std::vector<at::Tensor> out;
+    if (by_cudnn) {
+      for (size_t l = 0; l < count; l++) {
+        counts[l] = count_of(x[l], cuts);
+        check_count(counts[l], layer + l);
+      }
+      out = ulda::cudnn_batch_norms(x, weight, bias, eps, cuts);
+    } else {
+      out = SyncBatchNorms::apply(
+          at::TensorList(x), at::TensorList(weight), at::TensorList(bias), eps, cuts, exchange);
+      const double* found = out.back().const_data_ptr<double>();
+      std::copy(found, found + count, counts);
+    }
     for (size_t l = 0; l < count; l++) {
       ys[l] = ulda::give(out[l]);
-      means[l] = ulda::give(out[count + 2 * l].detach());
-      vars[l] = ulda::give(out[count + 2 * l + 1].detach());
-      counts[l] = found[l];
+      means[l] = ulda::give(out[count + 2 * l].detach().view({cuts, -1}));
+      vars[l] = ulda::give(out[count + 2 * l + 1].detach().view({cuts, -1}));
     }
   });
 }

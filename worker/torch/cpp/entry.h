@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <vector>
 
 namespace ulda {
 
@@ -41,6 +42,14 @@ int guarded(Body body) {
 
 inline at::Tensor& tensor(void* handle) {
   return *static_cast<at::Tensor*>(handle);
+}
+
+inline std::vector<at::Tensor> tensors(void* const* handles, size_t count) {
+  std::vector<at::Tensor> all;
+  for (size_t i = 0; i < count; i++) {
+    all.push_back(tensor(handles[i]));
+  }
+  return all;
 }
 
 // A tensor that Rust owns from now on.

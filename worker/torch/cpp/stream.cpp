@@ -1,6 +1,8 @@
-// Streams and events of a GPU through c10's device-generic API, so that no CUDA library is needed at link time.
+// Streams, events and pinned memory of a GPU through c10's device-generic API, so that no CUDA library is needed at link
+// time.
 #include "entry.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/core/Event.h>
 #include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -61,6 +63,14 @@ int ulda_event_query(void* event, int* passed) {
 
 void ulda_event_free(void* event) {
   delete static_cast<c10::Event*>(event);
+}
+
+// Bytes in host memory, uninitialised. The allocator of pinned memory gives it to others once copies from it are through.
+int ulda_host_bytes(const int64_t* size, size_t dimensions, int pinned, void** tensor) {
+  return ulda::guarded([&] {
+    const auto options = at::TensorOptions(at::kByte).pinned_memory(pinned != 0);
+    *tensor = ulda::give(at::empty(at::IntArrayRef(size, dimensions), options));
+  });
 }
 
 } // extern "C"

@@ -38,6 +38,16 @@ unsafe extern "C" {
         dilation: i64,
         y: *mut *mut c_void,
     ) -> c_int;
+    pub fn ulda_conv2d_relu(
+        x: *mut c_void,
+        weight: *mut c_void,
+        bias: *mut c_void,
+        residual: *mut c_void,
+        stride: i64,
+        padding: i64,
+        dilation: i64,
+        y: *mut *mut c_void,
+    ) -> c_int;
     pub fn ulda_restyle(
         normalised: *mut c_void,
         mean: *mut c_void,
@@ -76,6 +86,20 @@ unsafe extern "C" {
         momentum: f64,
         weight_decay: f64,
     ) -> c_int;
+    pub fn ulda_gather_gradients(
+        parameters: *const *mut c_void,
+        places: *const *mut c_void,
+        count: usize,
+    ) -> c_int;
+    pub fn ulda_move_running(
+        running: *const *mut c_void,
+        found: *const *mut c_void,
+        factors: *const f64,
+        count: usize,
+        counters: *const *mut c_void,
+        steps: usize,
+        momentum: f64,
+    ) -> c_int;
     pub fn ulda_set_deterministic(on: c_int) -> c_int;
     pub fn ulda_set_tf32(on: c_int) -> c_int;
     pub fn ulda_exact_products_enter(guard: *mut *mut c_void) -> c_int;
@@ -104,6 +128,12 @@ unsafe extern "C" {
     pub fn ulda_event_block(event: *mut c_void, index: c_int, id: i64) -> c_int;
     pub fn ulda_event_query(event: *mut c_void, passed: *mut c_int) -> c_int;
     pub fn ulda_event_free(event: *mut c_void);
+    pub fn ulda_host_bytes(
+        size: *const i64,
+        dimensions: usize,
+        pinned: c_int,
+        tensor: *mut *mut c_void,
+    ) -> c_int;
 }
 
 /// Turns the status of the shim's `call` into a result, with the thread's error text.

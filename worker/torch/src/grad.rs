@@ -23,6 +23,26 @@ pub fn set_grad(parameter: &Tensor, gradient: Option<&Tensor>) -> Result<(), Tor
     })
 }
 
+/// Copies the gradient of each of `parameters` to its place, of the same shape; zeros where a parameter has none. On a GPU
+/// that is about one launch for all.
+///
+/// # Errors
+/// The lists differ in length, or a gradient and its place in shape.
+pub fn gather_gradients(parameters: &[Tensor], places: &[Tensor]) -> Result<(), TorchError> {
+    if parameters.len() != places.len() {
+        return Err(TorchError {
+            call: "gather gradients",
+            message: format!("{} places for {} parameters", places.len(), parameters.len()),
+        });
+    }
+    let handles = |tensors: &[Tensor]| tensors.iter().map(ffi::raw).collect::<Vec<_>>();
+    let (from, to) = (handles(parameters), handles(places));
+    // SAFETY: two lists of so many tensors, which are alive.
+    ffi::check("gather gradients", unsafe {
+        ffi::ulda_gather_gradients(from.as_ptr(), to.as_ptr(), from.len())
+    })
+}
+
 /// Inverted dropout: each value of `x` becomes 0 with probability `p`, else is divided by 1 − p.
 ///
 /// The mask comes from a fresh generator with this seed, on the device of `x`: CPUs and GPUs draw different masks. It

@@ -3,9 +3,9 @@
 use std::any::type_name;
 
 use tch::kind::Element;
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::TorchError;
+use crate::{TorchError, ffi};
 
 /// The values of a contiguous tensor in host memory.
 ///
@@ -52,6 +52,65 @@ pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
             .f_to_device_(device, tensor.kind(), true, false),
         _ => tensor.f_to_device(device),
     }
+}
+
+/// Parts of equal length that are gathered in host memory, one copy each, and go to a device together: [`upload`] without
+/// the copies on the way. For a GPU the memory is pinned, and used again once what was copied from it is there.
+#[derive(Debug)]
+pub struct Staging {
+    host: Tensor,
+    device: Device,
+}
+
+impl Staging {
+    /// Bytes [`parts`.len(), `size`…] for `device`; each part in order.
+    ///
+    /// # Errors
+    /// A part has another length, or memory is out.
+    pub fn of_bytes<'a>(
+        parts: impl ExactSizeIterator<Item = &'a [u8]>,
+        size: &[i64],
+        device: Device,
+    ) -> Result<Self, TorchError> {
+        let each = size.iter().product::<i64>() as usize;
+        let size: Vec<i64> = [&[parts.len() as i64], size].concat();
+        let mut host = host_bytes(&size, device)?;
+        // SAFETY: nobody else has the tensor.
+        let mut rest = unsafe { host_values_mut::<u8>(&mut host) }?;
+        for (number, part) in parts.enumerate() {
+            if part.len() != each {
+                return Err(TorchError {
+                    call: "staging",
+                    message: format!("part {number} has {} bytes, expected {each}", part.len()),
+                });
+            }
+            let (place, others) = rest.split_at_mut(each);
+            place.copy_from_slice(part);
+            rest = others;
+        }
+        Ok(Self { host, device })
+    }
+
+    /// The bytes on the device, behind the work of the current stream; the caller does not wait.
+    ///
+    /// # Errors
+    /// When memory is out.
+    pub fn send(self) -> Result<Tensor, TchError> {
+        match self.device {
+            Device::Cuda(_) => self.host.f_to_device_(self.device, Kind::Uint8, true, false),
+            _ => Ok(self.host),
+        }
+    }
+}
+
+fn host_bytes(size: &[i64], device: Device) -> Result<Tensor, TorchError> {
+    let pinned = matches!(device, Device::Cuda(_));
+    let mut tensor = std::ptr::null_mut();
+    // SAFETY: `size` has as many numbers as is said, and the out-pointer is valid.
+    let status = unsafe { ffi::ulda_host_bytes(size.as_ptr(), size.len(), pinned.into(), &mut tensor) };
+    ffi::check("staging", status)?;
+    // SAFETY: on success the tensor is set and ours.
+    Ok(unsafe { ffi::own(tensor) })
 }
 
 fn check<T: Element>(tensor: &Tensor) -> Result<(), TorchError> {

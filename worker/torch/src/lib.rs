@@ -1,6 +1,6 @@
 //! What libtorch offers and tch does not: BatchNorm synchronised over shards, dropout with a seed of
 //! its own, hooks after a gradient is accumulated, the optimiser as one kernel, a convolution with a fast weight gradient
-//! on CPUs, the restyled feature in one pass, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver
+//! on CPUs and one with ReLU in one call on GPUs, the restyled feature in one pass, streams and events, and the switches for determinism, precision and threads. Beside it, what NVIDIA's driver
 //! says of itself ([`driver`]).
 //!
 //! A small C++ shim (`cpp/`) does the work. Every entry point catches C++ exceptions and gives them as
@@ -22,10 +22,10 @@ pub mod stream;
 mod style;
 mod sync;
 
-pub use convolution::conv2d;
+pub use convolution::{ConvStep, conv2d, conv2d_relu};
 pub use error::TorchError;
-pub use grad::{dropout, dropout_parts, set_grad};
-pub use host::{host_values, host_values_mut, upload};
-pub use optim::{Update, fused_sgd};
+pub use grad::{dropout, dropout_parts, gather_gradients, set_grad};
+pub use host::{Staging, host_values, host_values_mut, upload};
+pub use optim::{RunningStatistic, Update, fused_sgd, move_running};
 pub use style::{restyle, style_gradient};
 pub use sync::{BatchStats, NormInput, Normalised, Pass, ShardSync, Solo, sync_batch_norm, sync_batch_norms};

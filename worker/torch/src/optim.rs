@@ -1,4 +1,4 @@
-//! The optimiser's update as one kernel.
+//! The optimiser's update as one kernel, and BatchNorm's running statistics in few.
 
 use std::ffi::c_void;
 
@@ -41,6 +41,43 @@ pub fn fused_sgd(
             lr,
             momentum,
             weight_decay,
+        )
+    })
+}
+
+/// A running statistic, and what one forward pass found: tensors of one shape.
+#[derive(Debug)]
+pub struct RunningStatistic<'a> {
+    pub running: &'a Tensor,
+    pub found: &'a Tensor,
+    /// What was found is multiplied by it.
+    pub factor: f64,
+}
+
+/// In place, for every entry: running = running · (1 − `momentum`) + found · factor · `momentum`; and every counter
+/// (int64) plus 1.
+///
+/// # Errors
+/// An entry's tensors differ in shape, kind or device, or a list is empty.
+pub fn move_running(
+    entries: &[RunningStatistic<'_>],
+    counters: &[&Tensor],
+    momentum: f64,
+) -> Result<(), TorchError> {
+    let running: Vec<_> = entries.iter().map(|entry| ffi::raw(entry.running)).collect();
+    let found: Vec<_> = entries.iter().map(|entry| ffi::raw(entry.found)).collect();
+    let factors: Vec<f64> = entries.iter().map(|entry| entry.factor).collect();
+    let counters: Vec<_> = counters.iter().map(|counter| ffi::raw(counter)).collect();
+    // SAFETY: three lists of `entries.len()` places and one of counters, all of tensors that are alive.
+    ffi::check("move running statistics", unsafe {
+        ffi::ulda_move_running(
+            running.as_ptr(),
+            found.as_ptr(),
+            factors.as_ptr(),
+            entries.len(),
+            counters.as_ptr(),
+            counters.len(),
+            momentum,
         )
     })
 }

@@ -155,15 +155,15 @@ pub fn sync_batch_norms(
             let (y, mean, var) = unsafe { (ffi::own(y), ffi::own(mean), ffi::own(var)) };
             Normalised {
                 y,
-                stats: by_part(&mean, &var, count as i64, parts),
+                stats: by_part(&mean, &var, count as i64),
             }
         })
         .collect())
 }
 
-fn by_part(means: &Tensor, vars: &Tensor, count: i64, parts: usize) -> Vec<BatchStats> {
-    let (means, vars) = (means.chunk(parts as i64, 0), vars.chunk(parts as i64, 0));
-    let each = means.into_iter().zip(vars);
+/// Rows of [parts, C].
+fn by_part(means: &Tensor, vars: &Tensor, count: i64) -> Vec<BatchStats> {
+    let each = means.unbind(0).into_iter().zip(vars.unbind(0));
     each.map(|(mean, var_biased)| BatchStats {
         mean,
         var_biased,

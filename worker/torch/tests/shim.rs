@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 use ulda_torch::grad::GradientHooks;
 use ulda_torch::runtime::{self, Autocast, InferenceMode};
-use ulda_torch::{Update, dropout, dropout_parts, fused_sgd, host_values, host_values_mut, set_grad};
+use ulda_torch::{
+    ConvStep, RunningStatistic, Staging, Update, conv2d_relu, dropout, dropout_parts, fused_sgd,
+    gather_gradients, host_values, host_values_mut, move_running, set_grad,
+};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -92,6 +95,89 @@ fn gradients_accumulate_in_a_flat_buffer() {
     assert_eq!(flat, Tensor::from_slice(&[4.0_f32, 4.0, 6.0, 6.0, 6.0]));
     set_grad(&parameters[0], None).unwrap();
     assert!(!parameters[0].grad().defined());
+}
+
+#[test]
+fn gradients_are_gathered_in_their_places() {
+    let parameters = [leaf(&[1.0, 2.0]), leaf(&[3.0]), leaf(&[4.0])];
+    let places = [2, 1, 1].map(|count| Tensor::full([count], 9.0, CPU));
+    ((&parameters[0] * 2.0).sum(Kind::Float) + (&parameters[2] * 5.0).sum(Kind::Float)).backward();
+    gather_gradients(&parameters, &places).unwrap();
+    assert_eq!(
+        Tensor::cat(&places, 0),
+        Tensor::from_slice(&[2.0_f32, 2.0, 0.0, 5.0])
+    );
+    assert!(parameters[0].grad().defined(), "it stays where it was");
+    let refused = gather_gradients(&parameters, &places[1..]).unwrap_err();
+    assert!(
+        refused.to_string().contains("2 places for 3 parameters"),
+        "{refused}"
+    );
+    let refused = gather_gradients(&parameters[..1], &places[1..2]).unwrap_err();
+    assert!(
+        refused.to_string().contains("gradient 0 is [2], its place [1]"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn running_statistics_move_by_the_momentum() {
+    let [mean, var] = [[1.0_f32, -2.0], [4.0, 0.5]].map(|values| Tensor::from_slice(&values));
+    let [found_mean, found_var] = [[0.5_f32, 3.0], [2.0, 1.0]].map(|values| Tensor::from_slice(&values));
+    let batches = Tensor::from_slice(&[7_i64]);
+    let expected = [
+        &mean * 0.9 + &found_mean * 0.1,
+        &var * 0.9 + (&found_var * 1.25) * 0.1,
+    ];
+    let entry = |running, found, factor| RunningStatistic {
+        running,
+        found,
+        factor,
+    };
+    let entries = [entry(&mean, &found_mean, 1.0), entry(&var, &found_var, 1.25)];
+    move_running(&entries, &[&batches], 0.1).unwrap();
+    assert_eq!([mean, var], expected);
+    assert_eq!(batches, Tensor::from_slice(&[8_i64]));
+}
+
+#[test]
+fn staged_bytes_arrive_in_order_and_parts_of_other_lengths_are_refused() {
+    let parts: [&[u8]; 2] = [&[1, 2, 3, 4, 5, 6], &[7, 8, 9, 10, 11, 12]];
+    let staged = |parts: &[&'static [u8]]| {
+        Staging::of_bytes(parts.iter().copied(), &[2, 3], Device::Cpu).map(|staged| staged.send().unwrap())
+    };
+    let bytes = staged(&parts).unwrap();
+    assert_eq!((bytes.size(), bytes.kind()), (vec![2, 2, 3], Kind::Uint8));
+    let flat: Vec<u8> = bytes.flatten(0, -1).try_into().unwrap();
+    assert_eq!(flat, (1..=12).collect::<Vec<u8>>());
+    assert_eq!(staged(&[]).unwrap().size(), [0, 2, 3]);
+    let refused = staged(&[&[1, 2, 3]]).unwrap_err();
+    assert!(
+        refused.to_string().contains("part 0 has 3 bytes, expected 6"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_frozen_convolution_takes_no_trained_weight() {
+    let step = ConvStep {
+        stride: 1,
+        padding: 0,
+        dilation: 1,
+    };
+    let (x, weight, bias) = (
+        Tensor::ones([1, 2, 3, 3], CPU),
+        Tensor::ones([1, 2, 1, 1], CPU),
+        Tensor::full([1], -1.5, CPU),
+    );
+    let residual = Tensor::full([1, 1, 3, 3], -1.0, CPU);
+    let y = conv2d_relu(&x, &weight, &bias, None, step).unwrap();
+    assert_eq!(y.double_value(&[0, 0, 0, 0]), 0.5);
+    let y = conv2d_relu(&x, &weight, &bias, Some(&residual), step).unwrap();
+    assert_eq!(y.abs().max().double_value(&[]), 0.0);
+    let trained = weight.copy().set_requires_grad(true);
+    let refused = conv2d_relu(&x, &trained, &bias, None, step).unwrap_err();
+    assert!(refused.to_string().contains("require no gradient"), "{refused}");
 }
 
 #[test]

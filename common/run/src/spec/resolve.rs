@@ -15,7 +15,7 @@ pub struct Host {
     pub cores: u32,
 }
 
-/// A checked run definition in which nothing is left open.
+/// A checked run definition. Nothing is left open but [`RunSpec::domains_at_once`], until the run is created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSpec {
     config: RunConfig,
@@ -95,6 +95,27 @@ impl RunSpec {
         self.config.simulate.prompt_groups.expect("resolve fills it in")
     }
 
+    /// Domains that a shard of stage 1 computes as one batch; 1 while nobody decided.
+    #[must_use]
+    pub fn domains_at_once(&self) -> u32 {
+        self.config.simulate.domains_at_once.unwrap_or(1)
+    }
+
+    /// Domains of a batch that one shard has in stage 1, at most.
+    #[must_use]
+    pub fn domains_of_a_shard(&self) -> u32 {
+        let domains = u32::try_from(self.config.domains.len()).unwrap_or(u32::MAX);
+        domains.div_ceil(self.prompt_groups().max(1))
+    }
+
+    /// The same run with `domains_at_once` where the configuration leaves it open.
+    #[must_use]
+    pub fn with_domains_at_once(&self, domains: u32) -> Self {
+        let mut config = self.config.clone();
+        config.simulate.domains_at_once.get_or_insert(domains);
+        Self { config }
+    }
+
     /// What the run tells apart.
     #[must_use]
     pub fn classes(&self) -> Classes {
@@ -161,6 +182,23 @@ mod tests {
             .unwrap(),
             spec
         );
+    }
+
+    #[test]
+    fn domains_at_once_are_decided_once() {
+        let mut config = minimal();
+        config.domains = (0..7)
+            .map(|number| DomainConfig {
+                name: format!("d{number}").parse().unwrap(),
+                prompt: "driving".into(),
+                images: Vec::new(),
+            })
+            .collect();
+        let open = RunSpec::resolve(config, HOST).unwrap();
+        assert_eq!((open.domains_at_once(), open.domains_of_a_shard()), (1, 4));
+        let decided = open.with_domains_at_once(3);
+        assert!(decided.to_toml().contains("domains_at_once = 3"));
+        assert_eq!(decided.with_domains_at_once(5).domains_at_once(), 3);
     }
 
     #[test]

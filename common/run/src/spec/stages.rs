@@ -205,9 +205,11 @@ pub struct SimulateConfig {
     pub prompt_groups: Option<u32>,
     /// Domains that a shard computes as one batch: fewer, larger launches on a GPU, and as many times the memory. Part of
     /// what the run computes, within rounding: kernels add up a larger batch in another order. More than a shard has means
-    /// all of them.
-    #[schemars(range(min = 1))]
-    pub domains_at_once: u32,
+    /// all of them. Left out: 1 on CPUs; on GPUs of the host that starts the run as many as fit their memory, decided when
+    /// the run is created and kept from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1), example = 6)]
+    pub domains_at_once: Option<u32>,
 }
 
 impl Default for SimulateConfig {
@@ -235,7 +237,7 @@ impl Default for SimulateConfig {
             dropout: 0.1,
             data_shards: 1,
             prompt_groups: None,
-            domains_at_once: 1,
+            domains_at_once: None,
         }
     }
 }

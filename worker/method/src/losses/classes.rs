@@ -1,6 +1,7 @@
 //! Which classes an image has at the resolution of the low-level feature. Golden README item 20.
 
 use tch::{Kind, Tensor};
+use ulda_torch::upload;
 
 use super::IGNORED_LABEL;
 use crate::error::{MethodError, Result, expect_shape};
@@ -59,10 +60,8 @@ impl ClassMap {
             position[class as usize] = at as i64;
         }
         let targets: Vec<i64> = values.iter().map(|value| position[*value as usize]).collect();
-        let targets = Tensor::f_from_slice(&targets)?
-            .f_unsqueeze(0)?
-            .f_to_device(device)?;
-        let index = Tensor::f_from_slice(&classes)?.f_to_device(device)?;
+        let targets = upload(&Tensor::f_from_slice(&targets)?.f_unsqueeze(0)?, device)?;
+        let index = upload(&Tensor::f_from_slice(&classes)?, device)?;
         let rows = Tensor::f_arange(classes.len() as i64, (Kind::Int64, device))?.f_unsqueeze(1)?;
         let mask = targets.f_eq_tensor(&rows)?.f_to_kind(kind)?;
         let counts = mask.f_sum_dim_intlist([1i64].as_slice(), true, None)?;

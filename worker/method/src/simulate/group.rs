@@ -2,6 +2,7 @@
 
 use tch::{Tensor, no_grad};
 use ulda_torch::runtime::ExactProducts;
+use ulda_torch::upload;
 
 use super::batch::RoundBatch;
 use super::pass::PassResult;
@@ -43,7 +44,7 @@ impl DomainGroup {
     ) -> Result<DomainGroup> {
         let domains: Vec<usize> = owned.iter().map(|owned| owned.domain).collect();
         let numbers: Vec<i64> = domains.iter().map(|domain| *domain as i64).collect();
-        let index = Tensor::f_from_slice(&numbers)?.f_to_device(batch.scene.device())?;
+        let index = upload(&Tensor::f_from_slice(&numbers)?, batch.scene.device())?;
         let region = batch
             .images
             .iter()

@@ -128,7 +128,7 @@ impl Backbone {
     /// The low-level feature: stem and first stage. [N, 3, H, W] → [N, C₁, H/4, W/4], channels
     /// innermost in memory.
     pub fn stem_and_layer1(&self, x: &Tensor) -> Tensor {
-        self.leave(&self.layer1_sum(x).relu_())
+        self.leave(&run(&self.stages[0], &self.convolve_stem(x)))
     }
 
     /// The same without the very last ReLU (the one after the residual sum of the last block).
@@ -153,7 +153,7 @@ impl Backbone {
         let convolved = self
             .stem
             .iter()
-            .fold(self.enter(x), |x, conv| conv.forward(&x).relu_());
+            .fold(self.enter(x), |x, conv| conv.forward_relu(&x));
         average_pool(&convolved, 2)
     }
 

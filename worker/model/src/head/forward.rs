@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use ulda_torch::runtime::Autocast;
 use ulda_torch::{BatchStats, ShardSync, Solo, TorchError, dropout_parts};
 
@@ -98,10 +98,12 @@ impl Head {
     /// Updates the running statistics by one training forward, as PyTorch does during it: momentum 0.1,
     /// unbiased variance, batch counter. Forwards are committed in the order the method defines.
     pub fn commit_batch_stats(&mut self, stats: &HeadStats) {
-        for (name, found) in &stats.0 {
-            if let Some(layer) = self.layers.iter_mut().find(|layer| layer.norm_name() == *name) {
-                layer.commit(found);
-            }
+        let layer_of = |name: &str| self.layers.iter().find(|layer| layer.norm_name() == name);
+        let forwards = stats.0.iter();
+        let forwards = forwards.filter_map(|(name, found)| Some((layer_of(name)?, found)));
+        let forwards: Vec<_> = forwards.collect();
+        if !forwards.is_empty() {
+            ConvNorm::commit(&forwards);
         }
     }
 
@@ -130,6 +132,10 @@ impl Head {
         // One pixel upsampled to any size is that pixel everywhere.
         let pooled = &mut branches[POOLED - 1];
         *pooled = pooled.expand([-1, -1, size[2], size[3]], false);
+        if let Device::Cuda(_) = pooled.device() {
+            // Else the branches together would lose the layout that the convolutions work in.
+            *pooled = channels_last(pooled);
+        }
         let mut block = |index: usize, convolved: Tensor| {
             normalise(&layers[index..=index], &[convolved]).map(|mut normalised| normalised.remove(0))
         };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use ulda_torch::{BatchStats, NormInput, Normalised, ShardSync, TorchError, conv2d, sync_batch_norms};
+use ulda_torch::{
+    BatchStats, NormInput, Normalised, RunningStatistic, ShardSync, TorchError, conv2d, move_running,
+    sync_batch_norms,
+};
 
 use crate::clip::{ConvShape, FrozenConv};
 use crate::head::{BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, HeadConfig, upsampled};
@@ -168,10 +171,11 @@ impl ConvNorm {
     /// The convolution of `low` beside `small` upsampled to its size, see [`upsampled`].
     pub fn convolve_joined(&self, low: &Tensor, small: &Tensor) -> Tensor {
         let own = low.size()[1];
-        let of_low = self.weight.narrow(1, 0, own);
-        let of_small = self.weight.narrow(1, own, self.weight.size()[1] - own);
-        let low_part = same_size(low, &of_low, 1, 1);
-        low_part + upsampled::convolve(small, &of_small, [low.size()[2], low.size()[3]])
+        let weights = self
+            .weight
+            .split_with_sizes([own, self.weight.size()[1] - own], 1);
+        let low_part = same_size(low, &weights[0], 1, 1);
+        low_part + upsampled::convolve(small, &weights[1], [low.size()[2], low.size()[3]])
     }
 
     /// BatchNorm on running statistics and ReLU, after the convolution.
@@ -220,18 +224,25 @@ impl ConvNorm {
         Ok(normalised)
     }
 
-    /// Moves the running statistics towards one forward's: momentum 0.1, unbiased variance.
-    pub fn commit(&mut self, stats: &BatchStats) {
-        tch::no_grad(|| {
+    /// Moves the running statistics of layers towards those of one forward: momentum 0.1, unbiased variance.
+    pub fn commit(forwards: &[(&Self, &BatchStats)]) {
+        let mut entries = Vec::with_capacity(2 * forwards.len());
+        for (layer, stats) in forwards {
             let count = stats.count as f64;
-            let keep = 1.0 - BATCH_NORM_MOMENTUM;
-            let mean = &self.running_mean * keep + &stats.mean * BATCH_NORM_MOMENTUM;
-            let unbiased = &stats.var_biased * (count / (count - 1.0));
-            let var = &self.running_var * keep + unbiased * BATCH_NORM_MOMENTUM;
-            self.running_mean.copy_(&mean);
-            self.running_var.copy_(&var);
-            self.batches.copy_(&(&self.batches + 1));
-        });
+            entries.push(RunningStatistic {
+                running: &layer.running_mean,
+                found: &stats.mean,
+                factor: 1.0,
+            });
+            entries.push(RunningStatistic {
+                running: &layer.running_var,
+                found: &stats.var_biased,
+                factor: count / (count - 1.0),
+            });
+        }
+        let counters: Vec<&Tensor> = forwards.iter().map(|(layer, _)| &layer.batches).collect();
+        // As tch's own operations, which panic where libtorch refuses.
+        move_running(&entries, &counters, BATCH_NORM_MOMENTUM).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -6,7 +6,10 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::kept::{KeptMatrices, MatrixKey};
 use crate::segmentation::upsample;
+
+static SHIFTING: KeptMatrices = KeptMatrices::new();
 
 /// `weight` [O, C, 3, 3] over `x` [N, C, h, w] upsampled (bilinear, no corner alignment) to `size`, zero padding of
 /// one pixel → [N, O, H, W], channels innermost in memory. Differentiable in both.
@@ -35,7 +38,13 @@ pub fn convolve(x: &Tensor, weight: &Tensor, size: [i64; 2]) -> Tensor {
 /// [1, to, 3·from]: column (k, i) of row p is what pixel i gives to the upsampled pixel p + k − 1, or 0 where that
 /// is outside.
 fn resize_and_shift(from: i64, to: i64, device: Device) -> Tensor {
-    tch::no_grad(|| {
+    let key = MatrixKey {
+        from,
+        to,
+        kind: Kind::Float,
+        device,
+    };
+    SHIFTING.get(key, || {
         let unit = Tensor::eye(from, (Kind::Float, device)).view([1, from, from, 1]);
         let resized = upsample(&unit, [to, 1]).view([from, to]).tr();
         let padded = resized.constant_pad_nd([0, 0, 1, 1]);

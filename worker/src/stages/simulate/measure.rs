@@ -9,6 +9,7 @@ use ulda_method::stylebank::{BankStyle, StyleBank};
 use ulda_run::plan::{Batches, Lane, Lanes};
 use ulda_run::spec::StyleSource;
 use ulda_run::stage::{Cursor, Stage};
+use ulda_torch::upload;
 
 use super::bank::{empty_bank, keep_styles};
 use super::pieces::BankPieces;
@@ -37,7 +38,7 @@ fn pixels_of(context: &Context, image: &StyleImage) -> Result<Tensor, StageError
     check_least(&image.path, picture.size, LEAST_SIDE)?;
     let (height, width) = (i64::from(picture.size.height), i64::from(picture.size.width));
     let pixels = Tensor::f_from_slice(&normalise(&picture))?.f_view([1, 3, height, width])?;
-    Ok(pixels.f_to_device(context.resources.device)?)
+    Ok(upload(&pixels, context.resources.device)?)
 }
 
 /// Statistics of an image that a domain names.

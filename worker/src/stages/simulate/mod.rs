@@ -211,7 +211,7 @@ fn settings(context: &Context) -> SimulateSettings {
             false => None,
         },
         dropout: config.dropout,
-        domains_at_once: config.domains_at_once as usize,
+        domains_at_once: context.spec.domains_at_once() as usize,
     }
 }
 

@@ -8,6 +8,7 @@ use ulda_method::projector::{PARAMETER_NAMES, Projector};
 use ulda_method::stylebank::BankStyle;
 use ulda_run::ids::Shard;
 use ulda_run::style_health::StyleHealth;
+use ulda_torch::upload;
 
 use super::bank::empty_bank;
 use super::health::{RoundStyles, side_by_side};
@@ -103,12 +104,12 @@ pub(super) fn projector_from(
 ) -> Result<Projector, StageError> {
     let named = PARAMETER_NAMES.iter().map(|name| {
         let name = format!("projector.{domain}.{name}");
-        values
-            .get(&name)
-            .map(|value| value.to_device(device))
-            .ok_or(StateError::Missing(name))
+        let value = values.get(&name).ok_or(StateError::Missing(name))?;
+        Ok(upload(value, device)?)
     });
-    Ok(Projector::from_values(&named.collect::<Result<Vec<_>, _>>()?)?)
+    Ok(Projector::from_values(
+        &named.collect::<Result<Vec<_>, StageError>>()?,
+    )?)
 }
 
 fn row_of(tensor: &Tensor, row: usize) -> Result<Vec<f32>, StageError> {
