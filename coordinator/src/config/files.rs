@@ -90,8 +90,7 @@ impl Reader<'_> {
         }
         for base in bases {
             let base = path.parent().unwrap_or(Path::new("")).join(base);
-            let extended =
-                read_text(&self.here.join(&base), &base).and_then(|text| self.file(&base, &text));
+            let extended = read_text(&self.here.join(&base), &base).and_then(|text| self.file(&base, &text));
             extended.map_err(|source| LoadError::Extended {
                 by: origin(EXTENDS),
                 source: Box::new(source),

@@ -24,18 +24,39 @@ pub struct RunProgress {
     pub losses: BTreeMap<String, f64>,
     pub losses_of: u64,
     pub activity: String,
-    /// Steps done and images trained on in the present stage, as they were told.
-    seen: VecDeque<Seen>,
+    /// Steps done and images trained on in the present stage.
+    step_rate: Rate,
+    image_rate: Rate,
     images: u64,
     /// Domains whose styles were warned of.
     warned: BTreeSet<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    at: Instant,
-    steps: u64,
-    images: u64,
+/// When a count grew, and what it was then. Messages between two steps leave it alone: a step of stage 1 can take longer than
+/// the window, and its rate must not depend on how far into the next step it is asked for.
+#[derive(Clone, Debug, Default)]
+struct Rate {
+    grown: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    fn note(&mut self, now: Instant, count: u64) {
+        if self.grown.back().is_some_and(|(_, last)| *last == count) {
+            return;
+        }
+        self.grown.push_back((now, count));
+        // The newest that is older than the window stays: the window's change is counted from it.
+        while self.grown.len() > 2 && now - self.grown[1].0 > WINDOW {
+            self.grown.pop_front();
+        }
+    }
+
+    /// Above zero; `None` before it can be told.
+    fn per_second(&self) -> Option<f64> {
+        let ((began, first), (ended, last)) = self.grown.front().zip(self.grown.back())?;
+        let span = *ended - *began;
+        (span >= LEAST).then(|| (last - first) as f64 / span.as_secs_f64())
+    }
 }
 
 impl RunProgress {
@@ -49,7 +70,8 @@ impl RunProgress {
             losses: BTreeMap::new(),
             losses_of: 0,
             activity: String::new(),
-            seen: VecDeque::new(),
+            step_rate: Rate::default(),
+            image_rate: Rate::default(),
             images: 0,
             warned: BTreeSet::new(),
         }
@@ -65,7 +87,8 @@ impl RunProgress {
             self.steps_done = 0;
             self.losses.clear();
             self.losses_of = 0;
-            self.seen.clear();
+            self.step_rate = Rate::default();
+            self.image_rate = Rate::default();
             self.images = 0;
         }
         self.steps_done = self.steps_done.max(steps_done);
@@ -77,14 +100,8 @@ impl RunProgress {
             self.losses_of = steps_done;
         }
         self.activity.clone_from(&measures.activity);
-        self.seen.push_back(Seen {
-            at: now,
-            steps: self.steps_done,
-            images: self.images,
-        });
-        while self.seen.len() > 2 && self.seen.front().is_some_and(|first| now - first.at > WINDOW) {
-            self.seen.pop_front();
-        }
+        self.step_rate.note(now, self.steps_done);
+        self.image_rate.note(now, self.images);
     }
 
     /// A sentence on each domain whose styles are out of range and were not before.
@@ -97,13 +114,6 @@ impl RunProgress {
         found.collect()
     }
 
-    /// Change of a count per second over the window.
-    fn rate(&self, count: impl Fn(&Seen) -> u64) -> Option<f64> {
-        let (first, last) = self.seen.front().zip(self.seen.back())?;
-        let span = last.at - first.at;
-        (span >= LEAST).then(|| (count(last) - count(first)) as f64 / span.as_secs_f64())
-    }
-
     #[must_use]
     pub fn steps_total(&self) -> u64 {
         self.stage.map_or(0, |stage| self.course.steps(stage))
@@ -112,13 +122,13 @@ impl RunProgress {
     /// Of all workers together; `None` before it can be told.
     #[must_use]
     pub fn images_per_second(&self) -> Option<f64> {
-        self.rate(|seen| seen.images).filter(|rate| *rate > 0.0)
+        self.image_rate.per_second()
     }
 
     /// Until the present stage ends.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        let rate = self.rate(|seen| seen.steps).filter(|rate| *rate > 0.0)?;
+        let rate = self.step_rate.per_second()?;
         let left = self.steps_total().saturating_sub(self.steps_done) as f64 / rate;
         Some(Duration::from_secs_f64(left.min(1e8)))
     }
@@ -175,13 +185,47 @@ mod tests {
             Some(Stage::Adapt),
             "a message of an earlier stage changes nothing"
         );
-        progress.advance(start + 40 * second, Stage::Adapt, 20, &Measures::default());
-        progress.advance(start + 41 * second, Stage::Adapt, 21, &told);
+        for step in 0..30 {
+            progress.advance(
+                start + (40 + step) * second,
+                Stage::Adapt,
+                21 + u64::from(step),
+                &told,
+            );
+        }
         assert_eq!(
             progress.images_per_second(),
             Some(8.0),
             "what is long past no longer counts"
         );
+    }
+
+    #[test]
+    fn steps_longer_than_the_window_have_one_rate() {
+        let mut progress = RunProgress::new(Course::new([StageLength {
+            stage: Stage::Simulate,
+            steps: 10,
+        }]));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let two = Measures {
+            images: 2,
+            ..Measures::default()
+        };
+        progress.advance(start, Stage::Simulate, 0, &Measures::default());
+        for step in 1..4 {
+            progress.advance(start + step * 20 * second, Stage::Simulate, u64::from(step), &two);
+            for later in [5, 10, 16] {
+                let now = start + (step * 20 + later) * second;
+                progress.advance(now, Stage::Simulate, u64::from(step), &Measures::default());
+                assert_eq!(
+                    progress.images_per_second(),
+                    Some(0.1),
+                    "{later} s into step {step}"
+                );
+                assert_eq!(progress.time_left(), Some((10 - step) * 20 * second));
+            }
+        }
     }
 
     #[test]
