@@ -45,6 +45,10 @@ pub fn run_bounded(mut command: Command, longest: Duration) -> BoundedEnd {
     // SAFETY: it makes one system call, which is allowed between fork and exec.
     unsafe { command.pre_exec(lower) };
     let began = Instant::now();
+    #[allow(
+        clippy::zombie_processes,
+        reason = "`ended` waits for it, and learns its peak memory"
+    )]
     let child = command.spawn().unwrap();
     let process_id = libc::pid_t::try_from(child.id()).unwrap();
     let (status, peak_bytes) = loop {

@@ -200,7 +200,7 @@ fn list_files() {
     fs::write(&list, [0xff, 0xfe]).unwrap();
     assert_eq!(
         refusal(&spec),
-        "cannot read list file `ROOT/train.txt`: stream did not contain valid UTF-8\n  \
+        "cannot read list file `ROOT/train.txt`: invalid utf-8 sequence of 1 bytes from index 0\n  \
          hint: check its permissions and its disk"
     );
     spec.split = "val".to_owned();

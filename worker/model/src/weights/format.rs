@@ -74,11 +74,14 @@ fn read_archive(source: &CheckpointFile<'_>) -> Result<(WeightsKind, Vec<(String
     Ok((kind, read_tensors(source, &archive, collected)?))
 }
 
+/// Tensors by the names that a file gives them.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
 /// What `collect` finds in the pickle of a `.pth`, with the tensors that it names; none for the other formats.
 pub fn read_pickled<T>(
     path: &Path,
     collect: impl for<'p> FnOnce(PickleValue<'p>, &mut CollectedTensors<'p>) -> Result<T, WeightsError>,
-) -> Result<Option<(T, Vec<(String, Tensor)>)>, WeightsError> {
+) -> Result<Option<(T, NamedTensors)>, WeightsError> {
     let source = CheckpointFile::open(path)?;
     if !source.bytes(0, 4)?.starts_with(ZIP) {
         return Ok(None);

@@ -59,7 +59,7 @@ impl TrainingState {
         };
         let parameters = head.parameters();
         let read = format::read_pickled(path, |root, tensors| {
-            SavedTraining::collect(root, tensors, &parameters, &unfit)
+            SavedTraining::collect(root, tensors, &parameters, unfit)
         })?;
         let (saved, tensors) = read.ok_or_else(|| unfit(TrainingProblem::Missing(OPTIMISER)))?;
         if tensors.is_empty() {
