@@ -176,7 +176,11 @@ const FILES: &[Case] = &[
         breaks: nothing,
         command: &["--config", "clip.safetensors"],
         code: BAD_INPUT,
-        says: &["configuration `clip.safetensors`", "not text", "name a run.toml"],
+        says: &[
+            "configuration `clip.safetensors`",
+            "at most 4194304 are read",
+            "name a run.toml",
+        ],
     },
     Case {
         name: "configuration is not TOML",
@@ -242,7 +246,10 @@ const FILES: &[Case] = &[
         breaks: |world| edit(world, "\n[run]", "extends = \"/dev/zero\"\n[run]"),
         command: &[],
         code: BAD_INPUT,
-        says: &["configuration `/dev/zero` is not text", "name a file of TOML"],
+        says: &[
+            "configuration `/dev/zero`: it is a device, not a file",
+            "name a file of TOML",
+        ],
     },
     Case {
         name: "a file extends itself",

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use ulda_files::FileRefusal;
+
 use super::problem::{Origin, Problems};
 
 /// Why there is no configuration.
@@ -44,10 +46,15 @@ impl LoadError {
                 path.display()
             ),
             Self::Folder { .. } | Self::NotText { .. } => "name a run.toml with --config".into(),
+            Self::Read { source, .. } if FileRefusal::of(source).is_some() => {
+                "name a run.toml with --config".into()
+            }
             Self::Syntax { .. } => "`coordinator init -` shows how one is written".into(),
-            Self::Extended { source, .. } => match **source {
+            Self::Extended { source, .. } => match &**source {
                 Self::Missing { .. } => "a path in `extends` is relative to the file that says it".into(),
-                Self::Folder { .. } | Self::NotText { .. } => "name a file of TOML".into(),
+                Self::Folder { .. } | Self::NotText { .. } | Self::Read { .. } => {
+                    "name a file of TOML".into()
+                }
                 _ => return source.hint(),
             },
             Self::Circle { .. } => "remove one of these `extends`".into(),

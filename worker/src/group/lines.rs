@@ -6,27 +6,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 
-/// Longer lines are cut.
+/// Longer lines are broken into several.
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// The last error that a worker wrote, else its last line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastError(Arc<Mutex<(Option<Vec<u8>>, Option<Vec<u8>>)>>);
+pub(super) struct LastError(Arc<Mutex<KeptLines>>);
+
+#[derive(Debug, Default)]
+struct KeptLines {
+    error: Option<Vec<u8>>,
+    last: Option<Vec<u8>>,
+}
 
 impl LastError {
     fn note(&self, line: &[u8]) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(line);
-        let (error, last) = &mut *lines;
-        *last = Some(line.to_owned());
+        lines.last = Some(line.to_owned());
         if text.contains("\"level\":\"ERROR\"") || text.contains(" panicked at ") {
-            *error = Some(line.to_owned());
+            lines.error = Some(line.to_owned());
         }
     }
 
     pub fn line(&self) -> Option<Vec<u8>> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.0.clone().or_else(|| lines.1.clone())
+        lines.error.clone().or_else(|| lines.last.clone())
     }
 }
 
