@@ -15,6 +15,8 @@ use ulda_run::{Classes, StageCost};
 use ulda_storage::StorageCounters;
 use ulda_storage::fetch::{InputError, Inputs};
 
+use crate::continued;
+
 /// Bytes of a float32.
 const ELEMENT_BYTES: f64 = 4.0;
 /// A process with libtorch that has computed something.
@@ -65,11 +67,14 @@ pub fn estimate(spec: &RunSpec) -> Result<Vec<StageCost>, EstimateError> {
     let cache = std::env::var_os("ULDA_CACHE").map(Into::into);
     let inputs = Inputs::new(config, cache, StorageCounters::default());
     let clip = Weights::read(&inputs.bring_input("clip.checkpoint", &config.clip.checkpoint)?)?;
-    let given = match (config.given_model(), &config.pretrain.checkpoint) {
-        (Some(model), _) => Some(("adapt.checkpoint", model)),
-        (None, Some(model)) => Some(("pretrain.checkpoint", model.as_path())),
-        (None, None) => None,
-    };
+    let adapted = config.given_model().map(|model| ("adapt.checkpoint", model));
+    let trained = config
+        .continued()
+        .map(|(stage, model)| (continued::key(stage), model));
+    let source = config.pretrain.checkpoint.as_deref();
+    let given = adapted
+        .or(trained)
+        .or(source.map(|model| ("pretrain.checkpoint", model)));
     let given = given
         .map(|(key, path)| inputs.bring_input(key, path))
         .transpose()?;

@@ -10,7 +10,7 @@ use ulda_run::stage::{Stage, StageLength};
 
 use super::arguments::TrainArguments;
 use super::check::say_notes;
-use super::common::{block_on, columns, print, worker_binary};
+use super::common::{block_on, columns, print, say, worker_binary};
 use super::conclusion::shown;
 use crate::check::{DiskNeed, Examination, Examined, Extent, examine};
 use crate::durations::duration_text;
@@ -39,6 +39,9 @@ pub(super) fn dry_run(
         workers: arguments.workers,
         listen: Some(serve.listen),
     };
+    for note in spec.notes(arguments.workers) {
+        say(format_args!("note: {note}"));
+    }
     let Examined { mut findings, advice } = block_on(examine(spec, &extent))?;
     let spec = &spec.with_domains_at_once(advice.map_or(1, |advice| advice.domains_at_once));
     say_notes(&mut findings);
@@ -172,13 +175,12 @@ impl<'a> Forecast<'a> {
         rows
     }
 
-    /// Of all stages, if that of each is known.
+    /// Of all stages, if that of each is known and their sum is a time.
     fn duration(&self) -> Option<Duration> {
-        let times = self
-            .stages
-            .iter()
-            .map(|stage| Some(stage.time.as_ref()?.duration));
-        times.sum()
+        let mut stages = self.stages.iter();
+        stages.try_fold(Duration::ZERO, |all, stage| {
+            all.checked_add(stage.time.as_ref()?.duration)
+        })
     }
 
     /// Bytes of the busiest worker in a stage.

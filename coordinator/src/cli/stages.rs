@@ -188,7 +188,7 @@ fn taken(chosen: &ChosenStages, from: &Path) -> Result<Vec<Edit>, Stop> {
     Ok(edits)
 }
 
-/// As many as a worker reads of a model; they are not hashed in vain.
+/// As many as a worker reads of a model: a larger file is not hashed first.
 const MOST_RESULT_BYTES: u64 = 8 << 30;
 
 /// The digest of a result, which must be the one that the run noted when it ended. Runs of earlier versions noted none of

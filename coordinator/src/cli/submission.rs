@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use ulda_credentials::{files, issue};
+use ulda_files::MOST_CONFIGURATION_BYTES;
 use ulda_kubernetes::{
     Credentials, DATA_PATH, Files, GpuRequest, Monitoring, NotAName, PodResources, PodSettings,
     PodSettingsError, RUNS_PATH, ResourceAmount, RunName, RunStorage, Submission,
@@ -160,7 +161,7 @@ fn settings(arguments: &SubmitArguments) -> Result<PodSettings, Stop> {
     let mut settings = match &arguments.pod_settings {
         None => PodSettings::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = ulda_files::read_text(path, MOST_CONFIGURATION_BYTES)
                 .map_err(|cause| Stop::bad_input(anyhow!("cannot read {}: {cause}", path.display())))?;
             PodSettings::parse(&text).map_err(|cause| {
                 Stop::bad_input(SubmitError::Settings {

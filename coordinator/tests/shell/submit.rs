@@ -93,6 +93,11 @@ fn what_cannot_be_submitted_gets_its_sentence() {
         ),
         (&["--user=0"], 2, "give a number from 1 to 2147483647, or any"),
         (&["--pod-settings=nowhere.yaml"], 78, "cannot read nowhere.yaml: "),
+        (
+            &["--pod-settings=/dev/zero"],
+            78,
+            "cannot read /dev/zero: it is a device",
+        ),
         (&["--data-claim=x:/etc/ulda"], 2, "keep their own files"),
     ] {
         let said = with(more);

@@ -34,7 +34,7 @@ enum GroupEvent {
     GraceOver,
 }
 
-/// Runs the workers to their end. `grace` is how long they get to leave after one has failed.
+/// Runs the workers to their end. `grace` is how long they get to leave once one has failed or a signal came.
 #[must_use]
 pub fn run_group(members: Vec<GroupMember>, http: MetricsAddress, grace: Duration) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -109,6 +109,7 @@ impl Group {
         match event {
             GroupEvent::Signal(signal) => {
                 self.is_leaving = true;
+                self.kill_at.get_or_insert(kill_at);
                 self.signal_all(signal);
             }
             GroupEvent::GraceOver => {
@@ -155,5 +156,19 @@ impl Group {
         if let Some(line) = failed.and_then(|member| member.last_error.line()) {
             lines::write(&line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_stays_after_a_signal_is_killed_in_the_end() {
+        let mut group = Group::default();
+        let (first, later) = (Instant::now(), Instant::now() + Duration::from_secs(9));
+        group.handle(GroupEvent::Signal(libc::SIGTERM), first);
+        group.handle(GroupEvent::Signal(libc::SIGTERM), later);
+        assert_eq!(group.kill_at, Some(first), "a second signal gives no more time");
     }
 }

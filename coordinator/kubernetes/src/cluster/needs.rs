@@ -98,7 +98,8 @@ fn collect(value: &Value, needed: &mut Needed) {
                 };
                 if let Some((kind, field)) = reference
                     && inner["optional"] != true
-                    && let Some(name) = inner[field].as_str()
+                    // A projected volume says `name` for a Secret, too.
+                    && let Some(name) = inner[field].as_str().or(inner["name"].as_str())
                 {
                     needed.insert((kind, name.to_owned()));
                 }

@@ -44,6 +44,7 @@ async fn what_pod_settings_name_is_looked_for_too() {
   env: [{name: KEY, valueFrom: {secretKeyRef: {name: keys, key: key}}}]
   volumes:
   - {name: authority, configMap: {name: authority}}
+  - {name: both, projected: {sources: [{secret: {name: proxy}}]}}
   - {name: maybe, configMap: {name: maybe, optional: true}}",
     )
     .unwrap();
@@ -51,11 +52,12 @@ async fn what_pod_settings_name_is_looked_for_too() {
     assert!(
         refused
             .to_string()
-            .contains("no ConfigMap `authority` and no Secret `keys`;"),
+            .contains("no ConfigMap `authority` and no Secret `keys` and no Secret `proxy`;"),
         "{refused}"
     );
     server.put("configmaps", json!({"metadata": {"name": "authority"}}));
     server.put("secrets", json!({"metadata": {"name": "keys"}}));
+    server.put("secrets", json!({"metadata": {"name": "proxy"}}));
     submit(&cluster, &submission).await.unwrap();
 }
 
