@@ -82,6 +82,10 @@ pub struct Join {
 impl Join {
     pub fn run(self, cuda: bool) -> ExitCode {
         if self.processes > 1 {
+            if let Some(what) = self.beyond_range() {
+                tracing::error!("{what}; hint: give smaller ones, or fewer --processes");
+                return ExitCode::from(Exit::BadInput);
+            }
             let members = (0..self.processes).map(|number| self.member(number));
             return run_group(members.collect(), self.http, Duration::from_secs(self.grace));
         }
@@ -188,18 +192,44 @@ impl Join {
         Trainer::run(agent, setup)
     }
 
-    /// The worker `number` of a group that this command line asks for.
+    /// What of the last worker of a group would be no slot or no port any more.
+    fn beyond_range(&self) -> Option<String> {
+        let further = self.processes - 1;
+        let first = self.slot.checked_mul(self.processes);
+        if first.and_then(|first| first.checked_add(further)).is_none() {
+            return Some(format!("--slot {}: there are no such slots", self.slot));
+        }
+        let addresses = [
+            ("--data-listen", Some(&self.data_listen)),
+            ("--data-advertise", self.data_advertise.as_ref()),
+        ];
+        let given = addresses
+            .into_iter()
+            .filter_map(|(name, given)| Some((name, given?)));
+        let mut beyond = given.filter(|(_, given)| behind(given, further).is_none());
+        let (name, given) = beyond.next()?;
+        Some(format!(
+            "{name} {given}: the ports of {} workers go beyond 65535",
+            self.processes
+        ))
+    }
+
+    /// The worker `number` of a group that this command line asks for, all of whose slots and ports are in range.
     fn member(&self, number: u32) -> GroupMember {
         let slot = self.slot.saturating_mul(self.processes).saturating_add(number);
-        let metrics = self.http.of_member(number);
+        let metrics = self.http.of_member(number, slot);
         let mut arguments: Vec<OsString> = vec!["join".into()];
         let mut give = |name: &str, value: &OsStr| arguments.extend([name.into(), value.to_owned()]);
         give("--coordinator", self.coordinator.as_ref());
         give("--run", self.run.as_ref());
         give("--slot", slot.to_string().as_ref());
-        give("--data-listen", behind(&self.data_listen, number).as_ref());
-        if let Some(given) = &self.data_advertise {
-            give("--data-advertise", behind(given, number).as_ref());
+        for (name, given) in [
+            ("--data-listen", Some(&self.data_listen)),
+            ("--data-advertise", self.data_advertise.as_ref()),
+        ] {
+            if let Some(address) = given.and_then(|given| behind(given, number)) {
+                give(name, address.as_ref());
+            }
         }
         give("--credentials", self.credentials.as_ref());
         give("--search", self.search.to_string().as_ref());
@@ -220,15 +250,18 @@ impl Join {
     }
 }
 
-/// The same host, `number` ports further; without a port, or with 0, as it is.
-fn behind(address: &str, number: u32) -> String {
+/// The same host, `number` ports further, if there is such a port; without a port, or with 0, as it is.
+fn behind(address: &str, number: u32) -> Option<String> {
     let split = address
         .rsplit_once(':')
         .filter(|_| address.parse::<IpAddr>().is_err());
     let port = split.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
     match port {
-        Some((host, port @ 1..)) => format!("{host}:{}", u32::from(port) + number),
-        Some(_) | None => address.to_owned(),
+        Some((host, port @ 1..)) => {
+            let port = u16::try_from(u32::from(port).checked_add(number)?).ok()?;
+            Some(format!("{host}:{port}"))
+        }
+        Some(_) | None => Some(address.to_owned()),
     }
 }
 
@@ -327,7 +360,21 @@ mod tests {
             "join --coordinator https://c:7070 --run fog --slot 11 --data-listen 0.0.0.0:7074 --data-advertise fd00::7 \
              --credentials keys --search 60 --http 127.0.0.1:9469 --device auto --shared-memory on --cache /c"
         );
-        assert_eq!(behind("127.0.0.1:0", 3), "127.0.0.1:0");
-        assert_eq!(behind("[fd00::7]:9", 3), "[fd00::7]:12");
+        assert_eq!(behind("127.0.0.1:0", 3).as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(behind("[fd00::7]:9", 3).as_deref(), Some("[fd00::7]:12"));
+        assert_eq!(behind("10.0.0.7:65533", 3), None);
+        assert_eq!(line.join.beyond_range(), None);
+        let given = given.replace(":7071", ":65533");
+        let line: Line = clap::Parser::parse_from(given.split_whitespace());
+        assert_eq!(
+            line.join.beyond_range().unwrap(),
+            "--data-listen 0.0.0.0:65533: the ports of 4 workers go beyond 65535"
+        );
+        let given = given.replace("--slot 2", "--slot 1073741824");
+        let line: Line = clap::Parser::parse_from(given.split_whitespace());
+        assert_eq!(
+            line.join.beyond_range().unwrap(),
+            "--slot 1073741824: there are no such slots"
+        );
     }
 }

@@ -32,16 +32,16 @@ impl MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// Where the worker `number` of a group is served on this host, if the group's metrics are at this address: on the
-    /// ports that follow.
+    /// Where the worker `number` of a group, which has this slot, is served on this host, if the group's metrics are at this
+    /// address: on the ports that follow. Behind the usual port they go by slot, since a host may have several groups.
     #[must_use]
-    pub fn of_member(self, number: u32) -> Option<SocketAddr> {
-        let group = match self {
+    pub fn of_member(self, number: u32, slot: u32) -> Option<SocketAddr> {
+        let (group, further) = match self {
             Self::Off => return None,
-            Self::Usual => USUAL_PORT,
-            Self::At(address) => address.port(),
+            Self::Usual => (USUAL_PORT, slot),
+            Self::At(address) => (address.port(), number),
         };
-        let port = u16::try_from(u32::from(group) + 1 + number).ok()?;
+        let port = u16::try_from(u32::from(group).checked_add(1)?.checked_add(further)?).ok()?;
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 }
@@ -84,10 +84,12 @@ mod tests {
     fn workers_of_a_group_are_served_on_this_host_behind_it() {
         let member = |text: &str, number| {
             let address: MetricsAddress = text.parse().unwrap();
-            address.of_member(number).map(|address| address.to_string())
+            address
+                .of_member(number, 8 + number)
+                .map(|address| address.to_string())
         };
         assert_eq!(member("0.0.0.0:9465", 7).as_deref(), Some("127.0.0.1:9473"));
-        assert_eq!(member("auto", 0).as_deref(), Some("127.0.0.1:9466"));
+        assert_eq!(member("auto", 0).as_deref(), Some("127.0.0.1:9474"));
         assert_eq!(member("off", 0), None);
         assert_eq!(member("0.0.0.0:65535", 0), None, "there is no such port");
     }
